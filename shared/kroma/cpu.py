@@ -1,0 +1,111 @@
+"""Picture work in processes of its own: off the event loop, under a memory limit."""
+
+import asyncio
+import ctypes
+import multiprocessing
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Final, ParamSpec, TypeVar
+
+from kroma.errors import InfraError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MEMORY_LIMIT_BYTES: Final = 3 * 1024**3
+"""Address space of one process: a 64 megapixel picture in float32 RGBA is 1 GiB, and twice that in work."""
+IDLE_AFTER_S: Final = 60.0
+"""A pool that did nothing for so long gives its processes back; numpy and OpenCV are half of a worker's memory."""
+_PR_SET_PDEATHSIG: Final = 1
+
+
+class PictureWorkLostError(InfraError):
+    """A picture process died: out of memory, or killed."""
+
+    code = "picture_process_lost"
+
+    def __init__(self) -> None:
+        super().__init__("A picture process ended before its work was done; the picture may need too much memory")
+
+
+def _prepare_process(memory_limit_bytes: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # An orphan would wait for work for ever: its own copy of the pipe keeps it from closing.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
+
+
+class CpuPool:
+    """Runs module-level functions in a few processes, started on first use."""
+
+    def __init__(self, processes: int, *, memory_limit_bytes: int = MEMORY_LIMIT_BYTES) -> None:
+        self._processes = processes
+        self._memory_limit_bytes = memory_limit_bytes
+        self._executor: ProcessPoolExecutor | None = None
+        self._running = 0
+        self._idle_timer: asyncio.TimerHandle | None = None
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``function`` in a picture process; it and its arguments must pickle.
+
+        Raises:
+            PictureWorkLostError: The process died under it; other work is not affected.
+        """
+        executor = self._started()
+        self._running += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(executor, _Call(function, args, kwargs))
+        except BrokenProcessPool as exc:
+            if self._executor is executor:
+                self._executor = None
+            raise PictureWorkLostError from exc
+        finally:
+            self._running -= 1
+            self._schedule_idle_stop()
+
+    async def close(self) -> None:
+        """Stop the processes."""
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            await asyncio.to_thread(executor.shutdown, cancel_futures=True)
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            # spawn: forking a process with an event loop and open database connections is undefined.
+            self._executor = ProcessPoolExecutor(
+                self._processes,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=_prepare_process,
+                initargs=(self._memory_limit_bytes,),
+            )
+        return self._executor
+
+    def _schedule_idle_stop(self) -> None:
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self._idle_timer = asyncio.get_running_loop().call_later(IDLE_AFTER_S, self._stop_if_idle)
+
+    def _stop_if_idle(self) -> None:
+        if self._running == 0 and self._executor is not None:
+            executor, self._executor = self._executor, None
+            executor.shutdown(wait=False)
+
+
+class _Call:
+    """A call with keywords, in a form that pickles."""
+
+    def __init__(self, function: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+
+    def __call__(self) -> T:  # pyright: ignore[reportInvalidTypeVarUse]
+        return self._function(*self._args, **self._kwargs)

@@ -1,0 +1,73 @@
+"""The one way to a transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from kroma.config import SettingsError
+
+_encoder = msgspec.json.Encoder()
+
+
+def async_url(url: str) -> str:
+    """``postgres://`` and ``postgresql://`` addresses, for asyncpg.
+
+    Raises:
+        SettingsError: The address names another database.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
+        raise SettingsError("KROMA_DATABASE_URL", "must start with postgresql://")
+    return f"postgresql+asyncpg://{rest}"
+
+
+class Database:
+    """Opens short transactions; ``.commit(`` stands nowhere else."""
+
+    def __init__(self, sessions: async_sessionmaker[AsyncSession], engine: AsyncEngine | None = None) -> None:
+        self._sessions = sessions
+        self._engine = engine
+
+    @classmethod
+    def connect(cls, url: str, *, pool_size: int = 10, **options: Any) -> Self:
+        """A database behind a pool; nothing is opened before the first transaction."""
+        engine = create_async_engine(
+            async_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            json_serializer=lambda value: _encoder.encode(value).decode(),
+            json_deserializer=msgspec.json.decode,
+            connect_args={"timeout": 10, "server_settings": {"application_name": "kroma"}},
+            **options,
+        )
+        return cls(async_sessionmaker(engine, expire_on_commit=False), engine)
+
+    @classmethod
+    def joined(cls, connection: AsyncConnection) -> Self:
+        """A database inside the caller's open transaction, each of ours a savepoint (for tests)."""
+        return cls(
+            async_sessionmaker(connection, expire_on_commit=False, join_transaction_mode="create_savepoint")
+        )
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The pool, for what a session cannot do (COPY, LISTEN)."""
+        if self._engine is None:
+            msg = "a joined database has no engine of its own"
+            raise RuntimeError(msg)
+        return self._engine
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncSession]:
+        """A session that commits at the end of the block, or rolls back if it raises."""
+        async with self._sessions.begin() as session:
+            yield session
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        if self._engine is not None:
+            await self._engine.dispose()

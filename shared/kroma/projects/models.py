@@ -1,0 +1,67 @@
+"""Owners, projects and where a project keeps its pictures."""
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from kroma.db.base import Base, Identified, Timestamped
+
+DEFAULT_BASE_DIR = "var/projects"
+DEFAULT_S3_PREFIX = "iat-projects"
+
+
+class ProjectStatus(StrEnum):
+    """Only ``active`` is ever written today; the other two belong to the contract's vocabulary."""
+
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+    DELETED = "deleted"
+
+
+class AppUser(Identified, Timestamped, Base):
+    """An owner of projects and tokens; ``local`` unless a caller names another."""
+
+    __tablename__ = "app_users"
+
+    username: Mapped[str] = mapped_column(unique=True)
+    display_name: Mapped[str]
+    email: Mapped[str | None]
+    is_active: Mapped[bool] = mapped_column(default=True, server_default=text("true"))
+
+
+class Project(Identified, Timestamped, Base):
+    """One story universe; its slug is unique over all owners, since paths carry nothing else."""
+
+    __tablename__ = "projects"
+    __table_args__ = (
+        CheckConstraint("status IN ('active', 'archived', 'deleted')", name="status"),
+        Index("ix_projects_listed", text("updated_at DESC"), text("created_at DESC")),
+    )
+
+    owner_user_id: Mapped[UUID] = mapped_column(ForeignKey("app_users.id"), index=True)
+    owner: Mapped[AppUser] = relationship(lazy="raise")
+    slug: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    description: Mapped[str] = mapped_column(default="", server_default="")
+    status: Mapped[str] = mapped_column(default=ProjectStatus.ACTIVE, server_default=ProjectStatus.ACTIVE)
+    settings_json: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    storage: Mapped["ProjectStorage | None"] = relationship(lazy="raise", uselist=False)
+
+
+class ProjectStorage(Identified, Timestamped, Base):
+    """Where a project keeps its files; stored as given, resolved when read."""
+
+    __tablename__ = "project_storage"
+
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), unique=True)
+    local_base_dir: Mapped[str] = mapped_column(default=DEFAULT_BASE_DIR, server_default=DEFAULT_BASE_DIR)
+    local_project_root: Mapped[str | None]
+    s3_enabled: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    s3_bucket: Mapped[str | None]
+    s3_prefix: Mapped[str | None]
+    s3_region: Mapped[str | None]
+    s3_profile: Mapped[str | None]
+    s3_endpoint_url: Mapped[str | None]

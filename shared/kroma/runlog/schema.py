@@ -1,0 +1,226 @@
+"""The run log, version 2: the original's fields (pipeline.md 8) and what they lacked.
+
+Added over the original: ``log_version``, ids of every row, ISO stamps, ``provider``, ``seed``,
+``steps`` with times, reasons and checksums per candidate, errors, and ``cost_events``.
+A reader takes version 2 and both generations of the original, ``kroma.runlog.reader``.
+"""
+
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+LOG_VERSION = 2
+
+
+class GenerationLog(msgspec.Struct, kw_only=True):
+    """How many candidates were asked for, and the manifest's cap."""
+
+    candidates: int
+    max_candidates: int
+
+
+class GuardLog(msgspec.Struct, kw_only=True):
+    """The colour guard's settings."""
+
+    enabled: bool
+    enforce_grayscale: bool
+    max_chroma_delta: float
+    fail_on_chroma_exceed: bool
+
+
+class PostprocessLog(msgspec.Struct, kw_only=True):
+    """The planned post-processing (pipeline.md 7.1)."""
+
+    upscale: bool = False
+    upscale_backend: str | None = None
+    color: bool = False
+    color_profile: str | None = None
+    bg_remove: bool = False
+    bg_remove_backends: list[str] = []
+    bg_refine_openai: bool = False
+    bg_refine_openai_required: bool = False
+    pipeline_order: list[str] = msgspec.field(default_factory=lambda: ["generate"])
+
+
+class StorageLog(msgspec.Struct, kw_only=True):
+    """Where the pictures are."""
+
+    project_root: str
+    resolved_from_backend: bool = True
+
+
+class StepLog(msgspec.Struct, kw_only=True):
+    """One finished step of a job."""
+
+    name: str
+    started_at: str
+    finished_at: str
+    duration_ms: float
+
+
+class RankLog(msgspec.Struct, kw_only=True):
+    """What a candidate is ranked by, in this order; lower is better but for ``quality``."""
+
+    hard_failures: int = 0
+    soft_warnings: int = 0
+    avg_chroma_exceed: float = 0.0
+
+
+class GuardFileLog(msgspec.Struct, kw_only=True):
+    """The guard's word on one file (pipeline.md 6.2)."""
+
+    file: str
+    chroma_delta: float | None = None
+    grayscale_like: bool | None = None
+    hard_fail_reasons: list[str] = []
+    soft_warnings: list[str] = []
+    error: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class GuardSummaryLog(msgspec.Struct, kw_only=True):
+    """Counters of a guard report; they count files, not reasons."""
+
+    total_files: int = 0
+    hard_failures: int = 0
+    soft_warnings: int = 0
+
+
+class GuardReportLog(msgspec.Struct, kw_only=True):
+    """The guard's report on one candidate."""
+
+    checked_input: str
+    summary: GuardSummaryLog
+    files: list[GuardFileLog] = []
+    bad_archive: str | None = None
+
+
+class FileLog(msgspec.Struct, kw_only=True):
+    """A file a candidate left behind."""
+
+    asset_id: UUID
+    path: str
+    """Key in the project."""
+    storage_uri: str
+    sha256: str
+    size_bytes: int
+    mime_type: str
+    width: int
+    height: int
+
+
+class CandidateLog(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """One candidate. ``final_output`` is absent when it was rejected, as in the original."""
+
+    id: UUID
+    candidate_index: int
+    status: str
+    output: str | msgspec.UnsetType = msgspec.UNSET
+    final_output: str | msgspec.UnsetType = msgspec.UNSET
+    rank: RankLog = msgspec.field(default_factory=RankLog)
+    output_guard: GuardReportLog | msgspec.UnsetType = msgspec.UNSET
+    file: FileLog | msgspec.UnsetType = msgspec.UNSET
+    """The generated picture, where it lies now (``archive/bad`` when rejected)."""
+    reason: str = ""
+    """Why it stands where it stands, one sentence."""
+    seed: int = 0
+    provider: str = ""
+    model: str = ""
+    provider_request_id: str | None = None
+    parameters: dict[str, Any] = {}
+    cost_usd: float | None = None
+    duration_ms: float = 0.0
+    error: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class InputLog(msgspec.Struct, kw_only=True):
+    """One input picture and what it was when it was read."""
+
+    ref: str
+    """As the caller gave it."""
+    role: Literal["scene", "style"]
+    file: FileLog
+
+
+class JobLog(msgspec.Struct, kw_only=True):
+    """One job; the optional fields are absent in a dry run, as in the original."""
+
+    id: str
+    """The job key; the original's name for it."""
+    job_id: UUID
+    mode: str
+    time: str
+    weather: str
+    input_images: list[str]
+    """As given: the scene first, then every style reference."""
+    prompt: str
+    status: str
+    planned_generation: dict[str, int]
+    planned_postprocess: PostprocessLog
+    planned_output_guard: GuardLog
+    seed: int = 0
+    selected_candidate: int | None | msgspec.UnsetType = msgspec.UNSET
+    final_output: str | None | msgspec.UnsetType = msgspec.UNSET
+    output: str | msgspec.UnsetType = msgspec.UNSET
+    failure_reason: str | msgspec.UnsetType = msgspec.UNSET
+    error: str | msgspec.UnsetType = msgspec.UNSET
+    error_kind: str | msgspec.UnsetType = msgspec.UNSET
+    error_code: str | msgspec.UnsetType = msgspec.UNSET
+    output_guard: GuardReportLog | msgspec.UnsetType = msgspec.UNSET
+    candidates: list[CandidateLog] | msgspec.UnsetType = msgspec.UNSET
+    inputs: list[InputLog] = []
+    steps: list[StepLog] = []
+    attempts: int = 0
+    started_at: str | None = None
+    finished_at: str | None = None
+
+
+class CostLog(msgspec.Struct, kw_only=True):
+    """One charge; ``id`` is the cost event's."""
+
+    id: UUID
+    provider_code: str
+    model_name: str
+    operation: str
+    units: float
+    cost_usd: float | None
+    """None: the price is not known, which is not the same as nothing."""
+    currency: str = "USD"
+    job_id: str = ""
+    """The job's key, as in the original's cost events."""
+    candidate_index: int = 0
+    provider_request_id: str | None = None
+
+
+class RunLog(msgspec.Struct, kw_only=True):
+    """The record of one run, written when its last job ended."""
+
+    timestamp: str
+    """ISO 8601 UTC, when the run was triggered."""
+    project: str
+    mode: str
+    stage: str
+    time: str
+    weather: str
+    model: str
+    size: str
+    quality: str
+    generation: GenerationLog
+    postprocess: PostprocessLog
+    output_guard: GuardLog
+    storage: StorageLog
+    jobs: list[JobLog]
+    log_version: int = LOG_VERSION
+    run_id: UUID
+    project_id: UUID
+    status: str
+    provider: str
+    seed: int
+    steps: list[str]
+    """Names of the pipeline's steps, in order."""
+    started_at: str | None = None
+    finished_at: str | None = None
+    error: str | None = None
+    error_kind: str | None = None
+    error_code: str | None = None
+    cost_events: list[CostLog] = []

@@ -1,0 +1,103 @@
+"""The store protocol: bytes of one project under keys with forward slashes."""
+
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+
+class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
+    """What a store knows of one object."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+    """Lower-case hex."""
+
+
+@runtime_checkable
+class ObjectStore(Protocol):
+    """The files of one project. A put is atomic: all of it is visible, or nothing."""
+
+    @property
+    def location(self) -> str:
+        """Where the project's files are: an absolute path, or ``s3://bucket/prefix``."""
+        ...
+
+    @property
+    def backend(self) -> str:
+        """``local`` or ``s3``, as ``assets.storage_backend`` records it."""
+        ...
+
+    def key_of(self, ref: str) -> str:
+        """The key a caller's path means: relative to the project, or absolute inside it.
+
+        Raises:
+            OutsideProjectError: It leads elsewhere, by ``..``, a symlink or an absolute path.
+        """
+        ...
+
+    def uri(self, key: str) -> str:
+        """The address of an object, for ``assets.storage_uri``."""
+        ...
+
+    async def put(self, key: str, data: bytes) -> StoredObject:
+        """Write an object whole.
+
+        Raises:
+            StoreFullError: No space is left; nothing of the object stays.
+            StoreUnavailableError: The place cannot be written.
+        """
+        ...
+
+    async def get(self, key: str, *, limit_bytes: int) -> bytes:
+        """Read an object.
+
+        Raises:
+            ObjectNotFoundError: Nothing has this key.
+            ObjectTooLargeError: It is larger than ``limit_bytes``.
+        """
+        ...
+
+    async def get_range(self, key: str, *, start: int, length: int) -> bytes:
+        """Up to ``length`` bytes from ``start``; a negative ``start`` counts from the end.
+
+        Raises:
+            ObjectNotFoundError: Nothing has this key.
+        """
+        ...
+
+    async def size(self, key: str) -> int | None:
+        """Size in bytes, or None when nothing has this key."""
+        ...
+
+    async def list_keys(self, prefix: str) -> list[str]:
+        """Keys below a folder, each directory's entries by name in byte order, depth first.
+
+        Symlinks are neither followed nor listed.
+        """
+        ...
+
+    async def is_folder(self, key: str) -> bool:
+        """Whether the key names a folder; the empty key is the project itself."""
+        ...
+
+    async def move(self, source_key: str, target_key: str) -> None:
+        """Rename an object; a missing source is no error when the target is already there."""
+        ...
+
+    async def check_writable(self) -> None:
+        """Create the project's place if it is missing and prove that it can be written.
+
+        Raises:
+            StoreUnavailableError: It cannot.
+        """
+        ...
+
+
+@runtime_checkable
+class ProjectStores(Protocol):
+    """Opens the store of a project."""
+
+    def open(self, location: str) -> ObjectStore:
+        """The store at a project's resolved root."""
+        ...

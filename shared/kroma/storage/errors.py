@@ -1,0 +1,48 @@
+"""What can go wrong with bytes."""
+
+from kroma.errors import InfraError, InvalidRequestError, NotFoundError
+
+
+class OutsideProjectError(InvalidRequestError):
+    """A path from a caller does not stay inside the project."""
+
+    code = "path_outside_project"
+
+    def __init__(self, ref: str) -> None:
+        super().__init__(f"Path '{ref}' leads outside the project; use one relative to the project root")
+
+
+class ObjectNotFoundError(NotFoundError):
+    """The store has nothing under this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"File '{key}'")
+        self.key = key
+
+
+class StoreFullError(InfraError):
+    """The disk or quota behind the store is used up."""
+
+    code = "store_full"
+    retryable = False
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"No space left to write '{key}'; nothing of it was kept")
+
+
+class StoreUnavailableError(InfraError):
+    """The store refuses or fails for a reason of its own."""
+
+    code = "store_unavailable"
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"Cannot use '{key}': {reason}")
+
+
+class ObjectTooLargeError(InvalidRequestError):
+    """An object is larger than the reader allows."""
+
+    code = "file_too_large"
+
+    def __init__(self, key: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(f"File '{key}' has {size_bytes} bytes; the limit is {limit_bytes}")
