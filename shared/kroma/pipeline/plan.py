@@ -1,0 +1,59 @@
+"""The frozen plan of a run: everything its workers need, decided once by the trigger."""
+
+from typing import Literal
+
+import msgspec
+
+from kroma.imaging.guard import GuardSettings
+from kroma.runlog.schema import PostprocessLog
+from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
+
+PLAN_VERSION = 1
+
+
+class PlannedPicture(msgspec.Struct, frozen=True, kw_only=True):
+    """An input picture whose header was readable when the run was planned."""
+
+    ref: str
+    """As the caller or the manifest gave it."""
+    key: str
+    """Its key in the project's store."""
+    mime_type: str
+    width: int
+    height: int
+    size_bytes: int
+
+
+class PlannedJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One image to make."""
+
+    job_key: str
+    prompt: str
+    scene: PlannedPicture
+
+
+class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run will do."""
+
+    version: int = PLAN_VERSION
+    mode: RunMode
+    stage: Stage
+    time_of_day: TimeOfDay
+    weather: Weather
+    jobs: tuple[PlannedJob, ...]
+    styles: tuple[PlannedPicture, ...]
+    candidates: int
+    max_candidates: int
+    guard: GuardSettings
+    postprocess: PostprocessLog
+    provider: str
+    model: str = ""
+    size: str | None = None
+    quality: str | None = None
+    seed: int
+    """0 to 2**63 - 1; every candidate's variation follows from it."""
+    project_slug: str
+    project_root: str
+    """The resolved absolute root, where the run's store opens."""
+    storage_sync_s3: bool = False
+    log_version: Literal[2] = 2
