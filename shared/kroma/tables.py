@@ -7,8 +7,9 @@ from kroma.costs import models as costs
 from kroma.db.base import Base
 from kroma.projects import models as projects
 from kroma.quality import models as quality
+from kroma.queue import models as queue
 from kroma.runs import models as runs
 
-__all__ = ["assets", "audit", "auth", "costs", "metadata", "projects", "quality", "runs"]
+__all__ = ["assets", "audit", "auth", "costs", "metadata", "projects", "quality", "queue", "runs"]
 
 metadata = Base.metadata

@@ -1,5 +1,6 @@
 """The queue protocol: a bell, not a store. The row is the truth; losing a message loses nothing."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
@@ -9,10 +10,13 @@ from kroma.queue.messages import AnyMessage
 Handler = Callable[[AnyMessage], Awaitable[None]]
 """Carries one message; it deals with its own errors, since no queue retries for it."""
 
+Take = Callable[[int], Awaitable[Sequence[AnyMessage]]]
+"""Waits for messages and hands over at most so many."""
+
 
 @runtime_checkable
 class TaskQueue(Protocol):
-    """Delivers at least once, in no promised order."""
+    """Delivers to one consumer, once unless something breaks, in no promised order."""
 
     async def enqueue_many(self, messages: Sequence[AnyMessage], *, delay: timedelta = timedelta()) -> None:
         """Ring for each message, after ``delay``.
@@ -23,16 +27,53 @@ class TaskQueue(Protocol):
         ...
 
     async def depth(self) -> int:
-        """Messages not yet handed to a handler."""
+        """Messages not yet handed to a handler, delayed ones too.
+
+        Raises:
+            QueueUnavailableError: The bell is down.
+        """
         ...
 
     async def consume(self, handler: Handler, *, concurrency: int) -> None:
         """Hand messages to ``handler``, at most ``concurrency`` at a time, until cancelled.
 
-        On cancellation no further message is taken and the ones in hand are cancelled and awaited.
+        A bell that goes down is waited for. On cancellation no further message is taken,
+        and the handlers under way are cancelled and awaited.
         """
         ...
 
     async def close(self) -> None:
         """Give back connections."""
         ...
+
+
+async def serve(take: Take, handler: Handler, *, concurrency: int) -> None:
+    """The consuming half of a queue that has no worker loop of its own."""
+    places = asyncio.Semaphore(concurrency)
+    running: set[asyncio.Task[None]] = set()
+
+    async def carry(message: AnyMessage) -> None:
+        try:
+            await handler(message)
+        finally:
+            places.release()
+
+    try:
+        while True:
+            await places.acquire()
+            free = 1
+            try:
+                messages = await take(free)
+            except BaseException:
+                places.release()
+                raise
+            if not messages:
+                places.release()
+            for message in messages:
+                task = asyncio.ensure_future(carry(message))
+                running.add(task)
+                task.add_done_callback(running.discard)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

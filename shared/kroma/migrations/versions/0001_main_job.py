@@ -575,6 +575,19 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index("ix_quality_reports_run_id", "quality_reports", ["run_id"], unique=False)
+    op.create_table(
+        "queue_messages",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
+        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column(
+            "available_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("clock_timestamp()"),
+            nullable=False,
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_queue_messages")),
+    )
+    op.create_index("ix_queue_messages_due", "queue_messages", ["available_at", "id"], unique=False)
     # A job points to its final asset and that asset to its job: these three close the circle.
     for column, target in ASSET_ORIGINS.items():
         op.create_foreign_key(
@@ -593,6 +606,7 @@ def downgrade() -> None:
     """Take back."""
     for column in ASSET_ORIGINS:
         op.drop_constraint(f"fk_assets_{column}", "assets", type_="foreignkey")
+    op.drop_table("queue_messages")
     op.drop_index("ix_quality_reports_run_id", table_name="quality_reports")
     op.drop_index("ix_quality_reports_listed", table_name="quality_reports")
     op.drop_index("ix_quality_reports_job_id", table_name="quality_reports")
