@@ -1,0 +1,94 @@
+"""What a caller of a trigger or of validate-config can do wrong (contract 1.6).
+
+::
+
+    InvalidRequestError                     validation
+    |- InvalidModeError                     invalid_mode
+    |- InvalidRunRequestError               invalid_request
+    |- InvalidProjectSlugError              invalid_project_slug
+    |- ProjectRootManagedError              project_root_managed
+    |- ConfigFileError                      config_file_invalid, met only inside the next two
+    |- PlanningPreflightError               planning_preflight_failed
+    `- ConfigValidationError                config_validation_failed
+    PolicyError                             policy
+    `- SpendConfirmationRequiredError       spend_confirmation_required
+"""
+
+from kroma.errors import InvalidRequestError, PolicyError
+
+_SHOWN_CHARACTERS = 300
+
+
+def shown(text: str) -> str:
+    """Text of a caller's, fit for one line of an error: no control characters, no end of it in sight."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}..."
+
+
+class InvalidModeError(InvalidRequestError):
+    """``mode`` is neither ``dry`` nor ``run``."""
+
+    code = "invalid_mode"
+
+    def __init__(self) -> None:
+        super().__init__("Field 'mode' must be one of: dry, run")
+
+
+class InvalidRunRequestError(InvalidRequestError):
+    """Any other rule of contract 3.8 about the body."""
+
+    code = "invalid_request"
+
+
+class SpendConfirmationRequiredError(PolicyError):
+    """A paid run was requested without confirming the spend."""
+
+    code = "spend_confirmation_required"
+
+    def __init__(self) -> None:
+        super().__init__("Run mode requires explicit spend confirmation")
+
+
+class InvalidProjectSlugError(InvalidRequestError):
+    """The slug finds a project, but was not written the way a slug is."""
+
+    code = "invalid_project_slug"
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"Project slug '{shown(slug)}' may hold only ASCII letters, digits, '-' and '_'")
+
+
+class ProjectRootManagedError(InvalidRequestError):
+    """validate-config was given a root of the caller's own."""
+
+    code = "project_root_managed"
+
+    def __init__(self) -> None:
+        super().__init__("Field 'project_root' is managed by project storage and cannot be overridden")
+
+
+class ConfigFileError(InvalidRequestError):
+    """A settings file, manifest or postprocess config cannot be used."""
+
+    code = "config_file_invalid"
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{shown(path)}: {problem}")
+
+
+class PlanningPreflightError(InvalidRequestError):
+    """No plan can be made of what was asked; nothing was stored."""
+
+    code = "planning_preflight_failed"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(shown(problem))
+
+
+class ConfigValidationError(InvalidRequestError):
+    """A project's configuration does not hold; the text starts with which of the three is wrong."""
+
+    code = "config_validation_failed"
+
+    def __init__(self, part: str, problem: str) -> None:
+        super().__init__(f"{part} validation failed: {problem}")
