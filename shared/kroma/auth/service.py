@@ -1,0 +1,173 @@
+"""Making, checking and revoking tokens."""
+
+import hmac
+import re
+import secrets
+from datetime import UTC, date, datetime, time, timedelta
+from hashlib import sha256
+from typing import Final, NamedTuple
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from kroma.auth import queries
+from kroma.auth.errors import (
+    AlreadyBootstrappedError,
+    ForbiddenError,
+    InvalidExpiryError,
+    InvalidTokenError,
+    TokenNotFoundError,
+)
+from kroma.auth.models import ApiToken
+from kroma.db.base import utc_now
+from kroma.db.engine import Database
+from kroma.db.ids import row_id
+from kroma.projects.models import Project
+from kroma.projects.service import LOCAL_DISPLAY_NAME, LOCAL_USERNAME, ensure_user
+from kroma.projects.slugs import normalised_slug
+
+SECRET_PREFIX: Final = "kroma_"  # noqa: S105 - what a secret starts with, not one
+SHOWN_CHARACTERS: Final = 12
+LABEL_CHARACTERS: Final = 200
+LAST_USED_PRECISION: Final = timedelta(seconds=5)
+"""A busy token's stamp is this coarse, so that reading does not mean writing."""
+_BOOTSTRAP_LOCK: Final = 0x6B726F6D61  # "kroma": an advisory lock has a number, not a name
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """Who a request comes from."""
+
+    user_id: UUID | None = None
+    """None for the development bypass and the first token; audited as such."""
+    project_id: UUID | None = None
+    """The only project the caller may touch; None for all."""
+    is_bootstrap: bool = False
+    """Whether the request may make the first token and nothing else."""
+
+
+class CreatedToken(NamedTuple):
+    """A new token; ``secret`` is shown once and stored nowhere."""
+
+    secret: str
+    row: ApiToken
+
+
+def parsed_expiry(text: str | None) -> datetime | None:
+    """When a token ends: an RFC 3339 stamp, or a date that counts to its last second (UTC).
+
+    Untrimmed on purpose (contract 1.3); None or an empty text is never.
+
+    Raises:
+        InvalidExpiryError: The text is neither.
+    """
+    if not text:
+        return None
+    try:
+        if _DATE.fullmatch(text):
+            return datetime.combine(date.fromisoformat(text), time(23, 59, 59), UTC)
+        if _STAMP.fullmatch(text):
+            return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidExpiryError
+
+
+async def create_token(
+    session: AsyncSession,
+    *,
+    label: str = "",
+    project: Project | None = None,
+    expires_at: datetime | None = None,
+) -> CreatedToken:
+    """Make a token of the local user, for one project or for all."""
+    user_id = await ensure_user(session, username=LOCAL_USERNAME, display_name=LOCAL_DISPLAY_NAME)
+    secret = SECRET_PREFIX + secrets.token_hex(32)
+    row = ApiToken(
+        user_id=user_id,
+        project_id=None if project is None else project.id,
+        token_hash=_hash(secret),
+        token_prefix=secret[:SHOWN_CHARACTERS],
+        label=label.strip()[:LABEL_CHARACTERS],
+        expires_at=expires_at,
+    )
+    session.add(row)
+    await session.flush()
+    return CreatedToken(secret, row)
+
+
+async def close_bootstrap(session: AsyncSession) -> None:
+    """Hold the right to make the first token until the transaction ends.
+
+    Raises:
+        AlreadyBootstrappedError: An active token exists by now.
+    """
+    # Without the lock two callers would both count nothing and both get a token.
+    await session.execute(select(func.pg_advisory_xact_lock(_BOOTSTRAP_LOCK)))
+    if await queries.count_active_tokens(session, now=utc_now()):
+        raise AlreadyBootstrappedError
+
+
+async def is_bootstrap_open(db: Database) -> bool:
+    """Whether no active token exists."""
+    async with db.transaction() as session:
+        return await queries.count_active_tokens(session, now=utc_now()) == 0
+
+
+async def count_active_tokens(session: AsyncSession) -> int:
+    """How many tokens would be accepted now."""
+    return await queries.count_active_tokens(session, now=utc_now())
+
+
+async def authenticate(db: Database, secret: str, *, slug: str | None) -> Caller:
+    """Who holds this secret, allowed to touch the project that a path names.
+
+    Args:
+        db: Where tokens are.
+        secret: The bearer token as sent.
+        slug: The path's slug segment, decoded; None when the path names no project.
+
+    Raises:
+        InvalidTokenError: No active token has this secret.
+        ForbiddenError: The project is unknown, another user's, or outside the token's scope.
+    """
+    now = utc_now()
+    digest = _hash(secret)
+    normalised = None if slug is None else normalised_slug(slug)
+    async with db.transaction() as session:
+        found = await queries.find_active_token(session, digest, slug=normalised, now=now)
+        if found is None or not hmac.compare_digest(found[0].token_hash, digest):
+            raise InvalidTokenError
+        token, project = found
+        if token.last_used_at is None or now - token.last_used_at > LAST_USED_PRECISION:
+            token.last_used_at = now
+    if slug is not None and not _may_touch(token, project):
+        raise ForbiddenError
+    return Caller(user_id=token.user_id, project_id=token.project_id)
+
+
+def _may_touch(token: ApiToken, project: Project | None) -> bool:
+    if project is None or project.owner_user_id != token.user_id:
+        return False
+    return token.project_id is None or token.project_id == project.id
+
+
+async def revoke_token(session: AsyncSession, token_id: str) -> None:
+    """Make a token unusable for good; revoking again changes nothing.
+
+    Raises:
+        TokenNotFoundError: No token has this id.
+    """
+    identifier = row_id(token_id)
+    token = None if identifier is None else await session.get(ApiToken, identifier)
+    if token is None:
+        raise TokenNotFoundError
+    if token.revoked_at is None:
+        token.revoked_at = utc_now()
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()

@@ -1,0 +1,34 @@
+"""What can go wrong with projects."""
+
+from kroma.errors import ConflictError, InvalidRequestError, NotFoundError
+
+
+class ProjectNotFoundError(NotFoundError):
+    """No project has this slug."""
+
+    def __init__(self) -> None:
+        super().__init__("Project")
+
+
+class SlugTakenError(ConflictError):
+    """A project of another owner has this slug."""
+
+    def __init__(self, slug: str) -> None:
+        super().__init__(f"Project slug '{slug}' belongs to another owner; choose a different slug")
+
+
+class BlankBaseDirError(InvalidRequestError):
+    """The base directory is given, but blank."""
+
+    def __init__(self) -> None:
+        super().__init__("Field 'base_dir' must not be empty")
+
+
+class RootNotAllowedError(InvalidRequestError):
+    """A project root would lie outside the data directory, and this installation forbids that."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__(
+            f"Field '{field}' must lead to a place inside the data directory, "
+            "since KROMA_ALLOW_ANY_ROOT is off"
+        )

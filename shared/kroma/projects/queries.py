@@ -1,0 +1,56 @@
+"""Reading projects."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import joinedload
+
+from kroma.projects.errors import ProjectNotFoundError
+from kroma.projects.models import AppUser, Project
+from kroma.projects.slugs import normalised_slug
+
+
+async def find_project(session: AsyncSession, slug: str) -> Project | None:
+    """The project whose slug ``slug`` normalises to, with its storage row."""
+    normalised = normalised_slug(slug)
+    if normalised is None:
+        return None
+    statement = select(Project).where(Project.slug == normalised).options(joinedload(Project.storage))
+    return await session.scalar(statement)
+
+
+async def get_project(session: AsyncSession, slug: str) -> Project:
+    """The project whose slug ``slug`` normalises to, with its storage row.
+
+    Raises:
+        ProjectNotFoundError: There is none, or ``slug`` cannot be normalised.
+    """
+    project = await find_project(session, slug)
+    if project is None:
+        raise ProjectNotFoundError
+    return project
+
+
+async def list_projects(
+    session: AsyncSession, *, username: str | None = None, only_project_id: UUID | None = None
+) -> Sequence[Project]:
+    """Projects with their owners, last changed first.
+
+    Args:
+        session: The transaction to read in.
+        username: Keep this owner's; a name that cannot be normalised keeps all.
+        only_project_id: Keep this one, for a token that may see no other.
+    """
+    statement = (
+        select(Project)
+        .options(joinedload(Project.owner, innerjoin=True))
+        .order_by(Project.updated_at.desc(), Project.created_at.desc())
+    )
+    owner = None if username is None else normalised_slug(username)
+    if owner is not None:
+        statement = statement.where(Project.owner.has(AppUser.username == owner))
+    if only_project_id is not None:
+        statement = statement.where(Project.id == only_project_id)
+    return (await session.scalars(statement)).all()

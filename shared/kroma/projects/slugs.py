@@ -1,0 +1,21 @@
+"""Slugs: the form in which projects, users and providers are named in paths (contract 1.4)."""
+
+import re
+from typing import Final
+
+FALLBACK_SLUG: Final = "project"
+_OTHER_CHARACTERS = re.compile("[^a-z0-9_-]+")
+
+
+def normalised_slug(text: str) -> str | None:
+    """The slug of a text, or None when nothing of it can be kept.
+
+    >>> normalised_slug("Hero Book")
+    'hero_book'
+    """
+    return _OTHER_CHARACTERS.sub("_", text.strip().lower()).strip("_") or None
+
+
+def slug_of_name(name: str) -> str:
+    """The slug of a project's name, which always has one."""
+    return normalised_slug(name) or FALLBACK_SLUG
