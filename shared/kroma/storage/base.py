@@ -14,6 +14,14 @@ class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
     """Lower-case hex."""
 
 
+class ObjectEnds(msgspec.Struct, frozen=True, kw_only=True):
+    """The first and last bytes of an object; they overlap when it is short."""
+
+    size_bytes: int
+    head: bytes
+    tail: bytes
+
+
 @runtime_checkable
 class ObjectStore(Protocol):
     """The files of one project. A put is atomic: all of it is visible, or nothing."""
@@ -33,6 +41,7 @@ class ObjectStore(Protocol):
 
         Raises:
             OutsideProjectError: It leads elsewhere, by ``..``, a symlink or an absolute path.
+            UnusableNameError: It is not UTF-8.
         """
         ...
 
@@ -66,6 +75,15 @@ class ObjectStore(Protocol):
         """
         ...
 
+    async def read_ends(self, key: str, *, head_bytes: int, tail_bytes: int) -> ObjectEnds:
+        """Size, beginning and end of an object, in one go: enough to tell a picture from a torn one.
+
+        Raises:
+            ObjectNotFoundError: Nothing has this key.
+            StoreUnavailableError: It cannot be read.
+        """
+        ...
+
     async def size(self, key: str) -> int | None:
         """Size in bytes, or None when nothing has this key."""
         ...
@@ -73,7 +91,11 @@ class ObjectStore(Protocol):
     async def list_keys(self, prefix: str) -> list[str]:
         """Keys below a folder, each directory's entries by name in byte order, depth first.
 
-        Symlinks are neither followed nor listed.
+        Symlinks are neither followed nor listed; a folder that does not exist has no keys.
+
+        Raises:
+            UnusableNameError: A file name below the folder is not UTF-8.
+            StoreUnavailableError: A folder cannot be read.
         """
         ...
 
@@ -82,7 +104,11 @@ class ObjectStore(Protocol):
         ...
 
     async def move(self, source_key: str, target_key: str) -> None:
-        """Rename an object; a missing source is no error when the target is already there."""
+        """Rename an object; a missing source is no error when the target is already there.
+
+        Raises:
+            ObjectNotFoundError: Neither is there.
+        """
         ...
 
     async def check_writable(self) -> None:
@@ -90,6 +116,7 @@ class ObjectStore(Protocol):
 
         Raises:
             StoreUnavailableError: It cannot.
+            StoreFullError: There is no space for a single byte.
         """
         ...
 
@@ -99,5 +126,9 @@ class ProjectStores(Protocol):
     """Opens the store of a project."""
 
     def open(self, location: str) -> ObjectStore:
-        """The store at a project's resolved root."""
+        """The store at a project's resolved root.
+
+        Raises:
+            RootNotAllowedError: This installation keeps no projects there.
+        """
         ...

@@ -9,7 +9,30 @@ class OutsideProjectError(InvalidRequestError):
     code = "path_outside_project"
 
     def __init__(self, ref: str) -> None:
-        super().__init__(f"Path '{ref}' leads outside the project; use one relative to the project root")
+        super().__init__(
+            f"Path '{ref}' leads outside the project; use one relative to the project root, without '..'"
+        )
+
+
+class UnusableNameError(InvalidRequestError):
+    """A file name on the disk is no UTF-8, so that no row and no reply could hold it."""
+
+    code = "file_name_unusable"
+
+    def __init__(self, name: str) -> None:
+        readable = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        super().__init__(f"The file name '{readable}' is not valid UTF-8; rename the file")
+
+
+class RootNotAllowedError(InvalidRequestError):
+    """A project's root lies where this installation does not keep projects."""
+
+    code = "project_root_not_allowed"
+
+    def __init__(self, root: str) -> None:
+        super().__init__(
+            f"Project root '{root}' is outside the data directory; move it or set KROMA_ALLOW_ANY_ROOT=1"
+        )
 
 
 class ObjectNotFoundError(NotFoundError):

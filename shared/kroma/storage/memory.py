@@ -1,0 +1,102 @@
+"""A project's files in memory, for tests and for what needs no disk."""
+
+import hashlib
+
+from kroma.storage.base import ObjectEnds, ObjectStore, StoredObject
+from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StoreUnavailableError
+from kroma.storage.references import relative_key
+
+
+class MemoryStore:
+    """Implements ``ObjectStore``; folders exist while something is below them."""
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+        self._objects: dict[str, bytes] = {}
+
+    @property
+    def location(self) -> str:
+        return self._location
+
+    @property
+    def backend(self) -> str:
+        return "local"
+
+    def key_of(self, ref: str) -> str:
+        return relative_key(ref, roots=(self._location,))
+
+    def uri(self, key: str) -> str:
+        return f"memory://{self._location}/{key}"
+
+    async def put(self, key: str, data: bytes) -> StoredObject:
+        self._refuse_folder(key)
+        self._objects[key] = bytes(data)
+        return StoredObject(key=key, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    async def get(self, key: str, *, limit_bytes: int) -> bytes:
+        data = self._found(key)
+        if len(data) > limit_bytes:
+            raise ObjectTooLargeError(key, len(data), limit_bytes)
+        return data
+
+    async def get_range(self, key: str, *, start: int, length: int) -> bytes:
+        data = self._found(key)
+        first = start if start >= 0 else max(0, len(data) + start)
+        return data[first : first + length]
+
+    async def read_ends(self, key: str, *, head_bytes: int, tail_bytes: int) -> ObjectEnds:
+        data = self._found(key)
+        return ObjectEnds(size_bytes=len(data), head=data[:head_bytes], tail=data[-tail_bytes:])
+
+    async def size(self, key: str) -> int | None:
+        data = self._objects.get(relative_key(key, roots=()))
+        return None if data is None else len(data)
+
+    async def list_keys(self, prefix: str) -> list[str]:
+        folder = relative_key(prefix, roots=())
+        below = f"{folder}/" if folder else ""
+        keys = [key for key in self._objects if key.startswith(below)]
+        return sorted(keys, key=lambda key: [name.encode() for name in key.split("/")])
+
+    async def is_folder(self, key: str) -> bool:
+        folder = relative_key(key, roots=())
+        return not folder or self._holds(folder)
+
+    async def move(self, source_key: str, target_key: str) -> None:
+        if source_key not in self._objects and target_key in self._objects:
+            return
+        data = self._found(source_key)
+        self._refuse_folder(target_key)
+        self._objects[target_key] = data
+        if source_key != target_key:
+            del self._objects[source_key]
+
+    async def check_writable(self) -> None:
+        """Memory always is."""
+
+    def _found(self, key: str) -> bytes:
+        data = self._objects.get(relative_key(key, roots=()))
+        if data is None:
+            raise ObjectNotFoundError(key)
+        return data
+
+    def _holds(self, folder: str) -> bool:
+        return any(key.startswith(f"{folder}/") for key in self._objects)
+
+    def _refuse_folder(self, key: str) -> None:
+        """A name is a file or a folder, as on a disk."""
+        names = relative_key(key, roots=()).split("/")
+        if key in {"", "."} or self._holds(key):
+            raise StoreUnavailableError(key, "Is a directory")
+        if any("/".join(names[:depth]) in self._objects for depth in range(1, len(names))):
+            raise StoreUnavailableError(key, "Not a directory")
+
+
+class MemoryStores:
+    """One store per location, for the life of this object."""
+
+    def __init__(self) -> None:
+        self._stores: dict[str, MemoryStore] = {}
+
+    def open(self, location: str) -> ObjectStore:
+        return self._stores.setdefault(location, MemoryStore(location))

@@ -1,0 +1,257 @@
+"""What only a directory can get wrong."""
+
+import asyncio
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from kroma.storage.directory import DirectoryStore, DirectoryStores
+from kroma.storage.errors import (
+    ObjectNotFoundError,
+    OutsideProjectError,
+    RootNotAllowedError,
+    StoreFullError,
+    StoreUnavailableError,
+    UnusableNameError,
+)
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "project"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture
+def store(root: Path) -> DirectoryStore:
+    return DirectoryStore(root)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.png").write_bytes(b"secret")
+    return outside
+
+
+@contextmanager
+def files_of_at_most(size_bytes: int) -> Iterator[None]:
+    """The disk is full for whatever grows past this size."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def entries_below(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
+
+
+def files_below(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+async def test_a_full_disk_leaves_nothing_behind(store: DirectoryStore, root: Path) -> None:
+    with files_of_at_most(1000), pytest.raises(StoreFullError, match=r"outputs/a\.png") as caught:
+        await store.put("outputs/a.png", b"x" * 5000)
+
+    assert caught.value.code == "store_full"
+    assert not caught.value.retryable
+    assert files_below(root) == []
+
+
+async def test_a_full_disk_keeps_the_object_that_was_there(store: DirectoryStore, root: Path) -> None:
+    await store.put("a.png", b"before")
+
+    with files_of_at_most(1000), pytest.raises(StoreFullError):
+        await store.put("a.png", b"x" * 5000)
+
+    assert files_below(root) == ["a.png"]
+    assert await store.get("a.png", limit_bytes=100) == b"before"
+
+
+async def test_a_root_below_a_file_is_not_writable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    store = DirectoryStore(tmp_path / "file" / "project")
+
+    with pytest.raises(StoreUnavailableError, match="Not a directory"):
+        await store.check_writable()
+    with pytest.raises(StoreUnavailableError):
+        await store.put("a.png", b"x")
+    assert await store.size("a.png") is None
+
+
+@pytest.mark.parametrize("name", ["outputs", "runs", "archive"])
+async def test_a_folder_that_is_a_file_is_found_before_a_run(
+    store: DirectoryStore, root: Path, name: str
+) -> None:
+    (root / name).write_bytes(b"")
+
+    with pytest.raises(StoreUnavailableError):
+        await store.check_writable()
+
+
+async def test_a_folder_that_leads_outside_is_found_before_a_run(
+    store: DirectoryStore, root: Path, outside: Path
+) -> None:
+    (root / "outputs").symlink_to(outside)
+
+    with pytest.raises(OutsideProjectError):
+        await store.check_writable()
+
+
+async def test_the_folders_of_a_run_are_made_and_the_probe_goes_away(
+    store: DirectoryStore, root: Path
+) -> None:
+    await store.check_writable()
+    await store.check_writable()
+
+    assert entries_below(root) == ["archive", "archive/bad", "outputs", "runs"]
+
+
+@pytest.mark.parametrize(
+    "ref",
+    [
+        pytest.param("link.png", id="a file"),
+        pytest.param("folder/secret.png", id="through a folder"),
+        pytest.param("folder", id="the folder itself"),
+        pytest.param("folder/new.png", id="a file that does not exist yet"),
+        pytest.param("chain.png", id="a link to a link"),
+    ],
+)
+async def test_a_symlink_out_of_the_root_is_refused(
+    store: DirectoryStore, root: Path, outside: Path, ref: str
+) -> None:
+    (root / "link.png").symlink_to(outside / "secret.png")
+    (root / "folder").symlink_to(outside)
+    (root / "chain.png").symlink_to(root / "link.png")
+
+    with pytest.raises(OutsideProjectError, match=ref):
+        store.key_of(ref)
+    with pytest.raises(OutsideProjectError):
+        await store.get(ref, limit_bytes=100)
+    with pytest.raises(OutsideProjectError):
+        await store.put(ref, b"x")
+    assert files_below(outside) == ["secret.png"]
+
+
+async def test_a_symlink_that_stays_inside_is_followed(store: DirectoryStore, root: Path) -> None:
+    await store.put("real/a.png", b"x")
+    (root / "alias").symlink_to(root / "real")
+
+    assert store.key_of("alias/a.png") == "alias/a.png"
+    assert await store.get("alias/a.png", limit_bytes=1) == b"x"
+
+
+async def test_a_symlink_in_a_circle_is_no_picture(store: DirectoryStore, root: Path) -> None:
+    (root / "a").symlink_to(root / "b")
+    (root / "b").symlink_to(root / "a")
+
+    with pytest.raises((StoreUnavailableError, ObjectNotFoundError)):
+        await store.get(store.key_of("a"), limit_bytes=1)
+
+
+async def test_a_root_behind_a_symlink_is_named_either_way(tmp_path: Path, root: Path) -> None:
+    alias = tmp_path / "alias"
+    alias.symlink_to(root)
+    store = DirectoryStore(alias)
+    await store.put("a.png", b"x")
+
+    assert store.key_of(f"{alias}/a.png") == "a.png"
+    assert store.key_of(f"{root}/a.png") == "a.png"
+    assert store.location == str(alias)
+
+
+async def test_symlinks_and_our_own_unfinished_files_are_not_listed(
+    store: DirectoryStore, root: Path, outside: Path
+) -> None:
+    await store.put("in/a.png", b"x")
+    await store.put("in/.hidden.png", b"x")
+    (root / "in" / "link.png").symlink_to(root / "in" / "a.png")
+    (root / "in" / "away").symlink_to(outside)
+    (root / "in" / ".kroma-put-0123456789abcdef").write_bytes(b"half of a pict")
+
+    assert await store.list_keys("in") == ["in/.hidden.png", "in/a.png"]
+
+
+async def test_a_name_that_is_no_utf8_is_named_and_not_passed_on(store: DirectoryStore, root: Path) -> None:
+    (root / "in").mkdir()
+    with os.fdopen(os.open(os.fsencode(root) + b"/in/\xff.png", os.O_CREAT | os.O_WRONLY), "wb") as file:
+        file.write(b"x")
+
+    with pytest.raises(UnusableNameError, match=r"'\\xff\.png' is not valid UTF-8") as caught:
+        await store.list_keys("in")
+
+    assert caught.value.message.encode()
+
+
+async def test_a_pipe_is_no_picture_and_holds_nobody_up(store: DirectoryStore, root: Path) -> None:
+    os.mkfifo(root / "pipe.png")
+
+    with pytest.raises(ObjectNotFoundError):
+        await store.get("pipe.png", limit_bytes=1)
+    assert await store.list_keys("") == []
+
+
+async def test_readers_see_a_whole_object_while_it_is_replaced(store: DirectoryStore) -> None:
+    contents = [bytes([n]) * 100_000 for n in range(8)]
+    await store.put("a.png", contents[0])
+
+    async def rewrite() -> None:
+        for content in contents:
+            await store.put("a.png", content)
+
+    async def read() -> None:
+        for _ in range(40):
+            assert await store.get("a.png", limit_bytes=100_000) in contents
+
+    await asyncio.gather(rewrite(), read())
+
+
+async def test_two_writers_of_one_key_leave_one_whole_object(store: DirectoryStore, root: Path) -> None:
+    contents = [bytes([n]) * 50_000 for n in range(8)]
+
+    await asyncio.gather(*(store.put("new/deep/a.png", content) for content in contents))
+
+    assert files_below(root) == ["new/deep/a.png"]
+    assert await store.get("new/deep/a.png", limit_bytes=50_000) in contents
+
+
+@pytest.mark.parametrize(
+    ("location", "allowed"),
+    [
+        pytest.param("data/var/projects/a", True, id="below the data directory"),
+        pytest.param("elsewhere", False, id="beside it"),
+        pytest.param("data/../elsewhere", False, id="out of it again"),
+        pytest.param("data/alias/a", False, id="through a symlink"),
+        pytest.param("data", False, id="the data directory itself"),
+    ],
+)
+def test_a_root_outside_the_data_directory_needs_leave(
+    tmp_path: Path,
+    location: str,
+    allowed: bool,  # noqa: FBT001 - a table's column
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data" / "alias").symlink_to(tmp_path / "elsewhere")
+    root = str(tmp_path / location)
+
+    anywhere = DirectoryStores(tmp_path / "data", allow_any_root=True)
+    assert anywhere.open(root).location == os.path.abspath(root)  # noqa: PTH100 - the store's own way
+    guarded = DirectoryStores(tmp_path / "data", allow_any_root=False)
+    if allowed:
+        assert guarded.open(root).location == root
+    else:
+        with pytest.raises(RootNotAllowedError, match="KROMA_ALLOW_ANY_ROOT"):
+            guarded.open(root)
