@@ -152,7 +152,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         if bypass and not bind.is_loopback:
             raise SettingsError(
                 "KROMA_API_AUTH_DEV_BYPASS",
-                f"switches authentication off, so KROMA_BACKEND_BIND must be a loopback address, not {bind.address}",
+                "switches authentication off, so KROMA_BACKEND_BIND must be a loopback address, "
+                f"not {bind.address}",
             )
         return cls(
             data_dir=chosen.expanduser().absolute(),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, Generic, ParamSpec, TypeVar
 
 from kroma.errors import InfraError
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 MEMORY_LIMIT_BYTES: Final = 3 * 1024**3
 """Address space of one process: a 64 megapixel picture in float32 RGBA is 1 GiB, and twice that in work."""
 IDLE_AFTER_S: Final = 60.0
-"""A pool that did nothing for so long gives its processes back; numpy and OpenCV are half of a worker's memory."""
+"""A pool that did nothing for so long gives its processes back: numpy and OpenCV are much memory."""
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -29,7 +29,9 @@ class PictureWorkLostError(InfraError):
     code = "picture_process_lost"
 
     def __init__(self) -> None:
-        super().__init__("A picture process ended before its work was done; the picture may need too much memory")
+        super().__init__(
+            "A picture process ended before its work was done; the picture may need too much memory"
+        )
 
 
 def _prepare_process(memory_limit_bytes: int) -> None:
@@ -99,13 +101,15 @@ class CpuPool:
             executor.shutdown(wait=False)
 
 
-class _Call:
+class _Call(Generic[T]):
     """A call with keywords, in a form that pickles."""
 
-    def __init__(self, function: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]) -> None:
+    def __init__(
+        self, function: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> None:
         self._function = function
         self._args = args
         self._kwargs = kwargs
 
-    def __call__(self) -> T:  # pyright: ignore[reportInvalidTypeVarUse]
+    def __call__(self) -> T:
         return self._function(*self._args, **self._kwargs)

@@ -15,7 +15,7 @@ builds its own message from typed arguments. Domain code knows neither HTTP nor 
 ``kroma_api.errors`` maps a class to a status, the worker maps ``retryable`` to a backoff.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class KromaError(Exception):
@@ -30,6 +30,17 @@ class KromaError(Exception):
     def message(self) -> str:
         """The text a caller reads."""
         return str(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the built message: an error from a picture process must arrive as it was raised."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(error: type[KromaError], args: tuple[object, ...], state: dict[str, object]) -> KromaError:
+    # Not error(*args): the constructors take what a message is made of, args holds the message.
+    built = error.__new__(error, *args)
+    built.__dict__.update(state)
+    return built
 
 
 class InvalidRequestError(KromaError):

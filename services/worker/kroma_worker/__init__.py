@@ -1,0 +1,1 @@
+"""The worker: takes messages, carries jobs, sweeps for what the bell missed."""

@@ -62,7 +62,9 @@ class ArqTaskQueue:
                 payload = serialize_job(
                     type(message).__name__, (encode(message),), {}, None, now_ms, serializer=_serialize
                 )
-                pipe.psetex(job_key_prefix + job_id, due_ms - now_ms + int(EXPIRES.total_seconds() * 1000), payload)
+                pipe.psetex(
+                    job_key_prefix + job_id, due_ms - now_ms + int(EXPIRES.total_seconds() * 1000), payload
+                )
                 pipe.zadd(QUEUE, {job_id: due_ms})
             pipe.lpush(WAKE, *(b"" for _ in messages))
             pipe.ltrim(WAKE, 0, WAKE_TOKENS - 1)
@@ -138,12 +140,20 @@ class WakeWorker(Worker):
             await self._poll_iteration()
             for task in self.tasks.values():
                 self._carried.add(task)
-                task.add_done_callback(self._carried.discard)
+                task.add_done_callback(self._forget)
             if self.job_counter < self.max_jobs:
-                await self.pool.blpop([WAKE], timeout=LOOK_EVERY_S)
+                # Its type leaves the asynchronous answer and fractions of a second out.
+                blpop = cast("Callable[..., Awaitable[object]]", self.pool.blpop)  # pyright: ignore[reportUnknownMemberType]
+                await blpop([WAKE], timeout=LOOK_EVERY_S)
             else:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._place_free.wait(), LOOK_EVERY_S)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._carried.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # ARQ could not tick the message off: it was carried, and carrying it again does nothing.
+            log.warning("queue.not_ticked_off", error=type(error).__name__)
 
     def _release_sem_dec_counter_on_complete(self) -> None:
         super()._release_sem_dec_counter_on_complete()
@@ -152,8 +162,9 @@ class WakeWorker(Worker):
 
 def _connect(url: str) -> ArqRedis:
     # The socket's limit is above BLPOP's, or every idle second would be an error.
-    redis = ArqRedis.from_url(url, socket_connect_timeout=2, socket_timeout=LOOK_EVERY_S + 5)
-    return cast(ArqRedis, redis)
+    return ArqRedis.from_url(  # pyright: ignore[reportUnknownMemberType] - its keywords are untyped
+        url, socket_connect_timeout=2, socket_timeout=LOOK_EVERY_S + 5
+    )
 
 
 def _serialize(value: dict[str, Any]) -> bytes:

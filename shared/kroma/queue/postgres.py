@@ -1,12 +1,12 @@
 """A queue that needs PostgreSQL only: a table, and NOTIFY as the bell."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final, Protocol, cast
 
-import asyncpg
+import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships none
 import structlog
 from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.exc import DBAPIError, InterfaceError
@@ -97,27 +97,40 @@ class PostgresTaskQueue:
     async def _listen(self, rung: asyncio.Event) -> None:
         while True:
             try:
-                async with self._listening(rung) as connection:
-                    while not connection.is_closed():
-                        await asyncio.sleep(RECONNECT_AFTER_S)
+                async with self._listening(rung) as lost:
+                    await lost.wait()
             except (DBAPIError, InterfaceError, OSError, asyncpg.PostgresError) as exc:
                 log.warning("queue.listener_lost", error=type(exc).__name__)
             await asyncio.sleep(RECONNECT_AFTER_S)
 
     @asynccontextmanager
-    async def _listening(self, rung: asyncio.Event) -> AsyncIterator[asyncpg.Connection[Any]]:
-        """A connection of our own: one from the pool would lose its channel when it goes back."""
+    async def _listening(self, rung: asyncio.Event) -> AsyncGenerator[asyncio.Event]:
+        """A connection held for its channel; the event says that it was lost."""
+        lost = asyncio.Event()
 
         def on_notify(*_: object) -> None:
             rung.set()
 
+        def on_lost(_: object) -> None:
+            lost.set()
+
         async with self._db.engine.connect() as held:
             raw = await held.get_raw_connection()
-            connection: asyncpg.Connection[Any] = raw.driver_connection  # pyright: ignore[reportAssignmentType]
+            connection = cast(_Listener, raw.driver_connection)
+            connection.add_termination_listener(on_lost)
             await connection.add_listener(CHANNEL, on_notify)
             rung.set()
             try:
-                yield connection
+                yield lost
             finally:
                 if not connection.is_closed():
                     await connection.remove_listener(CHANNEL, on_notify)
+
+
+class _Listener(Protocol):
+    """What we use of asyncpg's connection."""
+
+    def is_closed(self) -> bool: ...
+    def add_termination_listener(self, callback: Callable[[object], None]) -> None: ...
+    async def add_listener(self, channel: str, callback: Callable[..., None]) -> None: ...
+    async def remove_listener(self, channel: str, callback: Callable[..., None]) -> None: ...

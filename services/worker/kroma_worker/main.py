@@ -1,0 +1,88 @@
+"""Start-up of the worker."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from datetime import timedelta
+from functools import partial
+from typing import Final
+from uuid import uuid4
+
+import structlog
+import uvloop
+
+from kroma.config import Settings, SettingsError
+from kroma.cpu import CpuPool
+from kroma.logs import configure_logs
+from kroma.pipeline.execute import Workplace
+from kroma.providers import PROVIDERS, UnknownProviderError
+from kroma.resources import open_resources
+from kroma_worker.registry import TaskDeps, check_complete, dispatch
+from kroma_worker.tasks import runs
+from kroma_worker.tasks.sweep import sweep_for_ever
+
+log = structlog.get_logger(__name__)
+
+TASK_MODULES: Final = (runs,)
+"""Importing a module registers its tasks."""
+GRACE: Final = timedelta(seconds=3)
+"""After SIGTERM, for steps that are nearly done; what is not goes back to the queue."""
+
+
+async def work(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT, then give back what is under way.
+
+    Raises:
+        SettingsError: An address is missing.
+        UnknownProviderError: ``KROMA_PROVIDER`` names none.
+    """
+    check_complete()
+    if settings.provider not in PROVIDERS:
+        raise UnknownProviderError(settings.provider)
+    stopping = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    cpu = CpuPool(settings.cpu_processes)
+    providers = {code: make(cpu) for code, make in PROVIDERS.items()}
+    async with open_resources(settings) as opened:
+        place = Workplace(db=opened.db, stores=opened.stores, providers=providers, cpu=cpu)
+        name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+        deps = TaskDeps(place=place, queue=opened.queue, worker=name)
+        serving = [
+            asyncio.ensure_future(
+                opened.queue.consume(partial(dispatch, deps), concurrency=settings.worker_jobs)
+            ),
+            asyncio.ensure_future(sweep_for_ever(deps, places=settings.worker_jobs)),
+        ]
+        announce_ready()
+        log.info("worker.ready", worker=name)
+        await asyncio.wait(
+            [asyncio.ensure_future(stopping.wait()), *serving], return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        for provider in providers.values():
+            await provider.close()
+        await cpu.close()
+    log.info("worker.stopped", worker=name)
+
+
+def announce_ready() -> None:
+    """Tell the supervisor, on the file descriptor that it named."""
+    descriptor = os.environ.get("KROMA_READY_FD", "")
+    if descriptor.isdigit():
+        with os.fdopen(int(descriptor), "w") as pipe:
+            pipe.write("ready\n")
+
+
+def main() -> None:
+    """Run the worker; a wrong environment ends it at once with one line."""
+    configure_logs()
+    try:
+        settings = Settings.from_environment()
+        uvloop.run(work(settings))
+    except (SettingsError, UnknownProviderError) as exc:
+        sys.exit(f"kroma worker: {exc.message}")

@@ -1,0 +1,68 @@
+"""The sweep: rings for what is due, and carries it itself while the bell is down."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import DBAPIError
+
+from kroma.pipeline.sweep import sweep
+from kroma.queue.errors import QueueUnavailableError
+from kroma.queue.messages import AnyMessage
+from kroma_worker.registry import TaskDeps, dispatch
+
+log = structlog.get_logger(__name__)
+
+EVERY: Final = timedelta(seconds=5)
+WITHOUT_BELL_EVERY: Final = timedelta(seconds=1)
+"""While nothing rings, the table is all there is: a job waits no longer than two of these."""
+
+
+async def sweep_for_ever(deps: TaskDeps, *, places: int) -> None:
+    """Sweep until cancelled; no failure of a server ends it.
+
+    Args:
+        deps: The worker's.
+        places: Jobs to carry at a time while the bell is down.
+    """
+    carried: set[asyncio.Task[None]] = set()
+    try:
+        while True:
+            bell_rings = True
+            try:
+                due = await sweep(deps.place.db)
+                bell_rings = await _rung(deps, due.messages)
+                if not bell_rings:
+                    _carry(deps, due.messages[: max(0, places - len(carried))], carried)
+            except (DBAPIError, OSError) as exc:
+                log.warning("sweep.database_unavailable", error=type(exc).__name__)
+            await asyncio.sleep((EVERY if bell_rings else WITHOUT_BELL_EVERY).total_seconds())
+    finally:
+        for task in carried:
+            task.cancel()
+        await asyncio.gather(*carried, return_exceptions=True)
+
+
+async def _rung(deps: TaskDeps, messages: Sequence[AnyMessage]) -> bool:
+    """Ring for what the queue does not hold already.
+
+    Returns:
+        Whether the bell works.
+    """
+    try:
+        # A long queue is no lost message: ringing again would only make it longer.
+        missing = len(messages) - await deps.queue.depth()
+        if missing > 0:
+            await deps.queue.enqueue_many(messages[:missing])
+    except QueueUnavailableError:
+        return False
+    return True
+
+
+def _carry(deps: TaskDeps, messages: Sequence[AnyMessage], carried: set[asyncio.Task[None]]) -> None:
+    for message in messages:
+        task = asyncio.ensure_future(dispatch(deps, message))
+        carried.add(task)
+        task.add_done_callback(carried.discard)

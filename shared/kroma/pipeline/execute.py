@@ -1,0 +1,236 @@
+"""Carry a claimed job through its steps to its end."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+import structlog
+from sqlalchemy import func, select, update
+
+from kroma.cpu import CpuPool
+from kroma.db.base import utc_now
+from kroma.db.engine import Database
+from kroma.errors import KromaError
+from kroma.pipeline.backoff import backoff
+from kroma.pipeline.claim import ClaimLostError, JobClaim, hold_job, kept_alive
+from kroma.pipeline.image_job import Candidate, ImageJob
+from kroma.pipeline.joblog import ended_log
+from kroma.pipeline.plan import RunPlan
+from kroma.pipeline.recorder import TableRecorder
+from kroma.pipeline.steps import STEPS
+from kroma.pipeline.steps.errors import NoUsableCandidateError, RunCancelledError
+from kroma.pipeline.tools import StepTools
+from kroma.providers import UnknownProviderError
+from kroma.providers.base import Provider
+from kroma.runs.models import JobStatus, Run, RunJob, RunStatus, RunStep
+from kroma.storage.base import ProjectStores
+
+log = structlog.get_logger(__name__)
+
+SEEDS = 2**63
+
+
+class Workplace(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker brings to its jobs."""
+
+    db: Database
+    stores: ProjectStores
+    providers: Mapping[str, Provider]
+    """Opened, by code."""
+    cpu: CpuPool
+
+
+class UnexpectedFailureError(KromaError):
+    """A bug of ours ended a step; its text is in the worker's log, not in the caller's hands."""
+
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("Internal error; the worker's log has the details")
+
+
+def planned_job(plan: RunPlan, *, run_id: UUID, job_id: UUID, project_id: UUID, ordinal: int) -> ImageJob:
+    """A job before its first step."""
+    return ImageJob(
+        run_id=run_id,
+        job_id=job_id,
+        project_id=project_id,
+        ordinal=ordinal,
+        planned=plan.jobs[ordinal],
+        styles=plan.styles,
+        stage=plan.stage,
+        time_of_day=plan.time_of_day,
+        weather=plan.weather,
+        guard=plan.guard,
+        provider=plan.provider,
+        size=plan.size,
+        quality=plan.quality,
+        seed=(plan.seed + ordinal) % SEEDS,
+        candidate_count=plan.candidates,
+    )
+
+
+async def run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | None:
+    """Apply the steps that are not recorded yet, and write how the job ended.
+
+    Returns:
+        How long to wait before the next attempt when it failed in passing; None when it has ended.
+
+    Raises:
+        ClaimLostError: A newer claim took over; nothing that this one did later was written.
+    """
+    recorder = TableRecorder(place.db, claim)
+    job = planned_job(
+        claim.plan,
+        run_id=claim.run_id,
+        job_id=claim.job_id,
+        project_id=claim.project_id,
+        ordinal=claim.ordinal,
+    )
+    try:
+        async with kept_alive(place.db, RunJob, claim):
+            job = await _apply_steps(place, claim, recorder, job)
+    except ClaimLostError:
+        raise
+    except asyncio.CancelledError:
+        await asyncio.shield(_requeue(place.db, claim, delay=timedelta(), attempts_used=0))
+        raise
+    except KromaError as exc:
+        return await _failed(place.db, claim, recorder, job, exc)
+    except Exception:
+        log.exception("job.crashed", job_id=str(claim.job_id), attempt=claim.attempt)
+        return await _failed(place.db, claim, recorder, job, UnexpectedFailureError())
+    await _end(place.db, claim, recorder, job, JobStatus.DONE)
+    return None
+
+
+async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorder, job: ImageJob) -> ImageJob:
+    tools = _tools(place, claim, recorder)
+    for step in STEPS:
+        after = await recorder.find(step.name, ImageJob)
+        if after is None:
+            started_at = utc_now()
+            after = await step.apply(job, tools)
+            await recorder.record(step.name, after, started_at=started_at, candidates=after.candidates)
+        job = after
+    return job
+
+
+def _tools(place: Workplace, claim: JobClaim, recorder: TableRecorder) -> StepTools:
+    provider = place.providers.get(claim.plan.provider)
+    if provider is None:
+        raise UnknownProviderError(claim.plan.provider)
+
+    async def is_cancelled() -> bool:
+        async with place.db.transaction() as session:
+            status = await session.scalar(select(Run.status).where(Run.id == claim.run_id))
+        return status not in {RunStatus.QUEUED, RunStatus.RUNNING}
+
+    return StepTools(
+        store=place.stores.open(claim.plan.project_root),
+        provider=provider,
+        cpu=place.cpu,
+        recorder=recorder,
+        may_retry=not claim.is_last_attempt,
+        is_cancelled=is_cancelled,
+    )
+
+
+async def _failed(
+    db: Database, claim: JobClaim, recorder: TableRecorder, job: ImageJob, error: KromaError
+) -> timedelta | None:
+    if error.retryable and not claim.is_last_attempt:
+        delay = backoff(claim.attempt)
+        await _requeue(db, claim, delay=delay, attempts_used=1, error=error)
+        return delay
+    status = JobStatus.FAILED
+    if isinstance(error, NoUsableCandidateError):
+        status = JobStatus.FAILED_OUTPUT_GUARD
+    elif isinstance(error, RunCancelledError):
+        status = JobStatus.CANCELED
+    so_far = msgspec.structs.replace(job, candidates=latest_candidates(await recorder.list_steps()))
+    await _end(db, claim, recorder, so_far, status, error=error)
+    return None
+
+
+def latest_candidates(steps: Sequence[RunStep]) -> tuple[Candidate, ...]:
+    """What a job has made, by index, each as its last recorded step left it.
+
+    Args:
+        steps: The job's recorded steps, oldest first.
+    """
+    latest: dict[int, Candidate] = {}
+    for step in steps:
+        if "/" in step.name:
+            candidate = msgspec.convert(step.output_json, Candidate)
+            latest[candidate.index] = candidate
+    return tuple(latest[index] for index in sorted(latest))
+
+
+async def _requeue(
+    db: Database, claim: JobClaim, *, delay: timedelta, attempts_used: int, error: KromaError | None = None
+) -> None:
+    """Give the job back. A worker that stops uses up no attempt; a failure does."""
+    async with db.transaction() as session:
+        await session.execute(
+            update(RunJob)
+            .where(RunJob.id == claim.job_id, RunJob.fence == claim.fence, RunJob.status == JobStatus.RUNNING)
+            .values(
+                status=JobStatus.QUEUED,
+                attempt=claim.attempt - 1 + attempts_used,
+                available_at=func.clock_timestamp() + delay,
+                lease_owner=None,
+                lease_expires_at=None,
+                error=error.message if error else None,
+                error_kind=error.kind if error else None,
+                error_code=error.code if error else None,
+            )
+            .execution_options(synchronize_session=False)
+        )
+
+
+async def _end(
+    db: Database,
+    claim: JobClaim,
+    recorder: TableRecorder,
+    job: ImageJob,
+    status: JobStatus,
+    *,
+    error: KromaError | None = None,
+) -> None:
+    steps = await recorder.list_steps()
+    finished_at = utc_now()
+    winner = job.winner if status is JobStatus.DONE else None
+    async with db.transaction() as session:
+        await hold_job(session, claim)
+        started_at = await session.scalar(select(RunJob.started_at).where(RunJob.id == claim.job_id))
+        entry = ended_log(
+            claim.plan,
+            job,
+            status=status,
+            steps=steps,
+            attempts=claim.attempt,
+            started_at=started_at,
+            finished_at=finished_at,
+            error=(error.message, error.kind, error.code) if error else None,
+        )
+        await session.execute(
+            update(RunJob)
+            .where(RunJob.id == claim.job_id, RunJob.fence == claim.fence)
+            .values(
+                status=status,
+                selected_candidate_index=winner.index if winner else None,
+                final_output=winner.file.path if winner and winner.file else None,
+                meta_json=msgspec.to_builtins(entry),
+                finished_at=finished_at,
+                lease_owner=None,
+                lease_expires_at=None,
+                error=error.message if error else None,
+                error_kind=error.kind if error else None,
+                error_code=error.code if error else None,
+            )
+            .execution_options(synchronize_session=False)
+        )
+    log.info("job.ended", job_id=str(claim.job_id), run_id=str(claim.run_id), status=status)

@@ -1,0 +1,248 @@
+"""Finish a run whose jobs have all ended: run log, ingest, the run's own end.
+
+A failed run is finished too: what was made and paid for is kept, logged and ingested.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from kroma.db.base import utc_now
+from kroma.db.engine import Database
+from kroma.errors import InfraError, KromaError
+from kroma.ingest.service import ingest_log
+from kroma.pipeline.backoff import backoff
+from kroma.pipeline.claim import RunClaim, kept_alive
+from kroma.pipeline.execute import Workplace, latest_candidates, planned_job
+from kroma.pipeline.joblog import cost_logs, ended_log, guard_log, iso, planned_log
+from kroma.pipeline.plan import RunPlan
+from kroma.pipeline.recorder import list_steps
+from kroma.pipeline.steps import STEPS
+from kroma.runlog.schema import GenerationLog, JobLog, RunLog, StorageLog
+from kroma.runlog.writer import encode, summary_lines
+from kroma.runs.models import JobStatus, Run, RunJob, RunMode, RunStatus
+from kroma.storage.keys import run_log_key
+
+log = structlog.get_logger(__name__)
+
+INGEST_TRIES: Final = 3
+FAILED_PREFIX: Final = "failed"
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended and why."""
+
+    status: RunStatus
+    error: str | None = None
+    kind: str | None = None
+    code: str | None = None
+
+
+async def finish_claimed_run(place: Workplace, claim: RunClaim) -> timedelta | None:
+    """Write the log, ingest it and set the end.
+
+    Returns:
+        How long to wait before the next attempt when the log could not be kept; None when the run has ended.
+
+    Raises:
+        ClaimLostError: Another worker finishes the run.
+    """
+    async with kept_alive(place.db, Run, claim):
+        async with place.db.transaction() as session:
+            run = (await session.scalars(select(Run).where(Run.id == claim.run_id))).one()
+            jobs = list(
+                await session.scalars(
+                    select(RunJob).where(RunJob.run_id == claim.run_id).order_by(RunJob.ordinal)
+                )
+            )
+            entries = [await _entry(session, claim, job) for job in jobs]
+        finished_at = utc_now()
+        outcome = outcome_of(run, jobs)
+        notes = _notes(claim.plan)
+        data = encode(_run_log(claim.plan, run, entries, outcome, finished_at=iso(finished_at) or ""))
+        try:
+            store = place.stores.open(claim.plan.project_root)
+            await store.put(run_log_key(run.id), data)
+        except KromaError as exc:
+            if exc.retryable and not claim.is_last_attempt:
+                return await _finish_later(place.db, claim, exc)
+            notes.append(f"The run log could not be written: {exc.message}")
+            outcome = _spoiled(outcome, exc)
+        notes.extend(await _ingested(place.db, run, data))
+        await _end(place.db, claim, outcome, jobs=len(jobs), notes=notes)
+    return None
+
+
+def outcome_of(run: Run, jobs: Sequence[RunJob]) -> Outcome:
+    """How the run ends (design section 3): cancelled, else failed by any job, else ok, else partial."""
+    if run.status == RunStatus.CANCELLING:
+        return Outcome(
+            status=RunStatus.CANCELED, error="The run was canceled", kind="policy", code="run_canceled"
+        )
+    failed = [job for job in jobs if job.status.startswith(FAILED_PREFIX)]
+    if failed:
+        first = failed[0]
+        if all(job.status == JobStatus.FAILED_OUTPUT_GUARD for job in failed):
+            text = f"Pipeline command failed: {len(failed)} of {len(jobs)} jobs have no candidate that passed"
+        else:
+            text = f"{len(failed)} of {len(jobs)} jobs failed; '{first.job_key}': {first.error}"
+        return Outcome(status=RunStatus.FAILED, error=text, kind=first.error_kind, code=first.error_code)
+    ended_well = {JobStatus.DONE, JobStatus.PLANNED}
+    if jobs and all(job.status in ended_well for job in jobs):
+        return Outcome(status=RunStatus.OK)
+    return Outcome(status=RunStatus.PARTIAL)
+
+
+async def _entry(session: AsyncSession, claim: RunClaim, job: RunJob) -> JobLog:
+    if job.meta_json:
+        return msgspec.convert(job.meta_json, JobLog)
+    plan, status = claim.plan, JobStatus(job.status)
+    image_job = planned_job(
+        plan, run_id=claim.run_id, job_id=job.id, project_id=claim.project_id, ordinal=job.ordinal
+    )
+    if status is JobStatus.PLANNED:
+        return planned_log(plan, image_job.planned, job_id=job.id, seed=image_job.seed, status=status)
+    # Its worker was lost before it could write the entry: what it made is in its recorded steps.
+    steps = await list_steps(session, job.id)
+    return ended_log(
+        plan,
+        msgspec.structs.replace(image_job, candidates=latest_candidates(steps)),
+        status=status,
+        steps=steps,
+        attempts=job.attempt,
+        started_at=job.started_at,
+        finished_at=job.finished_at or utc_now(),
+        error=(job.error or "", job.error_kind or "", job.error_code or "") if job.error else None,
+    )
+
+
+def _run_log(plan: RunPlan, run: Run, entries: list[JobLog], outcome: Outcome, *, finished_at: str) -> RunLog:
+    models = [
+        c.model for job in entries if job.candidates is not msgspec.UNSET for c in job.candidates if c.model
+    ]
+    return RunLog(
+        timestamp=iso(run.created_at) or "",
+        project=plan.project_slug,
+        mode=plan.mode,
+        stage=plan.stage,
+        time=plan.time_of_day,
+        weather=plan.weather,
+        model=models[0] if models else plan.model,
+        size=plan.size or "",
+        quality=plan.quality or "",
+        generation=GenerationLog(candidates=plan.candidates, max_candidates=plan.max_candidates),
+        postprocess=plan.postprocess,
+        output_guard=guard_log(plan),
+        storage=StorageLog(project_root=plan.project_root),
+        jobs=entries,
+        run_id=run.id,
+        project_id=run.project_id,
+        status=outcome.status,
+        provider=plan.provider,
+        seed=plan.seed,
+        steps=[step.name for step in STEPS] if plan.mode is RunMode.RUN else [],
+        started_at=iso(run.started_at),
+        finished_at=finished_at,
+        error=outcome.error,
+        error_kind=outcome.kind,
+        error_code=outcome.code,
+        cost_events=cost_logs(entries),
+    )
+
+
+def _notes(plan: RunPlan) -> list[str]:
+    """What was asked for and is not done, for ``stderr``."""
+    notes: list[str] = []
+    planned = [step for step in plan.postprocess.pipeline_order if step != "generate"]
+    if planned:
+        notes.append(f"Post-processing ({', '.join(planned)}) is configured but this version does not run it")
+    if plan.storage_sync_s3 and plan.mode is RunMode.RUN:
+        notes.append(
+            "S3 sync was requested but this version does not sync; the pictures are in the project root"
+        )
+    return notes
+
+
+async def _ingested(db: Database, run: Run, data: bytes) -> list[str]:
+    """Ingest the log, again if the database stumbles.
+
+    Returns:
+        Notes for ``stderr``; empty when it went through.
+    """
+    for attempt in range(1, INGEST_TRIES + 1):
+        try:
+            await ingest_log(db, project_id=run.project_id, log_path=run_log_key(run.id), data=data)
+        except Exception as exc:
+            log.exception("ingest.failed", run_id=str(run.id), attempt=attempt)
+            reason = exc.message if isinstance(exc, KromaError) else "internal error"
+            if attempt == INGEST_TRIES:
+                return [
+                    f"Ingest failed after {attempt} tries: {reason}; `kroma ingest` takes the run log again"
+                ]
+            await asyncio.sleep(backoff(1).total_seconds())
+        else:
+            break
+    return []
+
+
+def _spoiled(outcome: Outcome, error: KromaError) -> Outcome:
+    if outcome.status is RunStatus.FAILED:
+        return outcome
+    return Outcome(status=RunStatus.FAILED, error=error.message, kind=error.kind, code=error.code)
+
+
+async def _finish_later(db: Database, claim: RunClaim, error: InfraError | KromaError) -> timedelta:
+    delay = backoff(claim.attempt)
+    async with db.transaction() as session:
+        await session.execute(
+            update(Run)
+            .where(Run.id == claim.run_id, Run.fence == claim.fence)
+            .values(
+                lease_owner=None,
+                lease_expires_at=None,
+                available_at=func.clock_timestamp() + delay,
+                error=error.message,
+                error_kind=error.kind,
+                error_code=error.code,
+            )
+            .execution_options(synchronize_session=False)
+        )
+    return delay
+
+
+async def _end(db: Database, claim: RunClaim, outcome: Outcome, *, jobs: int, notes: list[str]) -> None:
+    plan = claim.plan
+    stdout = "\n".join(
+        summary_lines(
+            run_log_path=run_log_key(claim.run_id),
+            project_slug=plan.project_slug,
+            project_root=plan.project_root,
+            jobs=jobs,
+            mode=plan.mode,
+        )
+    )
+    stderr = "\n".join([*([outcome.error] if outcome.error else []), *notes])
+    async with db.transaction() as session:
+        await session.execute(
+            update(Run)
+            .where(Run.id == claim.run_id, Run.fence == claim.fence)
+            .values(
+                status=outcome.status,
+                finished_at=utc_now(),
+                error=outcome.error,
+                error_kind=outcome.kind,
+                error_code=outcome.code,
+                stdout=stdout,
+                stderr=stderr,
+                lease_owner=None,
+                lease_expires_at=None,
+            )
+            .execution_options(synchronize_session=False)
+        )
+    log.info("run.ended", run_id=str(claim.run_id), status=outcome.status)

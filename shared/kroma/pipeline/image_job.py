@@ -1,0 +1,68 @@
+"""What the steps pass on: one job and its candidates, frozen; its JSON is a step's recorded output."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from kroma.imaging.guard import GuardSettings
+from kroma.pipeline.plan import PlannedJob, PlannedPicture
+from kroma.runlog.schema import FileLog, GuardReportLog, InputLog, RankLog
+from kroma.runs.models import CandidateStatus
+
+STEP_VERSION = 1
+"""Of the recorded shape; a worker that meets another one runs the step again."""
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """One image made for a job, or the attempt at one."""
+
+    id: UUID
+    index: int
+    """From 1."""
+    status: CandidateStatus
+    seed: int
+    provider: str
+    model: str = ""
+    file: FileLog | None = None
+    """The generated picture where it lies now; None when the call failed."""
+    report: GuardReportLog | None = None
+    rank: RankLog = msgspec.field(default_factory=RankLog)
+    reason: str = ""
+    """Why it stands where it stands, one sentence."""
+    parameters: dict[str, Any] = {}
+    request_id: str | None = None
+    cost_usd: str | None = None
+    """Decimal text; None when the price is unknown."""
+    duration_ms: float = 0.0
+    error: str | None = None
+
+
+class ImageJob(msgspec.Struct, frozen=True, kw_only=True):
+    """One image to make, and how far it is."""
+
+    run_id: UUID
+    job_id: UUID
+    project_id: UUID
+    ordinal: int
+    planned: PlannedJob
+    styles: tuple[PlannedPicture, ...]
+    stage: str
+    time_of_day: str
+    weather: str
+    guard: GuardSettings
+    provider: str
+    size: str | None
+    quality: str | None
+    seed: int
+    """Of this job: the run's seed plus its position, so that two scenes never share one."""
+    candidate_count: int
+    inputs: tuple[InputLog, ...] = ()
+    """What was read, with hashes; filled by the first step."""
+    candidates: tuple[Candidate, ...] = ()
+    """In order of index until ranked, then best first."""
+
+    @property
+    def winner(self) -> Candidate | None:
+        """The first candidate that passed, once ranked."""
+        return next((c for c in self.candidates if c.status is CandidateStatus.DONE), None)

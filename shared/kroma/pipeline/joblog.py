@@ -1,0 +1,159 @@
+"""A job's entry of the run log, from what its steps left."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from msgspec import UNSET
+
+from kroma.pipeline.image_job import Candidate, ImageJob
+from kroma.pipeline.plan import PlannedJob, RunPlan
+from kroma.runlog.ids import stable_id
+from kroma.runlog.schema import (
+    CandidateLog,
+    CostLog,
+    GuardLog,
+    JobLog,
+    StepLog,
+)
+from kroma.runs.models import CandidateStatus, JobStatus, RunStep
+
+OPERATION = "image_generation"
+
+
+def iso(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds, as run logs write time."""
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def guard_log(plan: RunPlan) -> GuardLog:
+    """The guard's settings; it is always on."""
+    return GuardLog(
+        enabled=True,
+        enforce_grayscale=plan.guard.enforce_grayscale,
+        max_chroma_delta=plan.guard.max_chroma_delta,
+        fail_on_chroma_exceed=plan.guard.fail_on_chroma_exceed,
+    )
+
+
+def candidate_log(candidate: Candidate) -> CandidateLog:
+    """One candidate's entry."""
+    path = candidate.file.path if candidate.file else UNSET
+    done = candidate.status is CandidateStatus.DONE
+    return CandidateLog(
+        id=candidate.id,
+        candidate_index=candidate.index,
+        status=candidate.status,
+        output=path,
+        final_output=path if done else UNSET,
+        rank=candidate.rank,
+        output_guard=candidate.report or UNSET,
+        file=candidate.file or UNSET,
+        reason=candidate.reason,
+        seed=candidate.seed,
+        provider=candidate.provider,
+        model=candidate.model,
+        provider_request_id=candidate.request_id,
+        parameters=candidate.parameters,
+        cost_usd=None if candidate.cost_usd is None else float(candidate.cost_usd),
+        duration_ms=candidate.duration_ms,
+        error=candidate.error or UNSET,
+    )
+
+
+def planned_log(plan: RunPlan, planned: PlannedJob, *, job_id: UUID, seed: int, status: JobStatus) -> JobLog:
+    """What is known of a job before anything ran; all of a dry run's entry."""
+    return JobLog(
+        id=planned.job_key,
+        job_id=job_id,
+        mode=plan.stage,
+        time=plan.time_of_day,
+        weather=plan.weather,
+        input_images=[planned.scene.ref, *(style.ref for style in plan.styles)],
+        prompt=planned.prompt,
+        status=status,
+        planned_generation={"candidates": plan.candidates},
+        planned_postprocess=plan.postprocess,
+        planned_output_guard=guard_log(plan),
+        seed=seed,
+    )
+
+
+def ended_log(
+    plan: RunPlan,
+    job: ImageJob,
+    *,
+    status: JobStatus,
+    steps: Sequence[RunStep],
+    attempts: int,
+    started_at: datetime | None,
+    finished_at: datetime,
+    error: tuple[str, str, str] | None = None,
+) -> JobLog:
+    """The whole entry of a job that ran.
+
+    Args:
+        plan: The run's.
+        job: As its last finished step left it.
+        status: How it ended.
+        steps: Its recorded steps, oldest first.
+        attempts: Claims it took.
+        started_at: Of its first claim.
+        finished_at: Now.
+        error: Message, kind and code when it failed.
+    """
+    log = planned_log(plan, job.planned, job_id=job.job_id, seed=job.seed, status=status)
+    by_index = sorted(job.candidates, key=lambda candidate: candidate.index)
+    log.candidates = [candidate_log(candidate) for candidate in by_index]
+    log.inputs = list(job.inputs)
+    log.steps = [step_log(step) for step in steps]
+    log.attempts = attempts
+    log.started_at = iso(started_at)
+    log.finished_at = iso(finished_at)
+    winner = job.winner if status is JobStatus.DONE else None
+    log.selected_candidate = winner.index if winner else None
+    log.final_output = winner.file.path if winner and winner.file else None
+    if winner and winner.file:
+        log.output = winner.file.path
+        log.output_guard = winner.report or UNSET
+    if status is JobStatus.FAILED_OUTPUT_GUARD:
+        log.failure_reason = "all_candidates_failed_output_guard"
+    if error is not None:
+        log.error, log.error_kind, log.error_code = error
+        if status is JobStatus.FAILED:
+            log.failure_reason = log.error_code
+    return log
+
+
+def step_log(step: RunStep) -> StepLog:
+    """One finished step with its times."""
+    return StepLog(
+        name=step.name,
+        started_at=iso(step.started_at) or "",
+        finished_at=iso(step.finished_at) or "",
+        duration_ms=round((step.finished_at - step.started_at).total_seconds() * 1000, 3),
+    )
+
+
+def cost_logs(jobs: Sequence[JobLog]) -> list[CostLog]:
+    """One charge per candidate that a provider answered, failed ones included when they cost something."""
+    costs: list[CostLog] = []
+    for job in jobs:
+        if job.candidates is UNSET:
+            continue
+        costs.extend(
+            CostLog(
+                id=stable_id(candidate.id, "cost"),
+                provider_code=candidate.provider,
+                model_name=candidate.model,
+                operation=OPERATION,
+                units=1,
+                cost_usd=candidate.cost_usd,
+                job_id=job.id,
+                candidate_index=candidate.candidate_index,
+                provider_request_id=candidate.provider_request_id,
+            )
+            for candidate in job.candidates
+            if candidate.file is not UNSET
+        )
+    return costs

@@ -1,0 +1,31 @@
+"""How a step can end a job."""
+
+from kroma.errors import KromaError, ProviderError
+
+
+class AllCandidatesFailedError(ProviderError):
+    """No call for a job gave a picture."""
+
+    code = "all_candidates_failed"
+
+    def __init__(self, *, tried: int, reason: str) -> None:
+        super().__init__(f"None of {tried} candidates could be made; the first said: {reason}")
+
+
+class NoUsableCandidateError(ProviderError):
+    """Every candidate of a job failed the quality check."""
+
+    code = "pipeline_command_failed"
+
+    def __init__(self, *, tried: int, reason: str) -> None:
+        super().__init__(f"None of {tried} candidates passed the quality check; the first: {reason}")
+
+
+class RunCancelledError(KromaError):
+    """The run is being cancelled; the job stops before its next call."""
+
+    kind = "policy"
+    code = "run_canceled"
+
+    def __init__(self) -> None:
+        super().__init__("The run was canceled")

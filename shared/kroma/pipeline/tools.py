@@ -1,0 +1,45 @@
+"""The outside world of a step: everything it may touch that is not its argument."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from kroma.cpu import CpuPool
+from kroma.pipeline.image_job import Candidate
+from kroma.providers.base import Provider
+from kroma.storage.base import ObjectStore
+
+T = TypeVar("T")
+
+
+class StepRecorder(Protocol):
+    """Remembers finished steps of one job, across workers."""
+
+    async def find(self, name: str, kind: type[T]) -> T | None:
+        """What the step put out when it finished, or None when it has not."""
+        ...
+
+    async def record(
+        self, name: str, output: object, *, started_at: datetime, candidates: tuple[Candidate, ...] = ()
+    ) -> None:
+        """Store a finished step and the rows of the candidates it made or moved, in one transaction.
+
+        Raises:
+            ClaimLostError: A newer claim exists; nothing was written.
+        """
+        ...
+
+
+class StepTools(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step works with."""
+
+    store: ObjectStore
+    provider: Provider
+    cpu: CpuPool
+    recorder: StepRecorder
+    may_retry: bool
+    """Whether a passing fault of the provider may be left to a later attempt."""
+    is_cancelled: Callable[[], Awaitable[bool]]
+    """Whether the run is being cancelled; asked before every call that may cost money."""
