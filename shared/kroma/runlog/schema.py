@@ -121,6 +121,8 @@ class CandidateLog(msgspec.Struct, kw_only=True, omit_defaults=False):
     output_guard: GuardReportLog | msgspec.UnsetType = msgspec.UNSET
     file: FileLog | msgspec.UnsetType = msgspec.UNSET
     """The generated picture, where it lies now (``archive/bad`` when rejected)."""
+    final_file: FileLog | msgspec.UnsetType = msgspec.UNSET
+    """The last picture of the chain, when post-processing made another one."""
     reason: str = ""
     """Why it stands where it stands, one sentence."""
     seed: int = 0
@@ -159,8 +161,8 @@ class JobLog(msgspec.Struct, kw_only=True):
     planned_postprocess: PostprocessLog
     planned_output_guard: GuardLog
     seed: int = 0
-    selected_candidate: int | None | msgspec.UnsetType = msgspec.UNSET
-    final_output: str | None | msgspec.UnsetType = msgspec.UNSET
+    selected_candidate: int | msgspec.UnsetType | None = msgspec.UNSET
+    final_output: str | msgspec.UnsetType | None = msgspec.UNSET
     output: str | msgspec.UnsetType = msgspec.UNSET
     failure_reason: str | msgspec.UnsetType = msgspec.UNSET
     error: str | msgspec.UnsetType = msgspec.UNSET
