@@ -24,8 +24,8 @@ from kroma.auth.models import ApiToken
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.ids import row_id
-from kroma.projects.models import Project
-from kroma.projects.service import LOCAL_DISPLAY_NAME, LOCAL_USERNAME, ensure_user
+from kroma.projects.models import LOCAL_DISPLAY_NAME, LOCAL_USERNAME, Project
+from kroma.projects.service import ensure_user
 from kroma.projects.slugs import normalised_slug
 
 SECRET_PREFIX: Final = "kroma_"  # noqa: S105 - what a secret starts with, not one

@@ -11,6 +11,8 @@ from kroma.db.base import Base, Identified, Timestamped
 
 DEFAULT_BASE_DIR = "var/projects"
 DEFAULT_S3_PREFIX = "iat-projects"
+LOCAL_USERNAME = "local"
+LOCAL_DISPLAY_NAME = "Local User"
 
 
 class ProjectStatus(StrEnum):

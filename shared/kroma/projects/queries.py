@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from kroma.projects.errors import ProjectNotFoundError
-from kroma.projects.models import AppUser, Project
+from kroma.projects.models import LOCAL_USERNAME, AppUser, Project
 from kroma.projects.slugs import normalised_slug
 
 
@@ -29,6 +29,19 @@ async def get_project(session: AsyncSession, slug: str) -> Project:
     """
     project = await find_project(session, slug)
     if project is None:
+        raise ProjectNotFoundError
+    return project
+
+
+async def get_local_project(session: AsyncSession, slug: str) -> Project:
+    """The local user's project of this slug.
+
+    Raises:
+        ProjectNotFoundError: There is none, or it is another owner's.
+    """
+    project = await get_project(session, slug)
+    owner = await session.get_one(AppUser, project.owner_user_id)
+    if owner.username != LOCAL_USERNAME:
         raise ProjectNotFoundError
     return project
 

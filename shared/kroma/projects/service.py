@@ -1,7 +1,7 @@
 """Making and changing projects."""
 
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import NamedTuple, Self
 from uuid import UUID
 
 import msgspec
@@ -14,14 +14,18 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.errors import NothingGivenError
 from kroma.projects.errors import BlankBaseDirError, RootNotAllowedError, SlugTakenError
-from kroma.projects.models import AppUser, Project, ProjectStatus, ProjectStorage
+from kroma.projects.models import (
+    LOCAL_DISPLAY_NAME,
+    LOCAL_USERNAME,
+    AppUser,
+    Project,
+    ProjectStatus,
+    ProjectStorage,
+)
 from kroma.projects.queries import get_project
 from kroma.projects.slugs import normalised_slug, slug_of_name
 from kroma.projects.storage import is_inside, resolve_root
 from kroma.texts import name_text, optional_text, required_text
-
-LOCAL_USERNAME: Final = "local"
-LOCAL_DISPLAY_NAME: Final = "Local User"
 
 
 class ProjectDraft(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,47 @@
+"""The composition root."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from litestar import Litestar, Router
+from litestar.types import ASGIApp
+
+from kroma.config import Settings
+from kroma.db.engine import Database
+from kroma.queue.base import TaskQueue
+from kroma.storage.base import ProjectStores
+from kroma_api.authentication import Authentication
+from kroma_api.dependencies import provided
+from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
+from kroma_api.front import PathRules, RequestLog
+from kroma_api.routes import assets, auth, costs, health, projects, quality, runs, schema
+from kroma_api.strict_json import StrictRequest
+
+ROUTERS: Final[Sequence[Router]] = (
+    health.router,
+    auth.router,
+    projects.router,
+    runs.router,
+    assets.router,
+    quality.router,
+    costs.router,
+)
+"""Everything the OpenAPI document describes."""
+
+
+def create_app(settings: Settings, db: Database, queue: TaskQueue, stores: ProjectStores) -> ASGIApp:
+    """The API as one ASGI application.
+
+    From the outside in: request id and log line, authentication (first of all, also for paths
+    that do not exist), path and method rules, routing and bodies.
+    """
+    routes = Litestar(
+        route_handlers=[*ROUTERS, schema.router(ROUTERS)],
+        dependencies=provided(settings, db, queue, stores),
+        exception_handlers=EXCEPTION_HANDLERS,
+        request_class=StrictRequest,
+        request_max_body_size=MAX_BODY_BYTES,
+        openapi_config=None,  # routes/schema.py serves it, with every error reply documented
+        logging_config=None,  # front.py and errors.py log
+    )
+    return RequestLog(Authentication(PathRules(routes), settings=settings, db=db))

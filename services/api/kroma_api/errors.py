@@ -1,0 +1,134 @@
+"""Error -> HTTP reply: the taxonomy, Litestar's own errors and bugs, all in one envelope."""
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import Send
+
+from kroma.auth.errors import ForbiddenError, UnauthorizedError
+from kroma.errors import InfraError, InvalidRequestError, KromaError, NotFoundError
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+MAX_BODY_BYTES: Final = 2 * 1024**2
+INTERNAL_TEXT: Final = "Internal server error"
+
+_STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
+    UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+    ForbiddenError: HTTPStatus.FORBIDDEN,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    InfraError: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+_FRAMEWORK_TEXTS: Final[dict[int, str]] = {
+    HTTPStatus.NOT_FOUND: "No route has this path",
+    HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method; see the Allow header",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The request body is larger than {MAX_BODY_BYTES} bytes",
+}
+
+
+class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of every failure."""
+
+    ok: Literal[False] = False
+    error: str
+    """What is wrong, in words."""
+    error_kind: Literal["validation", "provider", "infra", "policy", "unknown"]
+    error_code: str
+    """What is wrong, for programs."""
+
+
+class HttpRuleError(InvalidRequestError):
+    """The request breaks a rule of HTTP or JSON rather than one of ours."""
+
+    def __init__(
+        self, status: HTTPStatus, text: str | None = None, *, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(text or _FRAMEWORK_TEXTS.get(status) or status.phrase)
+        self.status = status
+        self.headers = headers or {}
+
+
+class ErrorAnswer(NamedTuple):
+    """What to answer to an exception."""
+
+    status: int
+    body: ErrorResponse
+    headers: Mapping[str, str]
+
+
+def error_answer(error: Exception) -> ErrorAnswer:
+    """The answer to any exception; what we did not raise on purpose is logged and shows nothing."""
+    match error:
+        case HttpRuleError():
+            return _answer(error, error.status, error.headers)
+        case KromaError() if (status := _status(error)) < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return _answer(error, status, {})
+        case HTTPException() if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
+            return error_answer(_translated(error))
+        case _:
+            log.error("request failed", exc_info=error)
+            body = ErrorResponse(error=INTERNAL_TEXT, error_kind="infra", error_code="internal_error")
+            return ErrorAnswer(HTTPStatus.INTERNAL_SERVER_ERROR, body, {})
+
+
+async def send_error(error: Exception, send: Send) -> None:
+    """Answer with an error from outside the framework."""
+    answer = error_answer(error)
+    body = msgspec.json.encode(answer.body)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        *((name.lower().encode(), value.encode()) for name, value in answer.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _status(error: KromaError) -> HTTPStatus:
+    if type(error) is KromaError:
+        return HTTPStatus.INTERNAL_SERVER_ERROR
+    return next((_STATUSES[cls] for cls in type(error).__mro__ if cls in _STATUSES), HTTPStatus.BAD_REQUEST)
+
+
+def _answer(error: KromaError, status: HTTPStatus, headers: Mapping[str, str]) -> ErrorAnswer:
+    shown = {"ok": False, "error": error.message, "error_kind": error.kind, "error_code": error.code}
+    return ErrorAnswer(status, msgspec.convert(shown, ErrorResponse), headers)
+
+
+def _translated(error: HTTPException) -> HttpRuleError:
+    status = HTTPStatus(error.status_code)
+    headers: dict[str, str] = {}
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed((error.headers or {}).get("allow", ""))
+    return HttpRuleError(status, _parameter_problem(error) or _FRAMEWORK_TEXTS.get(status), headers=headers)
+
+
+def _allowed(litestar_allow: str) -> str:
+    methods = set(litestar_allow.split(", ")) - {"OPTIONS"}
+    if "GET" in methods:
+        methods.add("HEAD")
+    return ", ".join(sorted(methods))
+
+
+def _parameter_problem(error: HTTPException) -> str | None:
+    """The first thing Litestar found wrong with a query, path or header value."""
+    problems: Any = error.extra
+    if not isinstance(problems, list) or not problems:
+        return None
+    first = msgspec.convert(problems[0], dict[str, Any], strict=False)
+    return f"Parameter '{first.get('key', '')}': {first.get('message', 'wrong value')}"
+
+
+def _handle(_: Request[Any, Any, Any], error: Exception) -> Response[ErrorResponse]:
+    answer = error_answer(error)
+    return Response(answer.body, status_code=answer.status, headers=dict(answer.headers))
+
+
+EXCEPTION_HANDLERS: Final[
+    dict[int | type[Exception], Callable[[Request[Any, Any, Any], Exception], Response[ErrorResponse]]]
+] = {KromaError: _handle, HTTPException: _handle, Exception: _handle}

@@ -1,0 +1,106 @@
+"""What every request meets first: an id, a log line, and the rules of paths and methods."""
+
+import time
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import parse_qsl
+from uuid import uuid4
+
+import structlog
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from kroma.texts import NulCharacterError
+from kroma_api.errors import HttpRuleError, send_error
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
+
+HEALTH_PATH: Final = "/health"
+
+
+class RequestLog:
+    """Gives each request an id, echoed in ``X-Request-Id``, and logs one line per request.
+
+    Neither headers nor the query are logged. A healthy ``/health`` is not: probes would drown
+    what matters.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on and note how it ended."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 0
+        method, path, request_id = scope["method"], scope["path"], uuid4().hex
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception as exc:
+                log.exception("request failed", exc_info=exc)
+                if status:
+                    raise
+                await send_error(exc, send_with_id)
+            if path != HEALTH_PATH or status != HTTPStatus.OK:
+                duration_ms = round((time.perf_counter() - started) * 1000, 2)
+                log.info("request", method=method, path=path, status=status, duration_ms=duration_ms)
+
+
+class PathRules:
+    """Refuses what the router would let through, and answers HEAD wherever GET exists.
+
+    Litestar takes ``/health/`` and ``//health`` for ``/health``; by contract 1.1 they are other
+    paths. It also answers OPTIONS by itself, which the contract does not know.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check an HTTP request; anything else passes."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            _check(scope)
+        except (HttpRuleError, NulCharacterError) as exc:
+            await send_error(exc, send)
+            return
+        if scope["method"] == "HEAD":
+            scope["method"] = "GET"
+            await self._app(scope, receive, _without_body(send))
+            return
+        if scope["method"] == "OPTIONS":
+            scope["method"] = "TRACE"  # no route takes it, so the router answers 405 with Allow
+        await self._app(scope, receive, send)
+
+
+def _check(scope: HTTPScope) -> None:
+    path = scope["path"]
+    if "\0" in path:
+        raise NulCharacterError("path")
+    if "//" in path or (path != "/" and path.endswith("/")):
+        raise HttpRuleError(HTTPStatus.NOT_FOUND)
+    query = scope["query_string"]
+    if b"%00" in query or b"\0" in query:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        raise NulCharacterError(next((name for name, value in pairs if "\0" in value), "query"))
+
+
+def _without_body(send: Send) -> Send:
+    async def send_head(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await send({"type": "http.response.body", "body": b"", "more_body": message["more_body"]})
+        else:
+            await send(message)
+
+    return send_head

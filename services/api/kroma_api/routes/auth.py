@@ -1,0 +1,57 @@
+"""``/auth``: API tokens."""
+
+from http import HTTPStatus
+
+from litestar import Router, delete, get, post
+from litestar.params import FromPath, JSONBody
+
+from kroma.auth import queries, service
+from kroma.db.base import utc_now
+from kroma.projects.queries import get_local_project
+from kroma_api.dependencies import CurrentCaller, Db
+from kroma_api.schemas.auth import (
+    CreatedTokenView,
+    CreateTokenRequest,
+    CreateTokenResponse,
+    ListTokensResponse,
+    RevokeTokenResponse,
+    TokenView,
+)
+
+
+@post("/token", status_code=HTTPStatus.OK)
+async def create_token(
+    data: JSONBody[CreateTokenRequest], db: Db, caller: CurrentCaller
+) -> CreateTokenResponse:
+    """Make an API token; open without one while no active token exists and the server is on loopback."""
+    expires_at = service.parsed_expiry(data.expires_at)
+    async with db.transaction() as session:
+        if caller.is_bootstrap:
+            await service.close_bootstrap(session)
+        project = None
+        if data.project_slug is not None:
+            project = await get_local_project(session, data.project_slug)
+        created = await service.create_token(
+            session, label=data.label or "", project=project, expires_at=expires_at
+        )
+    return CreateTokenResponse(auth_token=CreatedTokenView.of(created))
+
+
+@get("/tokens")
+async def list_tokens(db: Db) -> ListTokensResponse:
+    """All tokens of all users, newest first, without their secrets."""
+    async with db.transaction() as session:
+        rows = await queries.list_tokens(session)
+    now = utc_now()
+    return ListTokensResponse(count=len(rows), auth_tokens=[TokenView.of(row, now=now) for row in rows])
+
+
+@delete("/tokens/{token_id:str}", status_code=HTTPStatus.OK)
+async def revoke_token(token_id: FromPath[str], db: Db) -> RevokeTokenResponse:
+    """Make a token unusable; revoking again changes nothing."""
+    async with db.transaction() as session:
+        await service.revoke_token(session, token_id)
+    return RevokeTokenResponse(token_id=token_id)
+
+
+router = Router("/auth", route_handlers=[create_token, list_tokens, revoke_token], tags=["auth"])

@@ -1,0 +1,110 @@
+"""``/api/projects``: projects and their storage."""
+
+from http import HTTPStatus
+
+from litestar import Router, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from kroma.projects import queries, service
+from kroma.projects.service import LocalStorageChange, ProjectDraft
+from kroma.runs.queries import count_project_contents
+from kroma_api.dependencies import AppSettings, CurrentCaller, Db
+from kroma_api.schemas.projects import (
+    ChangeLocalStorageRequest,
+    ChangeLocalStorageResponse,
+    CreateProjectRequest,
+    ListProjectsResponse,
+    ProjectCountsView,
+    ProjectListed,
+    ProjectName,
+    ProjectResponse,
+    ProjectView,
+    StorageResponse,
+    StorageView,
+    UpsertProjectResponse,
+)
+
+
+@get("/")
+async def list_projects(
+    db: Db, caller: CurrentCaller, username: FromQuery[str | None] = None
+) -> ListProjectsResponse:
+    """Projects of one owner or of all, last changed first; a project's token sees its project only."""
+    async with db.transaction() as session:
+        projects = await queries.list_projects(session, username=username, only_project_id=caller.project_id)
+    return ListProjectsResponse(count=len(projects), projects=[ProjectListed.of(row) for row in projects])
+
+
+@post("/", status_code=HTTPStatus.OK)
+async def upsert_project(
+    data: JSONBody[CreateProjectRequest], db: Db, settings: AppSettings, caller: CurrentCaller
+) -> UpsertProjectResponse:
+    """Create a project, or overwrite the owner's project of the same slug."""
+    draft = ProjectDraft.checked(
+        name=data.name,
+        slug=data.slug,
+        description=data.description,
+        username=data.username,
+        display_name=data.user_display_name,
+    )
+    changed = await service.upsert_project(db, draft, actor=caller.user_id)
+    return UpsertProjectResponse(
+        project=ProjectName.of(changed.project),
+        storage=StorageView.of(changed.project, changed.storage, data_dir=settings.data_dir),
+        audit_id=str(changed.audit_id),
+    )
+
+
+@get("/{slug:str}")
+async def get_project(slug: FromPath[str], db: Db, settings: AppSettings) -> ProjectResponse:
+    """A project with how much it holds and where."""
+    async with db.transaction() as session:
+        project = await queries.get_project(session, slug)
+        counts = await count_project_contents(session, project.id)
+    return ProjectResponse(
+        project=ProjectView.of(project),
+        counts=ProjectCountsView.of(counts),
+        storage=StorageView.of(project, project.storage, data_dir=settings.data_dir),
+    )
+
+
+@get("/{slug:str}/storage")
+async def get_storage(slug: FromPath[str], db: Db, settings: AppSettings) -> StorageResponse:
+    """Where a project keeps its files."""
+    async with db.transaction() as session:
+        project = await queries.get_project(session, slug)
+    return StorageResponse(
+        project=ProjectName.of(project),
+        storage=StorageView.of(project, project.storage, data_dir=settings.data_dir),
+    )
+
+
+@put("/{slug:str}/storage/local")
+async def change_local_storage(
+    slug: FromPath[str],
+    data: JSONBody[ChangeLocalStorageRequest],
+    db: Db,
+    settings: AppSettings,
+    caller: CurrentCaller,
+) -> ChangeLocalStorageResponse:
+    """Set where a project keeps its files; nothing is moved or created."""
+    changed = await service.change_local_storage(
+        db,
+        LocalStorageChange(base_dir=data.base_dir, project_root=data.project_root),
+        slug=slug,
+        data_dir=settings.data_dir,
+        allow_any_root=settings.allow_any_root,
+        actor=caller.user_id,
+    )
+    return ChangeLocalStorageResponse(
+        project=ProjectName.of(changed.project),
+        storage=StorageView.of(changed.project, changed.storage, data_dir=settings.data_dir),
+        audit_id=str(changed.audit_id),
+    )
+
+
+router = Router(
+    "/api/projects",
+    route_handlers=[list_projects, upsert_project, get_project, get_storage, change_local_storage],
+    tags=["projects"],
+)

@@ -1,0 +1,66 @@
+"""Bodies of ``/api/projects/{slug}/assets``."""
+
+from typing import Any, Self
+
+import msgspec
+
+from kroma.assets.models import Asset
+from kroma_api.schemas.reply import Id, ListReply, OptionalId, Reply, Stamp, shown_id, shown_json, shown_stamp
+
+
+class AssetView(msgspec.Struct, frozen=True, kw_only=True):
+    """A kept picture."""
+
+    id: Id
+    project_id: Id
+    kind: str
+    asset_kind: str
+    """The same as ``kind``."""
+    storage_uri: str
+    rel_path: str
+    storage_backend: str
+    mime_type: str
+    width: int | None
+    height: int | None
+    size_bytes: int | None
+    sha256: str
+    run_id: OptionalId
+    job_id: OptionalId
+    candidate_id: OptionalId
+    metadata_json: Any
+    created_at: Stamp
+
+    @classmethod
+    def of(cls, asset: Asset) -> Self:
+        """Show an asset."""
+        return cls(
+            id=str(asset.id),
+            project_id=str(asset.project_id),
+            kind=asset.kind,
+            asset_kind=asset.kind,
+            storage_uri=asset.storage_uri,
+            rel_path=asset.rel_path,
+            storage_backend=asset.storage_backend,
+            mime_type=asset.mime_type or "",
+            width=asset.width,
+            height=asset.height,
+            size_bytes=asset.size_bytes,
+            sha256=asset.sha256 or "",
+            run_id=shown_id(asset.run_id),
+            job_id=shown_id(asset.job_id),
+            candidate_id=shown_id(asset.candidate_id),
+            metadata_json=shown_json(asset.metadata_json),
+            created_at=shown_stamp(asset.created_at),
+        )
+
+
+class ListAssetsResponse(ListReply, frozen=True, kw_only=True):
+    """Assets, newest first."""
+
+    assets: list[AssetView]
+
+
+class AssetResponse(Reply, frozen=True, kw_only=True):
+    """One asset."""
+
+    asset: AssetView

@@ -1,0 +1,106 @@
+"""Bodies of ``/auth``."""
+
+from datetime import UTC, datetime
+from typing import Literal, Self
+
+import msgspec
+
+from kroma.auth.models import ApiToken
+from kroma.auth.service import CreatedToken
+from kroma_api.schemas.reply import Id, ListReply, Reply, Stamp, shown_stamp
+
+
+class CreateTokenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /auth/token``."""
+
+    label: str | None = None
+    """Cut to 200 characters."""
+    project_slug: str | None = None
+    """The only project the token may touch; absent for all."""
+    expires_at: str | None = None
+    """RFC 3339, or a date that counts to its last second (UTC); empty is never."""
+
+
+class CreatedTokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """A new token with its secret, which is never shown again."""
+
+    id: Id
+    token: str
+    token_prefix: str
+    label: str
+    project_id: Id | None
+    created_at: Stamp
+    expires_at: str | None
+
+    @classmethod
+    def of(cls, created: CreatedToken) -> Self:
+        """Show a new token."""
+        row = created.row
+        return cls(
+            id=str(row.id),
+            token=created.secret,
+            token_prefix=row.token_prefix,
+            label=row.label,
+            project_id=None if row.project_id is None else str(row.project_id),
+            created_at=shown_stamp(row.created_at),
+            expires_at=_shown_expiry(row.expires_at),
+        )
+
+
+class CreateTokenResponse(Reply, frozen=True, kw_only=True):
+    """The new token."""
+
+    auth_token: CreatedTokenView
+
+
+class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+    """A token without its secret."""
+
+    id: Id
+    user_id: Id
+    project_id: Id | None
+    token_prefix: str
+    label: str
+    expires_at: str | None
+    revoked_at: Stamp | None
+    last_used_at: Stamp | None
+    created_at: Stamp
+    active: bool
+
+    @classmethod
+    def of(cls, row: ApiToken, *, now: datetime) -> Self:
+        """Show a stored token."""
+        return cls(
+            id=str(row.id),
+            user_id=str(row.user_id),
+            project_id=None if row.project_id is None else str(row.project_id),
+            token_prefix=row.token_prefix,
+            label=row.label,
+            expires_at=_shown_expiry(row.expires_at),
+            revoked_at=_stamp_or_null(row.revoked_at),
+            last_used_at=_stamp_or_null(row.last_used_at),
+            created_at=shown_stamp(row.created_at),
+            active=row.revoked_at is None and (row.expires_at is None or row.expires_at > now),
+        )
+
+
+class ListTokensResponse(ListReply, frozen=True, kw_only=True):
+    """All tokens, newest first."""
+
+    auth_tokens: list[TokenView]
+
+
+class RevokeTokenResponse(Reply, frozen=True, kw_only=True):
+    """The token is revoked."""
+
+    deleted: Literal[True] = True
+    token_id: str
+
+
+def _shown_expiry(moment: datetime | None) -> str | None:
+    # Contract 1.3: the one stamp with an offset instead of Z.
+    return None if moment is None else moment.astimezone(UTC).isoformat()
+
+
+def _stamp_or_null(moment: datetime | None) -> str | None:
+    return None if moment is None else shown_stamp(moment)

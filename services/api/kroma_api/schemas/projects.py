@@ -1,0 +1,189 @@
+"""Bodies of ``/api/projects``, storage included."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+import msgspec
+from msgspec import UNSET
+
+from kroma.projects.models import DEFAULT_BASE_DIR, DEFAULT_S3_PREFIX, Project, ProjectStorage
+from kroma.projects.storage import resolve_root
+from kroma.runs.queries import ProjectCounts
+from kroma_api.schemas.reply import AuditId, Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+
+
+class CreateProjectRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/projects``."""
+
+    name: RequiredText = UNSET
+    slug: str | None = None
+    """Made from the name when absent."""
+    description: str | None = None
+    username: str | None = None
+    """The owner, created on demand; ``local`` when absent."""
+    user_display_name: str | None = None
+
+
+class ChangeLocalStorageRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``PUT /api/projects/{slug}/storage/local``; at least one of the two."""
+
+    base_dir: str | None = None
+    project_root: str | None = None
+    """Blank goes back to ``<base_dir>/<slug>``."""
+
+
+class ProjectName(msgspec.Struct, frozen=True, kw_only=True):
+    """Which project a reply is about."""
+
+    id: Id
+    slug: str
+    name: str
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        """Show a project's names."""
+        return cls(id=str(project.id), slug=project.slug, name=project.name)
+
+
+class ProjectListed(msgspec.Struct, frozen=True, kw_only=True):
+    """A project in the list."""
+
+    id: Id
+    slug: str
+    name: str
+    description: str
+    status: str
+    username: str
+    created_at: Stamp
+    updated_at: Stamp
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        """Show a project with its owner."""
+        return cls(
+            id=str(project.id),
+            slug=project.slug,
+            name=project.name,
+            description=project.description,
+            status=project.status,
+            username=project.owner.username,
+            created_at=shown_stamp(project.created_at),
+            updated_at=shown_stamp(project.updated_at),
+        )
+
+
+class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
+    """A project."""
+
+    id: Id
+    slug: str
+    name: str
+    description: str
+    status: str
+    created_at: Stamp
+    updated_at: Stamp
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        """Show a project."""
+        return cls(
+            id=str(project.id),
+            slug=project.slug,
+            name=project.name,
+            description=project.description,
+            status=project.status,
+            created_at=shown_stamp(project.created_at),
+            updated_at=shown_stamp(project.updated_at),
+        )
+
+
+class ProjectCountsView(msgspec.Struct, frozen=True, kw_only=True):
+    """How much a project holds."""
+
+    runs: int
+    jobs: int
+    assets: int
+
+    @classmethod
+    def of(cls, counts: ProjectCounts) -> Self:
+        """Show the counts."""
+        return cls(runs=counts.runs, jobs=counts.jobs, assets=counts.assets)
+
+
+class LocalStorageView(msgspec.Struct, frozen=True, kw_only=True):
+    """The project's place on disk."""
+
+    base_dir: str
+    """As stored."""
+    project_root: str
+    """The resolved absolute path."""
+
+
+class S3StorageView(msgspec.Struct, frozen=True, kw_only=True):
+    """The project's place in a bucket."""
+
+    enabled: bool
+    bucket: str
+    prefix: str
+    region: str
+    profile: str
+    endpoint_url: str
+
+
+class StorageView(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a project keeps its files."""
+
+    local: LocalStorageView
+    s3: S3StorageView
+
+    @classmethod
+    def of(cls, project: Project, storage: ProjectStorage | None, *, data_dir: Path) -> Self:
+        """Show the storage of a project; a missing row shows the defaults."""
+        row = storage or ProjectStorage(local_base_dir=DEFAULT_BASE_DIR, s3_enabled=False)
+        return cls(
+            local=LocalStorageView(
+                base_dir=row.local_base_dir, project_root=str(resolve_root(data_dir, project.slug, storage))
+            ),
+            s3=S3StorageView(
+                enabled=row.s3_enabled,
+                bucket=row.s3_bucket or "",
+                prefix=row.s3_prefix or DEFAULT_S3_PREFIX,
+                region=row.s3_region or "",
+                profile=row.s3_profile or "",
+                endpoint_url=row.s3_endpoint_url or "",
+            ),
+        )
+
+
+class StorageResponse(Reply, frozen=True, kw_only=True):
+    """A project's storage."""
+
+    project: ProjectName
+    storage: StorageView
+
+
+class UpsertProjectResponse(StorageResponse, frozen=True, kw_only=True):
+    """The project as it is now."""
+
+    audit_id: AuditId
+
+
+class ChangeLocalStorageResponse(StorageResponse, frozen=True, kw_only=True):
+    """The storage as it is now."""
+
+    updated: Literal["local"] = "local"
+    audit_id: AuditId
+
+
+class ListProjectsResponse(ListReply, frozen=True, kw_only=True):
+    """Projects, last changed first."""
+
+    projects: list[ProjectListed]
+
+
+class ProjectResponse(Reply, frozen=True, kw_only=True):
+    """A project with what it holds."""
+
+    project: ProjectView
+    counts: ProjectCountsView
+    storage: StorageView

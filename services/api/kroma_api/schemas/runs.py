@@ -1,0 +1,244 @@
+"""Bodies of ``/api/projects/{slug}/runs``."""
+
+from typing import Any, Literal, Self
+
+import msgspec
+
+from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunJob, RunStatus
+from kroma_api.schemas.reply import (
+    Id,
+    ListReply,
+    OptionalId,
+    Reply,
+    Stamp,
+    shown_id,
+    shown_json,
+    shown_stamp,
+)
+
+
+class RunView(msgspec.Struct, frozen=True, kw_only=True):
+    """One triggered execution."""
+
+    id: Id
+    project_id: Id
+    run_mode: str
+    status: str
+    done: bool
+    """Whether the run has ended, well or not."""
+    stage: str
+    time_of_day: str
+    weather: str
+    model_name: str
+    provider_code: str
+    settings_snapshot_json: Any
+    started_at: Stamp
+    finished_at: Stamp
+    created_at: Stamp
+    run_log_path: str
+    image_size: str
+    image_quality: str
+    error: str
+    """Why the run failed; empty otherwise."""
+    error_kind: str
+    error_code: str
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Show a run."""
+        return cls(
+            id=str(run.id),
+            project_id=str(run.project_id),
+            run_mode=run.run_mode,
+            status=run.status,
+            done=run.status not in OPEN_RUN_STATUSES,
+            stage=run.stage or "",
+            time_of_day=run.time_of_day or "",
+            weather=run.weather or "",
+            model_name=run.model_name or "",
+            provider_code=run.provider_code or "",
+            settings_snapshot_json=shown_json(run.settings_snapshot_json),
+            started_at=shown_stamp(run.started_at),
+            finished_at=shown_stamp(run.finished_at),
+            created_at=shown_stamp(run.created_at),
+            run_log_path=run.run_log_path or "",
+            image_size=run.image_size or "",
+            image_quality=run.image_quality or "",
+            error=run.error or "",
+            error_kind=run.error_kind or "",
+            error_code=run.error_code or "",
+        )
+
+
+class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
+    """One image made for a job."""
+
+    id: Id
+    job_id: Id
+    candidate_index: int
+    status: str
+    output_asset_id: OptionalId
+    final_asset_id: OptionalId
+    output_path: str
+    final_output_path: str
+    rank_hard_failures: int
+    rank_soft_warnings: int
+    rank_avg_chroma_exceed: float
+    meta_json: Any
+    created_at: Stamp
+
+    @classmethod
+    def of(cls, candidate: RunCandidate) -> Self:
+        """Show a candidate."""
+        return cls(
+            id=str(candidate.id),
+            job_id=str(candidate.job_id),
+            candidate_index=candidate.candidate_index,
+            status=candidate.status,
+            output_asset_id=shown_id(candidate.output_asset_id),
+            final_asset_id=shown_id(candidate.final_asset_id),
+            output_path=candidate.output_path or "",
+            final_output_path=candidate.final_output_path or "",
+            rank_hard_failures=candidate.rank_hard_failures,
+            rank_soft_warnings=candidate.rank_soft_warnings,
+            rank_avg_chroma_exceed=float(candidate.rank_avg_chroma_exceed),
+            meta_json=shown_json(candidate.meta_json),
+            created_at=shown_stamp(candidate.created_at),
+        )
+
+
+class JobView(msgspec.Struct, frozen=True, kw_only=True):
+    """One image to make, with its candidates."""
+
+    id: Id
+    run_id: Id
+    job_key: str
+    status: str
+    prompt_text: str
+    selected_candidate_index: int | None
+    final_asset_id: OptionalId
+    final_output: str
+    error: str
+    """Why the job failed; empty otherwise."""
+    error_kind: str
+    error_code: str
+    meta_json: Any
+    created_at: Stamp
+    candidates: list[CandidateView]
+
+    @classmethod
+    def of(cls, job: RunJob) -> Self:
+        """Show a job whose candidates are loaded."""
+        return cls(
+            id=str(job.id),
+            run_id=str(job.run_id),
+            job_key=job.job_key,
+            status=job.status,
+            prompt_text=job.prompt_text,
+            selected_candidate_index=job.selected_candidate_index,
+            final_asset_id=shown_id(job.final_asset_id),
+            final_output=job.final_output or "",
+            error=job.error or "",
+            error_kind=job.error_kind or "",
+            error_code=job.error_code or "",
+            meta_json=shown_json(job.meta_json),
+            created_at=shown_stamp(job.created_at),
+            candidates=[CandidateView.of(candidate) for candidate in job.candidates],
+        )
+
+
+class ListRunsResponse(ListReply, frozen=True, kw_only=True):
+    """Runs, newest first."""
+
+    runs: list[RunView]
+
+
+class RunResponse(Reply, frozen=True, kw_only=True):
+    """A run with its jobs, in plan order."""
+
+    run: RunView
+    jobs: list[JobView]
+
+
+class ListJobsResponse(ListReply, frozen=True, kw_only=True):
+    """The jobs of a run, in plan order."""
+
+    run_id: str
+    jobs: list[JobView]
+
+
+class RunLogResponse(Reply, frozen=True, kw_only=True):
+    """The record of a run that has ended."""
+
+    run_id: str
+    run_log: Any
+    """The log file as it is, of whichever version wrote it."""
+
+
+class TriggerRunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/projects/{slug}/runs/trigger``; exactly one of ``input`` and ``scene_refs``."""
+
+    mode: str | None = None
+    """``dry`` (default) plans and logs; ``run`` makes pictures."""
+    confirm_spend: bool | None = None
+    """Must be true for ``run``."""
+    project_root: str | None = None
+    """Refused: the project's storage decides."""
+    input: str | None = None
+    """A picture or a folder of pictures, relative to the project root."""
+    scene_refs: list[str] | None = None
+    style_refs: list[str] | None = None
+    stage: str | None = None
+    """``style`` (default), ``time`` or ``weather``."""
+    time: str | None = None
+    """``day`` (default) or ``night``."""
+    weather: str | None = None
+    """``clear`` (default) or ``rain``."""
+    candidates: int | None = None
+    """1 to 6 per scene; absent takes the manifest's."""
+    storage_sync_s3: bool | None = None
+
+
+class PipelineTriggerView(msgspec.Struct, frozen=True, kw_only=True):
+    """The run as the original's pipeline command would report it."""
+
+    mode: str
+    status_code: int
+    """0, or 1 once the run has failed."""
+    stdout: str
+    """Report lines, once the run has ended."""
+    stderr: str
+    adapter: Literal["arq"] = "arq"
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Show a run in the words of the original."""
+        has_failed = run.status in {RunStatus.FAILED, RunStatus.CANCELED}
+        return cls(
+            mode=run.run_mode,
+            status_code=1 if has_failed else 0,
+            stdout=run.stdout,
+            stderr=run.stderr or (run.error or "" if has_failed else ""),
+        )
+
+
+class RunLinks(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to go on."""
+
+    self: str
+    events: str
+    cancel: str
+
+    @classmethod
+    def of(cls, slug: str, run: Run) -> Self:
+        """The addresses of a run."""
+        base = f"/api/projects/{slug}/runs/{run.id}"
+        return cls(self=base, events=f"{base}/events", cancel=f"{base}/cancel")
+
+
+class TriggerRunResponse(Reply, frozen=True, kw_only=True):
+    """The run, queued or, where ``Prefer: wait`` lasted, ended."""
+
+    pipeline_trigger: PipelineTriggerView
+    run: RunView
+    links: RunLinks
