@@ -1,6 +1,18 @@
-"""The colour guard: does a picture that should be grey carry colour?"""
+"""The colour guard: does a picture that should be grey carry colour?
+
+Importing this stays cheap, since planning reads ``GuardSettings``: numpy and OpenCV load with
+the first check.
+"""
+
+from typing import Final
 
 import msgspec
+
+from kroma.imaging.errors import PictureError
+
+NOT_GRAYSCALE_LIKE: Final = "not_grayscale_like"
+CHROMA_EXCEEDS: Final = "chroma_exceeds_threshold"
+READ_FAILED: Final = "image_read_failed"
 
 
 class GuardSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -10,3 +22,62 @@ class GuardSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_chroma_delta: float = 2.0
     """Inclusive threshold on a scale of 0 to 170."""
     fail_on_chroma_exceed: bool = False
+
+
+class GuardReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The guard's word on one file (pipeline.md 6.2) and its rank components (6.3)."""
+
+    file: str
+    chroma_delta: float | None = None
+    """Rounded to 4 decimals; None when the picture could not be read."""
+    grayscale_like: bool | None = None
+    hard_fail_reasons: tuple[str, ...] = ()
+    soft_warnings: tuple[str, ...] = ()
+    error: str | None = None
+    avg_chroma_exceed: float = 0.0
+    """By how much the threshold is exceeded, from the unrounded delta, rounded to 4 decimals."""
+
+    @property
+    def hard_failures(self) -> int:
+        """1 when the file has any hard reason: counters count files."""
+        return int(bool(self.hard_fail_reasons))
+
+    @property
+    def soft_failures(self) -> int:
+        """1 when the file has any soft warning: counters count files."""
+        return int(bool(self.soft_warnings))
+
+
+def judge(delta: float, settings: GuardSettings, *, name: str) -> GuardReport:
+    """The report on a picture with this unrounded chroma delta."""
+    threshold = max(0.0, settings.max_chroma_delta)
+    grayscale_like = delta <= threshold
+    hard: list[str] = []
+    soft: list[str] = []
+    if not grayscale_like:
+        if settings.enforce_grayscale:
+            hard.append(NOT_GRAYSCALE_LIKE)
+        (hard if settings.fail_on_chroma_exceed else soft).append(CHROMA_EXCEEDS)
+    return GuardReport(
+        file=name,
+        chroma_delta=round(delta, 4),
+        grayscale_like=grayscale_like,
+        hard_fail_reasons=tuple(hard),
+        soft_warnings=tuple(soft),
+        avg_chroma_exceed=round(max(0.0, delta - threshold), 4),
+    )
+
+
+def check(data: bytes, settings: GuardSettings, *, name: str) -> GuardReport:
+    """Decode a picture and judge its colours; for a picture process.
+
+    A picture that does not decode is a report with ``image_read_failed``, not an error.
+    """
+    from kroma.imaging.chroma import chroma_delta  # noqa: PLC0415 - numpy and OpenCV, only where pictures are
+    from kroma.imaging.codec import decode  # noqa: PLC0415 - numpy, as above
+
+    try:
+        picture = decode(data, name=name)
+    except PictureError as exc:
+        return GuardReport(file=name, hard_fail_reasons=(READ_FAILED,), error=exc.message)
+    return judge(chroma_delta(picture.pixels[..., :3]), settings, name=name)

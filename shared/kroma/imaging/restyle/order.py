@@ -1,0 +1,78 @@
+"""What the engine is asked for and what it answers; light enough for every process to import."""
+
+from typing import Any
+
+import msgspec
+
+from kroma.errors import InvalidRequestError
+from kroma.imaging.header import MAX_PIXELS
+
+
+class InvalidSizeError(InvalidRequestError):
+    """The wanted size makes no picture."""
+
+    code = "invalid_size"
+
+    def __init__(self, size: str) -> None:
+        super().__init__(
+            f"Size '{size}' must be <width>x<height> in pixels, like 768x1152, of at most 64 megapixels"
+        )
+
+
+class RedrawOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """One candidate to draw. The same order gives the same bytes."""
+
+    scene_name: str
+    scene: bytes
+    styles: tuple[tuple[str, bytes], ...]
+    """Name and bytes of each reference; empty draws in a plain noir ink."""
+    stage: str
+    """``style`` ignores time and weather, ``time`` ignores the weather, as the prompts do."""
+    time_of_day: str
+    weather: str
+    candidate_index: int
+    """From 1."""
+    seed: int
+    size: str | None = None
+    """``<width>x<height>``, filled by the scene and cropped around its centre; None keeps the scene's."""
+
+    @property
+    def at_night(self) -> bool:
+        """Whether the scene is to be relit."""
+        return self.stage in {"time", "weather"} and self.time_of_day == "night"
+
+    @property
+    def by_day(self) -> bool:
+        """Whether daylight was asked for, not merely left as it is."""
+        return self.stage in {"time", "weather"} and self.time_of_day == "day"
+
+    @property
+    def in_rain(self) -> bool:
+        """Whether it is to rain."""
+        return self.stage == "weather" and self.weather == "rain"
+
+    @property
+    def size_px(self) -> tuple[int, int] | None:
+        """Width and height, or None.
+
+        Raises:
+            InvalidSizeError: The text is no size, or over 64 megapixels.
+        """
+        if self.size is None:
+            return None
+        width, _, height = self.size.lower().partition("x")
+        if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
+            raise InvalidSizeError(self.size)
+        if not 0 < int(width) * int(height) <= MAX_PIXELS:
+            raise InvalidSizeError(self.size)
+        return int(width), int(height)
+
+
+class RedrawnPicture(msgspec.Struct, frozen=True, kw_only=True):
+    """One candidate, drawn."""
+
+    png: bytes
+    width: int
+    height: int
+    parameters: dict[str, Any]
+    """The variation by name: asking with the same inputs, seed and index draws it again."""

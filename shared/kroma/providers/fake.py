@@ -1,0 +1,224 @@
+"""A provider that does what a script says, for tests and for trying a pipeline without drawing.
+
+``KROMA_PROVIDER=fake`` chooses it in a worker; ``KROMA_FAKE_SCRIPT`` may name a JSON file::
+
+    {
+      "cost_usd": "0.04",
+      "record": "calls.jsonl",
+      "outcomes": [
+        {"scene": "a.png", "candidate": 1, "rgb": [200, 40, 40]},
+        {"scene": "a.png", "candidate": 2, "times": 1, "error": "busy", "retryable": true},
+        {"scene": "b", "file": "picture.png", "delay_s": 0.5, "cost_usd": "1.25"},
+        {"candidate": 3, "garbage": true}
+      ]
+    }
+
+The first outcome that fits a call decides: ``scene`` is the scene's file name with or without its
+extension or folder, ``candidate`` its index, either absent fits all; with ``times`` an outcome is used up after so
+many calls. An outcome is one of ``rgb`` (a flat picture), ``file`` (a picture's path, relative to
+the script), ``garbage`` (bytes that are no picture) or ``error``; none of them, and a call that
+nothing fits, is a flat grey picture of the scene's size, another grey for every candidate.
+``record`` names a file (relative to the script) that gets one JSON line per call, before its
+outcome, so that a test can count the calls of a worker in another process.
+"""
+
+import asyncio
+import os
+import struct
+import zlib
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path, PurePosixPath
+from typing import Annotated, ClassVar, Final, Self
+
+import msgspec
+
+from kroma.config import Environment, SettingsError
+from kroma.cpu import CpuPool
+from kroma.imaging.header import inspect
+from kroma.imaging.png_text import SIGNATURE, chunk
+from kroma.providers.base import (
+    Capabilities,
+    EditRequest,
+    EditResult,
+    ProviderFailedError,
+    ProviderHealth,
+)
+
+GARBAGE: Final = b"this is no picture"
+_MODEL: Final = "fake-1"
+
+Channel = Annotated[int, msgspec.Meta(ge=0, le=255)]
+
+
+class FakeOutcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What happens to the calls it fits."""
+
+    scene: str | None = None
+    candidate: int | None = None
+    times: int | None = None
+    rgb: tuple[Channel, Channel, Channel] | None = None
+    file: str | None = None
+    data: bytes | None = None
+    """A picture's bytes, for scripts made in Python; base64 in JSON."""
+    garbage: bool = False
+    error: str | None = None
+    retryable: bool = False
+    delay_s: float = 0.0
+    cost_usd: Decimal | None = None
+
+    def fits(self, request: EditRequest) -> bool:
+        """Whether it speaks of this scene and candidate."""
+        path = PurePosixPath(request.scene.name)
+        scene_fits = self.scene is None or self.scene in {request.scene.name, path.name, path.stem}
+        return scene_fits and self.candidate in {None, request.candidate_index}
+
+
+class FakeScript(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole script; the module says what its parts mean."""
+
+    outcomes: tuple[FakeOutcome, ...] = ()
+    cost_usd: Decimal = Decimal(0)
+    record: str | None = None
+
+
+class FakeCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One call as it came."""
+
+    scene: str
+    candidate_index: int
+    seed: int
+    prompt: str
+    styles: tuple[str, ...]
+
+
+class FakeProvider:
+    """Answers by its script, remembers its calls."""
+
+    code: ClassVar[str] = "fake"
+
+    def __init__(self, script: FakeScript | None = None, *, folder: Path | None = None) -> None:
+        self.calls: list[FakeCall] = []
+        self._script = script or FakeScript()
+        self._folder = folder or Path()
+        self._used = [0] * len(self._script.outcomes)
+
+    @classmethod
+    def from_environment(cls, cpu: CpuPool, variables: Mapping[str, str] | None = None) -> Self:  # noqa: ARG003 - every factory gets the pool
+        """The provider with the script that ``KROMA_FAKE_SCRIPT`` names, else with none.
+
+        Raises:
+            SettingsError: The file cannot be read or is no script.
+        """
+        path = Environment(os.environ if variables is None else variables).text("FAKE_SCRIPT")
+        return cls() if path is None else cls.from_file(Path(path))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """The provider with a script of JSON.
+
+        Raises:
+            SettingsError: The file cannot be read or is no script.
+        """
+        try:
+            script = msgspec.json.decode(path.read_bytes(), type=FakeScript)
+        except (OSError, msgspec.DecodeError) as exc:
+            raise SettingsError("KROMA_FAKE_SCRIPT", f"must name a readable script: {exc}") from exc
+        return cls(script, folder=path.parent)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Takes anything."""
+        return Capabilities(
+            models=(_MODEL,),
+            sizes=(),
+            mime_types=("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff"),
+            deterministic=True,
+            free=not self._script.cost_usd,
+        )
+
+    def estimate(self, request: EditRequest) -> Decimal:
+        """What the script asks for the next such call."""
+        outcome = next(
+            (outcome for index, outcome in enumerate(self._script.outcomes) if self._is_open(index, request)),
+            FakeOutcome(),
+        )
+        return self._script.cost_usd if outcome.cost_usd is None else outcome.cost_usd
+
+    async def edit(self, request: EditRequest) -> EditResult:
+        """Do what the script says.
+
+        Raises:
+            ProviderFailedError: The script says so.
+        """
+        # Decided before the first await: concurrent calls must not share one use of an outcome.
+        number = len(self.calls) + 1
+        cost_usd = self.estimate(request)
+        outcome = self._take(request)
+        call = FakeCall(
+            scene=request.scene.name,
+            candidate_index=request.candidate_index,
+            seed=request.seed,
+            prompt=request.prompt,
+            styles=tuple(style.name for style in request.styles),
+        )
+        self.calls.append(call)
+        if self._script.record is not None:
+            await asyncio.to_thread(_append, self._folder / self._script.record, msgspec.json.encode(call))
+        if outcome.delay_s:
+            await asyncio.sleep(outcome.delay_s)
+        if outcome.error is not None:
+            raise ProviderFailedError(self.code, outcome.error, retryable=outcome.retryable)
+        return EditResult(
+            data=await asyncio.to_thread(self._picture, outcome, request),
+            mime_type="image/png",
+            provider_code=self.code,
+            model=_MODEL,
+            cost_usd=cost_usd,
+            request_id=f"fake-{number}",
+            parameters={"variation": f"fake {request.candidate_index}"},
+        )
+
+    async def health(self) -> ProviderHealth:
+        """Always well."""
+        return ProviderHealth(ok=True, message="Answers by its script")
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    def _is_open(self, index: int, request: EditRequest) -> bool:
+        outcome = self._script.outcomes[index]
+        return outcome.fits(request) and (outcome.times is None or self._used[index] < outcome.times)
+
+    def _take(self, request: EditRequest) -> FakeOutcome:
+        for index, outcome in enumerate(self._script.outcomes):
+            if self._is_open(index, request):
+                self._used[index] += 1
+                return outcome
+        return FakeOutcome()
+
+    def _picture(self, outcome: FakeOutcome, request: EditRequest) -> bytes:
+        if outcome.garbage:
+            return GARBAGE
+        if outcome.data is not None:
+            return outcome.data
+        if outcome.file is not None:
+            return (self._folder / outcome.file).read_bytes()
+        grey = 40 + 30 * request.candidate_index % 180
+        header = inspect(request.scene.data, name=request.scene.name)
+        return flat_png(header.width, header.height, outcome.rgb or (grey, grey, grey))
+
+
+def flat_png(width: int, height: int, rgb: tuple[int, int, int]) -> bytes:
+    """An RGB picture of one colour, made without any picture library."""
+    row = b"\0" + bytes(rgb) * width  # filter byte, then pixels
+    packer = zlib.compressobj(1)
+    body = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return SIGNATURE + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def _append(path: Path, line: bytes) -> None:
+    # One write to a file opened for appending: lines of several workers do not mix.
+    with path.open("ab", buffering=0) as file:
+        file.write(line + b"\n")

@@ -1,0 +1,81 @@
+"""The free provider: redraws the scene on this machine, after the style references.
+
+Honest about what it is: line, tone, colour statistics, light and rain by plain image processing
+(``kroma.imaging.restyle``), no diffusion model. It does not read the prompt.
+"""
+
+from decimal import Decimal
+from typing import ClassVar
+
+from kroma.cpu import CpuPool
+from kroma.imaging.restyle.order import RedrawnPicture, RedrawOrder
+from kroma.providers.base import Capabilities, EditRequest, EditResult, ProviderHealth
+
+_MODEL = "kroma-ink-1"
+
+
+class LocalProvider:
+    """Redraws scenes in the picture processes; the same order gives the same bytes."""
+
+    code: ClassVar[str] = "local"
+
+    def __init__(self, cpu: CpuPool) -> None:
+        self._cpu = cpu
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Every size and input type, free and deterministic."""
+        return Capabilities(
+            models=(_MODEL,),
+            sizes=(),
+            mime_types=("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff"),
+            deterministic=True,
+            free=True,
+        )
+
+    def estimate(self, request: EditRequest) -> Decimal:  # noqa: ARG002 - free, whatever is asked
+        """Nothing."""
+        return Decimal(0)
+
+    async def edit(self, request: EditRequest) -> EditResult:
+        """Redraw one candidate.
+
+        Raises:
+            PictureError: The scene or a style reference does not decode.
+            InvalidSizeError: The size is no ``<width>x<height>`` within the limit.
+            PictureWorkLostError: The picture process died.
+        """
+        order = RedrawOrder(
+            scene_name=request.scene.name,
+            scene=request.scene.data,
+            styles=tuple((style.name, style.data) for style in request.styles),
+            stage=request.stage,
+            time_of_day=request.time_of_day,
+            weather=request.weather,
+            candidate_index=request.candidate_index,
+            seed=request.seed,
+            size=request.size,
+        )
+        redrawn = await self._cpu.run(redraw_in_process, order)
+        return EditResult(
+            data=redrawn.png,
+            mime_type="image/png",
+            provider_code=self.code,
+            model=_MODEL,
+            cost_usd=Decimal(0),
+            parameters=redrawn.parameters,
+        )
+
+    async def health(self) -> ProviderHealth:
+        """Always well: it needs nothing but this machine."""
+        return ProviderHealth(ok=True, message="Redraws on this machine; no key, no cost")
+
+    async def close(self) -> None:
+        """Nothing to give back; the pool belongs to the caller."""
+
+
+def redraw_in_process(order: RedrawOrder) -> RedrawnPicture:
+    """What the picture process runs."""
+    from kroma.imaging.restyle.engine import redraw  # noqa: PLC0415 - numpy and OpenCV stay out of the worker
+
+    return redraw(order)
