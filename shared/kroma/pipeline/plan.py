@@ -1,6 +1,6 @@
 """The frozen plan of a run: everything its workers need, decided once by the trigger."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -57,3 +57,5 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     """The resolved absolute root, where the run's store opens."""
     storage_sync_s3: bool = False
     log_version: Literal[2] = 2
+    settings_snapshot: dict[str, Any] = {}
+    """What the plan was made from (pipeline.md 9.2), for a column of its own; the stored plan lacks it."""

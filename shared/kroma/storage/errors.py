@@ -60,6 +60,7 @@ class StoreUnavailableError(InfraError):
 
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"Cannot use '{key}': {reason}")
+        self.reason = reason
 
 
 class ObjectTooLargeError(InvalidRequestError):

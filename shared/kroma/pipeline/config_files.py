@@ -1,0 +1,213 @@
+"""Reading the JSON and TOML files an operator or artist writes: where they may lie, and strict types."""
+
+import asyncio
+import math
+import os
+import tomllib
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+
+from kroma.errors import InvalidRequestError
+from kroma.pipeline.errors import ConfigFileError
+from kroma.storage.base import ObjectStore
+from kroma.storage.directory import DirectoryStore
+from kroma.storage.errors import ObjectNotFoundError, StoreUnavailableError
+
+MAX_FILE_BYTES: Final = 1024 * 1024
+MAX_WHOLE: Final = 2**31 - 1
+"""What an integer column takes; a count beyond it is a typing error."""
+
+_DISK: Final = DirectoryStore(Path("/"))
+
+
+class ConfigFile(msgspec.Struct, frozen=True):
+    """A file's absolute path, for messages, and its bytes; None when there is no such file."""
+
+    path: str
+    data: bytes | None
+
+
+class ConfigFiles:
+    """The files one project may be configured by (design.md 3)."""
+
+    def __init__(self, data_dir: Path, store: ObjectStore, *, allow_any_root: bool) -> None:
+        self._data_dir = data_dir
+        self._store = store
+        self._allow_any_root = allow_any_root
+
+    async def at_data_dir(self, path: str) -> ConfigFile:
+        """A file named relative to the data directory, or absolute where that is allowed.
+
+        Raises:
+            ConfigFileError: It lies elsewhere, is too large or cannot be read.
+        """
+        if "\0" in path:
+            raise ConfigFileError(path, "a path cannot hold a NUL")
+        real = await asyncio.to_thread(self._allowed, path)
+        return await self._read(_DISK, real.lstrip("/"), shown=str(self._data_dir / path))
+
+    async def at_project(self, path: str) -> ConfigFile:
+        """A file named relative to the project root, or absolute where that is allowed.
+
+        Raises:
+            ConfigFileError: It lies elsewhere, is too large or cannot be read.
+        """
+        try:
+            key = await asyncio.to_thread(self._store.key_of, path)
+        except InvalidRequestError as exc:
+            if not path.startswith("/"):
+                raise ConfigFileError(path, exc.message) from exc
+            return await self.at_data_dir(path)
+        return await self._read(self._store, key, shown=f"{self._store.location}/{key}")
+
+    def _allowed(self, path: str) -> str:
+        real = os.path.realpath(self._data_dir / path)
+        places = [os.path.realpath(place) for place in (self._data_dir, Path(self._store.location))]
+        if not self._allow_any_root and not any(real.startswith(f"{place.rstrip('/')}/") for place in places):
+            raise ConfigFileError(
+                path,
+                "lies outside the data directory and the project; move it, or set KROMA_ALLOW_ANY_ROOT=1",
+            )
+        return real
+
+    @staticmethod
+    async def _read(store: ObjectStore, key: str, *, shown: str) -> ConfigFile:
+        try:
+            return ConfigFile(shown, await store.get(key, limit_bytes=MAX_FILE_BYTES))
+        except ObjectNotFoundError:
+            return ConfigFile(shown, None)
+        except StoreUnavailableError as exc:
+            raise ConfigFileError(shown, f"cannot be read: {exc.reason}") from exc
+        except InvalidRequestError as exc:
+            raise ConfigFileError(shown, exc.message) from exc
+
+
+class ConfigObject:
+    """An object of a config file, read field by field; unknown keys are ignored, null is a wrong type."""
+
+    def __init__(self, path: str, values: dict[str, Any], *, name: str = "") -> None:
+        self._path = path
+        self._values = values
+        self._name = name
+
+    @classmethod
+    def of_json(cls, file: ConfigFile) -> Self:
+        """The root object of a JSON file that exists.
+
+        Raises:
+            ConfigFileError: There is no such file, or it is no JSON object.
+        """
+        if file.data is None:
+            raise ConfigFileError(file.path, "cannot be read: no such file")
+        try:
+            value = msgspec.json.decode(file.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise ConfigFileError(file.path, f"is not valid JSON: {exc}") from exc
+        return cls._of(file.path, value)
+
+    @classmethod
+    def of_toml(cls, file: ConfigFile) -> Self:
+        """The root table of a TOML file that exists.
+
+        Raises:
+            ConfigFileError: There is no such file, or it is no TOML.
+        """
+        if file.data is None:
+            raise ConfigFileError(file.path, "cannot be read: no such file")
+        try:
+            value = tomllib.loads(file.data.decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise ConfigFileError(file.path, f"is not valid TOML: {exc}") from exc
+        return cls._of(file.path, value)
+
+    @classmethod
+    def _of(cls, path: str, value: object) -> Self:
+        if not isinstance(value, dict):
+            raise ConfigFileError(path, "root must be an object")
+        return cls(path, value)  # pyright: ignore[reportUnknownArgumentType] - JSON and TOML keys are texts
+
+    def has(self, field: str) -> bool:
+        """Whether the object has this key at all."""
+        return field in self._values
+
+    def fields(self) -> tuple[str, ...]:
+        """Every key, in the file's order."""
+        return tuple(self._values)
+
+    def section(self, field: str) -> Self:
+        """An object in this one; an absent one is empty."""
+        value = self._values.get(field, {})
+        if not isinstance(value, dict):
+            raise self.wrong(field, "an object")
+        return type(self)(self._path, value, name=f"{self._name}{field}.")  # pyright: ignore[reportUnknownArgumentType]
+
+    def flag(self, field: str) -> bool | None:
+        """True or false; None when absent."""
+        if field not in self._values:
+            return None
+        value = self._values[field]
+        if not isinstance(value, bool):
+            raise self.wrong(field, "true or false")
+        return value
+
+    def whole(self, field: str, *, maximum: int = MAX_WHOLE) -> int | None:
+        """An integer from 1 to ``maximum``; None when absent."""
+        if field not in self._values:
+            return None
+        value = self._values[field]
+        if type(value) is not int or not 1 <= value <= maximum:
+            limit = "" if maximum == MAX_WHOLE else f" and <= {maximum}"
+            raise self.wrong(field, f"an integer >= 1{limit}")
+        return value
+
+    def number(self, field: str) -> float | None:
+        """A finite number that is not negative; None when absent."""
+        if field not in self._values:
+            return None
+        value = self._values[field]
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            raise self.wrong(field, "a non-negative number")
+        try:
+            return float(value)
+        except OverflowError:
+            raise self.wrong(field, "a non-negative number") from None
+
+    def text(self, field: str, *, may_be_blank: bool = False) -> str | None:
+        """A text, trimmed; None when absent."""
+        if field not in self._values:
+            return None
+        return self._text(field, self._values[field], may_be_blank=may_be_blank)
+
+    def texts(self, field: str) -> tuple[str, ...] | None:
+        """An array of texts that are not blank, trimmed; None when absent."""
+        if field not in self._values:
+            return None
+        values = self._values[field]
+        if not isinstance(values, list):
+            raise self.wrong(field, "an array of strings")
+        return tuple(self._text(f"{field}[{n}]", value) for n, value in enumerate(values))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+    def choice(self, field: str, allowed: tuple[str, ...]) -> str | None:
+        """One of ``allowed``, in any case; None when absent."""
+        text = self.text(field)
+        if text is None:
+            return None
+        if text.lower() not in allowed:
+            raise self.wrong(field, f"one of: {', '.join(allowed)}")
+        return text.lower()
+
+    def wrong(self, field: str, right: str) -> ConfigFileError:
+        """The error for a field that is not ``right``."""
+        return ConfigFileError(self._path, f"field '{self._name}{field}' must be {right}")
+
+    def _text(self, field: str, value: object, *, may_be_blank: bool = False) -> str:
+        if not isinstance(value, str):
+            raise self.wrong(field, "a string")
+        text = value.strip()
+        if not text and not may_be_blank:
+            raise self.wrong(field, "a string that is not empty")
+        if "\0" in text:  # PostgreSQL stores none
+            raise self.wrong(field, "a string without NUL characters")
+        return text

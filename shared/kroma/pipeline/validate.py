@@ -1,0 +1,88 @@
+"""Checking a project's configuration without planning a run (contract 3.9)."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from kroma.config import Settings
+from kroma.db.engine import Database
+from kroma.errors import InvalidRequestError
+from kroma.pipeline.config_files import ConfigFiles
+from kroma.pipeline.errors import ConfigValidationError, ProjectRootManagedError
+from kroma.pipeline.manifest import load_manifest
+from kroma.pipeline.postprocess_config import load_postprocess_config
+from kroma.pipeline.settings import load_layers
+from kroma.projects.queries import get_project
+from kroma.projects.storage import resolve_root
+from kroma.storage.base import ProjectStores
+
+Loaded = TypeVar("Loaded")
+
+
+class RawConfig(Protocol):
+    """A validate-config body, of the right JSON types and no more."""
+
+    @property
+    def project_root(self) -> str | None: ...
+    @property
+    def app_settings_path(self) -> str | None: ...
+    @property
+    def project_settings_path(self) -> str | None: ...
+    @property
+    def manifest_path(self) -> str | None: ...
+    @property
+    def postprocess_config_path(self) -> str | None: ...
+
+
+class ConfigSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run of the project would be configured by."""
+
+    app_settings_loaded: bool
+    project_settings_loaded: bool
+    resolved_manifest_path: str | None
+    """The winning text as written, or None."""
+    resolved_postprocess_config_path: str | None
+
+
+async def validate_config(
+    db: Database, stores: ProjectStores, settings: Settings, *, slug: str, raw: RawConfig
+) -> ConfigSummary:
+    """Load both settings layers, the manifest and the postprocess config of a project.
+
+    Raises:
+        ProjectNotFoundError: No project has this slug.
+        ProjectRootManagedError: The body names a root of its own.
+        ConfigValidationError: One of the three does not hold; the text begins with which.
+    """
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+    if _given(raw.project_root) is not None:
+        raise ProjectRootManagedError
+    root = resolve_root(settings.data_dir, project.slug, project.storage)
+    store = await _part("settings layer", asyncio.to_thread(stores.open, str(root)))
+    files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
+    app_path, project_path = _given(raw.app_settings_path), _given(raw.project_settings_path)
+    layers = await _part("settings layer", load_layers(files, app_path=app_path, project_path=project_path))
+    manifest_path = _given(raw.manifest_path) or layers.merged.manifest_path
+    config_path = _given(raw.postprocess_config_path) or layers.merged.postprocess_config_path
+    await _part("planning manifest", load_manifest(files, manifest_path))
+    await _part("postprocess config", load_postprocess_config(files, config_path))
+    return ConfigSummary(
+        app_settings_loaded=layers.app.is_loaded,
+        project_settings_loaded=layers.project.is_loaded,
+        resolved_manifest_path=manifest_path,
+        resolved_postprocess_config_path=config_path,
+    )
+
+
+def _given(text: str | None) -> str | None:
+    return (text or "").strip() or None
+
+
+async def _part(name: str, loading: Awaitable[Loaded]) -> Loaded:
+    try:
+        return await loading
+    except InvalidRequestError as exc:
+        raise ConfigValidationError(name, exc.message) from exc
