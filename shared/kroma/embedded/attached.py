@@ -43,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, death_signal)
         if os.getppid() != parent:  # it died before the tie held
             sys.exit("the parent process is gone")
-    os.execv(command[0], command)  # noqa: S606 - a program, never a shell
+    os.execv(command[0], tuple(command))  # noqa: S606 - a program, never a shell
 
 
 if __name__ == "__main__":

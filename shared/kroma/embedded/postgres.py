@@ -14,13 +14,14 @@ from kroma.embedded.account import others_can_reach, server_account
 from kroma.embedded.attached import attached_command
 from kroma.embedded.binaries import postgres_install, reachable_postgres
 from kroma.embedded.errors import EmbeddedServerError
+from kroma.embedded.leftovers import wait_for_leftovers
 from kroma.embedded.server_process import (
     LOOPBACK,
+    SERVER_ENVIRONMENT,
     free_port,
     spawn,
     start,
     stop,
-    wait_for_leftover,
     wait_until,
 )
 
@@ -34,9 +35,11 @@ _SETTINGS: Final = {
     "unix_socket_directories": "",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    "log_error_verbosity": "terse",  # a violated constraint's detail would quote the row
     "shared_buffers": "64MB",
     "jit": "off",  # our queries are short; compiling them costs more than running them
     "io_method": "sync",  # three processes less
+    "max_logical_replication_workers": "0",  # one more less
 }
 
 
@@ -90,9 +93,12 @@ class EmbeddedPostgres:
             shutil.rmtree(partial)  # the start that made it was killed
         if not self._home.is_dir():
             self._create()
-        wait_for_leftover(self.name, self._noted_pid(), self.cluster)
-        # Whatever process has that number now, it is not ours: PostgreSQL could not know.
-        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+        note = self.cluster / "postmaster.pid"
+        if note.is_file():
+            # The backends count as well as the postmaster: two writers would ruin the files.
+            wait_for_leftovers(self.name, self.cluster)
+            # Another process may have the noted number by now, and PostgreSQL would yield to it.
+            note.unlink(missing_ok=True)
 
     def launch(self, output: int | IO[bytes]) -> "subprocess.Popen[bytes]":
         """Start it, on a free port the first time and on the same one ever after."""
@@ -175,17 +181,13 @@ class EmbeddedPostgres:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd="/",
-            env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+            env=SERVER_ENVIRONMENT,
             start_new_session=True,
             check=False,
         )
         if done.returncode != 0:
             last = done.stdout.decode(errors="replace").strip().rpartition("\n")[2]
             raise EmbeddedServerError(self.name, f"{program} ended with status {done.returncode}: {last}")
-
-    def _noted_pid(self) -> int | None:
-        first = self._pid_file_lines()[:1]
-        return int(first[0]) if first and first[0].isdigit() else None
 
     def _is_ready(self, pid: int) -> bool:
         # The eighth line is PostgreSQL's own word, the one pg_ctl waits for.

@@ -5,22 +5,20 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, Protocol
 
-import psutil
-
 from kroma.embedded.attached import attached_command
-from kroma.embedded.errors import LeftoverServerError, ServerEndedError
+from kroma.embedded.errors import ServerEndedError
 
 READY_TIMEOUT_S: Final = 30.0
 """Replaying the log of a killed server is part of its start."""
-LEFTOVER_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.01
 _ATTEMPTS: Final = 5
 """Another process may take the free port between our look and the server's start."""
 
+SERVER_ENVIRONMENT: Final = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 LOOPBACK: Final = "127.0.0.1"
 
 
@@ -63,15 +61,27 @@ def spawn(
     death_signal: signal.Signals,
     output: int | IO[bytes],
     account: tuple[int, int] | None = None,
+    environment: Mapping[str, str] | None = None,
+    keep_open: Sequence[int] = (),
 ) -> "subprocess.Popen[bytes]":
-    """Start a server tied to this process, in a session of its own so that Ctrl-C passes it by."""
-    return subprocess.Popen(  # noqa: S603 - the wheel's own program, no shell
+    """Start a child tied to this process, in a session of its own so that Ctrl-C passes it by.
+
+    Args:
+        command: The program and its arguments.
+        death_signal: What it gets when this process dies.
+        output: Where both of its outputs go.
+        account: User and group id to run as.
+        environment: All of its variables; by default the few that a server needs.
+        keep_open: File descriptors that it inherits.
+    """
+    return subprocess.Popen(  # noqa: S603 - programs of our own and of the wheels, no shell
         attached_command(command, death_signal=death_signal, account=account),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
         cwd="/",
-        env={"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"},
+        env=SERVER_ENVIRONMENT if environment is None else environment,
+        pass_fds=keep_open,
         start_new_session=True,
     )
 
@@ -88,34 +98,6 @@ def wait_until(process: "subprocess.Popen[bytes]", ready: Callable[[], bool], *,
         if status is not None or time.monotonic() > deadline:
             raise ServerEndedError(server, status, None)
         time.sleep(_POLL_S)
-
-
-def wait_for_leftover(server: str, pid: int | None, folder: Path) -> None:
-    """Let a server that lost its supervisor a moment ago end.
-
-    Args:
-        server: For the message.
-        pid: The process it noted; another process may have the number by now.
-        folder: Its working directory, which tells it from such a one.
-
-    Raises:
-        LeftoverServerError: It still runs after 10 s.
-    """
-    if pid is None:
-        return
-    deadline = time.monotonic() + LEFTOVER_TIMEOUT_S
-    while _works_in(pid, folder):
-        if time.monotonic() > deadline:
-            raise LeftoverServerError(server, pid)
-        time.sleep(_POLL_S)
-
-
-def _works_in(pid: int, folder: Path) -> bool:
-    try:
-        process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == folder.resolve()
-    except (psutil.Error, OSError):
-        return False
 
 
 def start(server: EmbeddedServer, *, log: Path) -> "subprocess.Popen[bytes]":

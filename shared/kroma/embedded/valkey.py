@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import IO, Final
 
 from kroma.embedded.binaries import valkey_server
-from kroma.embedded.server_process import (
-    LOOPBACK,
-    free_port,
-    spawn,
-    start,
-    stop,
-    wait_for_leftover,
-    wait_until,
-)
+from kroma.embedded.leftovers import wait_for_leftovers
+from kroma.embedded.server_process import LOOPBACK, free_port, spawn, start, stop, wait_until
 
 _CONFIG: Final = """\
 bind {host}
@@ -60,9 +53,9 @@ class EmbeddedValkey:
         self._program = valkey_server()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         note = self._folder / "valkey.pid"
-        noted = note.read_text().strip() if note.is_file() else ""
-        wait_for_leftover(self.name, int(noted) if noted.isdigit() else None, self._folder)
-        note.unlink(missing_ok=True)
+        if note.is_file():
+            wait_for_leftovers(self.name, self._folder)
+            note.unlink(missing_ok=True)
 
     def launch(self, output: int | IO[bytes]) -> "subprocess.Popen[bytes]":
         """Start it, on a free port the first time and on the same one ever after."""

@@ -1,0 +1,43 @@
+"""``kroma ingest``."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from kroma.cli.connections import database_url
+from kroma.cli.console import say
+from kroma.cli.options import AsJson, DataDir
+from kroma.config import Settings
+
+
+def ingest(
+    file: Annotated[Path, typer.Argument(help="A run log, of Kroma or of the original.")],
+    project: Annotated[str, typer.Option("--project", metavar="SLUG", help="The project; made if missing.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a run log into rows; doing it again changes nothing."""
+    settings = Settings.from_environment(data_dir=data_dir)
+    asyncio.run(_ingest(settings, file, project, as_json=as_json))
+
+
+async def _ingest(settings: Settings, file: Path, project: str, *, as_json: bool) -> None:
+    from kroma.db.engine import Database
+    from kroma.ingest.service import ingest_file
+
+    db = Database.connect(database_url(settings), pool_size=1)
+    try:
+        result = await ingest_file(db, slug=project, path=file, data_dir=settings.data_dir)
+    finally:
+        await db.close()
+    if as_json:
+        say(msgspec.json.encode(result).decode())
+        return
+    say(
+        f"Run {result.run_id} ({result.status}) of project {result.project_slug}: {result.jobs} jobs, "
+        f"{result.candidates} candidates, {result.assets_upserted} assets, "
+        f"{result.quality_reports_written} quality reports, {result.cost_events_written} cost events"
+    )

@@ -1,0 +1,35 @@
+"""The command line: ``kroma COMMAND``."""
+
+import sys
+
+import typer
+
+from kroma.cli import ingest, token, up
+from kroma.cli.console import complain, exit_code
+from kroma.errors import KromaError
+
+app = typer.Typer(
+    name="kroma",
+    help="Make the pictures of a comic, in one style, each traceable to the call that made it.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found, 4 already running, 130 interrupted.",
+    no_args_is_help=True,
+    add_completion=False,
+    # Local variables hold passwords and tokens.
+    pretty_exceptions_show_locals=False,
+)
+app.command("up")(up.up)
+app.command("ingest")(ingest.ingest)
+app.add_typer(token.app, name="token")
+
+
+def main() -> None:
+    """Run a command; an error of ours is one line and an exit code, never a traceback."""
+    try:
+        app()
+    except KromaError as exc:
+        complain(f"kroma: {exc.message}")
+        sys.exit(exit_code(exc))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""``kroma up``."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from kroma.cli.console import complain, console, say
+from kroma.cli.options import DataDir
+from kroma.config import Settings
+from kroma.supervisor.stack import RunningStack, interruptible, running_stack
+from kroma.supervisor.token_file import token_path
+
+
+def up(
+    data_dir: DataDir = None,
+    no_token: Annotated[
+        bool,
+        typer.Option("--no-token", help="Make no token: the first call of POST /auth/token makes it."),
+    ] = False,
+) -> None:
+    """Start everything: database, queue, API and worker. Ctrl-C stops it.
+
+    Uses KROMA_DATABASE_URL and KROMA_REDIS_URL instead of private servers where they are set;
+    KROMA_BACKEND_BIND is the API's address.
+    """
+    settings = Settings.from_environment(data_dir=data_dir)
+    asyncio.run(_up(settings, make_token=not no_token))
+
+
+async def _up(settings: Settings, *, make_token: bool) -> None:
+    finished = await interruptible(_serve(settings, make_token=make_token))
+    if not finished:
+        say("Kroma has stopped.")
+
+
+async def _serve(settings: Settings, *, make_token: bool) -> None:
+    starting = console.status("Starting Kroma")
+    starting.start()
+    try:
+        async with running_stack(settings, make_token=make_token, report=complain) as stack:
+            starting.stop()
+            _announce(stack, settings)
+            await asyncio.Event().wait()
+    finally:
+        starting.stop()
+
+
+def _announce(stack: RunningStack, settings: Settings) -> None:
+    if stack.killed is not None:
+        say(
+            f"The last start (process {stack.killed.pid}) was killed; its lock is stale and its data is kept."
+        )
+    say(f"Kroma is ready at {stack.address}")
+    if stack.first_token is not None:
+        say(f"Token: {stack.first_token}")
+        say(
+            f"It is shown this once and kept in {token_path(settings.data_dir)}; `kroma token show` prints it."
+        )
+    say("Ctrl-C stops it.")

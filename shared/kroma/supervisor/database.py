@@ -1,0 +1,47 @@
+"""What a database needs before the API starts: the current schema and, once, a token."""
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+from alembic.util import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
+from kroma.auth.service import count_active_tokens, create_token
+from kroma.db.engine import Database
+from kroma.migrations.run import upgrade
+from kroma.supervisor.errors import MigrationFailedError
+from kroma.supervisor.state import write_private
+from kroma.supervisor.token_file import token_path
+
+MADE_BY: Final = "kroma up"
+
+
+async def migrate(database_url: str) -> None:
+    """Run the missing migrations.
+
+    Raises:
+        MigrationFailedError: The database does not answer, refuses, or is newer than this Kroma.
+    """
+    try:
+        # A thread, because Alembic's environment runs an event loop of its own.
+        await asyncio.to_thread(upgrade, database_url)
+    except (CommandError, SQLAlchemyError, OSError) as exc:
+        # The first line only: the others quote statements.
+        raise MigrationFailedError(str(exc).partition("\n")[0]) from exc
+
+
+async def make_first_token(database_url: str, data_dir: Path) -> str | None:
+    """The secret of a new token, kept in ``token``; None when an active one exists already."""
+    db = Database.connect(database_url, pool_size=1)
+    try:
+        async with db.transaction() as session:
+            if await count_active_tokens(session):
+                return None
+            created = await create_token(session, label=MADE_BY)
+            # Before the commit: a file without its row is replaced at the next start,
+            # a row without its file would lock everybody out.
+            write_private(token_path(data_dir), created.secret.encode() + b"\n")
+            return created.secret
+    finally:
+        await db.close()
