@@ -1,7 +1,8 @@
 """Many rows at once, over asyncpg itself: SQLAlchemy has no COPY."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -196,7 +197,7 @@ ON CONFLICT (project_id, rel_path) DO UPDATE SET
   job_id = CASE WHEN excluded.run_id IS NULL THEN a.job_id ELSE excluded.job_id END,
   candidate_id = CASE WHEN excluded.run_id IS NULL THEN a.candidate_id ELSE excluded.candidate_id END,
   metadata_json = a.metadata_json || excluded.metadata_json
-RETURNING a.rel_path, a.id
+RETURNING a.rel_path, a.id, a.xmax = 0
 """.format(
     columns=", ".join(ASSETS.columns),
     values=", ".join(ASSETS.incoming(column) for column in ASSETS.columns),
@@ -209,19 +210,32 @@ _MERGED_LINKS = (
 )
 
 
-async def merge_assets(connection: BulkConnection, rows: Sequence[Row]) -> dict[str, UUID]:
-    """Write assets, known by their path; paths must differ.
+class StoredAssets(NamedTuple):
+    """The assets of a run, by path."""
 
-    Returns:
-        The id of each path: the stored row's where there was one.
-    """
+    ids: dict[str, UUID]
+    """The stored row's, where there was one before."""
+    new: frozenset[UUID]
+    """Those that were not there before."""
+
+
+async def merge_assets(connection: BulkConnection, rows: Sequence[Row]) -> StoredAssets:
+    """Write assets, known by their path; paths must differ."""
     if not rows:
-        return {}
+        return StoredAssets({}, frozenset())
     stored = await connection.fetch(_MERGED_ASSETS, *zip(*rows, strict=True))
-    return {path: asset_id for path, asset_id in stored}  # noqa: C416 - records are no pairs to a type checker
+    return StoredAssets(
+        {path: asset_id for path, asset_id, _ in stored},
+        frozenset(asset_id for _, asset_id, is_new in stored if is_new),
+    )
 
 
-async def merge_links(connection: BulkConnection, rows: Sequence[Row]) -> None:
-    """Write the links that are not there yet."""
-    if rows:
-        await connection.execute(_MERGED_LINKS, *zip(*rows, strict=True))
+async def merge_links(
+    connection: BulkConnection, rows: Sequence[Row], *, new_assets: AbstractSet[UUID]
+) -> None:
+    """Write the links that are not there yet; a new child has none."""
+    child = list(LINKS.columns).index("child_asset_id")
+    await insert_rows(connection, LINKS, [row for row in rows if row[child] in new_assets])
+    doubtful = [row for row in rows if row[child] not in new_assets]
+    if doubtful:
+        await connection.execute(_MERGED_LINKS, *zip(*doubtful, strict=True))

@@ -50,7 +50,8 @@ async def write_rows(session: AsyncSession, entry: RunEntry, run: Run, *, is_new
     known = KnownRows() if is_new else await _known_rows(session, run.id)
     rows = await asyncio.to_thread(RunRows, entry, project_id=run.project_id, run_id=run.id, known=known)
     asset_rows = await asyncio.to_thread(rows.assets)
-    assets = await tables.merge_assets(connection, asset_rows)
+    stored = await tables.merge_assets(connection, asset_rows)
+    assets = stored.ids
     jobs = await asyncio.to_thread(rows.jobs, assets)
     candidates = await asyncio.to_thread(rows.candidates, assets)
     reports = await asyncio.to_thread(rows.reports, assets)
@@ -62,7 +63,8 @@ async def write_rows(session: AsyncSession, entry: RunEntry, run: Run, *, is_new
     await _merge(connection, tables.CANDIDATES, candidates, known=set(known.candidates.values()), ours=ours)
     await _merge(connection, tables.REPORTS, reports, known=known.reports, ours=ours)
     await _merge(connection, tables.COSTS, costs, known=known.costs, ours=ours)
-    await tables.merge_links(connection, await asyncio.to_thread(rows.links, assets))
+    links = await asyncio.to_thread(rows.links, assets)
+    await tables.merge_links(connection, links, new_assets=stored.new)
     return RowCounts(len(jobs), len(candidates), len(asset_rows), len(reports), len(costs))
 
 

@@ -1,4 +1,7 @@
-"""What every run log says, whichever program wrote it: the shape that ingest reads."""
+"""What every run log says, whichever program wrote it: the shape that ingest reads.
+
+``gc=False`` as in ``kroma.runlog.schema``.
+"""
 
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +13,7 @@ import msgspec
 from kroma.runlog.schema import FileLog
 
 
-class Picture(msgspec.Struct, frozen=True, kw_only=True):
+class Picture(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """A file a run read or made."""
 
     path: str
@@ -19,14 +22,14 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
     """Checksum, size and shape; the original recorded none."""
 
 
-class InputEntry(msgspec.Struct, frozen=True, kw_only=True):
+class InputEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """A picture a job started from."""
 
     role: Literal["scene", "style"]
     picture: Picture
 
 
-class RankEntry(msgspec.Struct, frozen=True, kw_only=True):
+class RankEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """What a candidate was ranked by; zero where the log says nothing."""
 
     hard_failures: int = 0
@@ -34,7 +37,7 @@ class RankEntry(msgspec.Struct, frozen=True, kw_only=True):
     avg_chroma_exceed: float = 0.0
 
 
-class CandidateEntry(msgspec.Struct, frozen=True, kw_only=True):
+class CandidateEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One candidate."""
 
     id: UUID | None
@@ -56,7 +59,7 @@ class CandidateEntry(msgspec.Struct, frozen=True, kw_only=True):
     """The whole entry."""
 
 
-class JobEntry(msgspec.Struct, frozen=True, kw_only=True):
+class JobEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One job."""
 
     key: str
@@ -81,7 +84,7 @@ class JobEntry(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
 
 
-class CostEntry(msgspec.Struct, frozen=True, kw_only=True):
+class CostEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One charge."""
 
     id: UUID | None
@@ -96,7 +99,7 @@ class CostEntry(msgspec.Struct, frozen=True, kw_only=True):
     meta: Any
 
 
-class RunEntry(msgspec.Struct, frozen=True, kw_only=True):
+class RunEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One run."""
 
     id: UUID | None

@@ -7,6 +7,8 @@ from pathlib import PurePosixPath
 def normal_path(path: str) -> str:
     r"""``path`` trimmed, ``\`` turned to ``/``, doubled and ``.`` parts dropped; blank stays blank."""
     text = path.strip().replace("\\", "/")
+    if "//" not in text and "./" not in text and not text.endswith(("/", ".")):
+        return text  # nearly always, and a large log has tens of thousands
     return str(PurePosixPath(text)) if text else ""
 
 

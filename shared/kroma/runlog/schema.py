@@ -3,6 +3,9 @@
 Added over the original: ``log_version``, ids of every row, ISO stamps, ``provider``, ``seed``,
 ``steps`` with times, reasons and checksums per candidate, errors, and ``cost_events``.
 A reader takes version 2 and both generations of the original, ``kroma.runlog.reader``.
+
+``gc=False``: nothing here points back to its owner, and the collector would walk a large log again
+and again while it is being decoded.
 """
 
 from typing import Any, Literal
@@ -13,14 +16,14 @@ import msgspec
 LOG_VERSION = 2
 
 
-class GenerationLog(msgspec.Struct, kw_only=True):
+class GenerationLog(msgspec.Struct, gc=False, kw_only=True):
     """How many candidates were asked for, and the manifest's cap."""
 
     candidates: int
     max_candidates: int
 
 
-class GuardLog(msgspec.Struct, kw_only=True):
+class GuardLog(msgspec.Struct, gc=False, kw_only=True):
     """The colour guard's settings."""
 
     enabled: bool
@@ -29,7 +32,7 @@ class GuardLog(msgspec.Struct, kw_only=True):
     fail_on_chroma_exceed: bool
 
 
-class PostprocessLog(msgspec.Struct, kw_only=True):
+class PostprocessLog(msgspec.Struct, gc=False, kw_only=True):
     """The planned post-processing (pipeline.md 7.1)."""
 
     upscale: bool = False
@@ -43,14 +46,14 @@ class PostprocessLog(msgspec.Struct, kw_only=True):
     pipeline_order: list[str] = msgspec.field(default_factory=lambda: ["generate"])
 
 
-class StorageLog(msgspec.Struct, kw_only=True):
+class StorageLog(msgspec.Struct, gc=False, kw_only=True):
     """Where the pictures are."""
 
     project_root: str
     resolved_from_backend: bool = True
 
 
-class StepLog(msgspec.Struct, kw_only=True):
+class StepLog(msgspec.Struct, gc=False, kw_only=True):
     """One finished step of a job."""
 
     name: str
@@ -59,7 +62,7 @@ class StepLog(msgspec.Struct, kw_only=True):
     duration_ms: float
 
 
-class RankLog(msgspec.Struct, kw_only=True):
+class RankLog(msgspec.Struct, gc=False, kw_only=True):
     """What a candidate is ranked by, in this order; lower is better but for ``quality``."""
 
     hard_failures: int = 0
@@ -67,7 +70,7 @@ class RankLog(msgspec.Struct, kw_only=True):
     avg_chroma_exceed: float = 0.0
 
 
-class GuardFileLog(msgspec.Struct, kw_only=True):
+class GuardFileLog(msgspec.Struct, gc=False, kw_only=True):
     """The guard's word on one file (pipeline.md 6.2)."""
 
     file: str
@@ -78,7 +81,7 @@ class GuardFileLog(msgspec.Struct, kw_only=True):
     error: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class GuardSummaryLog(msgspec.Struct, kw_only=True):
+class GuardSummaryLog(msgspec.Struct, gc=False, kw_only=True):
     """Counters of a guard report; they count files, not reasons."""
 
     total_files: int = 0
@@ -86,7 +89,7 @@ class GuardSummaryLog(msgspec.Struct, kw_only=True):
     soft_warnings: int = 0
 
 
-class GuardReportLog(msgspec.Struct, kw_only=True):
+class GuardReportLog(msgspec.Struct, gc=False, kw_only=True):
     """The guard's report on one candidate."""
 
     checked_input: str
@@ -95,7 +98,7 @@ class GuardReportLog(msgspec.Struct, kw_only=True):
     bad_archive: str | None = None
 
 
-class FileLog(msgspec.Struct, kw_only=True):
+class FileLog(msgspec.Struct, gc=False, kw_only=True):
     """A file a candidate left behind."""
 
     asset_id: UUID
@@ -109,7 +112,7 @@ class FileLog(msgspec.Struct, kw_only=True):
     height: int
 
 
-class CandidateLog(msgspec.Struct, kw_only=True, omit_defaults=False):
+class CandidateLog(msgspec.Struct, gc=False, kw_only=True, omit_defaults=False):
     """One candidate. ``final_output`` is absent when it was rejected, as in the original."""
 
     id: UUID
@@ -135,7 +138,7 @@ class CandidateLog(msgspec.Struct, kw_only=True, omit_defaults=False):
     error: str | msgspec.UnsetType = msgspec.UNSET
 
 
-class InputLog(msgspec.Struct, kw_only=True):
+class InputLog(msgspec.Struct, gc=False, kw_only=True):
     """One input picture and what it was when it was read."""
 
     ref: str
@@ -144,7 +147,7 @@ class InputLog(msgspec.Struct, kw_only=True):
     file: FileLog
 
 
-class JobLog(msgspec.Struct, kw_only=True):
+class JobLog(msgspec.Struct, gc=False, kw_only=True):
     """One job; the optional fields are absent in a dry run, as in the original."""
 
     id: str
@@ -177,7 +180,7 @@ class JobLog(msgspec.Struct, kw_only=True):
     finished_at: str | None = None
 
 
-class CostLog(msgspec.Struct, kw_only=True):
+class CostLog(msgspec.Struct, gc=False, kw_only=True):
     """One charge; ``id`` is the cost event's."""
 
     id: UUID
@@ -194,7 +197,7 @@ class CostLog(msgspec.Struct, kw_only=True):
     provider_request_id: str | None = None
 
 
-class RunLog(msgspec.Struct, kw_only=True):
+class RunLog(msgspec.Struct, gc=False, kw_only=True):
     """The record of one run, written when its last job ended."""
 
     timestamp: str
