@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from kroma.cli import ingest, token, up
+from kroma.cli import doctor, ingest, token, up
 from kroma.cli.console import complain, exit_code
 from kroma.errors import KromaError
 
@@ -18,6 +18,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command("up")(up.up)
+app.command("doctor")(doctor.doctor)
 app.command("ingest")(ingest.ingest)
 app.add_typer(token.app, name="token")
 

@@ -54,7 +54,5 @@ def _announce(stack: RunningStack, settings: Settings) -> None:
     say(f"Kroma is ready at {stack.address}")
     if stack.first_token is not None:
         say(f"Token: {stack.first_token}")
-        say(
-            f"It is shown this once and kept in {token_path(settings.data_dir)}; `kroma token show` prints it."
-        )
+        say(f"Shown this once, kept in {token_path(settings.data_dir)}; `kroma token show` prints it again.")
     say("Ctrl-C stops it.")

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Final
 
 from alembic.util import CommandError
-from sqlalchemy.exc import SQLAlchemyError
+from asyncpg import PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from kroma.auth.service import count_active_tokens, create_token
 from kroma.db.engine import Database
-from kroma.migrations.run import upgrade
-from kroma.supervisor.errors import MigrationFailedError
+from kroma.migrations.run import head, upgrade
+from kroma.supervisor.errors import DatabaseUnreachableError, MigrationFailedError
 from kroma.supervisor.state import write_private
 from kroma.supervisor.token_file import token_path
 
@@ -26,7 +28,7 @@ async def migrate(database_url: str) -> None:
     try:
         # A thread, because Alembic's environment runs an event loop of its own.
         await asyncio.to_thread(upgrade, database_url)
-    except (CommandError, SQLAlchemyError, OSError) as exc:
+    except (CommandError, SQLAlchemyError, PostgresError, OSError) as exc:
         # The first line only: the others quote statements.
         raise MigrationFailedError(str(exc).partition("\n")[0]) from exc
 
@@ -43,5 +45,28 @@ async def make_first_token(database_url: str, data_dir: Path) -> str | None:
             # a row without its file would lock everybody out.
             write_private(token_path(data_dir), created.secret.encode() + b"\n")
             return created.secret
+    finally:
+        await db.close()
+
+
+def newest_revision() -> str:
+    """The schema that this Kroma needs."""
+    return head()
+
+
+async def find_revision(database_url: str) -> str | None:
+    """The database's schema; None before the first migration.
+
+    Raises:
+        DatabaseUnreachableError: It does not answer, or refuses the user.
+    """
+    db = Database.connect(database_url, pool_size=1)
+    try:
+        async with db.transaction() as session:
+            return await session.scalar(text("SELECT version_num FROM alembic_version"))
+    except ProgrammingError:
+        return None
+    except (SQLAlchemyError, OSError, PostgresError) as exc:
+        raise DatabaseUnreachableError(type(exc).__name__) from exc
     finally:
         await db.close()

@@ -53,3 +53,12 @@ class MigrationFailedError(InfraError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"The database could not be migrated: {reason}")
+
+
+class DatabaseUnreachableError(InfraError):
+    """The database does not answer, or refuses the user."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The database does not answer ({reason}); see that it runs and KROMA_DATABASE_URL is right"
+        )

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import msgspec
 
+from kroma.config import Bind
+
 
 class StackState(msgspec.Struct, frozen=True, kw_only=True):
     """``run/stack.json``: there while a stack is ready, readable by its owner only."""
@@ -17,6 +19,11 @@ class StackState(msgspec.Struct, frozen=True, kw_only=True):
     """With its password."""
     pids: dict[str, int]
     """Process ids by part; ``supervisor`` is one."""
+
+    @property
+    def bind(self) -> Bind:
+        """The API's address as host and port."""
+        return Bind.parsed(self.address.removeprefix("http://"))
 
 
 def state_path(data_dir: Path) -> Path:
