@@ -14,6 +14,7 @@ from kroma_api.authentication import Authentication
 from kroma_api.dependencies import provided
 from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
+from kroma_api.parity import OWN_ROUTES, mounted_routes
 from kroma_api.routes import assets, auth, costs, health, projects, quality, runs, schema
 from kroma_api.strict_json import StrictRequest
 
@@ -44,4 +45,5 @@ def create_app(settings: Settings, db: Database, queue: TaskQueue, stores: Proje
         openapi_config=None,  # routes/schema.py serves it, with every error reply documented
         logging_config=None,  # front.py and errors.py log
     )
+    routes.state["contract_routes"] = len(mounted_routes(routes) - OWN_ROUTES)
     return RequestLog(Authentication(PathRules(routes), settings=settings, db=db))

@@ -1,6 +1,6 @@
 """What a handler may ask for."""
 
-from typing import Any
+from typing import Any, Final
 
 from litestar import Request
 from litestar.di import NamedDependency, Provide
@@ -16,6 +16,9 @@ Queue = NamedDependency[TaskQueue]
 Stores = NamedDependency[ProjectStores]
 AppSettings = NamedDependency[Settings]
 CurrentCaller = NamedDependency[Caller]
+
+DEPENDENCY_NAMES: Final = ("settings", "db", "queue", "stores", "caller")
+"""The parameter names under which handlers ask for them."""
 
 
 def provided(settings: Settings, db: Database, queue: TaskQueue, stores: ProjectStores) -> dict[str, Provide]:

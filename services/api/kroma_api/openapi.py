@@ -6,12 +6,14 @@ from typing import Any, Final
 
 import msgspec
 from litestar import Litestar, Router
+from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
 from kroma import __version__
+from kroma_api.dependencies import DEPENDENCY_NAMES
 from kroma_api.errors import ErrorResponse
 
 _ERROR_REF: Final = {"$ref": "#/components/schemas/ErrorResponse"}
@@ -30,6 +32,7 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
     # An application of its own: it needs neither a database nor the routes that serve documents.
     app = Litestar(
         route_handlers=list(routers),
+        dependencies={name: _absent() for name in DEPENDENCY_NAMES},
         openapi_config=OpenAPIConfig(
             title="Kroma",
             version=__version__,
@@ -46,10 +49,17 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
         required = [field.encode_name for field in msgspec.structs.fields(body) if field.default is UNSET]
         if required:
             schemas[body.__name__]["required"] = required
+    for name, schema in schemas.items():
+        if name.endswith("Response"):
+            schema["required"] = sorted({*schema["required"], "ok"})
     for path, item in described["paths"].items():
         for operation in item.values():
             _describe_errors(operation, path)
     return described
+
+
+def _absent() -> Provide:
+    return Provide(lambda: None, sync_to_thread=False)
 
 
 def _request_structs(app: Litestar) -> Iterable[type[msgspec.Struct]]:

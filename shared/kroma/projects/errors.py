@@ -24,7 +24,7 @@ class BlankBaseDirError(InvalidRequestError):
         super().__init__("Field 'base_dir' must not be empty")
 
 
-class RootNotAllowedError(InvalidRequestError):
+class RootOutsideDataDirError(InvalidRequestError):
     """A project root would lie outside the data directory, and this installation forbids that."""
 
     def __init__(self, field: str) -> None:

@@ -13,7 +13,7 @@ from kroma.audit import service as audit
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.errors import NothingGivenError
-from kroma.projects.errors import BlankBaseDirError, RootNotAllowedError, SlugTakenError
+from kroma.projects.errors import BlankBaseDirError, RootOutsideDataDirError, SlugTakenError
 from kroma.projects.models import (
     LOCAL_DISPLAY_NAME,
     LOCAL_USERNAME,
@@ -163,7 +163,7 @@ async def change_local_storage(
         NothingGivenError: Neither field is given.
         ProjectNotFoundError: No project has this slug.
         BlankBaseDirError: ``base_dir`` is blank.
-        RootNotAllowedError: A path leads outside the data directory where that is not allowed.
+        RootOutsideDataDirError: A path leads outside the data directory where that is not allowed.
     """
     if change.base_dir is None and change.project_root is None:
         raise NothingGivenError("base_dir", "project_root")
@@ -175,7 +175,7 @@ async def change_local_storage(
         if change.project_root is not None:
             storage.local_project_root = optional_text(change.project_root)
         if not allow_any_root and not is_inside(data_dir, resolve_root(data_dir, project.slug, storage)):
-            raise RootNotAllowedError("base_dir" if change.project_root is None else "project_root")
+            raise RootOutsideDataDirError("base_dir" if change.project_root is None else "project_root")
         event = await audit.record(
             session,
             code="storage.local.update",

@@ -1,13 +1,45 @@
 """``/api/projects/{slug}/runs``."""
 
-from litestar import Router, get
-from litestar.params import FromPath
+from http import HTTPStatus
+from typing import Annotated, Final
 
+from litestar import Response, Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, HeaderParameter, JSONBody
+
+from kroma.pipeline import trigger
+from kroma.pipeline.order import RunOrder
+from kroma.pipeline.validate import validate_config
+from kroma.pipeline.wait import wait_for_end
 from kroma.projects.queries import get_project
 from kroma.runs import queries
-from kroma_api.dependencies import Db
+from kroma.runs.logs import read_run_log
+from kroma_api.dependencies import AppSettings, Db, Queue, Stores
+from kroma_api.prefer import preferred_wait
 from kroma_api.routes.limits import DEFAULT_RUNS, MAX_RUNS, Limit, clamped
-from kroma_api.schemas.runs import JobView, ListJobsResponse, ListRunsResponse, RunResponse, RunView
+from kroma_api.schemas.runs import (
+    ConfigSummaryView,
+    JobView,
+    ListJobsResponse,
+    ListRunsResponse,
+    RunLogResponse,
+    RunResponse,
+    RunView,
+    TriggerRunRequest,
+    TriggerRunResponse,
+    ValidateConfigRequest,
+    ValidateConfigResponse,
+)
+
+RETRY_AFTER_S: Final = 1
+"""When it is worth looking at a queued run again."""
+
+Prefer = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Prefer", description="`wait=N` answers 200 if the run ends within N seconds, 60 at most"
+    ),
+]
 
 
 @get("/")
@@ -18,6 +50,49 @@ async def list_runs(slug: FromPath[str], db: Db, limit: Limit = None) -> ListRun
         project = await get_project(session, slug)
         runs = await queries.list_runs(session, project.id, limit=size)
     return ListRunsResponse(count=len(runs), runs=[RunView.of(run) for run in runs])
+
+
+@post(
+    "/trigger",
+    status_code=HTTPStatus.ACCEPTED,
+    responses={
+        HTTPStatus.OK: ResponseSpec(
+            TriggerRunResponse, generate_examples=False, description="The run ended within the wait"
+        )
+    },
+)
+async def trigger_run(
+    *,
+    slug: FromPath[str],
+    data: JSONBody[TriggerRunRequest],
+    db: Db,
+    queue: Queue,
+    stores: Stores,
+    settings: AppSettings,
+    prefer: Prefer = None,
+) -> Response[TriggerRunResponse]:
+    """Plan a run and queue it: the contract's 400s first, then 404 without the project."""
+    order = RunOrder.checked(data)
+    run = await trigger.trigger_run(db, queue, stores, settings, slug=slug, order=order)
+    reply = TriggerRunResponse.of(run)
+    headers = {"Location": reply.links.self}
+    wait = preferred_wait(prefer)
+    if wait is not None and await wait_for_end(db, run.id, timeout=wait):
+        async with db.transaction() as session:
+            ended = await queries.get_run(session, slug=slug, run_id=str(run.id))
+        headers["Preference-Applied"] = f"wait={wait.seconds}"
+        return Response(TriggerRunResponse.of(ended), status_code=HTTPStatus.OK, headers=headers)
+    headers["Retry-After"] = str(RETRY_AFTER_S)
+    return Response(reply, status_code=HTTPStatus.ACCEPTED, headers=headers)
+
+
+@post("/validate-config", status_code=HTTPStatus.OK)
+async def check_config(
+    slug: FromPath[str], data: JSONBody[ValidateConfigRequest], db: Db, stores: Stores, settings: AppSettings
+) -> ValidateConfigResponse:
+    """Load settings, manifest and postprocess config as a run would, without planning one."""
+    summary = await validate_config(db, stores, settings, slug=slug, raw=data)
+    return ValidateConfigResponse(summary=ConfigSummaryView.of(summary))
 
 
 @get("/{run_id:str}")
@@ -38,6 +113,20 @@ async def list_jobs(slug: FromPath[str], run_id: FromPath[str], db: Db) -> ListJ
     return ListJobsResponse(run_id=run_id, count=len(jobs), jobs=[JobView.of(job) for job in jobs])
 
 
+@get("/{run_id:str}/log")
+async def get_run_log(
+    slug: FromPath[str], run_id: FromPath[str], db: Db, stores: Stores, settings: AppSettings
+) -> RunLogResponse:
+    """The record of a run, once it has ended."""
+    async with db.transaction() as session:
+        run = await queries.get_run(session, slug=slug, run_id=run_id)
+        project = await get_project(session, slug)
+    run_log = await read_run_log(stores, run, project, data_dir=settings.data_dir)
+    return RunLogResponse(run_id=run_id, run_log=run_log)
+
+
 router = Router(
-    "/api/projects/{slug:str}/runs", route_handlers=[list_runs, get_run, list_jobs], tags=["runs"]
+    "/api/projects/{slug:str}/runs",
+    route_handlers=[list_runs, trigger_run, check_config, get_run, list_jobs, get_run_log],
+    tags=["runs"],
 )

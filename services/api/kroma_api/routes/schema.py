@@ -1,5 +1,6 @@
 """``/schema``: the OpenAPI document, open to everyone."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import cache
 
@@ -16,9 +17,9 @@ def router(described: Sequence[Router]) -> Router:
     def encoded() -> bytes:
         return msgspec.json.encode(document(described))
 
-    @get(["/schema", "/schema/openapi.json"], sync_to_thread=True, include_in_schema=False)
-    def get_schema() -> Response[bytes]:
+    @get(["/schema", "/schema/openapi.json"], include_in_schema=False)
+    async def get_schema() -> Response[bytes]:
         """The OpenAPI document."""
-        return Response(encoded(), media_type=MediaType.JSON)
+        return Response(await asyncio.to_thread(encoded), media_type=MediaType.JSON)
 
     return Router("/", route_handlers=[get_schema])

@@ -4,6 +4,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from kroma.pipeline.validate import ConfigSummary
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunJob, RunStatus
 from kroma_api.schemas.reply import (
     Id,
@@ -199,6 +200,43 @@ class TriggerRunRequest(msgspec.Struct, frozen=True, kw_only=True):
     storage_sync_s3: bool | None = None
 
 
+class ValidateConfigRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/projects/{slug}/runs/validate-config``."""
+
+    project_root: str | None = None
+    """Refused: the project's storage decides."""
+    app_settings_path: str | None = None
+    project_settings_path: str | None = None
+    manifest_path: str | None = None
+    postprocess_config_path: str | None = None
+
+
+class ConfigSummaryView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run of the project would be configured by."""
+
+    app_settings_loaded: bool
+    project_settings_loaded: bool
+    resolved_manifest_path: str | None
+    """The winning text as written."""
+    resolved_postprocess_config_path: str | None
+
+    @classmethod
+    def of(cls, summary: ConfigSummary) -> Self:
+        """Show a summary."""
+        return cls(
+            app_settings_loaded=summary.app_settings_loaded,
+            project_settings_loaded=summary.project_settings_loaded,
+            resolved_manifest_path=summary.resolved_manifest_path,
+            resolved_postprocess_config_path=summary.resolved_postprocess_config_path,
+        )
+
+
+class ValidateConfigResponse(Reply, frozen=True, kw_only=True):
+    """The configuration holds."""
+
+    summary: ConfigSummaryView
+
+
 class PipelineTriggerView(msgspec.Struct, frozen=True, kw_only=True):
     """The run as the original's pipeline command would report it."""
 
@@ -230,9 +268,9 @@ class RunLinks(msgspec.Struct, frozen=True, kw_only=True):
     cancel: str
 
     @classmethod
-    def of(cls, slug: str, run: Run) -> Self:
-        """The addresses of a run."""
-        base = f"/api/projects/{slug}/runs/{run.id}"
+    def of(cls, run: Run) -> Self:
+        """The addresses of a run that was triggered, so that it has a plan."""
+        base = f"/api/projects/{run.plan_json['project_slug']}/runs/{run.id}"
         return cls(self=base, events=f"{base}/events", cancel=f"{base}/cancel")
 
 
@@ -242,3 +280,8 @@ class TriggerRunResponse(Reply, frozen=True, kw_only=True):
     pipeline_trigger: PipelineTriggerView
     run: RunView
     links: RunLinks
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        """Show a triggered run."""
+        return cls(pipeline_trigger=PipelineTriggerView.of(run), run=RunView.of(run), links=RunLinks.of(run))

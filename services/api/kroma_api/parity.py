@@ -1,0 +1,21 @@
+"""Which routes are the contract's and which are ours."""
+
+from typing import Final
+
+from litestar import Litestar
+from litestar.routes import HTTPRoute
+
+OWN_ROUTES: Final = frozenset({("GET", "/api/projects/{slug}/runs/{run_id}/log")})
+"""Routes that contract section 2 does not have."""
+
+
+def mounted_routes(app: Litestar) -> set[tuple[str, str]]:
+    """(method, path) of every documented handler."""
+    return {
+        (str(method), route.path_format)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        if handler.resolve_include_in_schema()
+        for method in handler.http_methods
+    }
