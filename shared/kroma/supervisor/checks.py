@@ -204,8 +204,9 @@ async def _redis(place: Place) -> Check:
     from redis.asyncio import Redis  # noqa: PLC0415 - slow to import
     from redis.exceptions import RedisError  # noqa: PLC0415
 
-    timeouts = {"socket_timeout": _TIMEOUT_S, "socket_connect_timeout": _TIMEOUT_S}
-    client: Redis = Redis.from_url(place.redis_url, **timeouts)  # pyright: ignore[reportUnknownMemberType]
+    client = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - its keywords have no types
+        place.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+    )
     try:
         await client.ping()  # pyright: ignore[reportUnknownMemberType, reportGeneralTypeIssues] - untyped there
     except RedisError as exc:

@@ -1,0 +1,72 @@
+# `make help` lists what there is. Everything runs in .venv; nothing is installed outside of it.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# pytest-xdist takes one process for each core.
+PYTEST_OPTIONS ?= -n auto --dist worksteal
+
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help
+help: ## Show this list.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(INSTALLED) ## Build .venv from the lock (uv where it can be had, else pip).
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@PYTHON="$(PYTHON)" sh deploy/install.sh "$(VENV)"
+	@touch $@
+
+.PHONY: demo
+demo: install ## Show the main job: four photographs, redrawn, checked, ranked, on one sheet.
+	@$(BIN)/kroma demo
+
+.PHONY: up
+up: install ## Start everything; Ctrl-C stops it.
+	@exec $(BIN)/kroma up
+
+.PHONY: test
+test: install ## Run all tests.
+	@$(BIN)/pytest $(PYTEST_OPTIONS)
+
+.PHONY: check
+check: install fmt-check lint types imports drift test ## Run everything that must pass; CI runs this.
+
+.PHONY: fmt
+fmt: install ## Format the code.
+	@$(BIN)/ruff format .
+
+.PHONY: fmt-check
+fmt-check: install
+	@$(BIN)/ruff format --check .
+
+.PHONY: lint
+lint: install ## Lint the code and spell its comments.
+	@$(BIN)/ruff check .
+	@$(BIN)/codespell
+
+.PHONY: types
+types: install ## Check the types.
+	@$(BIN)/pyright
+
+.PHONY: imports
+imports: install ## Check which package imports which.
+	@$(BIN)/lint-imports --no-cache
+
+.PHONY: drift
+drift: install ## Check that the migrations make what the models say.
+	@$(BIN)/python -m kroma.migrations.drift
+
+.PHONY: migrate
+migrate: install ## Bring the database of KROMA_DATABASE_URL to the current schema.
+	@$(BIN)/python -m kroma.migrations.run upgrade
+
+.PHONY: bench
+bench: install ## Measure; each script prints a primitive beside ours.
+	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
