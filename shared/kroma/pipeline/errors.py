@@ -16,7 +16,7 @@
 
 from kroma.errors import InvalidRequestError, PolicyError
 
-_SHOWN_CHARACTERS = 300
+_SHOWN_CHARACTERS = 1000
 
 
 def shown(text: str) -> str:

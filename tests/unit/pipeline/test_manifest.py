@@ -1,0 +1,177 @@
+"""The manifest, pipeline.md 3, and the prompt it gives, 3.2."""
+
+import pytest
+
+from config_project import ConfigProject
+from kroma.imaging.guard import GuardSettings
+from kroma.pipeline.errors import ConfigFileError, PlanningPreflightError
+from kroma.pipeline.manifest import DEFAULT_PROMPTS, Manifest, load_manifest
+from kroma.pipeline.prompt import NO_INVENTION, compose_prompt
+from kroma.runs.models import Stage, TimeOfDay, Weather
+
+pytestmark = pytest.mark.timeout(30)
+
+
+async def loaded(project: ConfigProject, content: object) -> Manifest:
+    project.write("manifest.json", content)
+    return await load_manifest(project.files(), "manifest.json")
+
+
+async def test_without_a_manifest_the_defaults_hold(project: ConfigProject) -> None:
+    manifest = await load_manifest(project.files(), None)
+
+    assert manifest == await loaded(project, {})
+    assert (manifest.safe_batch_limit, manifest.candidates, manifest.max_candidates) == (20, 1, 6)
+    assert manifest.guard == GuardSettings(max_chroma_delta=2.0)
+    assert manifest.default_no_invention is True
+    assert manifest.allowed_style_roots is None
+    assert set(manifest.prompts) == {
+        "style_base",
+        "time_day",
+        "time_night",
+        "weather_clear",
+        "weather_rain",
+    }
+    assert all(manifest.prompts.values())
+
+
+async def test_every_key_is_read(project: ConfigProject) -> None:
+    manifest = await loaded(
+        project,
+        {
+            "scene_refs": [" a.png "],
+            "style_refs": ["ink.png", "line.png"],
+            "safe_batch_limit": 3,
+            "generation": {"candidates": 2, "max_candidates": 4},
+            "output_guard": {
+                "enforce_grayscale": True,
+                "max_chroma_delta": 0,
+                "fail_on_chroma_exceed": True,
+            },
+            "policy": {"default_no_invention": False, "allowed_style_roots": ["references/"]},
+            "prompts": {"style_base": " Ink. ", "mine": "x"},
+            "unknown": None,
+        },
+    )
+
+    assert manifest == Manifest(
+        scene_refs=("a.png",),
+        style_refs=("ink.png", "line.png"),
+        safe_batch_limit=3,
+        candidates=2,
+        max_candidates=4,
+        guard=GuardSettings(enforce_grayscale=True, max_chroma_delta=0.0, fail_on_chroma_exceed=True),
+        default_no_invention=False,
+        allowed_style_roots=("references/",),
+        prompts={**DEFAULT_PROMPTS, "style_base": "Ink.", "mine": "x"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        pytest.param("[1]", "root must be an object", id="root an array"),
+        pytest.param("{'a'}", "is not valid JSON", id="no JSON"),
+        pytest.param({"scene_refs": "a.png"}, "'scene_refs' must be an array of strings", id="scenes a text"),
+        pytest.param({"scene_refs": None}, "'scene_refs' must be an array of strings", id="scenes null"),
+        pytest.param({"style_refs": [1]}, r"'style_refs\[0\]' must be a string", id="a number for a text"),
+        pytest.param(
+            {"style_refs": ["a", ""]}, r"'style_refs\[1\]' must be a string that", id="a blank style"
+        ),
+        pytest.param({"safe_batch_limit": 0}, "'safe_batch_limit' must be an integer >= 1", id="limit 0"),
+        pytest.param({"safe_batch_limit": 2.0}, "'safe_batch_limit' must be an integer", id="limit a float"),
+        pytest.param({"safe_batch_limit": True}, "'safe_batch_limit' must be an integer", id="limit true"),
+        pytest.param({"safe_batch_limit": "9"}, "'safe_batch_limit' must be an integer", id="limit a text"),
+        pytest.param({"generation": 1}, "'generation' must be an object", id="generation a number"),
+        pytest.param(
+            {"generation": {"candidates": -1}},
+            "'generation.candidates' must be an integer",
+            id="candidates -1",
+        ),
+        pytest.param(
+            {"generation": {"max_candidates": 10**12}},
+            "'generation.max_candidates' must be an integer",
+            id="more than a column takes",
+        ),
+        pytest.param(
+            {"output_guard": {"max_chroma_delta": -0.1}},
+            "'output_guard.max_chroma_delta' must be a non-negative number",
+            id="threshold negative",
+        ),
+        pytest.param(
+            '{"output_guard": {"max_chroma_delta": 1e999}}', "is not valid JSON", id="threshold infinite"
+        ),
+        pytest.param(
+            {"output_guard": {"max_chroma_delta": 10**400}},
+            "'output_guard.max_chroma_delta' must be a non-negative number",
+            id="threshold too large for a float",
+        ),
+        pytest.param(
+            {"output_guard": {"max_chroma_delta": True}}, "must be a non-negative number", id="threshold true"
+        ),
+        pytest.param(
+            {"output_guard": {"enforce_grayscale": 0}},
+            "'output_guard.enforce_grayscale' must be true or false",
+            id="0 for false",
+        ),
+        pytest.param({"policy": []}, "'policy' must be an object", id="policy an array"),
+        pytest.param(
+            {"policy": {"allowed_style_roots": [" "]}},
+            r"'policy.allowed_style_roots\[0\]' must be a string that is not empty",
+            id="a blank root",
+        ),
+        pytest.param(
+            {"prompts": {"time_day": 3}}, "'prompts.time_day' must be a string", id="prompt a number"
+        ),
+        pytest.param({"prompts": {"x": "a\0b"}}, "without NUL", id="a NUL"),
+    ],
+)
+async def test_a_wrong_manifest_is_named_with_its_field(
+    project: ConfigProject, content: object, problem: str
+) -> None:
+    with pytest.raises(ConfigFileError, match=problem) as caught:
+        await loaded(project, content)
+
+    assert caught.value.message.startswith(f"{project.data_dir}/manifest.json: ")
+
+
+@pytest.mark.parametrize("path", ["nowhere.json", "var"])
+async def test_a_manifest_that_is_named_must_exist(project: ConfigProject, path: str) -> None:
+    with pytest.raises(ConfigFileError, match="cannot be read: no such file"):
+        await load_manifest(project.files(), path)
+
+
+@pytest.mark.parametrize(
+    ("stage", "slots"),
+    [
+        pytest.param(Stage.STYLE, ["style_base"], id="style ignores both"),
+        pytest.param(Stage.TIME, ["style_base", "time_night"], id="time ignores the weather"),
+        pytest.param(Stage.WEATHER, ["style_base", "time_night", "weather_rain"], id="weather takes all"),
+    ],
+)
+def test_a_prompt_is_made_of_the_stages_slots(stage: Stage, slots: list[str]) -> None:
+    prompt = compose_prompt(Manifest(), stage=stage, time_of_day=TimeOfDay.NIGHT, weather=Weather.RAIN)
+
+    assert prompt == " ".join([*(DEFAULT_PROMPTS[slot] for slot in slots), NO_INVENTION])
+
+
+def test_the_sentence_against_inventions_can_be_switched_off() -> None:
+    manifest = Manifest(default_no_invention=False, prompts={"style_base": " Ink. "})
+
+    prompt = compose_prompt(manifest, stage=Stage.STYLE, time_of_day=TimeOfDay.DAY, weather=Weather.CLEAR)
+
+    assert prompt == "Ink."
+
+
+@pytest.mark.parametrize("slot", ["style_base", "time_day", "weather_rain"])
+def test_a_blank_slot_is_missed_by_name_when_it_is_needed(slot: str) -> None:
+    manifest = Manifest(prompts={**DEFAULT_PROMPTS, slot: " "})
+
+    with pytest.raises(PlanningPreflightError, match=f"prompts.{slot}"):
+        compose_prompt(manifest, stage=Stage.WEATHER, time_of_day=TimeOfDay.DAY, weather=Weather.RAIN)
+
+
+def test_a_blank_slot_that_is_not_needed_is_not_missed() -> None:
+    manifest = Manifest(prompts={**DEFAULT_PROMPTS, "weather_rain": ""})
+
+    assert compose_prompt(manifest, stage=Stage.TIME, time_of_day=TimeOfDay.DAY, weather=Weather.RAIN)
