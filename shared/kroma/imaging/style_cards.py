@@ -17,6 +17,10 @@ REFERENCE_KINDS: Final[tuple[ReferenceKind, ...]] = ("noir ink", "ink wash")
 DEFAULT_SIZE: Final = (768, 960)
 _OVERSAMPLED: Final = 2
 _SHIFT: Final = 4
+_MOON: Final = 0.036
+"""Radius, as a share of the height."""
+_BLACK: Final = 0.10
+"""Tone below which the noir street is solid ink that no light reaches."""
 
 Points = Sequence[tuple[float, float]]
 
@@ -82,8 +86,8 @@ def _noir_street(sheet: _Sheet) -> Tone:
     xs, ys = places(sheet.shape)
     x, y = xs / sheet.shape[1], ys / sheet.shape[0]
     sheet.tone[:] = 0.24 + 0.30 * np.clip(y / 0.55, 0.0, 1.0)
-    moon = np.hypot((x - 0.46) * 0.8, y - 0.13)
-    sheet.tone[:] = np.where(moon < 0.055, 1.0, np.clip(sheet.tone + 0.35 * np.exp(-moon * 9.0), 0.0, 0.95))
+    moon = np.hypot((x - 0.47) * 0.8, y - 0.12)
+    sheet.tone[:] = np.where(moon < _MOON, 1.0, np.clip(sheet.tone + 0.35 * np.exp(-moon * 9.0), 0.0, 0.95))
     _skyline(sheet)
     _house(sheet, near=-0.02, far=0.30, top=(0.02, 0.26), tone=0.22, lit={(1, 2), (3, 1)})
     _house(sheet, near=1.02, far=0.66, top=(-0.04, 0.22), tone=0.12, lit={(0, 1), (2, 3)})
@@ -100,7 +104,7 @@ def _noir_street(sheet: _Sheet) -> Tone:
     _man(sheet)
     lamp = np.exp(-(((x - 0.335) / 0.20) ** 2 + ((y - 0.40) / 0.20) ** 2))
     pool = np.exp(-(((x - 0.40) / 0.24) ** 2 + ((y - 0.90) / 0.10) ** 2))
-    lit = as_tone(sheet.tone + (0.42 * lamp + 0.50 * pool) * (sheet.tone > 0.10))
+    lit = as_tone(sheet.tone + (0.42 * lamp + 0.50 * pool) * (sheet.tone > _BLACK))
     tone = as_tone(np.clip(lit, 0.0, 1.0))
     paper = _tooth(sheet)
     strokes = hatching(tone, RECIPES[0], scale=sheet.scale, rng=rng, paper=paper)
@@ -122,7 +126,13 @@ def _skyline(sheet: _Sheet) -> None:
 
 
 def _house(
-    sheet: _Sheet, *, near: float, far: float, top: tuple[float, float], tone: float, lit: set[tuple[int, int]]
+    sheet: _Sheet,
+    *,
+    near: float,
+    far: float,
+    top: tuple[float, float],
+    tone: float,
+    lit: set[tuple[int, int]],
 ) -> None:
     """A row of house fronts that recedes from the picture's edge to the street's end."""
 
@@ -154,15 +164,37 @@ def _lamp_post(sheet: _Sheet) -> None:
 
 def _man(sheet: _Sheet) -> None:
     """Hat, coat, collar; all in black but for the side towards the lamp."""
-    coat = [(0.470, 0.665), (0.540, 0.660), (0.568, 0.72), (0.580, 0.86), (0.535, 0.872), (0.470, 0.866), (0.448, 0.72)]
-    sheet.fill([(0.482, 0.86), (0.503, 0.86), (0.502, 0.895), (0.472, 0.897)], 0.02)
-    sheet.fill([(0.520, 0.86), (0.542, 0.86), (0.556, 0.897), (0.522, 0.897)], 0.02)
-    sheet.shape_of(coat, 0.04, 2.4)
-    sheet.fill([(0.470, 0.668), (0.488, 0.668), (0.486, 0.86), (0.472, 0.86), (0.452, 0.72)], 0.82)
-    sheet.shape_of([(0.486, 0.620), (0.524, 0.618), (0.528, 0.655), (0.506, 0.672), (0.488, 0.655)], 0.60, 1.8)
-    sheet.fill([(0.468, 0.622), (0.548, 0.614), (0.546, 0.604), (0.468, 0.611)], 0.02)
-    sheet.fill([(0.482, 0.611), (0.532, 0.606), (0.526, 0.575), (0.506, 0.582), (0.488, 0.578)], 0.02)
-    sheet.line([(0.506, 0.672), (0.512, 0.868)], 1.6)
+    sheet.fill([(0.484, 0.84), (0.505, 0.84), (0.502, 0.888), (0.508, 0.897), (0.474, 0.897)], 0.02)
+    sheet.fill([(0.522, 0.84), (0.543, 0.84), (0.546, 0.886), (0.562, 0.897), (0.524, 0.897)], 0.02)
+    coat = [
+        (0.492, 0.652), (0.534, 0.650), (0.560, 0.664), (0.572, 0.690), (0.582, 0.775), (0.570, 0.780),
+        (0.566, 0.790), (0.578, 0.862), (0.545, 0.870), (0.520, 0.866), (0.490, 0.872), (0.456, 0.864),
+        (0.464, 0.790), (0.456, 0.782), (0.446, 0.776), (0.454, 0.692), (0.468, 0.666),
+    ]  # fmt: skip
+    sheet.fill(coat, 0.03)
+    lit = [(0.468, 0.668), (0.480, 0.664), (0.470, 0.700), (0.468, 0.780), (0.470, 0.864), (0.457, 0.864)]
+    sheet.fill([*lit, (0.464, 0.790), (0.447, 0.775), (0.455, 0.692)], 0.88)
+    sheet.line([(0.468, 0.700), (0.463, 0.776)], 1.6)
+    sheet.fill([(0.495, 0.610), (0.526, 0.610), (0.529, 0.640), (0.516, 0.656), (0.502, 0.652)], 0.05)
+    sheet.fill([(0.494, 0.610), (0.507, 0.610), (0.505, 0.650), (0.500, 0.648), (0.495, 0.632)], 0.92)
+    sheet.fill(
+        [(0.484, 0.660), (0.494, 0.636), (0.512, 0.662), (0.531, 0.634), (0.546, 0.658), (0.514, 0.690)], 0.02
+    )
+    sheet.fill(
+        [(0.464, 0.613), (0.486, 0.602), (0.536, 0.601), (0.560, 0.611), (0.536, 0.621), (0.488, 0.621)], 0.02
+    )
+    sheet.fill(
+        [
+            (0.485, 0.606),
+            (0.490, 0.574),
+            (0.503, 0.568),
+            (0.512, 0.575),
+            (0.524, 0.567),
+            (0.534, 0.576),
+            (0.537, 0.606),
+        ],
+        0.02,
+    )
 
 
 def _wash_lake(sheet: _Sheet) -> Tone:
@@ -201,17 +233,18 @@ def _wash_lake(sheet: _Sheet) -> Tone:
 def _mountain(sheet: _Sheet, tone: Tone, *, base: float, height: float, rough: float, shade: float) -> Tone:
     """One range, darkest along its ridge and lost in mist at its foot."""
     at = np.linspace(0.0, 1.0, 160)
-    ridge = np.zeros_like(at)
+    ridge: NDArray[np.float64] = np.zeros(at.size)
     for octave in range(1, 7):
-        waves = sheet.rng.standard_normal(2**octave + 2)
-        ridge += np.interp(at * (2**octave), np.arange(2**octave + 2), waves) * 0.5**octave
+        knots = 1 << octave
+        waves = sheet.rng.standard_normal(knots + 2)
+        ridge += np.interp(at * knots, np.arange(knots + 2), waves) / knots
     tops = base - height * (0.55 + 0.45 * np.sin(at * 3.0 + 9.0 * base)) - rough * ridge
     points = [*zip(at, tops, strict=True), (1.0, 0.63), (0.0, 0.63)]
     inside = blur(sheet.mask(points), 1.0 * sheet.scale)
     _, ys = places(sheet.shape)
     down = as_tone(np.broadcast_to(ys / sheet.shape[0], sheet.shape))
     faded = np.clip((down - np.float32(base - height)) / np.float32(height + 0.12), 0.0, 1.0)
-    streaks = noise(sheet.shape, (14.0 * sheet.scale, 60.0 * sheet.scale), sheet.rng) * np.float32(0.03)
+    streaks = noise(sheet.shape, (14.0 * sheet.scale, 60.0 * sheet.scale), sheet.rng) * np.float32(0.015)
     sheet.line(list(zip(at, tops, strict=True)), 0.8 + 1.2 * (0.8 - shade))
     return mix(tone, as_tone(shade + (0.93 - shade) * faded**1.4 + streaks), inside)
 
@@ -223,7 +256,9 @@ def _mirror_rows(rows: int, *, at: float) -> NDArray[np.intp]:
 
 def _boat(sheet: _Sheet) -> None:
     sheet.shape_of([(0.60, 0.742), (0.78, 0.738), (0.755, 0.762), (0.63, 0.764)], 0.28, 1.8)
-    sheet.shape_of([(0.675, 0.742), (0.676, 0.705), (0.688, 0.690), (0.702, 0.705), (0.706, 0.740)], 0.22, 1.4)
+    sheet.shape_of(
+        [(0.675, 0.742), (0.676, 0.705), (0.688, 0.690), (0.702, 0.705), (0.706, 0.740)], 0.22, 1.4
+    )
     sheet.line([(0.64, 0.690), (0.735, 0.790)], 1.5)
     for row, reach in enumerate((0.09, 0.07, 0.045)):
         y = 0.775 + 0.012 * row
@@ -241,8 +276,10 @@ def _pine(sheet: _Sheet, *, foot: tuple[float, float], height: float) -> None:
     rng = sheet.rng
     x, y = foot
     lean = 0.05 * height
-    sheet.fill([(x - 0.011, y), (x + 0.011, y), (x + lean + 0.003, y - height), (x + lean - 0.002, y - height)], 0.14)
-    for step in np.linspace(0.22, 0.98, 13):
+    sheet.fill(
+        [(x - 0.011, y), (x + 0.011, y), (x + lean + 0.003, y - height), (x + lean - 0.002, y - height)], 0.14
+    )
+    for step in np.linspace(0.22, 0.98, 17):
         reach = (1.03 - step) * 0.24 * (height + 0.25)
         for side in (-1.0, 1.0):
             root = (x + lean * step, y - height * step)
@@ -251,7 +288,7 @@ def _pine(sheet: _Sheet, *, foot: tuple[float, float], height: float) -> None:
             for share in np.linspace(0.25, 1.0, 9):
                 px = root[0] + (tip[0] - root[0]) * share
                 py = root[1] + (tip[1] - root[1]) * share
-                for _ in range(7):
+                for _ in range(11):
                     dx, dy = rng.uniform(-0.016, 0.016), rng.uniform(-0.016, 0.006)
                     sheet.line([(px, py), (px + dx, py + dy)], 1.2)
 

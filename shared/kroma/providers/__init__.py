@@ -10,8 +10,8 @@ from kroma.providers.fake import FakeProvider
 from kroma.providers.local import LocalProvider
 
 PROVIDERS: Final[Mapping[str, Callable[[CpuPool], Provider]]] = {
-    LocalProvider.code: LocalProvider,
-    FakeProvider.code: FakeProvider.from_environment,
+    "local": LocalProvider,
+    "fake": FakeProvider.from_environment,
 }
 """What ``KROMA_PROVIDER`` may name, and how each is opened."""
 

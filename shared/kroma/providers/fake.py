@@ -14,8 +14,8 @@
     }
 
 The first outcome that fits a call decides: ``scene`` is the scene's file name with or without its
-extension or folder, ``candidate`` its index, either absent fits all; with ``times`` an outcome is used up after so
-many calls. An outcome is one of ``rgb`` (a flat picture), ``file`` (a picture's path, relative to
+extension or folder, ``candidate`` its index, either absent fits all; with ``times`` an outcome is
+used up after so many calls. An outcome is one of ``rgb`` (a flat picture), ``file`` (a picture's path, relative to
 the script), ``garbage`` (bytes that are no picture) or ``error``; none of them, and a call that
 nothing fits, is a flat grey picture of the scene's size, another grey for every candidate.
 ``record`` names a file (relative to the script) that gets one JSON line per call, before its
@@ -29,7 +29,7 @@ import zlib
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, Final, Self
 
 import msgspec
 
@@ -95,8 +95,6 @@ class FakeCall(msgspec.Struct, frozen=True, kw_only=True):
 class FakeProvider:
     """Answers by its script, remembers its calls."""
 
-    code: ClassVar[str] = "fake"
-
     def __init__(self, script: FakeScript | None = None, *, folder: Path | None = None) -> None:
         self.calls: list[FakeCall] = []
         self._script = script or FakeScript()
@@ -125,6 +123,11 @@ class FakeProvider:
         except (OSError, msgspec.DecodeError) as exc:
             raise SettingsError("KROMA_FAKE_SCRIPT", f"must name a readable script: {exc}") from exc
         return cls(script, folder=path.parent)
+
+    @property
+    def code(self) -> str:
+        """Its name."""
+        return "fake"
 
     @property
     def capabilities(self) -> Capabilities:

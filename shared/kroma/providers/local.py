@@ -5,7 +5,6 @@ Honest about what it is: line, tone, colour statistics, light and rain by plain 
 """
 
 from decimal import Decimal
-from typing import ClassVar
 
 from kroma.cpu import CpuPool
 from kroma.imaging.restyle.order import RedrawnPicture, RedrawOrder
@@ -17,10 +16,13 @@ _MODEL = "kroma-ink-1"
 class LocalProvider:
     """Redraws scenes in the picture processes; the same order gives the same bytes."""
 
-    code: ClassVar[str] = "local"
-
     def __init__(self, cpu: CpuPool) -> None:
         self._cpu = cpu
+
+    @property
+    def code(self) -> str:
+        """Its name."""
+        return "local"
 
     @property
     def capabilities(self) -> Capabilities:

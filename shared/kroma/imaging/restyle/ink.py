@@ -52,7 +52,7 @@ def draw(
 
 def _with_lines(drawn: Tone, lines: Tone, tone: Tone) -> Tone:
     """Dark lines on the lights; in the deep shadows the same lines scratched out, so that forms stay."""
-    dark = smoothstep(0.22, 0.06, tone)
+    dark = smoothstep(0.13, 0.05, tone)
     inked = as_tone(drawn * (np.float32(1.0) - lines * (np.float32(1.0) - dark)))
     return mix(inked, 0.62, lines * dark * np.float32(0.75))
 
@@ -61,8 +61,8 @@ def contour(detail: Tone, recipe: Recipe, style: StyleProfile, *, scale: float) 
     """Ink lines along the scene's edges, 0 to 1: fine ones everywhere, heavy ones on strong edges."""
     weight = recipe.line * style.line_weight
     direction = flow(detail, 2.2 * scale + 0.6)
-    fine = _edges(detail, 1.0 * scale * weight, direction, scale=scale)
-    bold = _edges(detail, 2.3 * scale * weight, direction, scale=scale)
+    fine = _edges(detail, 1.15 * scale * weight, direction, scale=scale)
+    bold = _edges(detail, 2.6 * scale * weight, direction, scale=scale)
     lines = np.maximum(smoothstep(0.30, 0.62, fine) * np.float32(0.92), smoothstep(0.36, 0.60, bold))
     return _without_specks(as_tone(lines), scale)
 
@@ -74,23 +74,23 @@ def _edges(detail: Tone, sigma: float, direction: tuple[Tone, Tone], *, scale: f
     response = np.maximum(wide - narrow, 0.0)
     around = blur(response, 22.0 * scale)
     relative = as_tone(response / (around * np.float32(2.6) + np.float32(0.014)))
-    return along(relative, direction, 4.0 * scale + 0.5)
+    return along(relative, direction, 7.0 * scale + 0.5)
 
 
 def _without_specks(lines: Tone, scale: float) -> Tone:
     """The lines without marks too small for a pen to mean."""
     mask = (lines > 0.25).astype(np.uint8)  # noqa: PLR2004 - visible at all
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    small = stats[:, cv2.CC_STAT_AREA] < 26.0 * scale * scale
+    small = np.asarray(stats)[:, cv2.CC_STAT_AREA] < 70.0 * scale * scale
     small[0] = False
-    return as_tone(np.where(small[labels], 0.0, lines))
+    return as_tone(np.where(small[np.asarray(labels, dtype=np.intp)], 0.0, lines))
 
 
 def hatching(tone: Tone, recipe: Recipe, *, scale: float, rng: np.random.Generator, paper: Tone) -> Tone:
     """Strokes that make the tone, 0 none to 1 ink: wider and crossed where it is darker."""
     shape = (tone.shape[0], tone.shape[1])
     xs, ys = places(shape)
-    soft = blur(tone, 2.2 * scale)
+    soft = blur(tone, 0.8 * scale)  # wider would carry strokes over the edges of black shapes
     form = blur(tone, 12.0 * scale)
     inked = np.zeros_like(tone)
     for begins, turn, distance in _LAYERS:
@@ -102,7 +102,7 @@ def hatching(tone: Tone, recipe: Recipe, *, scale: float, rng: np.random.Generat
         wobble = noise(shape, (70.0 * scale + 2, 70.0 * scale + 2), rng) * np.float32(0.22)
         phase = across + form * np.float32(recipe.follow * 3.0) + wobble
         middle = np.abs(phase - np.floor(phase) - np.float32(0.5)) * np.float32(2.0)
-        hand = noise(shape, (16.0 * scale + 1, 16.0 * scale + 1), rng) * np.float32(0.09)
+        hand = noise(shape, (28.0 * scale + 1, 28.0 * scale + 1), rng) * np.float32(0.028)
         width = np.clip((np.float32(begins) - soft + hand) * np.float32(1.45), 0.0, 0.92)
         width = width - np.float32(0.10 * recipe.dry) * np.maximum(paper, 0.0)
         edge = np.float32(1.1 / period)
@@ -116,20 +116,20 @@ def wash(tone: Tone, *, scale: float, rng: np.random.Generator, paper: Tone) -> 
     """Grey washes: a few flat tones with soft, darkened edges and pigment in the paper's hollows."""
     flat = _flattened(tone, max(1, round(3.5 * scale)))
     shape = (tone.shape[0], tone.shape[1])
-    pulled = noise(shape, (45.0 * scale + 2, 45.0 * scale + 2), rng) * np.float32(0.02)
+    pulled = noise(shape, (150.0 * scale + 2, 150.0 * scale + 2), rng) * np.float32(0.015)
     steps = np.float32(5.0)
     scaled = (flat + pulled) * steps
     level = np.floor(scaled)
     within = scaled - level
     stepped = (level + smoothstep(0.30, 0.70, as_tone(within))) / steps
-    laid = mix(as_tone(stepped), flat, 0.35)
+    laid = as_tone(mix(as_tone(stepped), flat, 0.35) ** np.float32(0.88))  # water keeps the lights near paper
     pooled = np.maximum(blur(laid, 3.2 * scale) - laid, 0.0) * np.float32(0.7)
     granules = paper * np.float32(0.028) * (np.float32(1.0) - laid)
     return as_tone(np.clip(laid - pooled - granules, 0.0, 1.0))
 
 
 def _flattened(tone: Tone, radius: int) -> Tone:
-    """Kuwahara's filter: each pixel takes the mean of its calmest quadrant, so edges stay and texture goes."""
+    """Kuwahara's filter: each pixel takes its calmest quadrant's mean, so edges stay and texture goes."""
     side = radius + 1
     kernel = (side, side)
     mean = as_tone(cv2.blur(tone, kernel, anchor=(0, 0)))

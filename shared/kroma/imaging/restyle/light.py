@@ -67,10 +67,12 @@ def night(tone: Tone, recipe: Recipe, *, scale: float, rng: np.random.Generator)
     sky = open_sky(tone, scale)
     _, ys = places((height, width))
     overhead = as_tone(0.30 + 0.35 * ys / max(1, height - 1))  # a night sky is darkest above
-    ambient = as_tone(np.power(tone, np.float32(1.35)) * np.float32(0.20))
-    lit = np.power(tone, np.float32(1.1)) * (np.float32(0.78) * pool * (np.float32(0.55) + facing))
+    ambient = as_tone(np.power(tone, np.float32(1.3)) * np.float32(0.17))
+    lit = np.power(tone, np.float32(1.1)) * (
+        np.float32(0.80) * pool * (np.float32(0.75) + np.float32(0.6) * facing)
+    )
     base = as_tone(ambient + lit)
-    base = mix(base, tone * overhead * np.float32(0.30), sky * np.float32(0.9))
+    base = mix(base, tone * overhead * np.float32(0.24), sky * np.float32(0.9))
     lamplight = as_tone(tone * glow * np.float32(0.85) + lamps * np.float32(0.75))
     return as_tone(np.clip(base + lamplight, 0.0, 1.0))
 
@@ -121,13 +123,13 @@ def _pool(tone: Tone, recipe: Recipe, rng: np.random.Generator) -> Tone:
     height, width = tone.shape
     xs, ys = places((height, width))
     side = recipe.light_from
-    centre_x = width * (0.5 + 0.20 * side + float(rng.uniform(-0.04, 0.04)))
+    centre_x = width * (0.5 + 0.12 * side + float(rng.uniform(-0.04, 0.04)))
     centre_y = height * (0.36 + float(rng.uniform(-0.05, 0.05)))
     reach = 0.42 * float(np.hypot(height, width))
     distance = ((xs - np.float32(centre_x)) / np.float32(reach)) ** 2 + (
         (ys - np.float32(centre_y)) / np.float32(reach * 1.15)
     ) ** 2
-    falloff = as_tone(1.0 / (1.0 + 2.4 * distance) ** 1.5)
+    falloff = as_tone(1.0 / (1.0 + 3.2 * distance) ** 1.5)
     uneven = noise((height, width), (width / 5 + 1, height / 5 + 1), rng)
     return as_tone(np.clip(falloff * (np.float32(1.0) + np.float32(0.08) * uneven), 0.0, 1.0))
 

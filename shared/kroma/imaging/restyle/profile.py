@@ -13,6 +13,8 @@ from kroma.imaging.restyle.field import Tone, as_tone, blur, gradient, percentil
 MEASURED_PX: Final = 640
 """References are measured at this longer side: the hand shows, and it takes milliseconds."""
 LEVELS: Final = 33
+_END: Final = 0.22
+"""Share of the tones, at either end, that counts as ink or paper."""
 _NEUTRAL_CHROMA: Final = 1.2
 """Mean LAB chroma below which a reference is grey; what JPEG leaves on grey paper stays under it."""
 
@@ -129,8 +131,8 @@ def _colours(rgb: NDArray[np.uint8]) -> tuple[tuple[tuple[float, float], ...], t
 def _two_tone(tone: Tone, ink: float, paper: float) -> float:
     """Share of pixels at either end, scaled so that an even spread is 0."""
     relative = (tone - np.float32(ink)) / np.float32(max(0.05, paper - ink))
-    ends = float(np.mean((relative < 0.22) | (relative > 0.78)))
-    return float(np.clip((ends - 0.44) / 0.46, 0.0, 1.0))
+    ends = float(np.mean((relative < _END) | (relative > 1.0 - _END)))
+    return float(np.clip((ends - 2.0 * _END) / 0.46, 0.0, 1.0))
 
 
 def _line_weight(tone: Tone) -> float:
@@ -145,6 +147,6 @@ def _line_weight(tone: Tone) -> float:
 
 def _grain(tone: Tone) -> float:
     """Deviation left in the flattest quarter of the picture."""
-    residue = tone - blur(tone, 1.5)
-    local = np.sqrt(np.maximum(blur(residue * residue, 4.0), 0.0))
+    residue = as_tone(tone - blur(tone, 1.5))
+    local = np.sqrt(np.maximum(blur(as_tone(residue * residue), 4.0), 0.0))
     return float(np.clip(percentile(as_tone(local), 25.0)[0], 0.0, 0.04))

@@ -20,9 +20,9 @@ class _Depth(NamedTuple):
 
 
 _DEPTHS: Final = (
-    _Depth(per_megapixel=1900, length=26.0, width=0.8, strength=0.45),
-    _Depth(per_megapixel=560, length=60.0, width=1.2, strength=0.75),
-    _Depth(per_megapixel=90, length=125.0, width=2.0, strength=1.0),
+    _Depth(per_megapixel=1500, length=30.0, width=1.0, strength=0.5),
+    _Depth(per_megapixel=520, length=75.0, width=1.7, strength=0.85),
+    _Depth(per_megapixel=110, length=150.0, width=2.8, strength=1.0),
 )
 
 
@@ -75,7 +75,7 @@ def fall(drawing: Tone, wet: Tone, *, scale: float, rng: np.random.Generator) ->
         bright = _streaks(shape, depth, slant, scale=scale, rng=rng)
         # White strokes over the darks, thin dark ones over the lights: rain shows against both.
         over_dark = bright * (np.float32(0.30) + np.float32(0.70) * smoothstep(0.85, 0.45, ground_tone))
-        rainy = mix(rainy, 0.98, np.clip(over_dark * np.float32(depth.strength), 0.0, 0.95))
+        rainy = mix(rainy, 0.98, as_tone(np.clip(over_dark * np.float32(depth.strength), 0.0, 0.95)))
         shifted = np.roll(bright, max(1, round(1.6 * scale)), axis=1)
         over_light = shifted * smoothstep(0.5, 0.85, ground_tone) * np.float32(0.55 * depth.strength)
         rainy = as_tone(rainy * (np.float32(1.0) - over_light))
