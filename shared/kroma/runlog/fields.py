@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from kroma.runlog.errors import RunLogFieldError
 
-_INT4 = range(-(2**31), 2**31)
+_MAX_COUNT = 2**31 - 1
 _MAX_NUMBER = 10**6
 """What ``numeric(12, 6)`` and ``numeric(18, 6)`` both hold in front of the point."""
 
@@ -53,7 +53,7 @@ class Fields:
         value = self.value.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
             return None
-        if value not in _INT4:
+        if abs(value) > _MAX_COUNT:
             raise self.refuse(name, "is out of range")
         return int(value)
 
