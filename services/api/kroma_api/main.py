@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import socket
 import sys
 from typing import Final
 
@@ -10,15 +11,16 @@ import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
-from kroma.config import Settings, SettingsError
+from kroma.config import Bind, Settings, SettingsError
 from kroma.resources import open_resources
 from kroma_api import logs
 from kroma_api.app import create_app
+from kroma_api.in_hand import RequestsInHand
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 EXIT_WRONG_SETTINGS: Final = 2
-GRACE_S: Final = 2.5
+GRACE_S: Final = 1.5
 """How long requests in hand may take after SIGTERM."""
 
 
@@ -28,9 +30,11 @@ async def serve(settings: Settings) -> None:
     The embedded server runs in this process and on this loop: a second process, as granian has
     it by default, would cost another 40 MB for nothing.
     """
+    _refuse_taken_address(settings.bind)
     async with open_resources(settings) as resources:
+        app = RequestsInHand(create_app(settings, resources.db, resources.queue, resources.stores))
         server = Server(
-            create_app(settings, resources.db, resources.queue, resources.stores),
+            app,
             address=settings.bind.host,
             port=settings.bind.port,
             interface=Interfaces.ASGINL,
@@ -38,12 +42,31 @@ async def serve(settings: Settings) -> None:
             websockets=False,
             log_enabled=False,
         )
+        stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
-        serving = asyncio.create_task(server.serve())
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, server.stop)
+            loop.add_signal_handler(number, stopping.set)
+        serving = asyncio.create_task(server.serve())
+        signalled = asyncio.create_task(stopping.wait())
         log.info("serving", address=settings.bind.address)
+        await asyncio.wait({serving, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        server.stop()
+        # The server would wait for its requests without an end.
+        await asyncio.wait({serving}, timeout=GRACE_S)
+        app.stop()
         await serving
+
+
+def _refuse_taken_address(bind: Bind) -> None:
+    # granian binds with SO_REUSEPORT: a second API would silently share the port with the first.
+    family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((bind.host, bind.port))
+        except OSError as exc:
+            problem = f"cannot be {bind.address}: {exc.strerror or exc}"
+            raise SettingsError("KROMA_BACKEND_BIND", problem) from exc
 
 
 def main() -> None:
