@@ -1,0 +1,171 @@
+"""The trigger of four scenes with its commit, beside a bare asyncpg insert of the very same rows.
+
+Ours looks the project up, reads settings and the six pictures' ends from the disk, plans, inserts,
+commits and rings a queue in memory. The raw side has the values ready and inserts them in one
+transaction, over a connection of its own to the same server.
+"""
+
+import asyncio
+import io
+import json
+import os
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import msgspec
+import numpy as np
+from PIL import Image
+
+from kroma.config import Settings
+from kroma.db.engine import Database
+from kroma.embedded.postgres import EmbeddedPostgres
+from kroma.migrations.run import upgrade
+from kroma.pipeline.order import RunOrder
+from kroma.pipeline.trigger import trigger_run
+from kroma.projects.service import ProjectDraft, upsert_project
+from kroma.projects.storage import resolve_root
+from kroma.queue.memory import MemoryTaskQueue
+from kroma.runs.models import Run, RunJob, RunMode
+from kroma.storage.directory import DirectoryStores
+
+WIDTH, HEIGHT = 768, 512
+SCENES = tuple(f"scenes/{n}.png" for n in range(4))
+STYLES = ("references/ink.png", "references/line.png")
+TARGET = 3.0
+WARM_UP = 20
+
+
+def _draw(root: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in (*SCENES, *STYLES):
+        buffer = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(buffer, "PNG")
+        target = root / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(buffer.getvalue())
+
+
+def _columns(row: Run | RunJob) -> dict[str, Any]:
+    """What an insert of the row sends, in the driver's own types."""
+    set_here = {
+        column.key: vars(row)[column.key] for column in row.__table__.columns if column.key in vars(row)
+    }
+    return {
+        name: msgspec.json.encode(value).decode() if name.endswith("_json") else value
+        for name, value in set_here.items()
+    }
+
+
+def _insert(table: str, columns: dict[str, Any]) -> str:
+    places = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
+
+
+class Raw:
+    """The rows of a run, inserted with nothing around them."""
+
+    def __init__(self, connection: asyncpg.Connection, run: Run) -> None:
+        self._connection = connection
+        self._run = _columns(run)
+        self._jobs = [_columns(job) for job in run.jobs]
+        self._insert_run = _insert("runs", self._run)
+        self._insert_job = _insert("run_jobs", self._jobs[0])
+
+    async def once_ms(self) -> float:
+        run_id = uuid4()
+        run = [*(self._run | {"id": run_id, "run_log_path": f"runs/run_{run_id}.json"}).values()]
+        jobs = [[*(job | {"id": uuid4(), "run_id": run_id}).values()] for job in self._jobs]
+        started = time.perf_counter()
+        async with self._connection.transaction():
+            await self._connection.execute(self._insert_run, *run)
+            await self._connection.executemany(self._insert_job, jobs)
+        return (time.perf_counter() - started) * 1000
+
+
+class Ours:
+    """The use case as the API calls it."""
+
+    def __init__(self, db: Database, data_dir: Path) -> None:
+        self._db = db
+        self._queue = MemoryTaskQueue()
+        self._stores = DirectoryStores(data_dir, allow_any_root=False)
+        self._settings = Settings.from_environment({}, data_dir=data_dir)
+        self.order = RunOrder(mode=RunMode.RUN, scene_refs=SCENES, style_refs=STYLES, candidates=2)
+
+    async def run(self) -> Run:
+        self._queue.messages.clear()
+        return await trigger_run(
+            self._db, self._queue, self._stores, self._settings, slug="bench", order=self.order
+        )
+
+    async def once_ms(self) -> float:
+        started = time.perf_counter()
+        await self.run()
+        return (time.perf_counter() - started) * 1000
+
+
+async def _compared(url: str, data_dir: Path, rounds: int) -> tuple[list[float], list[float]]:
+    db, connection = Database.connect(url), await asyncpg.connect(url)
+    project = (await upsert_project(db, ProjectDraft.checked(name="bench"), actor=None)).project
+    await asyncio.to_thread(_draw, resolve_root(data_dir, project.slug, None))
+    ours = Ours(db, data_dir)
+    raw = Raw(connection, await ours.run())
+    for _ in range(WARM_UP):
+        await ours.once_ms()
+        await raw.once_ms()
+    # Alternating, so that a busy machine slows both.
+    pairs = [(await ours.once_ms(), await raw.once_ms()) for _ in range(rounds)]
+    await connection.close()
+    await db.close()
+    return [ours_ms for ours_ms, _ in pairs], [raw_ms for _, raw_ms in pairs]
+
+
+def _p95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
+
+
+def measure(rounds: int = 300) -> dict[str, Any]:
+    """95th percentiles, on a private server, or on ``KROMA_BENCH_DATABASE_URL``."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bench-")))
+        folder.chmod(0o711)
+        url = os.environ.get("KROMA_BENCH_DATABASE_URL")
+        if url is None:
+            server = EmbeddedPostgres(folder)
+            server.start()
+            stack.callback(server.stop)
+            url = server.url
+        upgrade(url)
+        ours, raw = asyncio.run(_compared(url, folder, rounds))
+    ratio = _p95(ours) / _p95(raw)
+    return {
+        "name": "trigger",
+        "ours_ms": round(_p95(ours), 2),
+        "raw_ms": round(_p95(raw), 2),
+        "ratio": round(ratio, 2),
+        "target": f"<{TARGET:g}",
+        "ok": ratio < TARGET,
+        "p50_ms": {"ours": round(statistics.median(ours), 2), "raw": round(statistics.median(raw), 2)},
+    }
+
+
+def main() -> None:
+    result = measure()
+    median = result["p50_ms"]
+    print(f"trigger of {len(SCENES)} scenes and {len(STYLES)} styles with its commit, p95 (p50)")
+    print(f"  bare insert  {result['raw_ms']:7.2f} ms ({median['raw']:.2f})")
+    print(
+        f"  ours         {result['ours_ms']:7.2f} ms ({median['ours']:.2f})"
+        f"   {result['ratio']} times, target {result['target']}"
+    )
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
