@@ -128,10 +128,12 @@ async def ingest_entry(
     try:
         counts = (await write_rows(session, entry, run, is_new=is_new))._asdict()
     except IntegrityConstraintViolationError as error:
-        problem = f"ids in it belong to other rows ({error})"
+        problem = f"ids in it belong to other rows ({_first_line(error)})"
         raise RunLogConflictError(log_path, problem) from error
     except DataError as error:
-        raise RunLogInvalidError(log_path, f"has a value the database cannot keep: {error}") from error
+        raise RunLogInvalidError(
+            log_path, f"has a value the database cannot keep: {_first_line(error)}"
+        ) from error
     result = IngestResult(
         project_slug=project.slug,
         run_id=run.id,
@@ -147,6 +149,10 @@ async def ingest_entry(
         payload={"run_id": str(run.id), "run_log_path": result.run_log_path, **counts},
     )
     return result
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]  # the driver adds details and hints below
 
 
 async def _run(

@@ -8,8 +8,6 @@ from typing import Any, cast
 from kroma.runlog.errors import RunLogFieldError
 
 _MAX_COUNT = 2**31 - 1
-_MAX_NUMBER = 10**6
-"""What ``numeric(12, 6)`` and ``numeric(18, 6)`` both hold in front of the point."""
 
 
 class Fields:
@@ -57,11 +55,11 @@ class Fields:
             raise self.refuse(name, "is out of range")
         return int(value)
 
-    def number(self, *names: str) -> Decimal | None:
+    def number(self, *names: str, limit: int = 10**12) -> Decimal | None:
         """The first of ``names`` with a JSON number or a numeric text; anything else counts as absent.
 
         Raises:
-            RunLogFieldError: The number is too large to be kept.
+            RunLogFieldError: The number reaches ``limit``, above or below zero.
         """
         for name in names:
             value = self.value.get(name)
@@ -75,7 +73,7 @@ class Fields:
                 number = math.inf
             if math.isnan(number):
                 continue
-            if abs(number) >= _MAX_NUMBER:
+            if abs(number) >= limit:
                 raise self.refuse(name, "is out of range")
             return Decimal(str(number))
         return None

@@ -177,7 +177,7 @@ def _rank(candidate: Fields) -> RankEntry:
     return RankEntry(
         hard_failures=rank.count("hard_failures") or 0,
         soft_warnings=rank.count("soft_warnings") or 0,
-        avg_chroma_exceed=float(rank.number("avg_chroma_exceed") or 0),
+        avg_chroma_exceed=float(rank.number("avg_chroma_exceed", limit=10**6) or 0),
     )
 
 

@@ -8,18 +8,24 @@ A reader takes version 2 and both generations of the original, ``kroma.runlog.re
 and again while it is being decoded.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
 
 LOG_VERSION = 2
 
+# What the columns hold, checked when a log is read, where the field still has a name.
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Bytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+Excess: TypeAlias = Annotated[float, msgspec.Meta(ge=0, lt=10**6)]
+Amount: TypeAlias = Annotated[float, msgspec.Meta(gt=-(10**12), lt=10**12)]
+
 
 class GenerationLog(msgspec.Struct, gc=False, kw_only=True):
     """How many candidates were asked for, and the manifest's cap."""
 
-    candidates: int
+    candidates: Count
     max_candidates: int
 
 
@@ -65,9 +71,9 @@ class StepLog(msgspec.Struct, gc=False, kw_only=True):
 class RankLog(msgspec.Struct, gc=False, kw_only=True):
     """What a candidate is ranked by, in this order; lower is better but for ``quality``."""
 
-    hard_failures: int = 0
-    soft_warnings: int = 0
-    avg_chroma_exceed: float = 0.0
+    hard_failures: Count = 0
+    soft_warnings: Count = 0
+    avg_chroma_exceed: Excess = 0.0
 
 
 class GuardFileLog(msgspec.Struct, gc=False, kw_only=True):
@@ -106,17 +112,17 @@ class FileLog(msgspec.Struct, gc=False, kw_only=True):
     """Key in the project."""
     storage_uri: str
     sha256: str
-    size_bytes: int
+    size_bytes: Bytes
     mime_type: str
-    width: int
-    height: int
+    width: Count
+    height: Count
 
 
 class CandidateLog(msgspec.Struct, gc=False, kw_only=True, omit_defaults=False):
     """One candidate. ``final_output`` is absent when it was rejected, as in the original."""
 
     id: UUID
-    candidate_index: int
+    candidate_index: Count
     status: str
     output: str | msgspec.UnsetType = msgspec.UNSET
     final_output: str | msgspec.UnsetType = msgspec.UNSET
@@ -164,7 +170,7 @@ class JobLog(msgspec.Struct, gc=False, kw_only=True):
     planned_postprocess: PostprocessLog
     planned_output_guard: GuardLog
     seed: int = 0
-    selected_candidate: int | msgspec.UnsetType | None = msgspec.UNSET
+    selected_candidate: Count | msgspec.UnsetType | None = msgspec.UNSET
     final_output: str | msgspec.UnsetType | None = msgspec.UNSET
     output: str | msgspec.UnsetType = msgspec.UNSET
     failure_reason: str | msgspec.UnsetType = msgspec.UNSET
@@ -175,7 +181,7 @@ class JobLog(msgspec.Struct, gc=False, kw_only=True):
     candidates: list[CandidateLog] | msgspec.UnsetType = msgspec.UNSET
     inputs: list[InputLog] = []
     steps: list[StepLog] = []
-    attempts: int = 0
+    attempts: Count = 0
     started_at: str | None = None
     finished_at: str | None = None
 
@@ -187,8 +193,8 @@ class CostLog(msgspec.Struct, gc=False, kw_only=True):
     provider_code: str
     model_name: str
     operation: str
-    units: float
-    cost_usd: float | None
+    units: Amount
+    cost_usd: Amount | None
     """None: the price is not known, which is not the same as nothing."""
     currency: str = "USD"
     job_id: str = ""

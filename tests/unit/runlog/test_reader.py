@@ -258,6 +258,11 @@ def changed(name: str, old: str, new: str) -> bytes:
             id="version 2, wrong type",
         ),
         pytest.param(
+            changed("v2_run.json", '"hard_failures": 1', '"hard_failures": 1099511627776'),
+            "'jobs[0].candidates[0].rank.hard_failures' is wrong: Expected `int` <= 2147483647",
+            id="version 2, large count",
+        ),
+        pytest.param(
             changed("v2_run.json", '"id": "style_2_bridge"', '"id": "style_1_quarry"'),
             "'jobs[1].id' repeats style_1_quarry",
             id="version 2, key twice",
