@@ -5,6 +5,7 @@ These functions run in picture processes (``kroma.cpu``); bytes in, bytes out.
 
 import io
 import struct
+import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -118,8 +119,11 @@ def to_png(data: bytes, metadata: Mapping[str, str] | None = None, *, name: str)
 def _translated(name: str) -> Generator[None]:
     """Pillow's many ways to refuse a file, as ours."""
     try:
-        yield
-    except Image.DecompressionBombError as exc:
+        # Only warnings of damaged metadata are silenced: those pixels may still be whole.
+        with warnings.catch_warnings(action="ignore"):
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         raise PictureTooLargeError(name, "more pixels than its header says", "64 megapixels") from exc
     except MemoryError as exc:
         raise PictureTooLargeError(name, "decoding needs more memory than there is", "64 megapixels") from exc

@@ -13,11 +13,12 @@
       ]
     }
 
-The first outcome that fits a call decides: ``scene`` is the scene's file name with or without its
-extension or folder, ``candidate`` its index, either absent fits all; with ``times`` an outcome is
-used up after so many calls. An outcome is one of ``rgb`` (a flat picture), ``file`` (a picture's path, relative to
-the script), ``garbage`` (bytes that are no picture) or ``error``; none of them, and a call that
-nothing fits, is a flat grey picture of the scene's size, another grey for every candidate.
+The first outcome that fits a call decides. ``scene`` is the scene's file name, with or without its
+folder and extension, ``candidate`` its index; an outcome without one fits all. With ``times`` it is
+used up after so many calls. An outcome is one of ``rgb`` (a flat picture), ``file`` (a picture's
+path, relative to the script), ``garbage`` (bytes that are no picture) or ``error``; none of them,
+and a call that nothing fits, is a flat grey picture of the scene's size, another grey for every
+candidate.
 ``record`` names a file (relative to the script) that gets one JSON line per call, before its
 outcome, so that a test can count the calls of a worker in another process.
 """

@@ -47,12 +47,14 @@ def draw(
     lines = as_tone(lines * np.clip(1.0 - recipe.dry * 0.5 * smoothstep(0.4, 1.6, paper), 0.0, 1.0))
     drawn = as_tone(washed * (np.float32(1.0) - strokes * np.float32(hatch_share)))
     drawn = as_tone(drawn * (np.float32(1.0) - blacks * np.float32(0.96)))
-    return _with_lines(drawn, lines, tone)
+    return _with_lines(drawn, lines, tone, scale=scale)
 
 
-def _with_lines(drawn: Tone, lines: Tone, tone: Tone) -> Tone:
+def _with_lines(drawn: Tone, lines: Tone, tone: Tone, *, scale: float) -> Tone:
     """Dark lines on the lights; in the deep shadows the same lines scratched out, so that forms stay."""
-    dark = smoothstep(0.13, 0.05, tone)
+    # Only where both sides are dark: black against light needs no line at all.
+    reach = np.ones((2 * max(1, round(4.0 * scale)) + 1,) * 2, dtype=np.uint8)
+    dark = smoothstep(0.26, 0.10, blur(as_tone(cv2.dilate(tone, reach)), 2.0 * scale))
     inked = as_tone(drawn * (np.float32(1.0) - lines * (np.float32(1.0) - dark)))
     return mix(inked, 0.62, lines * dark * np.float32(0.75))
 

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 import cv2
 import numpy as np
 
-from kroma.imaging.restyle.field import Tone, as_tone, blur, mix, noise, places, smoothstep
+from kroma.imaging.restyle.field import Tone, as_tone, blur, mix, noise, percentile, places, smoothstep
 from kroma.imaging.restyle.light import open_ground, open_sky
 
 
@@ -38,13 +38,14 @@ def soak(tone: Tone, *, scale: float, rng: np.random.Generator) -> tuple[Tone, T
     sky = open_sky(tone, scale)
     far = as_tone(np.clip((np.float32(0.75) - down) / np.float32(0.75), 0.0, 1.0))
     haze = as_tone(np.float32(0.30) * far + np.float32(0.22) * sky)
-    soaked = mix(tone, 0.58, np.clip(haze, 0.0, 0.6))
+    (light,) = percentile(tone, 70.0)
+    soaked = mix(tone, min(0.58, 1.1 * light), np.clip(haze, 0.0, 0.6))  # a night's haze is dark
     soaked = as_tone(soaked * (np.float32(0.90) - np.float32(0.18) * down))
     ground = as_tone(open_ground(tone, scale) * smoothstep(0.45, 0.75, np.broadcast_to(down, shape)))
     foot = as_tone(smoothstep(0.62, 0.95, np.broadcast_to(down, shape)) * np.float32(0.45))
     wet = np.maximum(ground, foot)
     mirrored = _mirrored(soaked, scale=scale, rng=rng)
-    soaked = mix(soaked, mirrored, wet * np.float32(0.6))
+    soaked = mix(soaked, mirrored, wet * np.float32(0.5))
     shine = smoothstep(0.55, 0.9, tone) * np.float32(0.22) * (np.float32(0.4) + wet)
     return as_tone(np.clip(soaked + shine, 0.0, 1.0)), wet
 

@@ -1,0 +1,104 @@
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from kroma.imaging.chroma import chroma_delta
+from kroma.imaging.guard import GuardSettings, check, judge
+
+
+def flat(*colour: int, size: tuple[int, int] = (7, 5)) -> NDArray[np.uint8]:
+    return np.full((size[1], size[0], len(colour)), colour, dtype=np.uint8)
+
+
+def png(*colour: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(flat(*colour)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def plain_formula(rgb: NDArray[np.uint8]) -> float:
+    red, green, blue = (rgb[..., channel].astype(np.int64) for channel in range(3))
+    means = [np.abs(red - green).mean(), np.abs(red - blue).mean(), np.abs(green - blue).mean()]
+    return float((means[0] + means[1] + means[2]) / 3)
+
+
+@pytest.mark.parametrize(
+    ("colour", "expected"),
+    [
+        pytest.param((128, 128, 128), 0.0, id="grey"),
+        pytest.param((130, 128, 127), 2.0, id="at the threshold"),
+        pytest.param((100, 90, 80), 13.3333, id="brown"),
+        pytest.param((255, 0, 0, 0), 170.0, id="fully transparent red"),
+    ],
+)
+def test_the_check_values_of_the_specification_hold(colour: tuple[int, ...], expected: float) -> None:
+    assert check(png(*colour), GuardSettings(), name="a").chroma_delta == expected
+
+
+def test_an_empty_picture_has_no_chroma() -> None:
+    assert chroma_delta(np.zeros((0, 4, 3), dtype=np.uint8)) == 0.0
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_the_fast_formula_equals_the_plain_one_exactly(width: int, height: int, seed: int) -> None:
+    rgb = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    assert chroma_delta(rgb) == plain_formula(rgb)
+
+
+def test_the_fast_formula_is_exact_over_several_blocks_and_on_views() -> None:
+    rgba = np.random.default_rng(3).integers(0, 256, (700, 801, 4), dtype=np.uint8)
+    assert chroma_delta(rgba[..., :3]) == plain_formula(rgba[..., :3])
+    assert chroma_delta(flat(255, 0, 0, size=(2000, 1500))) == 170.0
+
+
+def test_the_threshold_is_inclusive() -> None:
+    report = check(png(130, 128, 127), GuardSettings(enforce_grayscale=True), name="a")
+    assert report.grayscale_like is True
+    assert report.hard_fail_reasons == ()
+    assert report.soft_warnings == ()
+
+
+def test_colour_warns_by_default() -> None:
+    report = check(png(100, 90, 80), GuardSettings(), name="a.png")
+    assert report.file == "a.png"
+    assert report.grayscale_like is False
+    assert report.soft_warnings == ("chroma_exceeds_threshold",)
+    assert (report.hard_failures, report.soft_failures) == (0, 1)
+    assert report.avg_chroma_exceed == 11.3333
+
+
+def test_two_hard_reasons_count_as_one_failed_file() -> None:
+    settings = GuardSettings(enforce_grayscale=True, fail_on_chroma_exceed=True)
+    report = check(png(100, 90, 80), settings, name="a")
+    assert report.hard_fail_reasons == ("not_grayscale_like", "chroma_exceeds_threshold")
+    assert (report.hard_failures, report.soft_failures) == (1, 0)
+
+
+def test_a_file_may_fail_and_warn_at_once() -> None:
+    report = check(png(100, 90, 80), GuardSettings(enforce_grayscale=True), name="a")
+    assert (report.hard_failures, report.soft_failures) == (1, 1)
+
+
+def test_the_unrounded_delta_decides() -> None:
+    report = judge(2.00001, GuardSettings(enforce_grayscale=True), name="a")
+    assert report.chroma_delta == 2.0
+    assert report.hard_fail_reasons == ("not_grayscale_like",)
+
+
+def test_a_negative_threshold_counts_as_zero() -> None:
+    assert judge(0.0, GuardSettings(max_chroma_delta=-1.0), name="a").grayscale_like is True
+
+
+@pytest.mark.parametrize("data", [b"", b"text", png(1, 2, 3)[:60]])
+def test_an_unreadable_picture_is_a_hard_failure_with_its_reason(data: bytes) -> None:
+    report = check(data, GuardSettings(), name="broken.png")
+    assert report.hard_fail_reasons == ("image_read_failed",)
+    assert report.chroma_delta is None
+    assert report.grayscale_like is None
+    assert report.error is not None
+    assert "broken.png" in report.error

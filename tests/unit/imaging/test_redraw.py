@@ -1,0 +1,226 @@
+import io
+from functools import cache
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFilter
+
+from kroma.imaging.codec import decode
+from kroma.imaging.errors import UnreadablePictureError
+from kroma.imaging.guard import GuardSettings, check
+from kroma.imaging.restyle.engine import redraw
+from kroma.imaging.restyle.order import InvalidSizeError, RedrawnPicture, RedrawOrder
+from kroma.imaging.restyle.profile import measure
+from kroma.imaging.restyle.recipe import RECIPES, recipe_of
+from kroma.imaging.style_cards import REFERENCE_KINDS, draw_reference
+
+
+def saved(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", **options)
+    return buffer.getvalue()
+
+
+@cache
+def scene(width: int = 192, height: int = 144) -> bytes:
+    """A colourful still life: bright sky, dark ground, a house and a sun."""
+    image = Image.new("RGB", (width, height), (150, 190, 235))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, height * 0.65, width, height), fill=(90, 110, 60))
+    draw.rectangle((width * 0.3, height * 0.35, width * 0.7, height * 0.8), fill=(190, 90, 60))
+    draw.polygon(
+        [(width * 0.25, height * 0.36), (width * 0.5, height * 0.1), (width * 0.75, height * 0.36)], "#402020"
+    )
+    draw.ellipse((width * 0.8, height * 0.08, width * 0.9, height * 0.2), fill=(255, 250, 200))
+    return saved(image.filter(ImageFilter.GaussianBlur(0.7)))
+
+
+@cache
+def grey_styles() -> tuple[tuple[str, bytes], ...]:
+    return tuple((kind, draw_reference(kind, (192, 240))) for kind in REFERENCE_KINDS)
+
+
+def sepia_style() -> tuple[str, bytes]:
+    grey = Image.open(io.BytesIO(grey_styles()[0][1])).convert("L")
+    ramp = [Image.eval(grey, lambda v, k=k: int(20 + v * k)) for k in (0.92, 0.78, 0.55)]
+    return ("sepia", saved(Image.merge("RGB", ramp)))
+
+
+def redrawn(**changes: object) -> RedrawnPicture:
+    order = {
+        "scene_name": "house.png",
+        "scene": scene(),
+        "styles": grey_styles(),
+        "stage": "style",
+        "time_of_day": "day",
+        "weather": "clear",
+        "candidate_index": 1,
+        "seed": 5,
+    } | changes
+    return redraw(RedrawOrder(**order))
+
+
+def grey_of(picture: RedrawnPicture) -> NDArray[np.float32]:
+    return decode(picture.png, name="out").pixels[..., :3].mean(axis=2).astype(np.float32)
+
+
+LIGHTS = [
+    pytest.param("style", "day", "clear", id="style"),
+    pytest.param("time", "night", "clear", id="night"),
+    pytest.param("weather", "day", "rain", id="rain"),
+    pytest.param("weather", "night", "rain", id="rainy night"),
+]
+
+
+@pytest.mark.parametrize(("stage", "time_of_day", "weather"), LIGHTS)
+def test_grey_references_give_pictures_that_pass_the_guard(
+    stage: str, time_of_day: str, weather: str
+) -> None:
+    for index in range(1, 7):
+        picture = redrawn(stage=stage, time_of_day=time_of_day, weather=weather, candidate_index=index)
+        report = check(picture.png, GuardSettings(enforce_grayscale=True), name="out")
+        assert report.hard_fail_reasons == ()
+
+
+@pytest.mark.parametrize(("stage", "time_of_day", "weather"), LIGHTS)
+def test_the_same_order_gives_the_same_bytes(stage: str, time_of_day: str, weather: str) -> None:
+    first = redrawn(stage=stage, time_of_day=time_of_day, weather=weather)
+    assert first == redrawn(stage=stage, time_of_day=time_of_day, weather=weather)
+
+
+def test_every_candidate_is_another_drawing_with_a_name() -> None:
+    pictures = [redrawn(candidate_index=index) for index in range(1, 7)]
+    assert len({picture.parameters["variation"] for picture in pictures}) == 6
+    tones = [grey_of(picture) for picture in pictures]
+    differences = [np.abs(a - b).mean() for n, a in enumerate(tones) for b in tones[n + 1 :]]
+    assert min(differences) > 8.0
+
+
+def test_another_seed_is_another_drawing() -> None:
+    assert redrawn(seed=5).png != redrawn(seed=11).png
+
+
+def test_the_largest_seed_works() -> None:
+    assert redrawn(seed=2**63 - 1, candidate_index=200).width == 192
+
+
+def test_coloured_references_colour_the_drawing() -> None:
+    pixels = decode(redrawn(styles=(sepia_style(),)).png, name="out").pixels.astype(np.int64)
+    means = pixels.reshape(-1, 3).mean(axis=0)
+    assert means[0] > means[1] + 5
+    assert means[1] > means[2] + 5
+
+
+def test_the_picture_is_redrawn_not_merely_grey() -> None:
+    source = np.asarray(Image.open(io.BytesIO(scene())).convert("L"), dtype=np.float32)
+    drawn = grey_of(redrawn(candidate_index=2))
+    assert np.abs(drawn - source).mean() > 15
+    assert drawn.min() < 60
+    assert drawn.max() > 215
+
+
+def test_the_edges_of_the_scene_stay() -> None:
+    def edges(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+        soft = np.asarray(
+            Image.fromarray(grey.astype(np.uint8)).filter(ImageFilter.GaussianBlur(3)), dtype=np.float32
+        )
+        down, right = np.gradient(soft)
+        return np.hypot(down, right)
+
+    source = edges(np.asarray(Image.open(io.BytesIO(scene())).convert("L"), dtype=np.float32))
+    for index in (1, 2, 3):
+        drawn = edges(grey_of(redrawn(candidate_index=index)))
+        assert np.corrcoef(source.ravel(), drawn.ravel())[0, 1] > 0.35
+
+
+@pytest.mark.parametrize("index", [1, 2, 3, 4, 5, 6])
+def test_night_is_darker_than_day_and_keeps_some_light(index: int) -> None:
+    day = grey_of(redrawn(stage="time", time_of_day="day", candidate_index=index))
+    night = grey_of(redrawn(stage="time", time_of_day="night", candidate_index=index))
+    assert night.mean() < 0.7 * day.mean()
+    assert np.percentile(night, 99) > 120
+    assert np.percentile(night, 5) < 60
+
+
+def test_rain_changes_the_drawing_and_says_how_it_falls() -> None:
+    clear = redrawn(stage="weather")
+    rain = redrawn(stage="weather", weather="rain")
+    assert clear.parameters["rain_slant"] is None
+    assert 7.0 <= abs(rain.parameters["rain_slant"]) <= 19.0
+    assert np.abs(grey_of(clear) - grey_of(rain)).mean() > 8
+
+
+def test_stage_style_ignores_time_and_weather() -> None:
+    assert redrawn(time_of_day="night", weather="rain").png == redrawn().png
+
+
+def test_alpha_is_kept_to_the_bit() -> None:
+    image = Image.open(io.BytesIO(scene())).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    out = decode(redrawn(scene=saved(image)).png, name="out")
+    assert out.alpha is not None
+    assert np.array_equal(out.alpha, np.asarray(image.getchannel("A")))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (1, 40), (40, 1), (7, 5)])
+@pytest.mark.parametrize(("stage", "time_of_day", "weather"), LIGHTS)
+def test_tiny_pictures_keep_their_size(
+    size: tuple[int, int], stage: str, time_of_day: str, weather: str
+) -> None:
+    data = saved(Image.new("RGB", size, (120, 90, 60)))
+    out = redrawn(scene=data, stage=stage, time_of_day=time_of_day, weather=weather)
+    assert (out.width, out.height) == size
+
+
+@pytest.mark.parametrize("colour", ["black", "white", "grey"])
+@pytest.mark.parametrize(("stage", "time_of_day", "weather"), LIGHTS)
+def test_a_flat_scene_is_no_trouble(colour: str, stage: str, time_of_day: str, weather: str) -> None:
+    data = saved(Image.new("RGB", (96, 96), colour))
+    assert redrawn(scene=data, stage=stage, time_of_day=time_of_day, weather=weather).height == 96
+
+
+def test_tiny_and_flat_references_and_none_at_all_are_enough() -> None:
+    for styles in (
+        (),
+        (("dot", saved(Image.new("RGB", (1, 1), "white"))),),
+        (("b", saved(Image.new("L", (9, 9)))),),
+    ):
+        assert redrawn(styles=styles).width == 192
+
+
+@pytest.mark.parametrize("size", ["64x96", "300x100", "192x144"])
+def test_a_wanted_size_is_filled(size: str) -> None:
+    out = redrawn(size=size)
+    assert f"{out.width}x{out.height}" == size
+
+
+@pytest.mark.parametrize("size", ["big", "10", "0x10", "-4x4", "10x", "30000x30000", "1x1x1"])
+def test_a_size_that_makes_no_picture_is_refused(size: str) -> None:
+    with pytest.raises(InvalidSizeError, match="768x1152"):
+        redrawn(size=size)
+
+
+def test_a_broken_reference_is_named() -> None:
+    with pytest.raises(UnreadablePictureError, match=r"style\.png"):
+        redrawn(styles=(("style.png", b"text"),))
+
+
+def test_neighbouring_candidates_use_different_recipes_for_every_seed() -> None:
+    for seed in range(12):
+        names = [recipe_of(seed, index).name for index in range(1, len(RECIPES) + 1)]
+        assert len(set(names)) == len(RECIPES)
+
+
+def test_the_measured_hand_tells_ink_from_wash() -> None:
+    ink, wash = (measure([decode(draw_reference(k, (576, 720)), name=k).pixels]) for k in REFERENCE_KINDS)
+    assert ink.two_tone > wash.two_tone + 0.2
+    assert ink.is_grey
+    assert wash.is_grey
+
+
+@pytest.mark.parametrize("kind", REFERENCE_KINDS)
+def test_a_drawn_reference_is_grey_and_the_same_every_time(kind: str) -> None:
+    data = draw_reference(kind, (192, 240))
+    assert data == draw_reference(kind, (192, 240))
+    assert check(data, GuardSettings(), name=kind).chroma_delta == 0.0
