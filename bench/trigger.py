@@ -20,6 +20,7 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 import numpy as np
+import uvloop
 from PIL import Image
 
 from kroma.config import Settings
@@ -142,7 +143,7 @@ def measure(rounds: int = 300) -> dict[str, Any]:
             stack.callback(server.stop)
             url = server.url
         upgrade(url)
-        ours, raw = asyncio.run(_compared(url, folder, rounds))
+        ours, raw = uvloop.run(_compared(url, folder, rounds))
     ratio = _p95(ours) / _p95(raw)
     return {
         "name": "trigger",

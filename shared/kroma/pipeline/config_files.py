@@ -4,6 +4,8 @@ import asyncio
 import math
 import os
 import tomllib
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -12,14 +14,12 @@ import msgspec
 from kroma.errors import InvalidRequestError
 from kroma.pipeline.errors import ConfigFileError
 from kroma.storage.base import ObjectStore
-from kroma.storage.directory import DirectoryStore
+from kroma.storage.directory import read_file
 from kroma.storage.errors import ObjectNotFoundError, StoreUnavailableError
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_WHOLE: Final = 2**31 - 1
 """What an integer column takes; a count beyond it is a typing error."""
-
-_DISK: Final = DirectoryStore(Path("/"))
 
 
 class ConfigFile(msgspec.Struct, frozen=True):
@@ -37,16 +37,13 @@ class ConfigFiles:
         self._store = store
         self._allow_any_root = allow_any_root
 
-    async def at_data_dir(self, path: str) -> ConfigFile:
-        """A file named relative to the data directory, or absolute where that is allowed.
+    async def at_data_dir(self, *paths: str) -> ConfigFile:
+        """The first that exists of files named relative to the data directory, or absolute where allowed.
 
         Raises:
-            ConfigFileError: It lies elsewhere, is too large or cannot be read.
+            ConfigFileError: One that was looked at lies elsewhere, is too large or cannot be read.
         """
-        if "\0" in path:
-            raise ConfigFileError(path, "a path cannot hold a NUL")
-        real = await asyncio.to_thread(self._allowed, path)
-        return await self._read(_DISK, real.lstrip("/"), shown=str(self._data_dir / path))
+        return await asyncio.to_thread(self._first_on_disk, paths)
 
     async def at_project(self, path: str) -> ConfigFile:
         """A file named relative to the project root, or absolute where that is allowed.
@@ -55,33 +52,56 @@ class ConfigFiles:
             ConfigFileError: It lies elsewhere, is too large or cannot be read.
         """
         try:
-            key = await asyncio.to_thread(self._store.key_of, path)
+            key = self._store.key_of(path)
         except InvalidRequestError as exc:
             if not path.startswith("/"):
                 raise ConfigFileError(path, exc.message) from exc
             return await self.at_data_dir(path)
-        return await self._read(self._store, key, shown=f"{self._store.location}/{key}")
+        shown = f"{self._store.location}/{key}"
+        with _named(shown):
+            try:
+                return ConfigFile(shown, await self._store.get(key, limit_bytes=MAX_FILE_BYTES))
+            except ObjectNotFoundError:
+                return ConfigFile(shown, None)
 
-    def _allowed(self, path: str) -> str:
-        real = os.path.realpath(self._data_dir / path)
-        places = [os.path.realpath(place) for place in (self._data_dir, Path(self._store.location))]
-        if not self._allow_any_root and not any(real.startswith(f"{place.rstrip('/')}/") for place in places):
+    def _first_on_disk(self, paths: Sequence[str]) -> ConfigFile:
+        files = (self._on_disk(path) for path in paths)
+        return next(
+            (file for file in files if file.data is not None),
+            ConfigFile(str(self._data_dir / paths[-1]), None),
+        )
+
+    def _on_disk(self, path: str) -> ConfigFile:
+        shown = str(self._data_dir / path)
+        if "\0" in path:
+            raise ConfigFileError(path, "a path cannot hold a NUL")
+        real = os.path.realpath(shown)
+        if not self._allow_any_root and not self._is_ours(real):
             raise ConfigFileError(
-                path,
-                "lies outside the data directory and the project; move it, or set KROMA_ALLOW_ANY_ROOT=1",
+                path, "lies outside the data directory and the project; move it or set KROMA_ALLOW_ANY_ROOT=1"
             )
-        return real
+        with _named(shown):
+            try:
+                return ConfigFile(shown, read_file(real, limit_bytes=MAX_FILE_BYTES))
+            except ObjectNotFoundError:
+                return ConfigFile(shown, None)
 
-    @staticmethod
-    async def _read(store: ObjectStore, key: str, *, shown: str) -> ConfigFile:
-        try:
-            return ConfigFile(shown, await store.get(key, limit_bytes=MAX_FILE_BYTES))
-        except ObjectNotFoundError:
-            return ConfigFile(shown, None)
-        except StoreUnavailableError as exc:
-            raise ConfigFileError(shown, f"cannot be read: {exc.reason}") from exc
-        except InvalidRequestError as exc:
-            raise ConfigFileError(shown, exc.message) from exc
+    def _is_ours(self, real: str) -> bool:
+        places = (os.path.realpath(place) for place in (self._data_dir, self._store.location))
+        return any(real.startswith(f"{place.rstrip('/')}/") for place in places)
+
+
+@contextmanager
+def _named(path: str) -> Generator[None, None, None]:
+    """The store's errors as the file's; that it is missing passes through."""
+    try:
+        yield
+    except ObjectNotFoundError:
+        raise
+    except StoreUnavailableError as exc:
+        raise ConfigFileError(path, f"cannot be read: {exc.reason}") from exc
+    except InvalidRequestError as exc:
+        raise ConfigFileError(path, exc.message) from exc
 
 
 class ConfigObject:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final, Literal
 
 import msgspec
@@ -10,10 +11,12 @@ from kroma.errors import KromaError
 from kroma.imaging.header import HEAD_BYTES, IMAGE_EXTENSIONS, TAIL_BYTES, has_image_extension, inspect_header
 from kroma.pipeline.errors import PlanningPreflightError
 from kroma.pipeline.plan import PlannedPicture
-from kroma.storage.base import ObjectStore
+from kroma.storage.base import ObjectEnds, ObjectStore
 from kroma.storage.errors import ObjectNotFoundError
 
-READS_AT_A_TIME: Final = 8
+BATCH: Final = 8
+"""Pictures read in one go; with the next, at most 10 MiB of ends are in memory."""
+BATCHES_AT_A_TIME: Final = 4
 
 Role = Literal["scene", "style"]
 
@@ -26,17 +29,13 @@ class Located(msgspec.Struct, frozen=True):
     key: str
 
 
-async def located(store: ObjectStore, role: Role, refs: Sequence[str]) -> list[Located]:
+def located(store: ObjectStore, role: Role, refs: Sequence[str]) -> list[Located]:
     """The keys that paths mean; nothing is read yet.
 
     Raises:
         OutsideProjectError: A path leads outside the project.
     """
-
-    def keys() -> list[Located]:
-        return [Located(role, ref, store.key_of(ref)) for ref in refs]
-
-    return await asyncio.to_thread(keys)
+    return [Located(role, ref, store.key_of(ref)) for ref in refs]
 
 
 async def scenes_of_input(store: ObjectStore, path: str) -> list[Located]:
@@ -46,7 +45,7 @@ async def scenes_of_input(store: ObjectStore, path: str) -> list[Located]:
         PlanningPreflightError: There is no such place, or no picture in it.
         OutsideProjectError: The path leads outside the project.
     """
-    (given,) = await located(store, "scene", [path])
+    (given,) = located(store, "scene", [path])
     if await store.is_folder(given.key):
         keys = [key for key in await store.list_keys(given.key) if has_image_extension(key)]
         if not keys:
@@ -73,33 +72,41 @@ async def inspected(store: ObjectStore, pictures: Sequence[Located]) -> list[Pla
         PictureError: A file is no whole picture, or too large.
         StoreUnavailableError: A file cannot be read.
     """
-    free = asyncio.Semaphore(READS_AT_A_TIME)
     first_of_key = {picture.key: picture for picture in reversed(pictures)}
+    free = asyncio.Semaphore(BATCHES_AT_A_TIME)
 
-    async def read(picture: Located) -> PlannedPicture | KromaError:
+    async def inspected_batch(batch: Sequence[Located]) -> list[PlannedPicture | KromaError]:
+        keys = [picture.key for picture in batch]
         async with free:
-            try:
-                return await _inspected(store, picture)
-            except KromaError as exc:
-                return exc
+            found = await store.read_ends(keys, head_bytes=HEAD_BYTES, tail_bytes=TAIL_BYTES)
+        return [_outcome(store, picture, ends) for picture, ends in zip(batch, found, strict=True)]
 
-    results = await asyncio.gather(*(read(picture) for picture in first_of_key.values()))
-    found = dict(zip(first_of_key, results, strict=True))
-    return [_as_given(found[picture.key], picture) for picture in pictures]
+    unique = list(first_of_key.values())
+    batches = [unique[n : n + BATCH] for n in range(0, len(unique), BATCH)]
+    outcomes = await asyncio.gather(*(inspected_batch(batch) for batch in batches))
+    outcome_of = dict(zip(first_of_key, chain.from_iterable(outcomes), strict=True))
+    return [_as_given(outcome_of[picture.key], picture) for picture in pictures]
 
 
-async def _inspected(store: ObjectStore, picture: Located) -> PlannedPicture:
-    if not has_image_extension(picture.key):
-        raise PlanningPreflightError(
-            f"{picture.role.capitalize()} '{picture.ref}' is no picture by its name ({_allowed_extensions()})"
-        )
+def _outcome(
+    store: ObjectStore, picture: Located, ends: ObjectEnds | KromaError
+) -> PlannedPicture | KromaError:
     try:
-        ends = await store.read_ends(picture.key, head_bytes=HEAD_BYTES, tail_bytes=TAIL_BYTES)
-    except ObjectNotFoundError as exc:
+        return _planned(store, picture, ends)
+    except KromaError as exc:
+        return exc
+
+
+def _planned(store: ObjectStore, picture: Located, ends: ObjectEnds | KromaError) -> PlannedPicture:
+    thing = f"{picture.role.capitalize()} '{picture.ref}'"
+    if not has_image_extension(picture.key):
+        raise PlanningPreflightError(f"{thing} is no picture by its name ({_allowed_extensions()})")
+    if isinstance(ends, ObjectNotFoundError):
         raise PlanningPreflightError(
-            f"{picture.role.capitalize()} '{picture.ref}' was not found;"
-            f" name a file below the project root, {store.location}"
-        ) from exc
+            f"{thing} was not found; name a file below the project root, {store.location}"
+        )
+    if isinstance(ends, KromaError):
+        raise ends
     header = inspect_header(ends.head, ends.tail, ends.size_bytes, name=picture.ref)
     return PlannedPicture(
         ref=picture.ref,
@@ -111,10 +118,12 @@ async def _inspected(store: ObjectStore, picture: Located) -> PlannedPicture:
     )
 
 
-def _as_given(result: PlannedPicture | KromaError, picture: Located) -> PlannedPicture:
-    if isinstance(result, KromaError):
-        raise result
-    return msgspec.structs.replace(result, ref=picture.ref)
+def _as_given(outcome: PlannedPicture | KromaError, picture: Located) -> PlannedPicture:
+    if isinstance(outcome, KromaError):
+        raise outcome
+    if outcome.ref == picture.ref:
+        return outcome
+    return msgspec.structs.replace(outcome, ref=picture.ref)
 
 
 def _allowed_extensions() -> str:

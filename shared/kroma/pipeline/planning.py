@@ -1,6 +1,5 @@
 """Planning a run: everything a trigger can know before anything is stored or paid."""
 
-import asyncio
 import secrets
 from pathlib import Path
 from typing import Any, Final
@@ -55,7 +54,7 @@ async def plan_run(
 async def _planned(
     stores: ProjectStores, settings: Settings, *, project_slug: str, root: Path, order: RunOrder
 ) -> RunPlan:
-    store = await asyncio.to_thread(stores.open, str(root))
+    store = stores.open(str(root))
     files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
     layer = (await load_layers(files)).merged
     manifest = await load_manifest(files, layer.manifest_path)
@@ -65,7 +64,7 @@ async def _planned(
     postprocess = planned_postprocess(layer, config)
     candidates = _candidates(manifest, order)
     _check_provider(settings.provider)
-    styles = await _styles(store, manifest, order)
+    styles = _styles(store, manifest, order)
     await store.check_writable()
     pictures = await inspected(store, [*scenes, *styles])
     plan = RunPlan(
@@ -103,14 +102,14 @@ async def _scenes(store: ObjectStore, manifest: Manifest, order: RunOrder) -> li
             "No scene references: give scene_refs or input, or list them in the manifest"
         )
     _check_batch(len(refs), manifest)
-    return await located(store, "scene", refs)
+    return located(store, "scene", refs)
 
 
-async def _styles(store: ObjectStore, manifest: Manifest, order: RunOrder) -> list[Located]:
+def _styles(store: ObjectStore, manifest: Manifest, order: RunOrder) -> list[Located]:
     refs = manifest.style_refs if order.style_refs is None else order.style_refs
-    styles = await located(store, "style", refs)
+    styles = located(store, "style", refs)
     if manifest.allowed_style_roots is not None:
-        roots = await located(store, "style", manifest.allowed_style_roots)
+        roots = located(store, "style", manifest.allowed_style_roots)
         for style in styles:
             if not any(_is_below(style.key, root.key) for root in roots):
                 allowed = ", ".join(manifest.allowed_style_roots)

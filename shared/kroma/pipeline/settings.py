@@ -4,7 +4,7 @@ from typing import Final, Self
 
 import msgspec
 
-from kroma.pipeline.config_files import ConfigFiles, ConfigObject
+from kroma.pipeline.config_files import ConfigFile, ConfigFiles, ConfigObject
 
 APP_TOML: Final = "config/pipeline.settings.toml"
 APP_JSON: Final = "config/pipeline.settings.json"
@@ -66,24 +66,17 @@ async def load_layers(
     Raises:
         ConfigFileError: A file cannot be read, is no valid TOML or JSON, or has a field of a wrong type.
     """
-    if app_path is not None:
-        app = await _app_layer(files, app_path) or SettingsLayer()
-    else:
-        app = await _app_layer(files, APP_TOML) or await _app_layer(files, APP_JSON) or SettingsLayer()
-    file = await files.at_project(project_path or PROJECT_JSON)
-    project = SettingsLayer() if file.data is None else _layer(ConfigObject.of_json(file))
+    app_paths = (APP_TOML, APP_JSON) if app_path is None else (app_path,)
+    app = _layer(await files.at_data_dir(*app_paths))
+    project = _layer(await files.at_project(project_path or PROJECT_JSON), may_be_toml=False)
     return Layers(app=app, project=project)
 
 
-async def _app_layer(files: ConfigFiles, path: str) -> SettingsLayer | None:
-    file = await files.at_data_dir(path)
+def _layer(file: ConfigFile, *, may_be_toml: bool = True) -> SettingsLayer:
     if file.data is None:
-        return None
-    is_toml = path.lower().endswith(".toml")
-    return _layer(ConfigObject.of_toml(file) if is_toml else ConfigObject.of_json(file))
-
-
-def _layer(root: ConfigObject) -> SettingsLayer:
+        return SettingsLayer()
+    is_toml = may_be_toml and file.path.lower().endswith(".toml")
+    root = ConfigObject.of_toml(file) if is_toml else ConfigObject.of_json(file)
     settings = root.section("pipeline") if root.has("pipeline") else root
     postprocess = settings.section("postprocess")
     return SettingsLayer(

@@ -1,6 +1,5 @@
 """Checking a project's configuration without planning a run (contract 3.9)."""
 
-import asyncio
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
@@ -61,7 +60,7 @@ async def validate_config(
     if _given(raw.project_root) is not None:
         raise ProjectRootManagedError
     root = resolve_root(settings.data_dir, project.slug, project.storage)
-    store = await _part("settings layer", asyncio.to_thread(stores.open, str(root)))
+    store = stores.open(str(root))
     files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
     app_path, project_path = _given(raw.app_settings_path), _given(raw.project_settings_path)
     layers = await _part("settings layer", load_layers(files, app_path=app_path, project_path=project_path))

@@ -1,8 +1,11 @@
 """The store protocol: bytes of one project under keys with forward slashes."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import msgspec
+
+from kroma.errors import KromaError
 
 
 class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +42,10 @@ class ObjectStore(Protocol):
     def key_of(self, ref: str) -> str:
         """The key a caller's path means: relative to the project, or absolute inside it.
 
+        Only the text is looked at; a symlink that leads elsewhere is refused by every operation on the key.
+
         Raises:
-            OutsideProjectError: It leads elsewhere, by ``..``, a symlink or an absolute path.
+            OutsideProjectError: It leads elsewhere, by ``..`` or an absolute path.
             UnusableNameError: It is not UTF-8.
         """
         ...
@@ -75,12 +80,14 @@ class ObjectStore(Protocol):
         """
         ...
 
-    async def read_ends(self, key: str, *, head_bytes: int, tail_bytes: int) -> ObjectEnds:
-        """Size, beginning and end of an object, in one go: enough to tell a picture from a torn one.
+    async def read_ends(
+        self, keys: Sequence[str], *, head_bytes: int, tail_bytes: int
+    ) -> list[ObjectEnds | KromaError]:
+        """Size, beginning and end of a few objects in one go: enough to tell a picture from a torn one.
 
-        Raises:
-            ObjectNotFoundError: Nothing has this key.
-            StoreUnavailableError: It cannot be read.
+        Returns:
+            Per key its ends, or the ``ObjectNotFoundError``, ``OutsideProjectError`` or
+            ``StoreUnavailableError`` that reading it alone would raise.
         """
         ...
 
@@ -128,7 +135,7 @@ class ProjectStores(Protocol):
     def open(self, location: str) -> ObjectStore:
         """The store at a project's resolved root.
 
-        Raises:
-            RootNotAllowedError: This installation keeps no projects there.
+        Nothing is touched yet: where this installation keeps no projects, every operation of the store
+        raises ``RootNotAllowedError``.
         """
         ...

@@ -1,7 +1,7 @@
 """A project's files in a local directory."""
 
 # Descriptors, scandir and real paths have no pathlib form, so this module speaks text throughout.
-# ruff: noqa: PTH100, PTH102, PTH104, PTH108, PTH112, PTH120
+# ruff: noqa: PTH100, PTH102, PTH104, PTH108, PTH112, PTH114, PTH120
 
 import asyncio
 import errno
@@ -9,11 +9,12 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from kroma.errors import KromaError
 from kroma.storage.base import ObjectEnds, ObjectStore, StoredObject
 from kroma.storage.errors import (
     ObjectNotFoundError,
@@ -36,8 +37,10 @@ _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, 
 class DirectoryStore:
     """Implements ``ObjectStore``; every call that touches the disk does so in a thread."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, within: Path | None = None) -> None:
+        """A store at ``root``, which must lead to a place below ``within`` where that is given."""
         self._root = Path(os.path.abspath(root))
+        self._within = within
 
     @property
     def location(self) -> str:
@@ -48,10 +51,7 @@ class DirectoryStore:
         return "local"
 
     def key_of(self, ref: str) -> str:
-        roots = (str(self._root), os.path.realpath(self._root)) if ref.startswith("/") else ()
-        key = relative_key(ref, roots=roots)
-        self._path(key, ref=ref)
-        return key
+        return relative_key(ref, roots=(str(self._root),))
 
     def uri(self, key: str) -> str:
         return (self._root / key).as_uri()
@@ -65,8 +65,10 @@ class DirectoryStore:
     async def get_range(self, key: str, *, start: int, length: int) -> bytes:
         return await asyncio.to_thread(self._get_range, key, start, length)
 
-    async def read_ends(self, key: str, *, head_bytes: int, tail_bytes: int) -> ObjectEnds:
-        return await asyncio.to_thread(self._read_ends, key, head_bytes, tail_bytes)
+    async def read_ends(
+        self, keys: Sequence[str], *, head_bytes: int, tail_bytes: int
+    ) -> list[ObjectEnds | KromaError]:
+        return await asyncio.to_thread(self._read_ends, keys, head_bytes, tail_bytes)
 
     async def size(self, key: str) -> int | None:
         return await asyncio.to_thread(self._size, key)
@@ -83,13 +85,17 @@ class DirectoryStore:
     async def check_writable(self) -> None:
         await asyncio.to_thread(self._check_writable)
 
-    def _path(self, key: str, *, ref: str | None = None) -> str:
+    def _path(self, key: str) -> str:
         """Where a key really is, every symlink followed; inside the root or nowhere."""
+        return _path_below(self._real_root(), key)
+
+    def _real_root(self) -> str:
         root = os.path.realpath(self._root)
-        path = os.path.realpath(f"{root}/{relative_key(key, roots=())}")
-        if path != root and not path.startswith(f"{root.rstrip('/')}/"):
-            raise OutsideProjectError(ref or key)
-        return path
+        if self._within is not None:
+            within = os.path.realpath(self._within)
+            if not root.startswith(f"{within.rstrip('/')}/"):
+                raise RootNotAllowedError(str(self._root))
+        return root
 
     def _put(self, key: str, data: bytes) -> StoredObject:
         path = self._path(key)
@@ -102,22 +108,23 @@ class DirectoryStore:
         return StoredObject(key=key, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     def _get(self, key: str, limit_bytes: int) -> bytes:
-        with _opened(key, self._path(key)) as (descriptor, size):
-            if size > limit_bytes:
-                raise ObjectTooLargeError(key, size, limit_bytes)
-            return _read(descriptor, 0, size)
+        return read_file(self._path(key), limit_bytes=limit_bytes, name=key)
 
     def _get_range(self, key: str, start: int, length: int) -> bytes:
         with _opened(key, self._path(key)) as (descriptor, size):
             return _read(descriptor, start if start >= 0 else max(0, size + start), length)
 
-    def _read_ends(self, key: str, head_bytes: int, tail_bytes: int) -> ObjectEnds:
-        with _opened(key, self._path(key)) as (descriptor, size):
-            head = _read(descriptor, 0, min(head_bytes, size))
-            if len(head) == size:
-                return ObjectEnds(size_bytes=size, head=head, tail=head[-tail_bytes:])
-            tail = _read(descriptor, max(0, size - tail_bytes), tail_bytes)
-        return ObjectEnds(size_bytes=size, head=head, tail=tail)
+    def _read_ends(
+        self, keys: Sequence[str], head_bytes: int, tail_bytes: int
+    ) -> list[ObjectEnds | KromaError]:
+        root = self._real_root()
+        ends: list[ObjectEnds | KromaError] = []
+        for key in keys:
+            try:
+                ends.append(_ends(root, key, head_bytes, tail_bytes))
+            except KromaError as exc:
+                ends.append(exc)
+        return ends
 
     def _size(self, key: str) -> int | None:
         try:
@@ -169,15 +176,16 @@ class DirectoryStore:
                 _sync_folder(folder)
 
     def _check_writable(self) -> None:
+        root = self._real_root()
         with _translated(self.location):
             for folder in ("", *FOLDERS):
-                path = self._path(folder)
+                path = _path_below(root, folder)
                 if not os.path.isdir(path):
                     _make_folder(path)
                 if not os.access(path, os.W_OK | os.X_OK):
                     raise StoreUnavailableError(path, os.strerror(errno.EACCES))
             # Rights alone do not show a read-only mount to root, or a disk without an inode left.
-            probe = f"{self._path('')}/{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+            probe = f"{root}/{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
             descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 os.write(descriptor, b"0")
@@ -194,12 +202,47 @@ class DirectoryStores:
         self._allow_any_root = allow_any_root
 
     def open(self, location: str) -> ObjectStore:
-        root = self._data_dir / location
-        if not self._allow_any_root:
-            data_dir = os.path.realpath(self._data_dir)
-            if not os.path.realpath(root).startswith(f"{data_dir.rstrip('/')}/"):
-                raise RootNotAllowedError(location)
-        return DirectoryStore(root)
+        within = None if self._allow_any_root else self._data_dir
+        return DirectoryStore(self._data_dir / location, within=within)
+
+
+def read_file(path: str, *, limit_bytes: int, name: str | None = None) -> bytes:
+    """A regular file's bytes; blocks. Errors call it ``name``, else by its path.
+
+    Raises:
+        ObjectNotFoundError: There is none.
+        ObjectTooLargeError: It is larger than ``limit_bytes``.
+        StoreUnavailableError: It cannot be read.
+    """
+    name = name or path
+    with _opened(name, path) as (descriptor, size):
+        if size > limit_bytes:
+            raise ObjectTooLargeError(name, size, limit_bytes)
+        return _read(descriptor, 0, size)
+
+
+def _path_below(root: str, key: str) -> str:
+    """Where a key really is; ``root`` is a real path already."""
+    names = relative_key(key, roots=()).split("/")
+    path = root.rstrip("/")
+    for name in names:
+        path = f"{path}/{name}"
+        # `realpath` asks about every folder down from `/`; most keys have no symlink on their way.
+        if os.path.islink(path):
+            real = os.path.realpath(f"{root}/{'/'.join(names)}")
+            if real != root and not real.startswith(f"{root.rstrip('/')}/"):
+                raise OutsideProjectError(key)
+            return real
+    return path.rstrip("/") or "/"
+
+
+def _ends(root: str, key: str, head_bytes: int, tail_bytes: int) -> ObjectEnds:
+    with _opened(key, _path_below(root, key)) as (descriptor, size):
+        head = _read(descriptor, 0, min(head_bytes, size))
+        if len(head) == size:
+            return ObjectEnds(size_bytes=size, head=head, tail=head[-tail_bytes:])
+        tail = _read(descriptor, max(0, size - tail_bytes), tail_bytes)
+    return ObjectEnds(size_bytes=size, head=head, tail=tail)
 
 
 @contextmanager

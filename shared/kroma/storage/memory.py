@@ -1,7 +1,9 @@
 """A project's files in memory, for tests and for what needs no disk."""
 
 import hashlib
+from collections.abc import Sequence
 
+from kroma.errors import KromaError
 from kroma.storage.base import ObjectEnds, ObjectStore, StoredObject
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StoreUnavailableError
 from kroma.storage.references import relative_key
@@ -44,9 +46,18 @@ class MemoryStore:
         first = start if start >= 0 else max(0, len(data) + start)
         return data[first : first + length]
 
-    async def read_ends(self, key: str, *, head_bytes: int, tail_bytes: int) -> ObjectEnds:
-        data = self._found(key)
-        return ObjectEnds(size_bytes=len(data), head=data[:head_bytes], tail=data[-tail_bytes:])
+    async def read_ends(
+        self, keys: Sequence[str], *, head_bytes: int, tail_bytes: int
+    ) -> list[ObjectEnds | KromaError]:
+        ends: list[ObjectEnds | KromaError] = []
+        for key in keys:
+            try:
+                data = self._found(key)
+            except KromaError as exc:
+                ends.append(exc)
+            else:
+                ends.append(ObjectEnds(size_bytes=len(data), head=data[:head_bytes], tail=data[-tail_bytes:]))
+        return ends
 
     async def size(self, key: str) -> int | None:
         data = self._objects.get(relative_key(key, roots=()))

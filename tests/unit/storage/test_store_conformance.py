@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kroma.storage.base import ObjectStore, ProjectStores
+from kroma.storage.base import ObjectEnds, ObjectStore, ProjectStores
 from kroma.storage.directory import DirectoryStore, DirectoryStores
 from kroma.storage.errors import (
     ObjectNotFoundError,
@@ -99,17 +99,30 @@ async def test_both_ends_are_read_at_once(
 ) -> None:
     await store.put("a", b"0123456789")
 
-    ends = await store.read_ends("a", head_bytes=head, tail_bytes=tail)
+    (ends,) = await store.read_ends(["a"], head_bytes=head, tail_bytes=tail)
 
+    assert isinstance(ends, ObjectEnds)
     assert (ends.size_bytes, ends.head, ends.tail) == (10, *expected)
 
 
 async def test_both_ends_of_nothing_are_nothing(store: ObjectStore) -> None:
     await store.put("a", b"")
 
-    ends = await store.read_ends("a", head_bytes=4, tail_bytes=4)
+    assert await store.read_ends(["a"], head_bytes=4, tail_bytes=4) == [
+        ObjectEnds(size_bytes=0, head=b"", tail=b"")
+    ]
 
-    assert (ends.size_bytes, ends.head, ends.tail) == (0, b"", b"")
+
+async def test_one_bad_key_does_not_keep_the_others_ends_back(store: ObjectStore) -> None:
+    await store.put("a", b"x")
+
+    first, missing, outside, last = await store.read_ends(
+        ["a", "missing", "../a", "a"], head_bytes=4, tail_bytes=4
+    )
+
+    assert first == last == ObjectEnds(size_bytes=1, head=b"x", tail=b"x")
+    assert isinstance(missing, ObjectNotFoundError)
+    assert isinstance(outside, OutsideProjectError)
 
 
 @pytest.mark.parametrize("key", ["missing.png", "a.png/below", "folder", "n" * 5000])
@@ -122,8 +135,8 @@ async def test_a_key_without_an_object_is_not_found(store: ObjectStore, key: str
         await store.get(key, limit_bytes=1)
     with pytest.raises(ObjectNotFoundError):
         await store.get_range(key, start=0, length=1)
-    with pytest.raises(ObjectNotFoundError):
-        await store.read_ends(key, head_bytes=1, tail_bytes=1)
+    (ends,) = await store.read_ends([key], head_bytes=1, tail_bytes=1)
+    assert isinstance(ends, ObjectNotFoundError)
 
 
 @pytest.mark.parametrize(
