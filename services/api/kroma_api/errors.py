@@ -73,7 +73,7 @@ def error_answer(error: Exception) -> ErrorAnswer:
         case _:
             log.error("request failed", exc_info=error)
             body = ErrorResponse(error=INTERNAL_TEXT, error_kind="infra", error_code="internal_error")
-            return ErrorAnswer(HTTPStatus.INTERNAL_SERVER_ERROR, body, {})
+            return ErrorAnswer(HTTPStatus.INTERNAL_SERVER_ERROR.value, body, {})
 
 
 async def send_error(error: Exception, send: Send) -> None:
@@ -97,7 +97,7 @@ def _status(error: KromaError) -> HTTPStatus:
 
 def _answer(error: KromaError, status: HTTPStatus, headers: Mapping[str, str]) -> ErrorAnswer:
     shown = {"ok": False, "error": error.message, "error_kind": error.kind, "error_code": error.code}
-    return ErrorAnswer(status, msgspec.convert(shown, ErrorResponse), headers)
+    return ErrorAnswer(status.value, msgspec.convert(shown, ErrorResponse), headers)
 
 
 def _translated(error: HTTPException) -> HttpRuleError:

@@ -1,0 +1,72 @@
+"""What is mounted is exactly what the contract has of this slice, and a named list of our own."""
+
+from typing import Any
+
+import pytest
+
+from kroma_api.app import ROUTERS
+from kroma_api.openapi import document
+from kroma_api.parity import OWN_ROUTES
+
+P = "/api/projects/{slug}"
+CONTRACT_ROUTES = {
+    ("GET", "/health"),
+    ("POST", "/auth/token"),
+    ("GET", "/auth/tokens"),
+    ("DELETE", "/auth/tokens/{token_id}"),
+    ("GET", "/api/projects"),
+    ("POST", "/api/projects"),
+    ("GET", P),
+    ("GET", f"{P}/storage"),
+    ("PUT", f"{P}/storage/local"),
+    ("GET", f"{P}/runs"),
+    ("POST", f"{P}/runs/trigger"),
+    ("POST", f"{P}/runs/validate-config"),
+    ("GET", f"{P}/runs/{{run_id}}"),
+    ("GET", f"{P}/runs/{{run_id}}/jobs"),
+    ("GET", f"{P}/assets"),
+    ("GET", f"{P}/assets/{{asset_id}}"),
+    ("GET", f"{P}/quality-reports"),
+    ("GET", f"{P}/cost-events"),
+}
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[str, Any]:
+    return document(ROUTERS)
+
+
+def operations(described: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    return {
+        (method.upper(), path): operation
+        for path, item in described["paths"].items()
+        for method, operation in item.items()
+    }
+
+
+def test_the_mounted_routes_are_the_contracts_and_ours(described: dict[str, Any]) -> None:
+    assert set(operations(described)) == CONTRACT_ROUTES | OWN_ROUTES
+
+
+def test_every_operation_has_a_name_of_its_own_and_a_description(described: dict[str, Any]) -> None:
+    found = operations(described)
+
+    assert len({operation["operationId"] for operation in found.values()}) == len(found)
+    assert all(operation["description"] for operation in found.values())
+
+
+def test_every_operation_documents_its_failures(described: dict[str, Any]) -> None:
+    for (method, path), operation in operations(described).items():
+        statuses = set(operation["responses"])
+        assert {"400", "500"} <= statuses
+        assert {"401", "403"} <= statuses or path == "/health"
+        assert "404" in statuses or "{" not in path
+        assert {"413", "415", "422"} <= statuses or method in {"GET", "DELETE"}
+
+
+def test_required_texts_are_documented_as_required(described: dict[str, Any]) -> None:
+    schemas = described["components"]["schemas"]
+
+    assert schemas["CreateProjectRequest"]["required"] == ["name"]
+    assert schemas["TriggerRunRequest"]["required"] == []
+    assert "ok" in schemas["ProjectResponse"]["required"]
