@@ -1,6 +1,7 @@
 """The contact sheet of a run: each scene beside its candidates, the winner marked, as one PNG."""
 
 import io
+from bisect import bisect_right
 from typing import Final
 
 import msgspec
@@ -207,9 +208,10 @@ def _clipped(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room
     line = " ".join(text.split())
     if font.getlength(line) <= room:
         return line
-    while line and font.getlength(line + "...") > room:
-        line = line[:-1]
-    return line.rstrip() + "..."
+    fitting = bisect_right(
+        range(1, len(line) + 1), room, key=lambda count: font.getlength(line[:count] + "...")
+    )
+    return line[:fitting].rstrip() + "..."
 
 
 def _thumbnail(data: bytes, room: tuple[int, int]) -> Image.Image | None:

@@ -14,7 +14,7 @@ from kroma.imaging.restyle.recipe import RECIPES
 
 ReferenceKind = Literal["noir ink", "ink wash"]
 REFERENCE_KINDS: Final[tuple[ReferenceKind, ...]] = ("noir ink", "ink wash")
-DEFAULT_SIZE: Final = (768, 960)
+DEFAULT_SIZE: Final = (640, 800)
 _OVERSAMPLED: Final = 2
 _SHIFT: Final = 4
 _MOON: Final = 0.036

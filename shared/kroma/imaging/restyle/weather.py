@@ -75,7 +75,7 @@ def fall(drawing: Tone, wet: Tone, *, scale: float, rng: np.random.Generator) ->
     for depth in _DEPTHS:
         bright = _streaks(shape, depth, slant, scale=scale, rng=rng)
         # White strokes over the darks, thin dark ones over the lights: rain shows against both.
-        over_dark = bright * (np.float32(0.30) + np.float32(0.70) * smoothstep(0.85, 0.45, ground_tone))
+        over_dark = bright * (np.float32(0.40) + np.float32(0.60) * smoothstep(0.85, 0.5, ground_tone))
         rainy = mix(rainy, 0.98, as_tone(np.clip(over_dark * np.float32(depth.strength), 0.0, 0.95)))
         shifted = np.roll(bright, max(1, round(1.6 * scale)), axis=1)
         over_light = shifted * smoothstep(0.5, 0.85, ground_tone) * np.float32(0.55 * depth.strength)
