@@ -1,0 +1,150 @@
+"""The service as a process: its start, its log and its end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def environment(data_dir: Path, **variables: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KROMA_", "IAT_"))}
+    return {**kept, "KROMA_DATA_DIR": str(data_dir), "KROMA_QUEUE": "postgres", **variables}
+
+
+@contextmanager
+def served(data_dir: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    bind = f"127.0.0.1:{free_port()}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kroma_api"],
+        env=environment(data_dir, KROMA_BACKEND_BIND=bind, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    transport = httpx.HTTPTransport(retries=10)  # until it listens
+    try:
+        with process, httpx.Client(transport=transport, base_url=f"http://{bind}", timeout=30) as client:
+            assert process.stdout is not None
+            assert json.loads(process.stdout.readline())["event"] == "serving"
+            yield process, client
+    finally:
+        process.kill()
+
+
+def stopped(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> list[str]:
+    """The lines it logged; it must end well."""
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, output
+    return output.splitlines()
+
+
+def refusal(data_dir: Path, **variables: str) -> str:
+    """What a process says that will not start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kroma_api"],
+        env=environment(data_dir, **variables),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    return done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_and_ends_on_a_signal(
+    data_dir: Path, fresh_database_url: str, number: signal.Signals
+) -> None:
+    with served(data_dir, KROMA_DATABASE_URL=fresh_database_url) as (process, client):
+        assert client.get("/health").json()["ok"] is True
+        stopped(process, number)
+
+
+def test_its_log_has_a_line_per_request_and_no_token(data_dir: Path, fresh_database_url: str) -> None:
+    with served(data_dir, KROMA_DATABASE_URL=fresh_database_url) as (process, client):
+        token = client.post("/auth/token", json={}).json()["auth_token"]["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        listed = client.get("/api/projects?username=private", headers=headers)
+        client.get("/health")
+        lines = stopped(process)
+
+    logged = [json.loads(line) for line in lines]
+    assert [(line["method"], line["path"], line["status"]) for line in logged] == [
+        ("POST", "/auth/token", 200),
+        ("GET", "/api/projects", 200),
+    ]
+    assert logged[1]["request_id"] == listed.headers["x-request-id"]
+    assert token not in "".join(lines)
+    assert "private" not in "".join(lines)
+
+
+def test_paths_and_bodies_arrive_as_they_were_sent(data_dir: Path, fresh_database_url: str) -> None:
+    variables = {"KROMA_DATABASE_URL": fresh_database_url, "KROMA_API_AUTH_DEV_BYPASS": "1"}
+    with served(data_dir, **variables) as (process, client):
+        client.post("/api/projects", json={"name": "Hero Book"})
+        assert client.get("/api/projects/Hero%20Book").json()["project"]["slug"] == "hero_book"
+        for path, status in (("%ff%fe", 404), ("a%00b", 400), ("hero_book/", 404), ("a%2Fstorage", 404)):
+            assert client.get(f"/api/projects/{path}").status_code == status
+        assert client.head("/health").content == b""
+        assert client.request("OPTIONS", "/health").headers["allow"] == "GET, HEAD"
+        assert client.post("/api/projects", content=b"x" * 2_200_000).status_code == 413
+        stopped(process)
+
+
+def test_a_database_that_is_gone_is_an_internal_error_and_no_open_door(data_dir: Path) -> None:
+    url = f"postgresql://kroma@127.0.0.1:{free_port()}/gone"
+    with served(data_dir, KROMA_DATABASE_URL=url, KROMA_API_AUTH_DEV_BYPASS="1") as (process, client):
+        response = client.get("/api/projects")
+        assert (response.status_code, response.json()["error"]) == (500, "Internal server error")
+        stopped(process)
+    with served(data_dir, KROMA_DATABASE_URL=url) as (process, client):
+        assert client.get("/health").status_code == 200
+        assert client.post("/auth/token", json={}).status_code == 401
+        response = client.get("/api/projects", headers={"Authorization": "Bearer x"})
+        assert (response.status_code, response.json()["error"]) == (401, "Invalid or expired token")
+        stopped(process)
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        pytest.param({}, "KROMA_DATABASE_URL", id="no database"),
+        pytest.param({"KROMA_DATABASE_URL": "mysql://x"}, "KROMA_DATABASE_URL", id="another database"),
+        pytest.param({"KROMA_BACKEND_BIND": "localhost:1"}, "KROMA_BACKEND_BIND", id="a host name"),
+        pytest.param(
+            {"KROMA_BACKEND_BIND": "0.0.0.0:8788", "KROMA_API_AUTH_DEV_BYPASS": "1"},
+            "KROMA_API_AUTH_DEV_BYPASS",
+            id="bypass beyond loopback",
+        ),
+    ],
+)
+def test_a_wrong_environment_is_one_line_that_names_the_variable(
+    data_dir: Path, variables: dict[str, str], named: str
+) -> None:
+    assert named in refusal(data_dir, **{"KROMA_BACKEND_BIND": f"127.0.0.1:{free_port()}", **variables})
+
+
+def test_a_taken_address_is_refused(data_dir: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        bind = f"127.0.0.1:{taken.getsockname()[1]}"
+        line = refusal(data_dir, KROMA_BACKEND_BIND=bind, KROMA_DATABASE_URL="postgresql://127.0.0.1/x")
+
+    assert "KROMA_BACKEND_BIND" in line
