@@ -46,16 +46,16 @@ class Database:
         self._engine = engine
 
     @classmethod
-    def connect(cls, url: str, *, pool_size: int = 10, **options: Any) -> Self:
+    def connect(cls, url: str, *, pool_size: int = 10) -> Self:
         """A database behind a pool; nothing is opened before the first transaction."""
         engine = create_async_engine(
             async_url(url),
             pool_size=pool_size,
             max_overflow=pool_size,
             pool_pre_ping=True,
+            hide_parameters=True,  # a failed statement is logged, and its values may be secrets
             **json_options(),
             connect_args={"timeout": 10, "server_settings": {"application_name": "kroma"}},
-            **options,
         )
         return cls(async_sessionmaker(engine, expire_on_commit=False), engine)
 
@@ -79,6 +79,16 @@ class Database:
         """A session that commits at the end of the block, or rolls back if it raises."""
         async with self._sessions.begin() as session:
             yield session
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction without a unit of work: half the price, for the few statements of a hot path."""
+        if self._engine is None:
+            async with self.transaction() as session:
+                yield await session.connection()
+        else:
+            async with self._engine.begin() as connection:
+                yield connection
 
     async def close(self) -> None:
         """Give the connections back."""

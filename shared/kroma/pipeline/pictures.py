@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Sequence
-from itertools import chain
 from typing import Final, Literal
 
 import msgspec
 
 from kroma.errors import KromaError
+from kroma.imaging.errors import PictureError
 from kroma.imaging.header import HEAD_BYTES, IMAGE_EXTENSIONS, TAIL_BYTES, has_image_extension, inspect_header
 from kroma.pipeline.errors import PlanningPreflightError
 from kroma.pipeline.plan import PlannedPicture
@@ -17,6 +17,8 @@ from kroma.storage.errors import ObjectNotFoundError
 BATCH: Final = 8
 """Pictures read in one go; with the next, at most 10 MiB of ends are in memory."""
 BATCHES_AT_A_TIME: Final = 4
+FIRST_LOOK_BYTES: Final = 8 * 1024
+"""Of either end; enough for nearly every picture, and what fails on it is looked at again in full."""
 
 Role = Literal["scene", "style"]
 
@@ -75,17 +77,28 @@ async def inspected(store: ObjectStore, pictures: Sequence[Located]) -> list[Pla
     first_of_key = {picture.key: picture for picture in reversed(pictures)}
     free = asyncio.Semaphore(BATCHES_AT_A_TIME)
 
-    async def inspected_batch(batch: Sequence[Located]) -> list[PlannedPicture | KromaError]:
-        keys = [picture.key for picture in batch]
+    async def inspected_batch(batch: Sequence[Located]) -> dict[str, PlannedPicture | KromaError]:
         async with free:
-            found = await store.read_ends(keys, head_bytes=HEAD_BYTES, tail_bytes=TAIL_BYTES)
-        return [_outcome(store, picture, ends) for picture, ends in zip(batch, found, strict=True)]
+            outcomes = await _outcomes(store, batch, head_bytes=FIRST_LOOK_BYTES, tail_bytes=FIRST_LOOK_BYTES)
+            unclear = [p for p in batch if isinstance(outcomes[p.key], PictureError)]
+            if unclear:
+                outcomes |= await _outcomes(store, unclear, head_bytes=HEAD_BYTES, tail_bytes=TAIL_BYTES)
+        return outcomes
 
     unique = list(first_of_key.values())
     batches = [unique[n : n + BATCH] for n in range(0, len(unique), BATCH)]
-    outcomes = await asyncio.gather(*(inspected_batch(batch) for batch in batches))
-    outcome_of = dict(zip(first_of_key, chain.from_iterable(outcomes), strict=True))
+    outcome_of: dict[str, PlannedPicture | KromaError] = {}
+    for outcomes in await asyncio.gather(*(inspected_batch(batch) for batch in batches)):
+        outcome_of |= outcomes
     return [_as_given(outcome_of[picture.key], picture) for picture in pictures]
+
+
+async def _outcomes(
+    store: ObjectStore, batch: Sequence[Located], *, head_bytes: int, tail_bytes: int
+) -> dict[str, PlannedPicture | KromaError]:
+    keys = [picture.key for picture in batch]
+    found = await store.read_ends(keys, head_bytes=head_bytes, tail_bytes=tail_bytes)
+    return {picture.key: _outcome(store, picture, ends) for picture, ends in zip(batch, found, strict=True)}
 
 
 def _outcome(

@@ -7,6 +7,8 @@ from uuid import UUID, uuid4
 
 import msgspec
 import structlog
+from sqlalchemy import bindparam, select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kroma.config import Settings
 from kroma.db.base import utc_now
@@ -15,7 +17,9 @@ from kroma.pipeline.errors import InvalidProjectSlugError
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.planning import plan_run
-from kroma.projects.queries import get_project
+from kroma.projects.errors import ProjectNotFoundError
+from kroma.projects.models import Project, ProjectStorage
+from kroma.projects.slugs import normalised_slug
 from kroma.projects.storage import resolve_root
 from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
@@ -43,19 +47,45 @@ async def trigger_run(
         InvalidProjectSlugError: One has, but the slug is not written as one.
         PlanningPreflightError: Settings, manifest or pictures make no plan; no row stays.
     """
-    async with db.transaction() as session:
-        project = await get_project(session, slug)
+    async with db.connection() as connection:
+        project = await _get_place(connection, slug)
     if _SLUG.fullmatch(slug.strip()) is None:
         raise InvalidProjectSlugError(slug)
     root = resolve_root(settings.data_dir, project.slug, project.storage)
     # Reads the disk, so outside a transaction.
     plan = await plan_run(stores, settings, project_slug=project.slug, root=root, order=order)
     run = _new_run(project.id, plan)
-    async with db.transaction() as session:
-        await insert_run(session, run)
+    async with db.connection() as connection:
+        await insert_run(connection, run)
     # Only after the commit: a worker must never receive an id it cannot load.
     await _ring(queue, run)
     return run
+
+
+class _Place(msgspec.Struct, frozen=True):
+    """What a trigger needs of a project."""
+
+    id: UUID
+    slug: str
+    storage: ProjectStorage | None
+
+
+_PLACE: Final = (
+    select(Project.id, Project.slug, ProjectStorage.local_base_dir, ProjectStorage.local_project_root)
+    .join(ProjectStorage, ProjectStorage.project_id == Project.id, isouter=True)
+    .where(Project.slug == bindparam("slug"))
+)
+
+
+async def _get_place(connection: AsyncConnection, slug: str) -> _Place:
+    """``projects.queries.get_project`` without its entities."""
+    row = (await connection.execute(_PLACE, {"slug": normalised_slug(slug)})).one_or_none()
+    if row is None:
+        raise ProjectNotFoundError
+    storage = None
+    if row.local_base_dir is not None:
+        storage = ProjectStorage(local_base_dir=row.local_base_dir, local_project_root=row.local_project_root)
+    return _Place(row.id, row.slug, storage)
 
 
 def _new_run(project_id: UUID, plan: RunPlan) -> Run:
