@@ -12,8 +12,8 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from kroma.config import Bind, Settings, SettingsError
+from kroma.logs import configure_logs
 from kroma.resources import open_resources
-from kroma_api import logs
 from kroma_api.app import create_app
 from kroma_api.in_hand import RequestsInHand
 
@@ -71,7 +71,7 @@ def _refuse_taken_address(bind: Bind) -> None:
 
 def main() -> None:
     """Run the service; a wrong environment is one line on standard error and exit code 2."""
-    logs.configure()
+    configure_logs()
     try:
         settings = Settings.from_environment()
         uvloop.run(serve(settings))
