@@ -37,6 +37,8 @@ RECONNECT_AFTER_S: Final = 1.0
 ANSWER_WITHIN_S: Final = 2.0
 """A slow Redis must not hold a trigger: the rows are committed, the sweep rings."""
 EXPIRES: Final = timedelta(days=1)
+MOST_TRIES: Final = 1_000
+"""ARQ drops a message whose tries are spent; ours are counted in the job's row."""
 TASK_LIMIT: Final = timedelta(hours=6)
 """ARQ wants a limit of its own; the real ones are the tasks' (kroma_worker.registry)."""
 
@@ -76,28 +78,38 @@ class ArqTaskQueue:
 
     async def consume(self, handler: Handler, *, concurrency: int) -> None:
         places = asyncio.Semaphore(concurrency)
+        in_hand: set[asyncio.Task[Any] | None] = set()
+        stopping = False
 
         async def carry(_: dict[Any, Any], payload: bytes) -> None:
-            # Jobs outlive the worker object when Redis goes away, so the bound is ours, not ARQ's.
-            async with places:
-                await handler(decode(payload))
+            if stopping:
+                raise asyncio.CancelledError  # ARQ had taken it but not begun it: it goes back
+            task = asyncio.current_task()
+            in_hand.add(task)
+            try:
+                # Handlers outlive the worker object when Redis goes away, so the bound is ours.
+                async with places:
+                    await handler(decode(payload))
+            finally:
+                in_hand.discard(task)
 
-        carried: set[asyncio.Task[None]] = set()
+        redis = _connect(self._url)
+        worker = WakeWorker(redis, carry, concurrency=concurrency)
+        serving = asyncio.ensure_future(_serve_for_ever(worker))
         try:
-            while True:
-                worker = WakeWorker(_connect(self._url), carry, concurrency=concurrency, carried=carried)
-                try:
-                    await worker.main()
-                except (RedisError, OSError) as exc:
-                    log.warning("queue.unavailable", queue="arq", error=type(exc).__name__)
-                finally:
-                    with contextlib.suppress(RedisError, OSError):
-                        await worker.pool.aclose(close_connection_pool=True)
-                await asyncio.sleep(RECONNECT_AFTER_S)
+            # Shielded, and stopped by a flag too: redis-py can swallow a cancellation that meets
+            # one of its own time-outs, and would then serve on for ever.
+            await asyncio.shield(serving)
         finally:
-            for task in carried:
-                task.cancel()
-            await asyncio.gather(*carried, return_exceptions=True)
+            stopping = worker.stopping = True
+            for task in (serving, *in_hand):
+                if task is not None:
+                    task.cancel()
+            # ARQ ticks each message off behind its handler; closing under it would leak a connection.
+            await asyncio.gather(serving, return_exceptions=True)
+            await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+            with contextlib.suppress(RedisError, OSError):
+                await redis.aclose(close_connection_pool=True)
 
     async def close(self) -> None:
         with contextlib.suppress(RedisError, OSError):
@@ -113,7 +125,6 @@ class WakeWorker(Worker):
         carry: Callable[[dict[Any, Any], bytes], Awaitable[None]],
         *,
         concurrency: int,
-        carried: set[asyncio.Task[None]],
     ) -> None:
         super().__init__(
             [_function(kind.__name__, carry) for kind in get_args(AnyMessage)],
@@ -123,24 +134,22 @@ class WakeWorker(Worker):
             max_jobs=concurrency,
             job_timeout=TASK_LIMIT,
             keep_result=0,
-            max_tries=1,
-            # A cancelled or failed message is not ARQ's to send again: its row is due, the sweep rings.
-            retry_jobs=False,
+            # Only a cancelled message is sent again, at once, to whoever is left when a worker stops.
+            # A failed one is not ARQ's to repeat: its row says when it is due, and the sweep rings.
+            retry_jobs=True,
+            max_tries=MOST_TRIES,
             log_results=False,
             job_serializer=_serialize,
             job_deserializer=msgspec.msgpack.decode,
         )
-        self._carried = carried
+        self.stopping = False
         self._place_free = asyncio.Event()
 
     async def main(self) -> None:
         self.ctx["redis"] = self.pool
-        while True:
+        while not self.stopping:
             self._place_free.clear()
             await self._poll_iteration()
-            for task in self.tasks.values():
-                self._carried.add(task)
-                task.add_done_callback(self._forget)
             if self.job_counter < self.max_jobs:
                 # Its type leaves the asynchronous answer and fractions of a second out.
                 blpop = cast("Callable[..., Awaitable[object]]", self.pool.blpop)  # pyright: ignore[reportUnknownMemberType]
@@ -149,15 +158,18 @@ class WakeWorker(Worker):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._place_free.wait(), LOOK_EVERY_S)
 
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._carried.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            # ARQ could not tick the message off: it was carried, and carrying it again does nothing.
-            log.warning("queue.not_ticked_off", error=type(error).__name__)
-
     def _release_sem_dec_counter_on_complete(self) -> None:
         super()._release_sem_dec_counter_on_complete()
         self._place_free.set()
+
+
+async def _serve_for_ever(worker: WakeWorker) -> None:
+    while not worker.stopping:
+        try:
+            await worker.main()
+        except (RedisError, OSError) as exc:
+            log.warning("queue.unavailable", queue="arq", error=type(exc).__name__)
+            await asyncio.sleep(RECONNECT_AFTER_S)
 
 
 def _connect(url: str) -> ArqRedis:

@@ -1,0 +1,84 @@
+"""What is particular to the bell on Redis."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+import redis.asyncio
+
+from kroma.queue.arq import ArqTaskQueue
+from kroma.queue.errors import QueueUnavailableError
+from kroma.queue.messages import AnyMessage, ExecuteJob
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def test_a_bell_that_is_down_is_said_to_be(unused_tcp_port: int) -> None:
+    queue = ArqTaskQueue(f"redis://127.0.0.1:{unused_tcp_port}/0")
+    with pytest.raises(QueueUnavailableError):
+        await queue.enqueue_many([ExecuteJob(job_id=uuid4())])
+    with pytest.raises(QueueUnavailableError):
+        await queue.depth()
+    await queue.close()
+
+
+async def test_only_ids_travel(redis_url: str) -> None:
+    job_id = uuid4()
+    queue = ArqTaskQueue(redis_url)
+    await queue.enqueue_many([ExecuteJob(job_id=job_id)])
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        (key,) = await client.keys("arq:job:*")
+        payload = await client.get(key)
+    await queue.close()
+    assert str(job_id).encode() in payload
+    assert len(payload) < 200
+    assert b"pickle" not in payload
+    assert not payload.startswith(b"\x80\x04")
+
+
+async def test_a_flushed_bell_rings_again_for_the_next_message(redis_url: str) -> None:
+    queue = ArqTaskQueue(redis_url)
+    received: list[AnyMessage] = []
+    arrived = asyncio.Event()
+
+    async def handler(message: AnyMessage) -> None:  # noqa: RUF029 - the protocol is asynchronous
+        received.append(message)
+        arrived.set()
+
+    consumer = asyncio.ensure_future(queue.consume(handler, concurrency=2))
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.flushdb()
+    message = ExecuteJob(job_id=uuid4())
+    await queue.enqueue_many([message])
+    async with asyncio.timeout(20):
+        await arrived.wait()
+    consumer.cancel()
+    await asyncio.gather(consumer, return_exceptions=True)
+    await queue.close()
+    assert received == [message]
+
+
+async def test_a_consumer_waits_for_a_bell_that_comes_back(redis_url: str) -> None:
+    queue = ArqTaskQueue(redis_url)
+    arrived = asyncio.Event()
+
+    async def handler(_: AnyMessage) -> None:  # noqa: RUF029 - the protocol is asynchronous
+        arrived.set()
+
+    consumer = asyncio.ensure_future(queue.consume(handler, concurrency=2))
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        while not await client.client_list():
+            await asyncio.sleep(0.01)
+        # Every connection is cut under the consumer, as when the server restarts.
+        await client.client_kill_filter(_type="normal", skipme=True)
+    async with asyncio.timeout(30):
+        while not arrived.is_set():
+            try:
+                await queue.enqueue_many([ExecuteJob(job_id=uuid4())])
+            except QueueUnavailableError:
+                await asyncio.sleep(0.05)
+            assert not consumer.done(), consumer.exception()
+            await asyncio.sleep(0.05)
+    consumer.cancel()
+    await asyncio.gather(consumer, return_exceptions=True)
+    await queue.close()
