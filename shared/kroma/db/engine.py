@@ -2,9 +2,13 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from time import monotonic
+from typing import Any, Final, Self
 
 import msgspec
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -12,8 +16,12 @@ from sqlalchemy.ext.asyncio import (
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from kroma.config import SettingsError
+
+PING_AFTER_S: Final = 30.0
+"""A pooled connection that was idle for longer is asked before it is used."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -38,6 +46,30 @@ def json_options() -> dict[str, Any]:
     }
 
 
+def _replace_dead_connections(engine: Engine) -> None:
+    """What ``pool_pre_ping`` does, without its round trip before every transaction.
+
+    A connection whose server went away was told so by its socket; only one that was idle for long may
+    have lost its peer in silence.
+    """
+
+    def returned(_: DBAPIConnection | None, record: ConnectionPoolEntry) -> None:
+        record.info["idle_since"] = monotonic()
+
+    def taken(connection: DBAPIConnection, record: ConnectionPoolEntry, _: PoolProxiedConnection) -> None:
+        driver: Any = record.driver_connection
+        if driver.is_closed():
+            raise DisconnectionError
+        if monotonic() - record.info.get("idle_since", monotonic()) > PING_AFTER_S:
+            try:
+                engine.dialect.do_ping(connection)
+            except engine.dialect.loaded_dbapi.Error as exc:
+                raise DisconnectionError from exc
+
+    event.listen(engine, "checkin", returned)
+    event.listen(engine, "checkout", taken)
+
+
 class Database:
     """Opens short transactions; ``.commit(`` stands nowhere else."""
 
@@ -52,11 +84,11 @@ class Database:
             async_url(url),
             pool_size=pool_size,
             max_overflow=pool_size,
-            pool_pre_ping=True,
             hide_parameters=True,  # a failed statement is logged, and its values may be secrets
             **json_options(),
             connect_args={"timeout": 10, "server_settings": {"application_name": "kroma"}},
         )
+        _replace_dead_connections(engine.sync_engine)
         return cls(async_sessionmaker(engine, expire_on_commit=False), engine)
 
     @classmethod

@@ -108,6 +108,8 @@ def _new_run(project_id: UUID, plan: RunPlan) -> Run:
         settings_snapshot_json={"timestamp": now.isoformat(), **plan.settings_snapshot},
         storage_sync_s3=plan.storage_sync_s3,
         run_log_path=run_log_key(run_id),
+        fence=0,
+        attempt=0,
         stdout="",
         stderr="",
         created_at=now,

@@ -1,9 +1,11 @@
 """Writing runs."""
 
-from typing import Any, Final, cast
+from typing import Final, cast
 
+import msgspec
 from sqlalchemy import Insert, Table, bindparam, column, func, insert, select
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, asyncpg
+from sqlalchemy.dialects.postgresql.base import PGCompiler
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kroma.runs.models import Run, RunJob
@@ -30,6 +32,8 @@ _RUN_COLUMNS: Final = (
     "stdout",
     "stderr",
     "created_at",
+    "fence",
+    "attempt",
 )
 _JOB_COLUMNS: Final = (
     "id",
@@ -60,7 +64,11 @@ def _insertion() -> Insert:
     )
 
 
-_INSERTION: Final = _insertion()
+# Compiled once: building and processing parameters anew costs more than the statement itself.
+_COMPILED: Final = _insertion().compile(dialect=asyncpg.dialect())
+_SQL: Final = str(_COMPILED)
+_PARAMETERS: Final = tuple(cast("PGCompiler", _COMPILED).positiontup or ())
+_encoder: Final = msgspec.json.Encoder()
 
 
 async def insert_run(connection: AsyncConnection, run: Run) -> None:
@@ -69,10 +77,11 @@ async def insert_run(connection: AsyncConnection, run: Run) -> None:
     Not through the unit of work: the trigger answers people, and nothing here needs an order of
     flushes or fresh defaults.
     """
-    jobs = [_columns(job, _JOB_COLUMNS) for job in run.jobs]
-    await connection.execute(_INSERTION, {**_columns(run, _RUN_COLUMNS), "jobs": jobs})
+    values = vars(run) | {"jobs": [{name: vars(job)[name] for name in _JOB_COLUMNS} for job in run.jobs]}
+    parameters = tuple(_encoded(values[name]) for name in _PARAMETERS)
+    await connection.exec_driver_sql(_SQL, parameters)
 
 
-def _columns(row: Run | RunJob, names: tuple[str, ...]) -> dict[str, Any]:
-    values = vars(row)
-    return {name: values[name] for name in names}
+def _encoded(value: object) -> object:
+    """A value as the driver takes it: ``jsonb`` as text, the rest as it is."""
+    return _encoder.encode(value).decode() if isinstance(value, (dict, list)) else value
