@@ -63,6 +63,8 @@ def spawn(
     account: tuple[int, int] | None = None,
     environment: Mapping[str, str] | None = None,
     keep_open: Sequence[int] = (),
+    given: IO[bytes] | None = None,
+    folder: Path = Path("/"),
 ) -> "subprocess.Popen[bytes]":
     """Start a child tied to this process, in a session of its own so that Ctrl-C passes it by.
 
@@ -73,13 +75,15 @@ def spawn(
         account: User and group id to run as.
         environment: All of its variables; by default the few that a server needs.
         keep_open: File descriptors that it inherits.
+        given: Its standard input; by default there is none.
+        folder: Its working directory.
     """
     return subprocess.Popen(  # noqa: S603 - programs of our own and of the wheels, no shell
         attached_command(command, death_signal=death_signal, account=account),
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL if given is None else given,
         stdout=output,
         stderr=subprocess.STDOUT,
-        cwd="/",
+        cwd=folder,
         env=SERVER_ENVIRONMENT if environment is None else environment,
         pass_fds=keep_open,
         start_new_session=True,

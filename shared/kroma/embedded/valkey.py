@@ -15,8 +15,7 @@ _CONFIG: Final = """\
 bind {host}
 port {port}
 requirepass {password}
-dir {folder}
-pidfile {folder}/valkey.pid
+pidfile valkey.pid
 appendonly yes
 save ""
 daemonize no
@@ -64,10 +63,17 @@ class EmbeddedValkey:
         config.touch(mode=0o600)
         config.chmod(0o600)
         # A file, because every process may read a command line.
-        config.write_text(
-            _CONFIG.format(host=LOOPBACK, port=self._tried_port, password=self._password, folder=self._folder)
-        )
-        return spawn([str(self._program), str(config)], death_signal=signal.SIGTERM, output=output)
+        config.write_text(_CONFIG.format(host=LOOPBACK, port=self._tried_port, password=self._password))
+        # On standard input, because it takes the name of a file for a pattern: below a folder with
+        # brackets in its name it would find none and run with its defaults, open to everybody.
+        with config.open("rb") as given:
+            return spawn(
+                [str(self._program), "-"],
+                death_signal=signal.SIGTERM,
+                output=output,
+                given=given,
+                folder=self._folder,
+            )
 
     def wait_ready(self, process: "subprocess.Popen[bytes]") -> None:
         """Wait until it has read its files and answers.

@@ -29,7 +29,7 @@ FAST = {"fsync": "off"}
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A data directory that the database's account can reach when we are root, as tmp_path is not."""
-    path = Path(tempfile.mkdtemp(prefix="kroma-embedded-"))
+    path = Path(tempfile.mkdtemp(prefix="kroma [embedded] 'servers'-"))
     path.chmod(0o711)
     yield path
     shutil.rmtree(path)
