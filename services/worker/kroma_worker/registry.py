@@ -81,7 +81,7 @@ async def dispatch(deps: TaskDeps, message: AnyMessage) -> None:
     """
     entry = TASKS[type(message)]
     started = perf_counter()
-    bound = log.bind(task=type(message).__name__, **msgspec.to_builtins(message))
+    bound = log.bind(**msgspec.to_builtins(message))  # its tag is "task", the rest are ids
     try:
         async with asyncio.timeout(entry.limit.total_seconds()):
             await entry.function(deps, message)
