@@ -1,6 +1,6 @@
 """The one way to a transaction."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, Final, Self
@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 from kroma.config import SettingsError
+from kroma.db.prepared import Prepared
 
 PING_AFTER_S: Final = 30.0
 """A pooled connection that was idle for longer is asked before it is used."""
@@ -44,6 +45,10 @@ def json_options() -> dict[str, Any]:
         "json_serializer": lambda value: _encoder.encode(value).decode(),  # pyright: ignore[reportUnknownLambdaType]
         "json_deserializer": msgspec.json.decode,
     }
+
+
+def _driver(connection: PoolProxiedConnection) -> Any:  # noqa: ANN401 - asyncpg ships no types
+    return connection.driver_connection
 
 
 def _replace_dead_connections(engine: Engine) -> None:
@@ -107,20 +112,27 @@ class Database:
         return self._engine
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
+    async def transaction(self) -> AsyncGenerator[AsyncSession, None]:
         """A session that commits at the end of the block, or rolls back if it raises."""
         async with self._sessions.begin() as session:
             yield session
 
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction without a unit of work: half the price, for the few statements of a hot path."""
+    async def fetch(self, statement: Prepared, values: Mapping[str, object]) -> list[Any]:
+        """Run one statement on the driver alone; it is a transaction of its own.
+
+        Returns:
+            Its rows, with columns by name as keys.
+        """
+        parameters = statement.parameters(values)
         if self._engine is None:
             async with self.transaction() as session:
-                yield await session.connection()
-        else:
-            async with self._engine.begin() as connection:
-                yield connection
+                joined = await (await session.connection()).get_raw_connection()
+                return await _driver(joined).fetch(statement.sql, *parameters)
+        pooled = await self._engine.raw_connection()
+        try:
+            return await _driver(pooled).fetch(statement.sql, *parameters)
+        finally:
+            pooled.close()
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 import msgspec
 import structlog
 from sqlalchemy import bindparam, select
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from kroma.config import Settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.db.prepared import Prepared
 from kroma.pipeline.errors import InvalidProjectSlugError
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.plan import RunPlan
@@ -47,16 +47,14 @@ async def trigger_run(
         InvalidProjectSlugError: One has, but the slug is not written as one.
         PlanningPreflightError: Settings, manifest or pictures make no plan; no row stays.
     """
-    async with db.connection() as connection:
-        project = await _get_place(connection, slug)
+    project = await _get_place(db, slug)
     if _SLUG.fullmatch(slug.strip()) is None:
         raise InvalidProjectSlugError(slug)
     root = resolve_root(settings.data_dir, project.slug, project.storage)
     # Reads the disk, so outside a transaction.
     plan = await plan_run(stores, settings, project_slug=project.slug, root=root, order=order)
     run = _new_run(project.id, plan)
-    async with db.connection() as connection:
-        await insert_run(connection, run)
+    await insert_run(db, run)
     # Only after the commit: a worker must never receive an id it cannot load.
     await _ring(queue, run)
     return run
@@ -70,22 +68,25 @@ class _Place(msgspec.Struct, frozen=True):
     storage: ProjectStorage | None
 
 
-_PLACE: Final = (
+_PLACE: Final = Prepared(
     select(Project.id, Project.slug, ProjectStorage.local_base_dir, ProjectStorage.local_project_root)
     .join(ProjectStorage, ProjectStorage.project_id == Project.id, isouter=True)
     .where(Project.slug == bindparam("slug"))
 )
 
 
-async def _get_place(connection: AsyncConnection, slug: str) -> _Place:
+async def _get_place(db: Database, slug: str) -> _Place:
     """``projects.queries.get_project`` without its entities."""
-    row = (await connection.execute(_PLACE, {"slug": normalised_slug(slug)})).one_or_none()
-    if row is None:
+    rows = await db.fetch(_PLACE, {"slug": normalised_slug(slug)})
+    if not rows:
         raise ProjectNotFoundError
+    (row,) = rows
     storage = None
-    if row.local_base_dir is not None:
-        storage = ProjectStorage(local_base_dir=row.local_base_dir, local_project_root=row.local_project_root)
-    return _Place(row.id, row.slug, storage)
+    if row["local_base_dir"] is not None:
+        storage = ProjectStorage(
+            local_base_dir=row["local_base_dir"], local_project_root=row["local_project_root"]
+        )
+    return _Place(row["id"], row["slug"], storage)
 
 
 def _new_run(project_id: UUID, plan: RunPlan) -> Run:

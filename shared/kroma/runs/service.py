@@ -2,12 +2,11 @@
 
 from typing import Final, cast
 
-import msgspec
 from sqlalchemy import Insert, Table, bindparam, column, func, insert, select
-from sqlalchemy.dialects.postgresql import JSONB, asyncpg
-from sqlalchemy.dialects.postgresql.base import PGCompiler
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.dialects.postgresql import JSONB
 
+from kroma.db.engine import Database
+from kroma.db.prepared import Prepared
 from kroma.runs.models import Run, RunJob
 
 _RUNS: Final = cast("Table", Run.__table__)
@@ -55,33 +54,18 @@ def _insertion() -> Insert:
         .table_valued(*(column(name, _JOBS.c[name].type) for name in _JOB_COLUMNS), name="job")
         .render_derived(with_types=True)
     )
-    return (
-        insert(_JOBS)
-        .from_select(
-            list(_JOB_COLUMNS), select(*(jobs.c[name] for name in _JOB_COLUMNS)), include_defaults=False
-        )
-        .add_cte(run.cte("run"))
-    )
+    rows = select(*(jobs.c[name] for name in _JOB_COLUMNS))
+    return insert(_JOBS).from_select(list(_JOB_COLUMNS), rows, include_defaults=False).add_cte(run.cte("run"))
 
 
-# Compiled once: building and processing parameters anew costs more than the statement itself.
-_COMPILED: Final = _insertion().compile(dialect=asyncpg.dialect())
-_SQL: Final = str(_COMPILED)
-_PARAMETERS: Final = tuple(cast("PGCompiler", _COMPILED).positiontup or ())
-_encoder: Final = msgspec.json.Encoder()
+_INSERTION: Final = Prepared(_insertion())
 
 
-async def insert_run(connection: AsyncConnection, run: Run) -> None:
-    """Insert a run that is in no session, with its jobs, in one round trip.
+async def insert_run(db: Database, run: Run) -> None:
+    """Insert a run that is in no session, with its jobs: all of it or nothing, in one round trip.
 
-    Not through the unit of work: the trigger answers people, and nothing here needs an order of
-    flushes or fresh defaults.
+    Not through the unit of work: a person waits for the trigger's answer, and nothing here needs an
+    order of flushes or fresh defaults.
     """
-    values = vars(run) | {"jobs": [{name: vars(job)[name] for name in _JOB_COLUMNS} for job in run.jobs]}
-    parameters = tuple(_encoded(values[name]) for name in _PARAMETERS)
-    await connection.exec_driver_sql(_SQL, parameters)
-
-
-def _encoded(value: object) -> object:
-    """A value as the driver takes it: ``jsonb`` as text, the rest as it is."""
-    return _encoder.encode(value).decode() if isinstance(value, (dict, list)) else value
+    jobs = [{name: vars(job)[name] for name in _JOB_COLUMNS} for job in run.jobs]
+    await db.fetch(_INSERTION, vars(run) | {"jobs": jobs})

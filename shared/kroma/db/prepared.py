@@ -1,0 +1,28 @@
+"""Core statements compiled once, for the few paths where SQLAlchemy costs more than the statement."""
+
+from collections.abc import Mapping
+from typing import cast
+
+import msgspec
+from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.elements import CompilerElement
+
+_encoder = msgspec.json.Encoder()
+
+
+class Prepared:
+    """A statement as text, and the order of its parameters; ``Database.fetch`` runs it."""
+
+    def __init__(self, statement: CompilerElement) -> None:
+        compiled = cast("SQLCompiler", statement.compile(dialect=asyncpg.dialect()))
+        self.sql = str(compiled)
+        self._names = tuple(compiled.positiontup or ())
+
+    def parameters(self, values: Mapping[str, object]) -> tuple[object, ...]:
+        """The values as the driver takes them: ``jsonb`` as text, the rest as it is."""
+        return tuple(_as_driver_takes(values[name]) for name in self._names)
+
+
+def _as_driver_takes(value: object) -> object:
+    return _encoder.encode(value).decode() if isinstance(value, (dict, list)) else value
