@@ -1,10 +1,10 @@
-"""Text rules of the contract (1.3, 1.4) that every resource shares."""
+"""Rules of the contract (1.3, 1.4, 1.7) for given fields that every resource shares."""
 
 from typing import Final
 
 from msgspec import UnsetType
 
-from kroma.errors import FieldRequiredError, InvalidRequestError
+from kroma.errors import FieldRequiredError, InvalidRequestError, NothingGivenError
 
 MAX_NAME_CHARACTERS: Final = 200
 """Names, codes and slugs stand in unique indexes, in paths and in pictures' metadata."""
@@ -50,3 +50,23 @@ def name_text(field: str, text: str) -> str:
     if len(text) > MAX_NAME_CHARACTERS:
         raise TextTooLongError(field, MAX_NAME_CHARACTERS)
     return text
+
+
+def required_name(text: str | UnsetType | None, *, field: str = "name") -> str:
+    """The trimmed name.
+
+    Raises:
+        FieldRequiredError: It is missing or blank.
+        TextTooLongError: It is too long.
+    """
+    return name_text(field, required_text(field, text))
+
+
+def require_any(**fields: object) -> None:
+    """Refuse a change that changes nothing; None is a field that was not given.
+
+    Raises:
+        NothingGivenError: None of the fields is given; it names them in this order.
+    """
+    if all(value is None for value in fields.values()):
+        raise NothingGivenError(*fields)

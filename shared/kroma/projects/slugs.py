@@ -3,6 +3,10 @@
 import re
 from typing import Final
 
+from msgspec import UnsetType
+
+from kroma.errors import FieldRequiredError
+
 FALLBACK_SLUG: Final = "project"
 _OTHER_CHARACTERS = re.compile("[^a-z0-9_-]+")
 
@@ -19,3 +23,15 @@ def normalised_slug(text: str) -> str | None:
 def slug_of_name(name: str) -> str:
     """The slug of a project's name, which always has one."""
     return normalised_slug(name) or FALLBACK_SLUG
+
+
+def provider_code(text: str | UnsetType | None) -> str:
+    """The code of a provider, as it is stored and looked up.
+
+    Raises:
+        FieldRequiredError: It is missing, or nothing of it can be kept.
+    """
+    code = normalised_slug(text) if isinstance(text, str) else None
+    if code is None:
+        raise FieldRequiredError("provider_code")
+    return code
