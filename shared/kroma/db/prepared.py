@@ -12,7 +12,10 @@ _encoder = msgspec.json.Encoder()
 
 
 class Prepared:
-    """A statement as text, and the order of its parameters; ``Database.fetch`` runs it."""
+    """A statement as text, and the order of its parameters; ``Database.fetch`` runs it.
+
+    Columns with a default in Python are parameters too: nothing here would compute it.
+    """
 
     def __init__(self, statement: CompilerElement) -> None:
         compiled = cast("SQLCompiler", statement.compile(dialect=asyncpg.dialect()))

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
+import asyncpg
 import msgspec
 import pytest
 from sqlalchemy import func, select
@@ -23,6 +25,7 @@ from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
 from kroma.runs.models import Run, RunJob, RunMode, Stage, TimeOfDay, Weather
+from kroma.runs.service import insert_run
 from kroma.storage.directory import DirectoryStores
 
 pytestmark = pytest.mark.timeout(60)
@@ -226,3 +229,19 @@ async def test_a_project_root_outside_the_data_directory_makes_no_plan(
         await trigger(RunOrder(scene_refs=("b.png",)), slug="away")
 
     assert await rows(db) == (0, 0)
+
+
+@pytest.mark.usefixtures("project")
+async def test_a_run_whose_job_cannot_be_stored_is_not_stored_either(
+    db: Database, queue: MemoryTaskQueue, trigger: Trigger
+) -> None:
+    run = await trigger(RunOrder(scene_refs=("b.png", "a.jpg")))
+    twin = Run(**{name: value for name, value in vars(run).items() if not name.startswith("_")})
+    twin.id, twin.run_log_path = uuid4(), "runs/twin.json"
+
+    # Its jobs have ids that are taken.
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await insert_run(db, twin)
+
+    assert await rows(db) == (1, 2)
+    assert len(queue.messages) == 1
