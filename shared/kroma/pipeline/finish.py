@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
-from kroma.errors import InfraError, KromaError
+from kroma.errors import ConflictError, InvalidRequestError, KromaError
 from kroma.ingest.service import ingest_log
 from kroma.pipeline.backoff import backoff
 from kroma.pipeline.claim import RunClaim, kept_alive
@@ -181,7 +181,8 @@ async def _ingested(db: Database, run: Run, data: bytes) -> list[str]:
         except Exception as exc:
             log.exception("ingest.failed", run_id=str(run.id), attempt=attempt)
             reason = exc.message if isinstance(exc, KromaError) else "internal error"
-            if attempt == INGEST_TRIES:
+            hopeless = isinstance(exc, (InvalidRequestError, ConflictError))
+            if hopeless or attempt == INGEST_TRIES:
                 return [
                     f"Ingest failed after {attempt} tries: {reason}; `kroma ingest` takes the run log again"
                 ]
@@ -197,7 +198,7 @@ def _spoiled(outcome: Outcome, error: KromaError) -> Outcome:
     return Outcome(status=RunStatus.FAILED, error=error.message, kind=error.kind, code=error.code)
 
 
-async def _finish_later(db: Database, claim: RunClaim, error: InfraError | KromaError) -> timedelta:
+async def _finish_later(db: Database, claim: RunClaim, error: KromaError) -> timedelta:
     delay = backoff(claim.attempt)
     async with db.transaction() as session:
         await session.execute(

@@ -136,7 +136,7 @@ def step_log(step: RunStep) -> StepLog:
 
 
 def cost_logs(jobs: Sequence[JobLog]) -> list[CostLog]:
-    """One charge per candidate that a provider answered, failed ones included when they cost something."""
+    """One charge per candidate that a provider answered, its picture usable or not."""
     costs: list[CostLog] = []
     for job in jobs:
         if job.candidates is UNSET:
@@ -154,6 +154,6 @@ def cost_logs(jobs: Sequence[JobLog]) -> list[CostLog]:
                 provider_request_id=candidate.provider_request_id,
             )
             for candidate in job.candidates
-            if candidate.file is not UNSET
+            if candidate.model
         )
     return costs

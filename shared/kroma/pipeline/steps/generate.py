@@ -15,7 +15,7 @@ from kroma.pipeline.image_job import Candidate, ImageJob
 from kroma.pipeline.steps.errors import AllCandidatesFailedError, RunCancelledError
 from kroma.pipeline.steps.inputs import JobInputs, read_inputs
 from kroma.pipeline.tools import StepTools
-from kroma.providers.base import EditRequest, EditResult, ProviderFailedError
+from kroma.providers.base import EditRequest, EditResult
 from kroma.runlog.ids import asset_id
 from kroma.runlog.schema import FileLog
 from kroma.runs.models import CandidateStatus
@@ -62,22 +62,11 @@ async def _candidate(job: ImageJob, inputs: JobInputs, index: int, tools: StepTo
         id=uuid4(), index=index, status=CandidateStatus.FAILED, seed=job.seed, provider=tools.provider.code
     )
     try:
-        result = await tools.provider.edit(request)
-        file = await _kept(job, index, result, tools)
+        candidate = await _kept(job, base, await tools.provider.edit(request), tools)
     except ProviderError as exc:
         if exc.retryable and tools.may_retry:
             raise
         candidate = msgspec.structs.replace(base, error=exc.message, reason=exc.message)
-    else:
-        candidate = msgspec.structs.replace(
-            base,
-            status=CandidateStatus.GENERATED,
-            file=file,
-            model=result.model,
-            parameters=result.parameters,
-            request_id=result.request_id,
-            cost_usd=None if result.cost_usd is None else str(result.cost_usd),
-        )
     duration_ms = round((perf_counter() - clock) * 1000, 3)
     candidate = msgspec.structs.replace(candidate, duration_ms=duration_ms)
     await tools.recorder.record(name, candidate, started_at=started_at, candidates=(candidate,))
@@ -100,17 +89,23 @@ def _request(job: ImageJob, inputs: JobInputs, index: int) -> EditRequest:
     )
 
 
-async def _kept(job: ImageJob, index: int, result: EditResult, tools: StepTools) -> FileLog:
-    """Store a picture, once it has been decoded as one."""
+async def _kept(job: ImageJob, base: Candidate, result: EditResult, tools: StepTools) -> Candidate:
+    """Store a picture, once it has been decoded as one; what it cost is kept either way."""
+    answered = msgspec.structs.replace(
+        base,
+        model=result.model,
+        parameters=result.parameters,
+        request_id=result.request_id,
+        cost_usd=None if result.cost_usd is None else str(result.cost_usd),
+    )
     try:
         header = await tools.cpu.run(codec.verify, result.data, name="answer")
     except PictureError as exc:
-        raise ProviderFailedError(
-            tools.provider.code, f"its answer is no usable picture ({exc.code})"
-        ) from exc
-    key = output_key(job.run_id, job.planned.job_key, index, EXTENSIONS[header.format])
+        reason = f"Its answer is no usable picture ({exc.code})"
+        return msgspec.structs.replace(answered, error=reason, reason=reason)
+    key = output_key(job.run_id, job.planned.job_key, base.index, EXTENSIONS[header.format])
     stored = await tools.store.put(key, result.data)
-    return FileLog(
+    file = FileLog(
         asset_id=asset_id(job.project_id, key),
         path=key,
         storage_uri=tools.store.uri(key),
@@ -120,3 +115,4 @@ async def _kept(job: ImageJob, index: int, result: EditResult, tools: StepTools)
         width=header.width,
         height=header.height,
     )
+    return msgspec.structs.replace(answered, status=CandidateStatus.GENERATED, file=file)
