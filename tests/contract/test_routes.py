@@ -28,6 +28,11 @@ CONTRACT_ROUTES = {
     ("GET", f"{P}/assets/{{asset_id}}"),
     ("GET", f"{P}/quality-reports"),
     ("GET", f"{P}/cost-events"),
+    ("GET", f"{P}/chat/sessions"),
+    ("POST", f"{P}/chat/sessions"),
+    ("GET", f"{P}/chat/sessions/{{session_id}}"),
+    ("GET", f"{P}/chat/sessions/{{session_id}}/messages"),
+    ("POST", f"{P}/chat/sessions/{{session_id}}/messages"),
 }
 
 

@@ -15,7 +15,7 @@ from kroma_api.dependencies import provided
 from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
 from kroma_api.parity import OWN_ROUTES, mounted_routes
-from kroma_api.routes import assets, auth, costs, health, projects, quality, runs, schema
+from kroma_api.routes import assets, auth, chat, costs, health, projects, quality, runs, schema
 from kroma_api.strict_json import StrictRequest
 
 ROUTERS: Final[Sequence[Router]] = (
@@ -26,6 +26,7 @@ ROUTERS: Final[Sequence[Router]] = (
     assets.router,
     quality.router,
     costs.router,
+    chat.router,
 )
 """Everything the OpenAPI document describes."""
 

@@ -1,0 +1,85 @@
+"""``/api/projects/{slug}/chat/sessions``."""
+
+from http import HTTPStatus
+
+from litestar import Router, get, post
+from litestar.params import FromPath, JSONBody
+
+from kroma.chat import queries, service
+from kroma.projects.queries import get_project
+from kroma_api.dependencies import Db
+from kroma_api.schemas.chat import (
+    ChatMessageResponse,
+    ChatMessageView,
+    ChatSessionResponse,
+    ChatSessionView,
+    CreateChatMessageRequest,
+    CreateChatSessionRequest,
+    ListChatMessagesResponse,
+    ListChatSessionsResponse,
+)
+
+
+@get("/")
+async def list_chat_sessions(slug: FromPath[str], db: Db) -> ListChatSessionsResponse:
+    """The chat sessions of a project, last changed first."""
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        rows = await queries.list_sessions(session, project.id)
+    return ListChatSessionsResponse(count=len(rows), sessions=[ChatSessionView.of(row) for row in rows])
+
+
+@post("/", status_code=HTTPStatus.OK)
+async def create_chat_session(
+    slug: FromPath[str], data: JSONBody[CreateChatSessionRequest], db: Db
+) -> ChatSessionResponse:
+    """Open a chat session."""
+    opened = await service.open_session(db, slug=slug, title=data.title)
+    return ChatSessionResponse(session=ChatSessionView.of(opened))
+
+
+@get("/{session_id:str}")
+async def get_chat_session(slug: FromPath[str], session_id: FromPath[str], db: Db) -> ChatSessionResponse:
+    """One chat session."""
+    async with db.transaction() as session:
+        found = await queries.get_session(session, slug=slug, session_id=session_id)
+    return ChatSessionResponse(session=ChatSessionView.of(found))
+
+
+@get("/{session_id:str}/messages")
+async def list_chat_messages(
+    slug: FromPath[str], session_id: FromPath[str], db: Db
+) -> ListChatMessagesResponse:
+    """The transcript of a session, oldest message first."""
+    async with db.transaction() as session:
+        found = await queries.get_session(session, slug=slug, session_id=session_id)
+        messages = await queries.list_messages(session, found)
+    return ListChatMessagesResponse(
+        session_id=session_id,
+        count=len(messages),
+        messages=[ChatMessageView.of(message) for message in messages],
+    )
+
+
+@post("/{session_id:str}/messages", status_code=HTTPStatus.OK)
+async def create_chat_message(
+    slug: FromPath[str], session_id: FromPath[str], data: JSONBody[CreateChatMessageRequest], db: Db
+) -> ChatMessageResponse:
+    """Append a message to a session; it is stored, nobody answers."""
+    message = await service.add_message(
+        db, slug=slug, session_id=session_id, role=data.role, content=data.content
+    )
+    return ChatMessageResponse(message=ChatMessageView.of(message))
+
+
+router = Router(
+    "/api/projects/{slug:str}/chat/sessions",
+    route_handlers=[
+        list_chat_sessions,
+        create_chat_session,
+        get_chat_session,
+        list_chat_messages,
+        create_chat_message,
+    ],
+    tags=["chat"],
+)
