@@ -41,7 +41,7 @@ async def test_a_flushed_bell_rings_again_for_the_next_message(redis_url: str) -
     received: list[AnyMessage] = []
     arrived = asyncio.Event()
 
-    async def handler(message: AnyMessage) -> None:  # noqa: RUF029 - the protocol is asynchronous
+    async def handler(message: AnyMessage) -> None:
         received.append(message)
         arrived.set()
 
@@ -62,7 +62,7 @@ async def test_a_consumer_waits_for_a_bell_that_comes_back(redis_url: str) -> No
     queue = ArqTaskQueue(redis_url)
     arrived = asyncio.Event()
 
-    async def handler(_: AnyMessage) -> None:  # noqa: RUF029 - the protocol is asynchronous
+    async def handler(_: AnyMessage) -> None:
         arrived.set()
 
     consumer = asyncio.ensure_future(queue.consume(handler, concurrency=2))

@@ -1,0 +1,34 @@
+"""A studio on a database of its own, with one picture process for all tests of an xdist worker."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from factories import make_project, scene_png
+from kroma.config import Settings
+from kroma.cpu import CpuPool
+from kroma.db.engine import Database
+from kroma.storage.directory import DirectoryStores
+from studio import SCENES, Studio
+
+
+@pytest.fixture(scope="session")
+def cpu() -> Iterator[CpuPool]:
+    pool = CpuPool(1)
+    yield pool
+    asyncio.run(pool.close())
+
+
+@pytest.fixture
+async def studio(fresh_db: Database, cpu: CpuPool, data_dir: Path) -> Studio:
+    settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=data_dir)
+    root = data_dir / "comic"
+    root.mkdir()
+    for seed, name in enumerate(SCENES):
+        (root / name).write_bytes(scene_png(seed=seed))
+    async with fresh_db.transaction() as session:
+        project = await make_project(session, slug="comic", root=root)
+    stores = DirectoryStores(data_dir, allow_any_root=True)
+    return Studio(fresh_db, cpu, settings, project, stores)
