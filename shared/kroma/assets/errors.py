@@ -1,6 +1,6 @@
-"""What can go wrong when reading assets."""
+"""What can go wrong with assets and their links."""
 
-from kroma.errors import NotFoundError
+from kroma.errors import ConflictError, InvalidRequestError, NotFoundError
 
 
 class AssetNotFoundError(NotFoundError):
@@ -8,3 +8,31 @@ class AssetNotFoundError(NotFoundError):
 
     def __init__(self) -> None:
         super().__init__("Asset")
+
+
+class AssetLinkNotFoundError(NotFoundError):
+    """The project has no such asset link, or does not exist itself."""
+
+    def __init__(self) -> None:
+        super().__init__("Asset link")
+
+
+class SameEndsError(InvalidRequestError):
+    """A link would lead from an asset to itself."""
+
+    def __init__(self) -> None:
+        super().__init__("parent_asset_id and child_asset_id must differ")
+
+
+class ForeignAssetError(InvalidRequestError):
+    """A link names an asset that its project does not have."""
+
+    def __init__(self, asset_id: str) -> None:
+        super().__init__(f"Asset '{asset_id}' was not found in this project")
+
+
+class AssetLinkExistsError(ConflictError):
+    """The project has a link of this type between these assets."""
+
+    def __init__(self) -> None:
+        super().__init__("Asset link already exists")

@@ -1,13 +1,15 @@
 """Pictures that are kept, and how they descend from each other."""
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kroma.db.base import Base, Created, Identified, Timestamped
+from kroma.errors import NotOneOfError
+from kroma.texts import required_text
 
 
 class AssetKind(StrEnum):
@@ -28,6 +30,20 @@ class LinkType(StrEnum):
     VARIANT_OF = "variant_of"
     MASK_FOR = "mask_for"
     REFERENCE_OF = "reference_of"
+
+    @classmethod
+    def named(cls, text: str) -> Self:
+        """The type a caller means.
+
+        Raises:
+            FieldRequiredError: The text is blank.
+            NotOneOfError: There is no such type.
+        """
+        name = required_text("link_type", text).lower()
+        try:
+            return cls(name)
+        except ValueError:
+            raise NotOneOfError("link_type", tuple(cls)) from None
 
 
 class Asset(Identified, Created, Base):

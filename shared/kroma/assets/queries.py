@@ -1,16 +1,16 @@
-"""Reading assets."""
+"""Reading assets and their links."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kroma.assets.errors import AssetNotFoundError
-from kroma.assets.models import Asset
+from kroma.assets.errors import AssetLinkNotFoundError, AssetNotFoundError
+from kroma.assets.models import Asset, AssetLink, LinkType
 from kroma.db.ids import row_id
-from kroma.projects.models import Project
-from kroma.projects.slugs import normalised_slug
+from kroma.projects.contents import get_in_project, list_last_changed
+from kroma.texts import optional_text
 
 
 async def list_assets(session: AsyncSession, project_id: UUID, *, limit: int) -> Sequence[Asset]:
@@ -30,16 +30,42 @@ async def get_asset(session: AsyncSession, *, slug: str, asset_id: str) -> Asset
     Raises:
         AssetNotFoundError: The project or the asset is unknown.
     """
-    identifier = row_id(asset_id)
-    project_slug = normalised_slug(slug)
-    if identifier is None or project_slug is None:
-        raise AssetNotFoundError
-    statement = (
-        select(Asset)
-        .join(Project, Project.id == Asset.project_id)
-        .where(Project.slug == project_slug, Asset.id == identifier)
+    return await get_in_project(session, Asset, slug=slug, identifier=asset_id, missing=AssetNotFoundError())
+
+
+async def list_asset_links(
+    session: AsyncSession, project_id: UUID, *, asset_id: str | None = None, link_type: str | None = None
+) -> Sequence[AssetLink]:
+    """The asset links of a project, last changed first.
+
+    Args:
+        session: The transaction to read in.
+        project_id: The project.
+        asset_id: Keep the links from or to this asset; blank keeps all.
+        link_type: Keep the links of this type.
+
+    Raises:
+        FieldRequiredError: ``link_type`` is blank.
+        NotOneOfError: ``link_type`` is unknown.
+    """
+    conditions: list[ColumnElement[bool]] = []
+    if link_type is not None:
+        conditions.append(AssetLink.link_type == LinkType.named(link_type))
+    end = optional_text(asset_id)
+    if end is not None:
+        key = row_id(end)
+        if key is None:
+            return []
+        conditions.append(or_(AssetLink.parent_asset_id == key, AssetLink.child_asset_id == key))
+    return await list_last_changed(session, AssetLink, project_id, *conditions)
+
+
+async def get_asset_link(session: AsyncSession, *, slug: str, link_id: str, lock: bool = False) -> AssetLink:
+    """A project's asset link.
+
+    Raises:
+        AssetLinkNotFoundError: The project or the link is unknown.
+    """
+    return await get_in_project(
+        session, AssetLink, slug=slug, identifier=link_id, missing=AssetLinkNotFoundError(), lock=lock
     )
-    asset = await session.scalar(statement)
-    if asset is None:
-        raise AssetNotFoundError
-    return asset

@@ -186,6 +186,44 @@ async def change_local_storage(
     return ChangedProject(project, storage, event.id)
 
 
+class S3StorageChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What to change of a project's S3 storage; None leaves a field as it is, blank clears a text."""
+
+    enabled: bool | None = None
+    bucket: str | None = None
+    prefix: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    endpoint_url: str | None = None
+
+
+async def change_s3_storage(
+    db: Database, change: S3StorageChange, *, slug: str, actor: UUID | None
+) -> ChangedProject:
+    """Set where a project is copied to; nothing is checked or contacted.
+
+    Raises:
+        ProjectNotFoundError: No project has this slug.
+    """
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        storage = await _ensure_storage(session, project.id)
+        if change.enabled is not None:
+            storage.s3_enabled = change.enabled
+        for field in ("bucket", "prefix", "region", "profile", "endpoint_url"):
+            text: str | None = getattr(change, field)
+            if text is not None:
+                setattr(storage, f"s3_{field}", optional_text(text))
+        event = await audit.record(
+            session,
+            code="storage.s3.update",
+            project_id=project.id,
+            actor=actor,
+            payload={"updated": "s3"},
+        )
+    return ChangedProject(project, storage, event.id)
+
+
 def _checked_base_dir(text: str) -> str:
     base_dir = text.strip()
     if not base_dir:

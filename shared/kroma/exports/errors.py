@@ -1,0 +1,10 @@
+"""What can go wrong when reading exports."""
+
+from kroma.errors import NotFoundError
+
+
+class ExportNotFoundError(NotFoundError):
+    """The project has no such export, or does not exist itself."""
+
+    def __init__(self) -> None:
+        super().__init__("Project export")
