@@ -15,7 +15,24 @@ from kroma_api.dependencies import provided
 from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
 from kroma_api.parity import OWN_ROUTES, mounted_routes
-from kroma_api.routes import assets, auth, chat, costs, health, projects, quality, runs, schema
+from kroma_api.routes import (
+    asset_links,
+    assets,
+    auth,
+    characters,
+    chat,
+    costs,
+    exports,
+    health,
+    projects,
+    prompt_templates,
+    provider_accounts,
+    quality,
+    reference_sets,
+    runs,
+    schema,
+    style_guides,
+)
 from kroma_api.strict_json import StrictRequest
 
 ROUTERS: Final[Sequence[Router]] = (
@@ -26,6 +43,13 @@ ROUTERS: Final[Sequence[Router]] = (
     assets.router,
     quality.router,
     costs.router,
+    asset_links.router,
+    exports.router,
+    prompt_templates.router,
+    provider_accounts.router,
+    style_guides.router,
+    characters.router,
+    reference_sets.router,
     chat.router,
 )
 """Everything the OpenAPI document describes."""

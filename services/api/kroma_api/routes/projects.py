@@ -6,12 +6,14 @@ from litestar import Router, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from kroma.projects import queries, service
-from kroma.projects.service import LocalStorageChange, ProjectDraft
+from kroma.projects.service import LocalStorageChange, ProjectDraft, S3StorageChange
 from kroma.runs.queries import count_project_contents
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db
 from kroma_api.schemas.projects import (
     ChangeLocalStorageRequest,
     ChangeLocalStorageResponse,
+    ChangeS3StorageRequest,
+    ChangeS3StorageResponse,
     CreateProjectRequest,
     ListProjectsResponse,
     ProjectCountsView,
@@ -103,8 +105,40 @@ async def change_local_storage(
     )
 
 
+@put("/{slug:str}/storage/s3")
+async def change_s3_storage(
+    slug: FromPath[str],
+    data: JSONBody[ChangeS3StorageRequest],
+    db: Db,
+    settings: AppSettings,
+    caller: CurrentCaller,
+) -> ChangeS3StorageResponse:
+    """Set where a project is copied to; nothing is checked or contacted."""
+    change = S3StorageChange(
+        enabled=data.enabled,
+        bucket=data.bucket,
+        prefix=data.prefix,
+        region=data.region,
+        profile=data.profile,
+        endpoint_url=data.endpoint_url,
+    )
+    changed = await service.change_s3_storage(db, change, slug=slug, actor=caller.user_id)
+    return ChangeS3StorageResponse(
+        project=ProjectName.of(changed.project),
+        storage=StorageView.of(changed.project, changed.storage, data_dir=settings.data_dir),
+        audit_id=str(changed.audit_id),
+    )
+
+
 router = Router(
     "/api/projects",
-    route_handlers=[list_projects, upsert_project, get_project, get_storage, change_local_storage],
+    route_handlers=[
+        list_projects,
+        upsert_project,
+        get_project,
+        get_storage,
+        change_local_storage,
+        change_s3_storage,
+    ],
     tags=["projects"],
 )

@@ -32,6 +32,18 @@ class ChangeLocalStorageRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Blank goes back to ``<base_dir>/<slug>``."""
 
 
+class ChangeS3StorageRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``PUT /api/projects/{slug}/storage/s3``; absent fields stay, blank texts are cleared."""
+
+    enabled: bool | None = None
+    bucket: str | None = None
+    prefix: str | None = None
+    """``iat-projects`` when cleared."""
+    region: str | None = None
+    profile: str | None = None
+    endpoint_url: str | None = None
+
+
 class ProjectName(msgspec.Struct, frozen=True, kw_only=True):
     """Which project a reply is about."""
 
@@ -172,6 +184,13 @@ class ChangeLocalStorageResponse(StorageResponse, frozen=True, kw_only=True):
     """The storage as it is now."""
 
     updated: Literal["local"] = "local"
+    audit_id: AuditId
+
+
+class ChangeS3StorageResponse(StorageResponse, frozen=True, kw_only=True):
+    """The storage as it is now."""
+
+    updated: Literal["s3"] = "s3"
     audit_id: AuditId
 
 

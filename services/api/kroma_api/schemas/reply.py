@@ -49,3 +49,11 @@ def shown_id(identifier: UUID | None) -> str:
 def shown_json(value: object) -> object:
     """A JSON column; an empty one shows as ``{}``."""
     return {} if value is None else value
+
+
+class DeletedResponse(Reply, frozen=True, kw_only=True):
+    """The resource is gone."""
+
+    deleted: Literal[True] = True
+    id: str
+    """As the path named it."""

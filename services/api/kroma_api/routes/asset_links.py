@@ -1,0 +1,91 @@
+"""``/api/projects/{slug}/asset-links``."""
+
+from http import HTTPStatus
+
+from litestar import Router, delete, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from kroma.assets import queries, service
+from kroma.projects.queries import get_project
+from kroma_api.dependencies import Db
+from kroma_api.schemas.asset_links import (
+    AssetLinkResponse,
+    AssetLinkView,
+    ChangeAssetLinkRequest,
+    CreateAssetLinkRequest,
+    ListAssetLinksResponse,
+)
+from kroma_api.schemas.reply import DeletedResponse
+
+
+@get("/")
+async def list_asset_links(
+    slug: FromPath[str],
+    db: Db,
+    asset_id: FromQuery[str | None] = None,
+    link_type: FromQuery[str | None] = None,
+) -> ListAssetLinksResponse:
+    """The asset links of a project, or those of one asset or type, last changed first."""
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        rows = await queries.list_asset_links(session, project.id, asset_id=asset_id, link_type=link_type)
+    return ListAssetLinksResponse(count=len(rows), asset_links=[AssetLinkView.of(row) for row in rows])
+
+
+@post("/", status_code=HTTPStatus.OK)
+async def create_asset_link(
+    slug: FromPath[str], data: JSONBody[CreateAssetLinkRequest], db: Db
+) -> AssetLinkResponse:
+    """Link two assets of a project."""
+    link = await service.create_asset_link(
+        db,
+        slug=slug,
+        parent_asset_id=data.parent_asset_id,
+        child_asset_id=data.child_asset_id,
+        link_type=data.link_type,
+    )
+    return AssetLinkResponse(asset_link=AssetLinkView.of(link))
+
+
+@get("/{link_id:str}")
+async def get_asset_link(slug: FromPath[str], link_id: FromPath[str], db: Db) -> AssetLinkResponse:
+    """One asset link."""
+    async with db.transaction() as session:
+        link = await queries.get_asset_link(session, slug=slug, link_id=link_id)
+    return AssetLinkResponse(asset_link=AssetLinkView.of(link))
+
+
+@put("/{link_id:str}")
+async def change_asset_link(
+    slug: FromPath[str], link_id: FromPath[str], data: JSONBody[ChangeAssetLinkRequest], db: Db
+) -> AssetLinkResponse:
+    """Set the given fields of an asset link."""
+    link = await service.change_asset_link(
+        db,
+        slug=slug,
+        link_id=link_id,
+        parent_asset_id=data.parent_asset_id,
+        child_asset_id=data.child_asset_id,
+        link_type=data.link_type,
+    )
+    return AssetLinkResponse(asset_link=AssetLinkView.of(link))
+
+
+@delete("/{link_id:str}", status_code=HTTPStatus.OK)
+async def delete_asset_link(slug: FromPath[str], link_id: FromPath[str], db: Db) -> DeletedResponse:
+    """Remove an asset link; its assets stay."""
+    await service.delete_asset_link(db, slug=slug, link_id=link_id)
+    return DeletedResponse(id=link_id)
+
+
+router = Router(
+    "/api/projects/{slug:str}/asset-links",
+    route_handlers=[
+        list_asset_links,
+        create_asset_link,
+        get_asset_link,
+        change_asset_link,
+        delete_asset_link,
+    ],
+    tags=["asset links"],
+)

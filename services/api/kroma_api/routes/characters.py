@@ -1,0 +1,80 @@
+"""``/api/projects/{slug}/characters``."""
+
+from http import HTTPStatus
+
+from litestar import Router, delete, get, post, put
+from litestar.params import FromPath, JSONBody
+
+from kroma.characters import queries, service
+from kroma.projects.queries import get_project
+from kroma_api.dependencies import Db
+from kroma_api.schemas.characters import (
+    ChangeCharacterRequest,
+    CharacterResponse,
+    CharacterView,
+    CreateCharacterRequest,
+    ListCharactersResponse,
+)
+from kroma_api.schemas.reply import DeletedResponse
+
+
+@get("/")
+async def list_characters(slug: FromPath[str], db: Db) -> ListCharactersResponse:
+    """The characters of a project, last changed first."""
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        rows = await queries.list_characters(session, project.id)
+    return ListCharactersResponse(count=len(rows), characters=[CharacterView.of(row) for row in rows])
+
+
+@post("/", status_code=HTTPStatus.OK)
+async def create_character(
+    slug: FromPath[str], data: JSONBody[CreateCharacterRequest], db: Db
+) -> CharacterResponse:
+    """Add a character."""
+    character = await service.create_character(
+        db,
+        slug=slug,
+        name=data.name,
+        description=data.description,
+        prompt_text=data.prompt_text,
+    )
+    return CharacterResponse(character=CharacterView.of(character))
+
+
+@get("/{character_id:str}")
+async def get_character(slug: FromPath[str], character_id: FromPath[str], db: Db) -> CharacterResponse:
+    """One character."""
+    async with db.transaction() as session:
+        character = await queries.get_character(session, slug=slug, character_id=character_id)
+    return CharacterResponse(character=CharacterView.of(character))
+
+
+@put("/{character_id:str}")
+async def change_character(
+    slug: FromPath[str], character_id: FromPath[str], data: JSONBody[ChangeCharacterRequest], db: Db
+) -> CharacterResponse:
+    """Set the given fields of a character."""
+    character = await service.change_character(
+        db,
+        slug=slug,
+        character_id=character_id,
+        name=data.name,
+        description=data.description,
+        prompt_text=data.prompt_text,
+    )
+    return CharacterResponse(character=CharacterView.of(character))
+
+
+@delete("/{character_id:str}", status_code=HTTPStatus.OK)
+async def delete_character(slug: FromPath[str], character_id: FromPath[str], db: Db) -> DeletedResponse:
+    """Remove a character for good."""
+    await service.delete_character(db, slug=slug, character_id=character_id)
+    return DeletedResponse(id=character_id)
+
+
+router = Router(
+    "/api/projects/{slug:str}/characters",
+    route_handlers=[list_characters, create_character, get_character, change_character, delete_character],
+    tags=["characters"],
+)

@@ -1,0 +1,32 @@
+"""``/api/projects/{slug}/exports``."""
+
+from litestar import Router, get
+from litestar.params import FromPath
+
+from kroma.exports import queries
+from kroma.projects.queries import get_project
+from kroma_api.dependencies import Db
+from kroma_api.routes.limits import Limit, clamped
+from kroma_api.schemas.exports import ExportResponse, ExportView, ListExportsResponse
+
+
+@get("/")
+async def list_exports(slug: FromPath[str], db: Db, limit: Limit = None) -> ListExportsResponse:
+    """The newest exports of a project."""
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        exports = await queries.list_exports(session, project.id, limit=clamped(limit))
+    return ListExportsResponse(count=len(exports), exports=[ExportView.of(export) for export in exports])
+
+
+@get("/{export_id:str}")
+async def get_export(slug: FromPath[str], export_id: FromPath[str], db: Db) -> ExportResponse:
+    """One export."""
+    async with db.transaction() as session:
+        export = await queries.get_export(session, slug=slug, export_id=export_id)
+    return ExportResponse(export=ExportView.of(export))
+
+
+router = Router(
+    "/api/projects/{slug:str}/exports", route_handlers=[list_exports, get_export], tags=["exports"]
+)

@@ -1,0 +1,88 @@
+"""``/api/projects/{slug}/prompt-templates``."""
+
+from http import HTTPStatus
+
+from litestar import Router, delete, get, post, put
+from litestar.params import FromPath, JSONBody
+
+from kroma.projects.queries import get_project
+from kroma.prompt_templates import queries, service
+from kroma_api.dependencies import Db
+from kroma_api.schemas.prompt_templates import (
+    ChangePromptTemplateRequest,
+    CreatePromptTemplateRequest,
+    ListPromptTemplatesResponse,
+    PromptTemplateResponse,
+    PromptTemplateView,
+)
+from kroma_api.schemas.reply import DeletedResponse
+
+
+@get("/")
+async def list_prompt_templates(slug: FromPath[str], db: Db) -> ListPromptTemplatesResponse:
+    """The prompt templates of a project, last changed first."""
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        rows = await queries.list_prompt_templates(session, project.id)
+    return ListPromptTemplatesResponse(
+        count=len(rows), prompt_templates=[PromptTemplateView.of(row) for row in rows]
+    )
+
+
+@post("/", status_code=HTTPStatus.OK)
+async def create_prompt_template(
+    slug: FromPath[str], data: JSONBody[CreatePromptTemplateRequest], db: Db
+) -> PromptTemplateResponse:
+    """Add a named text; placeholders in it are kept, not filled."""
+    template = await service.create_prompt_template(
+        db,
+        slug=slug,
+        name=data.name,
+        template_text=data.template_text,
+    )
+    return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
+
+
+@get("/{template_id:str}")
+async def get_prompt_template(
+    slug: FromPath[str], template_id: FromPath[str], db: Db
+) -> PromptTemplateResponse:
+    """One prompt template."""
+    async with db.transaction() as session:
+        template = await queries.get_prompt_template(session, slug=slug, template_id=template_id)
+    return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
+
+
+@put("/{template_id:str}")
+async def change_prompt_template(
+    slug: FromPath[str], template_id: FromPath[str], data: JSONBody[ChangePromptTemplateRequest], db: Db
+) -> PromptTemplateResponse:
+    """Set the given fields of a prompt template."""
+    template = await service.change_prompt_template(
+        db,
+        slug=slug,
+        template_id=template_id,
+        name=data.name,
+        template_text=data.template_text,
+    )
+    return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
+
+
+@delete("/{template_id:str}", status_code=HTTPStatus.OK)
+async def delete_prompt_template(slug: FromPath[str], template_id: FromPath[str], db: Db) -> DeletedResponse:
+    """Remove a prompt template for good."""
+    await service.delete_prompt_template(db, slug=slug, template_id=template_id)
+    return DeletedResponse(id=template_id)
+
+
+router = Router(
+    "/api/projects/{slug:str}/prompt-templates",
+    route_handlers=[
+        list_prompt_templates,
+        create_prompt_template,
+        get_prompt_template,
+        change_prompt_template,
+        delete_prompt_template,
+    ],
+    tags=["prompt templates"],
+)

@@ -1,0 +1,108 @@
+"""``/api/projects/{slug}/provider-accounts``."""
+
+from http import HTTPStatus
+
+from litestar import Router, delete, get, post, put
+from litestar.params import FromPath, JSONBody
+
+from kroma.projects.queries import get_project
+from kroma.provider_accounts import queries, service
+from kroma_api.dependencies import CurrentCaller, Db
+from kroma_api.schemas.provider_accounts import (
+    ChangedProviderAccountResponse,
+    ChangeProviderAccountRequest,
+    DeletedProviderAccountResponse,
+    ListProviderAccountsResponse,
+    ProviderAccountResponse,
+    ProviderAccountView,
+    UpsertProviderAccountRequest,
+)
+
+
+@get("/")
+async def list_provider_accounts(slug: FromPath[str], db: Db) -> ListProviderAccountsResponse:
+    """The provider accounts of a project by code."""
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        rows = await queries.list_provider_accounts(session, project.id)
+    return ListProviderAccountsResponse(
+        count=len(rows), provider_accounts=[ProviderAccountView.of(row) for row in rows]
+    )
+
+
+@post("/", status_code=HTTPStatus.OK)
+async def upsert_provider_account(
+    slug: FromPath[str], data: JSONBody[UpsertProviderAccountRequest], db: Db, caller: CurrentCaller
+) -> ChangedProviderAccountResponse:
+    """Create a provider account, or overwrite the project's account of the same code as a whole."""
+    changed = await service.upsert_provider_account(
+        db,
+        slug=slug,
+        code=data.provider_code,
+        display_name=data.display_name,
+        account_ref=data.account_ref,
+        base_url=data.base_url,
+        enabled=data.enabled,
+        config_json=data.config_json,
+        actor=caller.user_id,
+    )
+    return ChangedProviderAccountResponse(
+        provider_account=ProviderAccountView.of(changed.account), audit_id=str(changed.audit_id)
+    )
+
+
+@get("/{provider_code:str}")
+async def get_provider_account(
+    slug: FromPath[str], provider_code: FromPath[str], db: Db
+) -> ProviderAccountResponse:
+    """One provider account."""
+    async with db.transaction() as session:
+        account = await queries.get_provider_account(session, slug=slug, code=provider_code)
+    return ProviderAccountResponse(provider_account=ProviderAccountView.of(account))
+
+
+@put("/{provider_code:str}")
+async def change_provider_account(
+    slug: FromPath[str],
+    provider_code: FromPath[str],
+    data: JSONBody[ChangeProviderAccountRequest],
+    db: Db,
+    caller: CurrentCaller,
+) -> ChangedProviderAccountResponse:
+    """Set the given fields of a provider account."""
+    changed = await service.change_provider_account(
+        db,
+        slug=slug,
+        code=provider_code,
+        display_name=data.display_name,
+        account_ref=data.account_ref,
+        base_url=data.base_url,
+        enabled=data.enabled,
+        config_json=data.config_json,
+        actor=caller.user_id,
+    )
+    return ChangedProviderAccountResponse(
+        provider_account=ProviderAccountView.of(changed.account), audit_id=str(changed.audit_id)
+    )
+
+
+@delete("/{provider_code:str}", status_code=HTTPStatus.OK)
+async def delete_provider_account(
+    slug: FromPath[str], provider_code: FromPath[str], db: Db, caller: CurrentCaller
+) -> DeletedProviderAccountResponse:
+    """Remove a provider account for good; its secrets stay."""
+    audit_id = await service.delete_provider_account(db, slug=slug, code=provider_code, actor=caller.user_id)
+    return DeletedProviderAccountResponse(provider_code=provider_code, audit_id=str(audit_id))
+
+
+router = Router(
+    "/api/projects/{slug:str}/provider-accounts",
+    route_handlers=[
+        list_provider_accounts,
+        upsert_provider_account,
+        get_provider_account,
+        change_provider_account,
+        delete_provider_account,
+    ],
+    tags=["provider accounts"],
+)

@@ -1,0 +1,175 @@
+"""``/api/projects/{slug}/reference-sets``: sets and their items."""
+
+from http import HTTPStatus
+
+from litestar import Router, delete, get, post, put
+from litestar.params import FromPath, JSONBody
+
+from kroma.projects.queries import get_project
+from kroma.reference_sets import queries, service
+from kroma_api.dependencies import Db
+from kroma_api.schemas.reference_sets import (
+    ChangeReferenceItemRequest,
+    ChangeReferenceSetRequest,
+    CreateReferenceItemRequest,
+    CreateReferenceSetRequest,
+    ListReferenceItemsResponse,
+    ListReferenceSetsResponse,
+    ReferenceItemResponse,
+    ReferenceItemView,
+    ReferenceSetResponse,
+    ReferenceSetView,
+)
+from kroma_api.schemas.reply import DeletedResponse
+
+
+@get("/")
+async def list_reference_sets(slug: FromPath[str], db: Db) -> ListReferenceSetsResponse:
+    """The reference sets of a project, last changed first."""
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        rows = await queries.list_reference_sets(session, project.id)
+    return ListReferenceSetsResponse(
+        count=len(rows), reference_sets=[ReferenceSetView.of(row) for row in rows]
+    )
+
+
+@post("/", status_code=HTTPStatus.OK)
+async def create_reference_set(
+    slug: FromPath[str], data: JSONBody[CreateReferenceSetRequest], db: Db
+) -> ReferenceSetResponse:
+    """Add an empty reference set."""
+    reference_set = await service.create_reference_set(
+        db,
+        slug=slug,
+        name=data.name,
+        description=data.description,
+    )
+    return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
+
+
+@get("/{reference_set_id:str}")
+async def get_reference_set(
+    slug: FromPath[str], reference_set_id: FromPath[str], db: Db
+) -> ReferenceSetResponse:
+    """One reference set."""
+    async with db.transaction() as session:
+        reference_set = await queries.get_reference_set(session, slug=slug, reference_set_id=reference_set_id)
+    return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
+
+
+@put("/{reference_set_id:str}")
+async def change_reference_set(
+    slug: FromPath[str], reference_set_id: FromPath[str], data: JSONBody[ChangeReferenceSetRequest], db: Db
+) -> ReferenceSetResponse:
+    """Set the given fields of a reference set."""
+    reference_set = await service.change_reference_set(
+        db,
+        slug=slug,
+        reference_set_id=reference_set_id,
+        name=data.name,
+        description=data.description,
+    )
+    return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
+
+
+@delete("/{reference_set_id:str}", status_code=HTTPStatus.OK)
+async def delete_reference_set(
+    slug: FromPath[str], reference_set_id: FromPath[str], db: Db
+) -> DeletedResponse:
+    """Remove a reference set and its items for good."""
+    await service.delete_reference_set(db, slug=slug, reference_set_id=reference_set_id)
+    return DeletedResponse(id=reference_set_id)
+
+
+@get("/{reference_set_id:str}/items")
+async def list_reference_items(
+    slug: FromPath[str], reference_set_id: FromPath[str], db: Db
+) -> ListReferenceItemsResponse:
+    """The items of a reference set in their order."""
+    async with db.transaction() as session:
+        reference_set = await queries.get_reference_set(session, slug=slug, reference_set_id=reference_set_id)
+        rows = await queries.list_reference_items(session, reference_set.id)
+    return ListReferenceItemsResponse(
+        count=len(rows), reference_set_id=reference_set_id, items=[ReferenceItemView.of(row) for row in rows]
+    )
+
+
+@post("/{reference_set_id:str}/items", status_code=HTTPStatus.OK)
+async def create_reference_item(
+    slug: FromPath[str], reference_set_id: FromPath[str], data: JSONBody[CreateReferenceItemRequest], db: Db
+) -> ReferenceItemResponse:
+    """Add an item to a reference set."""
+    item = await service.create_reference_item(
+        db,
+        slug=slug,
+        reference_set_id=reference_set_id,
+        label=data.label,
+        content_uri=data.content_uri,
+        content_text=data.content_text,
+        sort_order=data.sort_order,
+        metadata_json=data.metadata_json,
+    )
+    return ReferenceItemResponse(item=ReferenceItemView.of(item))
+
+
+@get("/{reference_set_id:str}/items/{item_id:str}")
+async def get_reference_item(
+    slug: FromPath[str], reference_set_id: FromPath[str], item_id: FromPath[str], db: Db
+) -> ReferenceItemResponse:
+    """One item of a reference set."""
+    async with db.transaction() as session:
+        item = await queries.get_reference_item(
+            session, slug=slug, reference_set_id=reference_set_id, item_id=item_id
+        )
+    return ReferenceItemResponse(item=ReferenceItemView.of(item))
+
+
+@put("/{reference_set_id:str}/items/{item_id:str}")
+async def change_reference_item(
+    slug: FromPath[str],
+    reference_set_id: FromPath[str],
+    item_id: FromPath[str],
+    data: JSONBody[ChangeReferenceItemRequest],
+    db: Db,
+) -> ReferenceItemResponse:
+    """Set the given fields of an item."""
+    item = await service.change_reference_item(
+        db,
+        slug=slug,
+        reference_set_id=reference_set_id,
+        item_id=item_id,
+        label=data.label,
+        content_uri=data.content_uri,
+        content_text=data.content_text,
+        sort_order=data.sort_order,
+        metadata_json=data.metadata_json,
+    )
+    return ReferenceItemResponse(item=ReferenceItemView.of(item))
+
+
+@delete("/{reference_set_id:str}/items/{item_id:str}", status_code=HTTPStatus.OK)
+async def delete_reference_item(
+    slug: FromPath[str], reference_set_id: FromPath[str], item_id: FromPath[str], db: Db
+) -> DeletedResponse:
+    """Remove an item for good."""
+    await service.delete_reference_item(db, slug=slug, reference_set_id=reference_set_id, item_id=item_id)
+    return DeletedResponse(id=item_id)
+
+
+router = Router(
+    "/api/projects/{slug:str}/reference-sets",
+    route_handlers=[
+        list_reference_sets,
+        create_reference_set,
+        get_reference_set,
+        change_reference_set,
+        delete_reference_set,
+        list_reference_items,
+        create_reference_item,
+        get_reference_item,
+        change_reference_item,
+        delete_reference_item,
+    ],
+    tags=["reference sets"],
+)

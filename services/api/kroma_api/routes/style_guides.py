@@ -1,0 +1,86 @@
+"""``/api/projects/{slug}/style-guides``."""
+
+from http import HTTPStatus
+
+from litestar import Router, delete, get, post, put
+from litestar.params import FromPath, JSONBody
+
+from kroma.projects.queries import get_project
+from kroma.style_guides import queries, service
+from kroma_api.dependencies import Db
+from kroma_api.schemas.reply import DeletedResponse
+from kroma_api.schemas.style_guides import (
+    ChangeStyleGuideRequest,
+    CreateStyleGuideRequest,
+    ListStyleGuidesResponse,
+    StyleGuideResponse,
+    StyleGuideView,
+)
+
+
+@get("/")
+async def list_style_guides(slug: FromPath[str], db: Db) -> ListStyleGuidesResponse:
+    """The style guides of a project, last changed first."""
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        rows = await queries.list_style_guides(session, project.id)
+    return ListStyleGuidesResponse(count=len(rows), style_guides=[StyleGuideView.of(row) for row in rows])
+
+
+@post("/", status_code=HTTPStatus.OK)
+async def create_style_guide(
+    slug: FromPath[str], data: JSONBody[CreateStyleGuideRequest], db: Db
+) -> StyleGuideResponse:
+    """Add a style guide."""
+    guide = await service.create_style_guide(
+        db,
+        slug=slug,
+        name=data.name,
+        instructions=data.instructions,
+        notes=data.notes,
+    )
+    return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
+
+
+@get("/{style_guide_id:str}")
+async def get_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db: Db) -> StyleGuideResponse:
+    """One style guide."""
+    async with db.transaction() as session:
+        guide = await queries.get_style_guide(session, slug=slug, style_guide_id=style_guide_id)
+    return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
+
+
+@put("/{style_guide_id:str}")
+async def change_style_guide(
+    slug: FromPath[str], style_guide_id: FromPath[str], data: JSONBody[ChangeStyleGuideRequest], db: Db
+) -> StyleGuideResponse:
+    """Set the given fields of a style guide."""
+    guide = await service.change_style_guide(
+        db,
+        slug=slug,
+        style_guide_id=style_guide_id,
+        name=data.name,
+        instructions=data.instructions,
+        notes=data.notes,
+    )
+    return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
+
+
+@delete("/{style_guide_id:str}", status_code=HTTPStatus.OK)
+async def delete_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db: Db) -> DeletedResponse:
+    """Remove a style guide for good."""
+    await service.delete_style_guide(db, slug=slug, style_guide_id=style_guide_id)
+    return DeletedResponse(id=style_guide_id)
+
+
+router = Router(
+    "/api/projects/{slug:str}/style-guides",
+    route_handlers=[
+        list_style_guides,
+        create_style_guide,
+        get_style_guide,
+        change_style_guide,
+        delete_style_guide,
+    ],
+    tags=["style guides"],
+)

@@ -1,0 +1,63 @@
+"""Bodies of ``/api/projects/{slug}/asset-links``."""
+
+from typing import Self
+
+import msgspec
+from msgspec import UNSET
+
+from kroma.assets.models import AssetLink
+from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+
+
+class CreateAssetLinkRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/projects/{slug}/asset-links``."""
+
+    parent_asset_id: RequiredText = UNSET
+    child_asset_id: RequiredText = UNSET
+    link_type: str | None = None
+    """``derived_from`` (when absent), ``variant_of``, ``mask_for`` or ``reference_of``."""
+
+
+class ChangeAssetLinkRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``PUT /api/projects/{slug}/asset-links/{link_id}``; at least one field."""
+
+    parent_asset_id: str | None = None
+    child_asset_id: str | None = None
+    link_type: str | None = None
+
+
+class AssetLinkView(msgspec.Struct, frozen=True, kw_only=True):
+    """A typed edge from a parent picture to its child."""
+
+    id: Id
+    project_id: Id
+    parent_asset_id: Id
+    child_asset_id: Id
+    link_type: str
+    created_at: Stamp
+    updated_at: Stamp
+
+    @classmethod
+    def of(cls, link: AssetLink) -> Self:
+        """Show a link."""
+        return cls(
+            id=str(link.id),
+            project_id=str(link.project_id),
+            parent_asset_id=str(link.parent_asset_id),
+            child_asset_id=str(link.child_asset_id),
+            link_type=link.link_type,
+            created_at=shown_stamp(link.created_at),
+            updated_at=shown_stamp(link.updated_at),
+        )
+
+
+class ListAssetLinksResponse(ListReply, frozen=True, kw_only=True):
+    """Asset links, last changed first."""
+
+    asset_links: list[AssetLinkView]
+
+
+class AssetLinkResponse(Reply, frozen=True, kw_only=True):
+    """One asset link."""
+
+    asset_link: AssetLinkView

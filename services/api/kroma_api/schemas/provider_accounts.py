@@ -1,0 +1,102 @@
+"""Bodies of ``/api/projects/{slug}/provider-accounts``."""
+
+from typing import Any, Literal, Self
+
+import msgspec
+from msgspec import UNSET
+
+from kroma.provider_accounts.models import ProviderAccount
+from kroma_api.schemas.reply import (
+    AuditId,
+    Id,
+    ListReply,
+    Reply,
+    RequiredText,
+    Stamp,
+    shown_json,
+    shown_stamp,
+)
+
+
+class UpsertProviderAccountRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/projects/{slug}/provider-accounts``; what is absent goes to its default."""
+
+    provider_code: RequiredText = UNSET
+    """Normalised like a slug."""
+    display_name: str | None = None
+    """The code when absent."""
+    account_ref: str | None = None
+    base_url: str | None = None
+    enabled: bool | None = None
+    """True when absent."""
+    config_json: Any = None
+    """Any JSON."""
+
+
+class ChangeProviderAccountRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``PUT /api/projects/{slug}/provider-accounts/{provider_code}``; at least one field."""
+
+    display_name: str | None = None
+    account_ref: str | None = None
+    """Blank clears it."""
+    base_url: str | None = None
+    """Blank clears it."""
+    enabled: bool | None = None
+    config_json: Any = None
+    """Any JSON."""
+
+
+class ProviderAccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """How a project reaches a provider."""
+
+    project_id: Id
+    provider_code: str
+    display_name: str
+    account_ref: str
+    base_url: str
+    enabled: bool
+    config_json: Any
+    created_at: Stamp
+    updated_at: Stamp
+
+    @classmethod
+    def of(cls, account: ProviderAccount) -> Self:
+        """Show an account."""
+        return cls(
+            project_id=str(account.project_id),
+            provider_code=account.provider_code,
+            display_name=account.display_name,
+            account_ref=account.account_ref or "",
+            base_url=account.base_url or "",
+            enabled=account.enabled,
+            config_json=shown_json(account.config_json),
+            created_at=shown_stamp(account.created_at),
+            updated_at=shown_stamp(account.updated_at),
+        )
+
+
+class ListProviderAccountsResponse(ListReply, frozen=True, kw_only=True):
+    """Provider accounts by code."""
+
+    provider_accounts: list[ProviderAccountView]
+
+
+class ProviderAccountResponse(Reply, frozen=True, kw_only=True):
+    """One provider account."""
+
+    provider_account: ProviderAccountView
+
+
+class ChangedProviderAccountResponse(ProviderAccountResponse, frozen=True, kw_only=True):
+    """The account as it is now."""
+
+    audit_id: AuditId
+
+
+class DeletedProviderAccountResponse(Reply, frozen=True, kw_only=True):
+    """The account is gone."""
+
+    deleted: Literal[True] = True
+    provider_code: str
+    """As the path named it."""
+    audit_id: AuditId

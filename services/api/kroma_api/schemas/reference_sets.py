@@ -1,0 +1,137 @@
+"""Bodies of ``/api/projects/{slug}/reference-sets``, items included."""
+
+from typing import Annotated, Any, Final, Self
+
+import msgspec
+from msgspec import UNSET, Meta
+
+from kroma.reference_sets.models import ReferenceSet, ReferenceSetItem
+from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_json, shown_stamp
+
+_INT_MIN: Final = -(2**31)
+_INT_MAX: Final = 2**31 - 1
+
+SortOrder = Annotated[
+    int,
+    Meta(ge=_INT_MIN, le=_INT_MAX, description="Place in the set, smallest first; may be negative"),
+]
+
+
+class CreateReferenceSetRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/projects/{slug}/reference-sets``."""
+
+    name: RequiredText = UNSET
+    description: str | None = None
+
+
+class ChangeReferenceSetRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``PUT /api/projects/{slug}/reference-sets/{reference_set_id}``; at least one field."""
+
+    name: str | None = None
+    description: str | None = None
+    """Blank clears it."""
+
+
+class CreateReferenceItemRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/projects/{slug}/reference-sets/{reference_set_id}/items``; one content at least."""
+
+    label: RequiredText = UNSET
+    content_uri: str | None = None
+    """Free text, never opened."""
+    content_text: str | None = None
+    sort_order: SortOrder | None = None
+    metadata_json: Any = None
+    """Any JSON."""
+
+
+class ChangeReferenceItemRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``PUT`` of an item; at least one field, and one content must be left."""
+
+    label: str | None = None
+    content_uri: str | None = None
+    """Blank clears it."""
+    content_text: str | None = None
+    """Blank clears it."""
+    sort_order: SortOrder | None = None
+    metadata_json: Any = None
+    """Any JSON."""
+
+
+class ReferenceSetView(msgspec.Struct, frozen=True, kw_only=True):
+    """A named collection of references."""
+
+    id: Id
+    project_id: Id
+    name: str
+    description: str
+    created_at: Stamp
+    updated_at: Stamp
+
+    @classmethod
+    def of(cls, reference_set: ReferenceSet) -> Self:
+        """Show a set without its items."""
+        return cls(
+            id=str(reference_set.id),
+            project_id=str(reference_set.project_id),
+            name=reference_set.name,
+            description=reference_set.description or "",
+            created_at=shown_stamp(reference_set.created_at),
+            updated_at=shown_stamp(reference_set.updated_at),
+        )
+
+
+class ReferenceItemView(msgspec.Struct, frozen=True, kw_only=True):
+    """One reference: a text, the address of a picture, or both."""
+
+    id: Id
+    project_id: Id
+    reference_set_id: Id
+    label: str
+    content_uri: str
+    content_text: str
+    sort_order: int
+    metadata_json: Any
+    created_at: Stamp
+    updated_at: Stamp
+
+    @classmethod
+    def of(cls, item: ReferenceSetItem) -> Self:
+        """Show an item."""
+        return cls(
+            id=str(item.id),
+            project_id=str(item.project_id),
+            reference_set_id=str(item.reference_set_id),
+            label=item.label,
+            content_uri=item.content_uri or "",
+            content_text=item.content_text or "",
+            sort_order=item.sort_order,
+            metadata_json=shown_json(item.metadata_json),
+            created_at=shown_stamp(item.created_at),
+            updated_at=shown_stamp(item.updated_at),
+        )
+
+
+class ListReferenceSetsResponse(ListReply, frozen=True, kw_only=True):
+    """Reference sets, last changed first."""
+
+    reference_sets: list[ReferenceSetView]
+
+
+class ReferenceSetResponse(Reply, frozen=True, kw_only=True):
+    """One reference set."""
+
+    reference_set: ReferenceSetView
+
+
+class ListReferenceItemsResponse(ListReply, frozen=True, kw_only=True):
+    """The items of a set in their order."""
+
+    reference_set_id: str
+    """As the path named it."""
+    items: list[ReferenceItemView]
+
+
+class ReferenceItemResponse(Reply, frozen=True, kw_only=True):
+    """One item."""
+
+    item: ReferenceItemView

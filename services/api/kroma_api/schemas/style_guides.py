@@ -1,0 +1,63 @@
+"""Bodies of ``/api/projects/{slug}/style-guides``."""
+
+from typing import Self
+
+import msgspec
+from msgspec import UNSET
+
+from kroma.style_guides.models import StyleGuide
+from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+
+
+class CreateStyleGuideRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/projects/{slug}/style-guides``."""
+
+    name: RequiredText = UNSET
+    instructions: RequiredText = UNSET
+    notes: str | None = None
+
+
+class ChangeStyleGuideRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``PUT /api/projects/{slug}/style-guides/{style_guide_id}``; at least one field."""
+
+    name: str | None = None
+    instructions: str | None = None
+    notes: str | None = None
+    """Blank clears them."""
+
+
+class StyleGuideView(msgspec.Struct, frozen=True, kw_only=True):
+    """How the pictures of a project should look, in words."""
+
+    id: Id
+    project_id: Id
+    name: str
+    instructions: str
+    notes: str
+    created_at: Stamp
+    updated_at: Stamp
+
+    @classmethod
+    def of(cls, guide: StyleGuide) -> Self:
+        """Show a style guide."""
+        return cls(
+            id=str(guide.id),
+            project_id=str(guide.project_id),
+            name=guide.name,
+            instructions=guide.instructions,
+            notes=guide.notes or "",
+            created_at=shown_stamp(guide.created_at),
+            updated_at=shown_stamp(guide.updated_at),
+        )
+
+
+class ListStyleGuidesResponse(ListReply, frozen=True, kw_only=True):
+    """Style guides, last changed first."""
+
+    style_guides: list[StyleGuideView]
+
+
+class StyleGuideResponse(Reply, frozen=True, kw_only=True):
+    """One style guide."""
+
+    style_guide: StyleGuideView
