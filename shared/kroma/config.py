@@ -3,6 +3,7 @@
 import ipaddress
 import os
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +13,8 @@ from kroma.errors import InvalidRequestError
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _DEFAULT_BIND = "127.0.0.1:8788"
+_LONGEST_S = 30 * 86400.0
+_CALLBACK_KEY_CHARACTERS = 32
 
 
 class SettingsError(InvalidRequestError):
@@ -65,6 +68,27 @@ class Environment:
             raise SettingsError(f"KROMA_{name}", f"must be a whole number of at least {minimum}")
         return int(value)
 
+    def seconds(self, name: str, *, default: float, minimum: float) -> timedelta:
+        """A span in seconds, fractions allowed, from ``minimum`` to 30 days.
+
+        Raises:
+            SettingsError: The value is no such span.
+        """
+        value = self.text(name)
+        try:
+            span = default if value is None else float(value)
+        except ValueError:
+            span = -1.0
+        if not minimum <= span <= _LONGEST_S:
+            raise SettingsError(
+                f"KROMA_{name}", f"must be seconds from {minimum:g} to {_LONGEST_S:g}, like {default:g}"
+            )
+        return timedelta(seconds=span)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The trimmed, non-blank parts of a comma-separated list."""
+        return tuple(part.strip() for part in (self.text(name) or "").split(",") if part.strip())
+
 
 class Bind(msgspec.Struct, frozen=True):
     """The address the API listens on; port 0 asks for a free one."""
@@ -107,6 +131,48 @@ class Bind(msgspec.Struct, frozen=True):
         return f"http://{self.address}"
 
 
+class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How confirmed instructions reach the external agent (contract 3.18)."""
+
+    url: str | None
+    """For all projects; None takes each project's secret ``agent_api``/``url``."""
+    token: str | None
+    """Sent to ``url`` only, never to an address that a project chose."""
+    max_locked: timedelta
+    """A lease at least; longer when an attempt may take longer."""
+    max_attempts: int
+    """An instruction's own number counts when it is larger."""
+    retry_backoff: timedelta
+    """Times the attempt's number: the wait before the next attempt."""
+    timeout: timedelta
+    """One try, from the name's resolution to the last byte."""
+    retries: int
+    """Further tries inside one attempt."""
+    retry_pause: timedelta
+    """Times the try's number: the wait before the next try."""
+    deadline: timedelta
+    """How long an agent may take that has accepted an instruction."""
+
+    @classmethod
+    def from_environment(cls, env: Environment) -> Self:
+        """Read ``KROMA_AGENT_*``.
+
+        Raises:
+            SettingsError: A variable has a value that cannot be meant.
+        """
+        return cls(
+            url=env.text("AGENT_API_URL"),
+            token=env.text("AGENT_API_TOKEN"),
+            max_locked=env.seconds("AGENT_MAX_LOCKED_S", default=120, minimum=1),
+            max_attempts=env.count("AGENT_MAX_ATTEMPTS", default=3),
+            retry_backoff=env.seconds("AGENT_RETRY_BACKOFF_S", default=10, minimum=1),
+            timeout=env.seconds("AGENT_TIMEOUT_S", default=20, minimum=0.1),
+            retries=env.count("AGENT_RETRIES", default=2, minimum=0),
+            retry_pause=env.seconds("AGENT_RETRY_PAUSE_S", default=1.5, minimum=0.1),
+            deadline=env.seconds("AGENT_DEADLINE_S", default=3600, minimum=1),
+        )
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an entry point decides from its environment."""
 
@@ -131,6 +197,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs one worker carries at a time."""
     cpu_processes: int
     """Processes one worker uses for picture work."""
+    public_url: str
+    """Where others reach the API, without a slash at the end."""
+    url_allow: tuple[str, ...]
+    """Hosts and ranges that may be called for users although they are not public."""
+    callback_key: str | None
+    """Signs the addresses that agents report to; None keeps a key in the data directory, which API and
+    workers must then share."""
+    agent: AgentOptions
 
     @classmethod
     def from_environment(
@@ -167,4 +241,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             queue=queue,
             worker_jobs=env.count("WORKER_JOBS", default=4),
             cpu_processes=env.count("CPU_PROCESSES", default=os.cpu_count() or 1),
+            public_url=_public_url(env, bind),
+            url_allow=env.texts("URL_ALLOW"),
+            callback_key=_callback_key(env),
+            agent=AgentOptions.from_environment(env),
         )
+
+
+def _public_url(env: Environment, bind: Bind) -> str:
+    url = env.text("PUBLIC_URL") or bind.url
+    if not url.startswith(("http://", "https://")):
+        raise SettingsError("KROMA_PUBLIC_URL", "must start with http:// or https://")
+    return url.rstrip("/")
+
+
+def _callback_key(env: Environment) -> str | None:
+    key = env.text("CALLBACK_KEY")
+    if key is not None and len(key) < _CALLBACK_KEY_CHARACTERS:
+        raise SettingsError("KROMA_CALLBACK_KEY", f"must have at least {_CALLBACK_KEY_CHARACTERS} characters")
+    return key

@@ -1,0 +1,1 @@
+"""Calls to addresses that users choose: one guard, one client."""

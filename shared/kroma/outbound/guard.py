@@ -1,0 +1,166 @@
+"""The guard between a user's address and a socket (design section 6).
+
+A name is resolved once, every address it has is judged, and the caller connects to what was
+judged: a name that answers differently a moment later changes nothing.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final, Self
+
+import httpx
+import msgspec
+
+from kroma.config import SettingsError
+from kroma.outbound.errors import HostNotFoundError, UrlRefusedError
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
+"""The addresses of a host name, best first; OSError when there are none."""
+
+_PORTS: Final = {"http": 80, "https": 443}
+_LAST_PORT: Final = 65535
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+_REFUSED: Final = (
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure's host services, a public address by its range
+    ipaddress.ip_network("192.0.0.0/24"),  # Oracle's, and protocols; Python 3.11 takes most of it for public
+    ipaddress.ip_network("64:ff9b:1::/48"),  # translation inside a site
+)
+
+
+async def system_addresses(host: str, port: int) -> Sequence[str]:
+    """Ask the system's resolver."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+class AllowList(msgspec.Struct, frozen=True):
+    """Hosts and ranges that may be called although they are not public."""
+
+    hosts: frozenset[str] = frozenset()
+    networks: tuple[Network, ...] = ()
+
+    @classmethod
+    def parsed(cls, entries: Iterable[str]) -> Self:
+        """Read host names, addresses and CIDR ranges.
+
+        Raises:
+            SettingsError: An entry with a slash is no range.
+        """
+        hosts: set[str] = set()
+        networks: list[Network] = []
+        for entry in entries:
+            try:
+                networks.append(ipaddress.ip_network(entry, strict=False))
+            except ValueError:
+                if "/" in entry:
+                    raise SettingsError(
+                        "KROMA_URL_ALLOW", f"holds {entry!r}, which is no range like 10.0.0.0/8"
+                    ) from None
+                hosts.add(_plain(entry))
+        return cls(frozenset(hosts), tuple(networks))
+
+    def __contains__(self, address: Address) -> bool:
+        """Whether a range holds the address."""
+        return any(address in network for network in self.networks)
+
+
+class GuardedUrl(msgspec.Struct, frozen=True):
+    """An address that passed."""
+
+    url: httpx.URL
+    host: str
+    """As the user wrote it, for the Host header and the certificate."""
+    addresses: tuple[str, ...]
+    """Where to connect, best first; nowhere else."""
+
+
+class UrlGuard:
+    """Decides which addresses may be called."""
+
+    def __init__(self, allowed: AllowList, *, resolve: Resolver = system_addresses) -> None:
+        self._allowed = allowed
+        self._resolve = resolve
+
+    async def checked(self, url: str) -> GuardedUrl:
+        """Resolve an address and judge where it leads.
+
+        Raises:
+            UrlRefusedError: It is no plain http(s) address, or leads to a host that is not public.
+            HostNotFoundError: Its name has no address.
+        """
+        parsed = _parsed(url)
+        host = _plain(parsed.raw_host.decode("ascii"))
+        addresses = await self._addresses(host, parsed.port or _PORTS[parsed.scheme])
+        if host not in self._allowed.hosts and not all(map(self._may_call, addresses)):
+            # All of them: a name with a public and a private address is how a guard is probed.
+            raise UrlRefusedError("it leads to a host that is not public; KROMA_URL_ALLOW may list it")
+        return GuardedUrl(parsed, host, tuple(map(str, addresses)))
+
+    async def _addresses(self, host: str, port: int) -> list[Address]:
+        literal = _literal(host)
+        if literal is not None:
+            return [literal]
+        try:
+            found = await self._resolve(host, port)
+        except (OSError, UnicodeError) as exc:
+            raise HostNotFoundError from exc
+        if not found:
+            raise HostNotFoundError
+        return [ipaddress.ip_address(text) for text in found]
+
+    def _may_call(self, address: Address) -> bool:
+        inner = _inner(address)
+        return address in self._allowed or inner in self._allowed or _is_public(inner)
+
+
+def _parsed(url: str) -> httpx.URL:
+    try:
+        parsed = httpx.URL(url.strip())
+    except (httpx.InvalidURL, ValueError) as exc:
+        raise UrlRefusedError("it is no valid URL") from exc
+    if parsed.scheme not in _PORTS or not parsed.host:
+        raise UrlRefusedError("it must start with http:// or https:// and name a host")
+    if not 0 < (parsed.port or _PORTS[parsed.scheme]) <= _LAST_PORT:
+        raise UrlRefusedError("it names no port")
+    if parsed.userinfo:
+        raise UrlRefusedError("it must not hold a user name or password")
+    return parsed
+
+
+def _plain(host: str) -> str:
+    return host.strip().lower().rstrip(".")
+
+
+def _literal(host: str) -> Address | None:
+    """The address a host spells, also in the forms only C knows: 2130706433, 0x7f.1, 0177.0.0.1."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    try:
+        return IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None
+
+
+def _inner(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for, if it does."""
+    if isinstance(address, IPv6Address):
+        if address in _NAT64:
+            return IPv4Address(address.packed[-4:])
+        return address.ipv4_mapped or address.sixtofour or address
+    return address
+
+
+def _is_public(address: Address) -> bool:
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not address.is_reserved
+        and not any(address in network for network in _REFUSED)
+    )
