@@ -17,7 +17,8 @@ async def list_provider_accounts(session: AsyncSession, project_id: UUID) -> Seq
     statement = (
         select(ProviderAccount)
         .where(ProviderAccount.project_id == project_id)
-        .order_by(ProviderAccount.provider_code)
+        # By characters: a language's collation would look past dashes and underscores.
+        .order_by(ProviderAccount.provider_code.collate("C"))
     )
     return (await session.scalars(statement)).all()
 

@@ -146,11 +146,18 @@ async def test_the_configuration_may_be_any_json(client: AsyncClient, path: str,
 
 
 async def test_accounts_are_listed_by_code(client: AsyncClient, path: str) -> None:
-    for code in ("zeta", "alpha", "Mid Way"):
+    for code in ("ab", "a_b", "zeta", "a-b", "Mid Way", "a1"):
         await upsert(client, path, provider_code=code)
     listed = (await client.get(path)).json()["provider_accounts"]
 
-    assert [account["provider_code"] for account in listed] == ["alpha", "mid_way", "zeta"]
+    assert [account["provider_code"] for account in listed] == [
+        "a-b",
+        "a1",
+        "a_b",
+        "ab",
+        "mid_way",
+        "zeta",
+    ]
 
 
 @pytest.mark.parametrize("code", ["openai", "OpenAI", "%20OPENAI%20", "openai!"])
