@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -13,6 +13,7 @@ from kroma.errors import InvalidRequestError
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _DEFAULT_BIND = "127.0.0.1:8788"
+DEFAULT_KEY_REF = "local-master"
 _LONGEST_S = 30 * 86400.0
 _CALLBACK_KEY_CHARACTERS = 32
 
@@ -173,6 +174,36 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class MasterKeyOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the key of stored secrets comes from (contract 3.19); its representation shows no key."""
+
+    text: str | None
+    """Padded base64url of 32 bytes; None takes ``file``."""
+    file: Path
+    """Made with a new key when the first secret is stored."""
+    ref: str
+    """Stands beside each value as the name of the key that sealed it."""
+    previous: tuple[str, ...]
+    """Keys that still open values, in the form of ``text``."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(file={str(self.file)!r}, ref={self.ref!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("file", self.file), ("ref", self.ref)]
+
+    @classmethod
+    def from_environment(cls, env: Environment, *, data_dir: Path) -> Self:
+        """Read ``KROMA_MASTER_KEY*``; a relative file is below ``data_dir``."""
+        file = Path(env.text("MASTER_KEY_FILE") or "var/backend/master.key").expanduser()
+        return cls(
+            text=env.text("MASTER_KEY"),
+            file=data_dir / file,
+            ref=env.text("MASTER_KEY_REF") or DEFAULT_KEY_REF,
+            previous=env.texts("MASTER_KEY_PREVIOUS"),
+        )
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an entry point decides from its environment."""
 
@@ -205,6 +236,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Signs the addresses that agents report to; None keeps a key in the data directory, which API and
     workers must then share."""
     agent: AgentOptions
+    master_key: MasterKeyOptions
 
     @classmethod
     def from_environment(
@@ -219,6 +251,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bind = Bind.parsed(env.text("BACKEND_BIND") or _DEFAULT_BIND)
         configured = env.text("DATA_DIR")
         chosen = data_dir or (Path(configured) if configured else default_data_dir())
+        folder = chosen.expanduser().absolute()
         queue = env.text("QUEUE") or "arq"
         if queue not in {"arq", "postgres"}:
             raise SettingsError("KROMA_QUEUE", "must be one of: arq, postgres")
@@ -230,7 +263,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
                 f"not {bind.address}",
             )
         return cls(
-            data_dir=chosen.expanduser().absolute(),
+            data_dir=folder,
             database_url=env.text("DATABASE_URL"),
             redis_url=env.text("REDIS_URL"),
             bind=bind,
@@ -245,6 +278,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             url_allow=env.texts("URL_ALLOW"),
             callback_key=_callback_key(env),
             agent=AgentOptions.from_environment(env),
+            master_key=MasterKeyOptions.from_environment(env, data_dir=folder),
         )
 
 

@@ -4,12 +4,19 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import msgspec
+import structlog
+from asyncpg import PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
+from sqlalchemy.exc import SQLAlchemyError
 
 from kroma.config import Settings, SettingsError
 from kroma.db.engine import Database
 from kroma.queue.base import TaskQueue
+from kroma.secrets.keyring import Keyring
+from kroma.secrets.service import check_secrets_open
 from kroma.storage.base import ProjectStores
 from kroma.storage.directory import DirectoryStores
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,31 +26,44 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     db: Database
     queue: TaskQueue
     stores: ProjectStores
+    keyring: Keyring
 
 
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
-    """Open everything; connections are made on first use.
+    """Open everything, and see that stored secrets open.
+
+    A database that does not answer yet is no reason not to start: connections are made on first use.
 
     Raises:
-        SettingsError: An address is missing.
+        SettingsError: An address is missing, or a key is wrong.
     """
     if settings.database_url is None:
         raise SettingsError(
             "KROMA_DATABASE_URL", "is not set; `kroma up` starts a private PostgreSQL and sets it"
         )
+    keyring = Keyring(settings.master_key)
     db = Database.connect(settings.database_url)
     queue = _queue(settings, db)
     try:
+        await _check_secrets(db, keyring)
         yield Resources(
             settings=settings,
             db=db,
             queue=queue,
             stores=DirectoryStores(settings.data_dir, allow_any_root=settings.allow_any_root),
+            keyring=keyring,
         )
     finally:
         await queue.close()
         await db.close()
+
+
+async def _check_secrets(db: Database, keyring: Keyring) -> None:
+    try:
+        await check_secrets_open(db, keyring)
+    except (OSError, SQLAlchemyError, PostgresError) as exc:
+        log.warning("secrets.unchecked", reason=type(exc).__name__)
 
 
 def _queue(settings: Settings, db: Database) -> TaskQueue:

@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 TASK_MODULES: Final = (runs,)
 """Importing a module registers its tasks."""
+EXIT_WRONG_SETTINGS: Final = 2
 GRACE: Final = timedelta(seconds=3)
 """After SIGTERM, for steps that are nearly done; what is not goes back to the queue."""
 
@@ -35,7 +36,7 @@ async def work(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then give back what is under way.
 
     Raises:
-        SettingsError: An address is missing.
+        SettingsError: An address is missing, or a key is wrong.
         UnknownProviderError: ``KROMA_PROVIDER`` names none.
     """
     check_complete()
@@ -85,4 +86,5 @@ def main() -> None:
         settings = Settings.from_environment()
         uvloop.run(work(settings))
     except (SettingsError, UnknownProviderError) as exc:
-        sys.exit(f"kroma worker: {exc.message}")
+        sys.stderr.write(f"kroma_worker: {exc.message}\n")
+        sys.exit(EXIT_WRONG_SETTINGS)

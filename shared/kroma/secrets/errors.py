@@ -1,0 +1,46 @@
+"""What can go wrong with secrets; no text holds a value or a key."""
+
+from pathlib import Path
+
+from kroma.config import SettingsError
+from kroma.errors import InfraError, NotFoundError
+
+
+class SecretNotFoundError(NotFoundError):
+    """The project has no secret of this name, or does not exist itself."""
+
+    def __init__(self) -> None:
+        super().__init__("Secret")
+
+
+class SecretUnreadableError(InfraError):
+    """A stored value opens with none of the keys, or was moved to another place, or is damaged."""
+
+    retryable = False
+
+    def __init__(self, provider_code: str, secret_name: str) -> None:
+        super().__init__(
+            f"Secret {provider_code}/{secret_name} does not open with the keys of "
+            "KROMA_MASTER_KEY, its file and KROMA_MASTER_KEY_PREVIOUS; store it again"
+        )
+
+
+class MasterKeyFileError(InfraError):
+    """The key's file cannot be made or used."""
+
+    retryable = False
+
+    def __init__(self, file: Path, problem: str) -> None:
+        self.problem = f"({file}) {problem}"
+        super().__init__(f"KROMA_MASTER_KEY_FILE {self.problem}")
+
+
+class NoSecretOpensError(SettingsError):
+    """There are secrets, and not one can be used with the keys at hand."""
+
+    def __init__(self, source: str, *, unreadable: int) -> None:
+        super().__init__(
+            source,
+            f"opens none of the {unreadable} stored secrets, nor does KROMA_MASTER_KEY_PREVIOUS; "
+            "set the key that sealed them, or delete them",
+        )

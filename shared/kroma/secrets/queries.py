@@ -1,0 +1,54 @@
+"""Reading secrets; values stay sealed here."""
+
+from collections.abc import AsyncIterator, Sequence
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from kroma.secrets.cipher import SecretPlace
+from kroma.secrets.models import ProjectSecret
+
+_ROWS_AT_A_TIME = 500
+
+
+def place_of(secret: ProjectSecret) -> SecretPlace:
+    """Where the value of a row belongs."""
+    return SecretPlace(secret.project_id, secret.provider_code, secret.secret_name)
+
+
+async def list_secrets(session: AsyncSession, project_id: UUID) -> Sequence[ProjectSecret]:
+    """The secrets of a project by provider code and name."""
+    statement = (
+        select(ProjectSecret)
+        .where(ProjectSecret.project_id == project_id)
+        .order_by(ProjectSecret.provider_code, ProjectSecret.secret_name)
+    )
+    return (await session.scalars(statement)).all()
+
+
+async def list_secrets_for_change(
+    session: AsyncSession, project_id: UUID, *, key_ref: str | None
+) -> Sequence[ProjectSecret]:
+    """The secrets of a project that ``key_ref`` sealed, or all; nobody else changes them meanwhile."""
+    statement = (
+        select(ProjectSecret)
+        .where(ProjectSecret.project_id == project_id)
+        .order_by(ProjectSecret.provider_code, ProjectSecret.secret_name)
+        .with_for_update()
+    )
+    if key_ref is not None:
+        statement = statement.where(ProjectSecret.key_ref == key_ref)
+    return (await session.scalars(statement)).all()
+
+
+async def stored_values(session: AsyncSession) -> AsyncIterator[tuple[SecretPlace, str]]:
+    """Every stored value of all projects that is not blank, a few hundred in memory at a time."""
+    statement = select(
+        ProjectSecret.project_id,
+        ProjectSecret.provider_code,
+        ProjectSecret.secret_name,
+        ProjectSecret.secret_value,
+    ).where(func.btrim(ProjectSecret.secret_value) != "")
+    async for row in await session.stream(statement, execution_options={"yield_per": _ROWS_AT_A_TIME}):
+        yield SecretPlace(row[0], row[1], row[2]), row[3]
