@@ -68,5 +68,5 @@ migrate: install ## Bring the database of KROMA_DATABASE_URL to the current sche
 	@$(BIN)/python -m kroma.migrations.run upgrade
 
 .PHONY: bench
-bench: install ## Measure; each script prints a primitive beside ours.
-	@for script in bench/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+bench: install ## Measure, each figure beside a raw primitive; rewrites docs/benchmarks.md.
+	@$(BIN)/python bench/report.py

@@ -127,7 +127,7 @@ async def _compared(url: str, data_dir: Path, rounds: int) -> tuple[list[float],
     return [ours_ms for ours_ms, _ in pairs], [raw_ms for _, raw_ms in pairs]
 
 
-def _p95(values: list[float]) -> float:
+def p95(values: list[float]) -> float:
     return statistics.quantiles(values, n=20)[-1]
 
 
@@ -144,11 +144,11 @@ def measure(rounds: int = 300) -> dict[str, Any]:
             url = server.url
         upgrade(url)
         ours, raw = uvloop.run(_compared(url, folder, rounds))
-    ratio = _p95(ours) / _p95(raw)
+    ratio = p95(ours) / p95(raw)
     return {
         "name": "trigger",
-        "ours_ms": round(_p95(ours), 2),
-        "raw_ms": round(_p95(raw), 2),
+        "ours_ms": round(p95(ours), 2),
+        "raw_ms": round(p95(raw), 2),
         "ratio": round(ratio, 2),
         "target": f"<{TARGET:g}",
         "ok": ratio < TARGET,

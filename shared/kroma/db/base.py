@@ -8,6 +8,7 @@ from sqlalchemy import DateTime, MetaData, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+
 def utc_now() -> datetime:
     """The current time, aware, with microseconds: lists order by them, replies show seconds."""
     return datetime.now(UTC)

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
 
 from kroma.config import SettingsError
 from kroma.db.prepared import Prepared
@@ -132,7 +133,8 @@ class Database:
         try:
             return await _driver(pooled).fetch(statement.sql, *parameters)
         finally:
-            pooled.close()
+            # One over the pool's size is closed for good here, which waits for the server.
+            await greenlet_spawn(pooled.close)
 
     async def close(self) -> None:
         """Give the connections back."""

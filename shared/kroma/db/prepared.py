@@ -15,16 +15,27 @@ class Prepared:
     """A statement as text, and the order of its parameters; ``Database.fetch`` runs it.
 
     Columns with a default in Python are parameters too: nothing here would compute it.
+    Literals of the statement keep the values it was written with.
     """
 
     def __init__(self, statement: CompilerElement) -> None:
-        compiled = cast("SQLCompiler", statement.compile(dialect=asyncpg.dialect()))
+        compiled = cast(
+            "SQLCompiler",
+            statement.compile(dialect=asyncpg.dialect()),
+        )
         self.sql = str(compiled)
         self._names = tuple(compiled.positiontup or ())
+        self._literals = {
+            name: value
+            for name, value in compiled.construct_params(_check=False).items()
+            if value is not None
+        }
 
     def parameters(self, values: Mapping[str, object]) -> tuple[object, ...]:
         """The values as the driver takes them: ``jsonb`` as text, the rest as it is."""
-        return tuple(_as_driver_takes(values[name]) for name in self._names)
+        return tuple(
+            _as_driver_takes(values[name] if name in values else self._literals[name]) for name in self._names
+        )
 
 
 def _as_driver_takes(value: object) -> object:

@@ -9,16 +9,17 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, null, or_, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.engine import Database
+from kroma.db.prepared import Prepared
 from kroma.pipeline.plan import RunPlan
 from kroma.runs.models import OPEN_JOB_STATUSES, OPEN_RUN_STATUSES, JobStatus, Run, RunJob, RunStatus
 
@@ -93,59 +94,69 @@ def has_open_jobs() -> ColumnElement[bool]:
     return exists().where(RunJob.run_id == Run.id, RunJob.status.in_(OPEN_JOB_STATUSES))
 
 
+def _claim_statement() -> Select[Any]:
+    """One statement, one round trip: this is what every job waits for."""
+    now = func.clock_timestamp()
+    picked = (
+        select(RunJob.id)
+        .join(Run, Run.id == RunJob.run_id)
+        .where(
+            RunJob.id == bindparam("job_id"),
+            job_is_claimable(),
+            or_(Run.status == RunStatus.QUEUED, Run.status == RunStatus.RUNNING),
+        )
+        .with_for_update(of=RunJob, skip_locked=True)
+        .cte("picked")
+    )
+    claimed = (
+        update(RunJob)
+        .where(RunJob.id == picked.c.id)
+        .values(
+            status=JobStatus.RUNNING,
+            fence=RunJob.fence + 1,
+            attempt=RunJob.attempt + 1,
+            lease_owner=bindparam("worker"),
+            lease_expires_at=now + LEASE,
+            available_at=null(),
+            started_at=func.coalesce(RunJob.started_at, now),
+        )
+        .returning(RunJob.run_id, RunJob.ordinal, RunJob.fence, RunJob.attempt, RunJob.max_attempts)
+        .cte("claimed")
+    )
+    started = (
+        update(Run)
+        .where(Run.id == claimed.c.run_id, Run.status == RunStatus.QUEUED)
+        .values(status=RunStatus.RUNNING, started_at=func.coalesce(Run.started_at, now))
+        .returning(Run.id)
+        .cte("started")
+    )
+    return (
+        select(claimed, Run.project_id, Run.plan_json).join(Run, Run.id == claimed.c.run_id).add_cte(started)
+    )
+
+
+_CLAIM: Final = Prepared(_claim_statement())
+
+
 async def claim_job(db: Database, job_id: UUID, *, worker: str) -> JobClaim | None:
     """Claim one job, and start its run if it is the first.
 
     Returns:
         None when the job has ended, is not due, is held by a live lease, or its run is being cancelled.
     """
-    async with db.transaction() as session:
-        picked = (
-            select(RunJob.id)
-            .join(Run, Run.id == RunJob.run_id)
-            .where(
-                RunJob.id == job_id,
-                job_is_claimable(),
-                Run.status.in_((RunStatus.QUEUED, RunStatus.RUNNING)),
-            )
-            .with_for_update(of=RunJob, skip_locked=True)
-            .cte("picked")
-        )
-        now = func.clock_timestamp()
-        claimed = await session.execute(
-            update(RunJob)
-            .where(RunJob.id == picked.c.id)
-            .values(
-                status=JobStatus.RUNNING,
-                fence=RunJob.fence + 1,
-                attempt=RunJob.attempt + 1,
-                lease_owner=worker,
-                lease_expires_at=now + LEASE,
-                available_at=None,
-                started_at=func.coalesce(RunJob.started_at, now),
-            )
-            .returning(RunJob.run_id, RunJob.ordinal, RunJob.fence, RunJob.attempt, RunJob.max_attempts)
-            .execution_options(synchronize_session=False)
-        )
-        row = claimed.one_or_none()
-        if row is None:
-            return None
-        await session.execute(
-            update(Run)
-            .where(Run.id == row.run_id, Run.status == RunStatus.QUEUED)
-            .values(status=RunStatus.RUNNING, started_at=func.coalesce(Run.started_at, now))
-            .execution_options(synchronize_session=False)
-        )
-        run = (await session.execute(select(Run.project_id, Run.plan_json).where(Run.id == row.run_id))).one()
+    rows = await db.fetch(_CLAIM, {"job_id": job_id, "worker": worker})
+    if not rows:
+        return None
+    (row,) = rows
     return JobClaim(
         job_id=job_id,
-        run_id=row.run_id,
-        project_id=run.project_id,
-        ordinal=row.ordinal,
-        fence=row.fence,
-        attempt=row.attempt,
-        max_attempts=row.max_attempts,
-        plan=msgspec.convert(run.plan_json, RunPlan),
+        run_id=row["run_id"],
+        project_id=row["project_id"],
+        ordinal=row["ordinal"],
+        fence=row["fence"],
+        attempt=row["attempt"],
+        max_attempts=row["max_attempts"],
+        plan=msgspec.convert(row["plan_json"], RunPlan),
     )
 
 

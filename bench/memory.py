@@ -1,0 +1,45 @@
+"""Idle memory of the API and of the worker: the resident sets of each process tree, added up."""
+
+import json
+import time
+from typing import Any
+
+import psutil
+from stack import running_api, running_stack, running_worker
+
+LIMITS_MB = {"api": 160, "worker": 250}
+SETTLE_S = 5.0
+
+
+def _tree_mb(pid: int) -> float:
+    process = psutil.Process(pid)
+    tree = [process, *process.children(recursive=True)]
+    return round(sum(member.memory_info().rss for member in tree) / 1024**2, 1)
+
+
+def measure(settle_s: float = SETTLE_S) -> dict[str, Any]:
+    """Megabytes, some seconds after each was ready."""
+    with running_stack() as stack:
+        with running_api(stack) as (process, _):
+            time.sleep(settle_s)
+            api_mb = _tree_mb(process.pid)
+        with running_worker(stack) as process:
+            time.sleep(settle_s)
+            worker_mb = _tree_mb(process.pid)
+    return {
+        "name": "memory",
+        "api_mb": api_mb,
+        "worker_mb": worker_mb,
+        "target": f"api <{LIMITS_MB['api']} MB, worker <{LIMITS_MB['worker']} MB",
+        "ok": api_mb < LIMITS_MB["api"] and worker_mb < LIMITS_MB["worker"],
+    }
+
+
+def main() -> None:
+    result = measure()
+    print(f"idle: api {result['api_mb']} MB, worker {result['worker_mb']} MB ({result['target']})")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""From a trigger's commit to the first step on an idle worker, beside a bare NOTIFY after a commit.
+
+Ours rings through Redis, wakes a worker in another process, which claims the job, opens its steps
+and asks the provider. The raw side is one NOTIFY and the listener's callback, in one process.
+"""
+
+import asyncio
+import json
+import statistics
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import uvloop
+from sqlalchemy import func, select
+from stack import Stack, running_stack, running_worker
+from trigger import p95
+
+from kroma.config import Settings
+from kroma.db.engine import Database
+from kroma.imaging.style_cards import draw_reference
+from kroma.pipeline.order import RunOrder
+from kroma.pipeline.trigger import trigger_run
+from kroma.pipeline.wait import wait_for_end
+from kroma.projects.service import ProjectDraft, upsert_project
+from kroma.projects.storage import resolve_root
+from kroma.queue.arq import ArqTaskQueue
+from kroma.queue.base import TaskQueue
+from kroma.queue.memory import MemoryTaskQueue
+from kroma.queue.messages import ExecuteJob
+from kroma.runs.models import RunJob, RunMode, RunStep
+from kroma.storage.directory import DirectoryStores
+
+TARGET = 15.0
+WARM_UP = 3
+
+
+async def _picked_up_ms(db: Database, queue: TaskQueue, settings: Settings, order: RunOrder) -> float:
+    stores = DirectoryStores(settings.data_dir, allow_any_root=False)
+    # Committed first and rung for here, so that the clock starts at the commit.
+    run = await trigger_run(db, MemoryTaskQueue(), stores, settings, slug="bench", order=order)
+    committed = datetime.now(UTC)
+    await queue.enqueue_many([ExecuteJob(job_id=job.id) for job in run.jobs])
+    await wait_for_end(db, run.id, timeout=timedelta(seconds=30))
+    async with db.transaction() as session:
+        first = await session.scalar(
+            select(func.min(RunStep.started_at))
+            .join(RunJob, RunJob.id == RunStep.job_id)
+            .where(RunJob.run_id == run.id)
+        )
+    if first is None:
+        msg = "the worker recorded no step"
+        raise RuntimeError(msg)
+    return (first - committed).total_seconds() * 1000
+
+
+async def _notified_ms(sender: asyncpg.Connection, arrived: asyncio.Event) -> float:
+    arrived.clear()
+    async with sender.transaction():
+        await sender.execute("INSERT INTO queue_messages (payload) VALUES ('x')")
+    started = time.perf_counter()
+    await sender.execute("NOTIFY bench")
+    await arrived.wait()
+    return (time.perf_counter() - started) * 1000
+
+
+async def _compared(stack: Stack, rounds: int) -> tuple[list[float], list[float]]:
+    settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=stack.folder)
+    db, queue = Database.connect(stack.database_url), ArqTaskQueue(stack.redis_url)
+    await upsert_project(db, ProjectDraft.checked(name="bench"), actor=None)
+    root = resolve_root(stack.folder, "bench", None)
+    root.mkdir(parents=True)
+    (root / "scene.png").write_bytes(draw_reference("noir ink", size=(160, 200)))
+    order = RunOrder(mode=RunMode.RUN, scene_refs=("scene.png",), candidates=1)
+    sender, listener = await asyncpg.connect(stack.database_url), await asyncpg.connect(stack.database_url)
+    arrived = asyncio.Event()
+    await listener.add_listener("bench", lambda *_: arrived.set())
+    ours: list[float] = []
+    raw: list[float] = []
+    # Alternating, so that a busy machine slows both.
+    for _ in range(rounds + WARM_UP):
+        ours.append(await _picked_up_ms(db, queue, settings, order))
+        raw.append(await _notified_ms(sender, arrived))
+    await asyncio.gather(sender.close(), listener.close(), queue.close(), db.close())
+    return ours[WARM_UP:], raw[WARM_UP:]
+
+
+def measure(rounds: int = 100) -> dict[str, Any]:
+    """95th percentiles on private servers and one worker."""
+    with running_stack() as stack, running_worker(stack, KROMA_PROVIDER="fake"):
+        ours, raw = uvloop.run(_compared(stack, rounds))
+    ratio = p95(ours) / p95(raw)
+    return {
+        "name": "pickup",
+        "ours_ms": round(p95(ours), 2),
+        "raw_ms": round(p95(raw), 2),
+        "ratio": round(ratio, 2),
+        "target": f"<={TARGET:g}",
+        "ok": ratio <= TARGET,
+        "p50_ms": {"ours": round(statistics.median(ours), 2), "raw": round(statistics.median(raw), 2)},
+    }
+
+
+def main() -> None:
+    result = measure()
+    print(f"commit to first step {result['ours_ms']} ms, NOTIFY {result['raw_ms']} ms, p95")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Run every bench and write what they measured into docs/benchmarks.md."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import guard
+import ingest
+import memory
+import pickup
+import trigger
+
+REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+BENCHES = (guard, trigger, pickup, ingest, memory)
+"""Small before large: a long one must not heat the machine for a short one."""
+PACKAGES = (
+    "asyncpg",
+    "sqlalchemy",
+    "litestar",
+    "granian",
+    "arq",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+)
+
+
+def page(results: list[dict[str, Any]]) -> str:
+    """The whole report as Markdown."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`. Each line stands beside a raw primitive measured in the same run:",
+        "the ratio travels between machines, the times do not.",
+        "",
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, "
+        f"{platform.system()} {platform.release().split('-')[0]}, CPython {platform.python_version()}; {versions}.",
+        "",
+        "| what | ours | raw | ratio | target | held |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        ours, raw = result.get("ours_ms"), result.get("raw_ms")
+        shown = (
+            f"api {result['api_mb']} MB, worker {result['worker_mb']} MB" if ours is None else f"{ours} ms"
+        )
+        lines.append(
+            f"| {result['name']} | {shown} | {'' if raw is None else f'{raw} ms'} | {result.get('ratio', '')} "
+            f"| {result['target']} | {'yes' if result['ok'] else '**no**'} |"
+        )
+    lines += ["", "## What is compared", ""]
+    for bench, result in zip(BENCHES, results, strict=True):
+        text = " ".join((bench.__doc__ or "").split())
+        lines += [f"- **{result['name']}** (`bench/{bench.__name__}.py`): {text}"]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    results: list[dict[str, Any]] = []
+    for bench in BENCHES:
+        results.append(bench.measure())
+        print(json.dumps(results[-1]), flush=True)
+    REPORT.write_text(page(results))
+    if not all(result["ok"] for result in results):
+        sys.exit("a target was missed")
+
+
+if __name__ == "__main__":
+    main()

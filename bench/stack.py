@@ -1,0 +1,91 @@
+"""A private PostgreSQL and Valkey for a bench, and a worker where it needs one."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from kroma.embedded.postgres import EmbeddedPostgres
+from kroma.embedded.valkey import EmbeddedValkey
+from kroma.migrations.run import upgrade
+
+
+class Stack(msgspec.Struct, frozen=True, kw_only=True):
+    """Running servers, with the schema of today."""
+
+    folder: Path
+    database_url: str
+    redis_url: str
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """What a service of ours needs to find them."""
+        return os.environ | {
+            "KROMA_DATA_DIR": str(self.folder),
+            "KROMA_DATABASE_URL": self.database_url,
+            "KROMA_REDIS_URL": self.redis_url,
+            **more,
+        }
+
+
+@contextmanager
+def running_stack() -> Generator[Stack]:
+    """Start both servers in a folder that is gone afterwards."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bench-")))
+        folder.chmod(0o711)
+        postgres, valkey = EmbeddedPostgres(folder), EmbeddedValkey(folder)
+        for server in (postgres, valkey):
+            server.start()
+            stack.callback(server.stop)
+        upgrade(postgres.url)
+        yield Stack(folder=folder, database_url=postgres.url, redis_url=valkey.url)
+
+
+@contextmanager
+def running_worker(stack: Stack, **more: str) -> Generator["subprocess.Popen[bytes]"]:
+    """Start a worker and wait for the line it writes when it is ready."""
+    ready, announce = os.pipe()
+    environment = stack.environment(KROMA_READY_FD=str(announce), **more)
+    with _running("kroma_worker", environment, pass_fds=[announce]) as process:
+        os.close(announce)
+        with os.fdopen(ready) as pipe:
+            if pipe.readline() != "ready\n":
+                sys.exit("the worker ended before it was ready")
+        yield process
+
+
+@contextmanager
+def running_api(stack: Stack, **more: str) -> Generator[tuple["subprocess.Popen[bytes]", str]]:
+    """Start the API on a free port and wait for its health; gives its process and address."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        bind = f"127.0.0.1:{probe.getsockname()[1]}"
+    with _running("kroma_api", stack.environment(KROMA_BACKEND_BIND=bind, **more)) as process:
+        for _ in range(200):
+            try:
+                httpx.get(f"http://{bind}/health").raise_for_status()
+                break
+            except httpx.TransportError:
+                time.sleep(0.05)
+        yield process, f"http://{bind}"
+
+
+@contextmanager
+def _running(
+    module: str, environment: dict[str, str], *, pass_fds: Sequence[int] = ()
+) -> Generator["subprocess.Popen[bytes]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", module], env=environment, pass_fds=pass_fds, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
