@@ -33,14 +33,15 @@ PACKAGES = (
 def page(results: list[dict[str, Any]]) -> str:
     """The whole report as Markdown."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    system = f"{platform.system()} {platform.release().split('-')[0]}, CPython {platform.python_version()}"
+    machine = f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, {system}"
     lines = [
         "# Benchmarks",
         "",
         "Written by `make bench`. Each line stands beside a raw primitive measured in the same run:",
         "the ratio travels between machines, the times do not.",
         "",
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, "
-        f"{platform.system()} {platform.release().split('-')[0]}, CPython {platform.python_version()}; {versions}.",
+        f"{machine}; {versions}.",
         "",
         "| what | ours | raw | ratio | target | held |",
         "|---|---|---|---|---|---|",
@@ -50,10 +51,15 @@ def page(results: list[dict[str, Any]]) -> str:
         shown = (
             f"api {result['api_mb']} MB, worker {result['worker_mb']} MB" if ours is None else f"{ours} ms"
         )
-        lines.append(
-            f"| {result['name']} | {shown} | {'' if raw is None else f'{raw} ms'} | {result.get('ratio', '')} "
-            f"| {result['target']} | {'yes' if result['ok'] else '**no**'} |"
-        )
+        cells = [
+            result["name"],
+            shown,
+            "" if raw is None else f"{raw} ms",
+            str(result.get("ratio", "")),
+            result["target"],
+            "yes" if result["ok"] else "**no**",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "## What is compared", ""]
     for bench, result in zip(BENCHES, results, strict=True):
         text = " ".join((bench.__doc__ or "").split())

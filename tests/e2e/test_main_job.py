@@ -1,0 +1,141 @@
+"""The main job over HTTP, on the real stack with the real default provider."""
+
+import hashlib
+import os
+import signal
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from stacks import Up, eventually, kroma
+
+from factories import scene_png
+from kroma.imaging.style_cards import draw_reference
+
+pytestmark = pytest.mark.timeout(240)
+
+BODY = {
+    "mode": "run",
+    "confirm_spend": True,
+    "input": "scenes",
+    "style_refs": ["styles/noir.png"],
+    "candidates": 2,
+}
+
+
+class Project:
+    """A project with two scenes and a style, and a client for it."""
+
+    def __init__(self, up: Up, name: str) -> None:
+        self.client = httpx.Client(
+            base_url=up.address, headers={"Authorization": f"Bearer {up.token()}"}, timeout=60
+        )
+        made = self.client.post("/api/projects", json={"name": name}).raise_for_status().json()
+        self.slug = made["project"]["slug"]
+        self.path = f"/api/projects/{quote(self.slug)}"
+        self.root = Path(made["storage"]["local"]["project_root"])
+        for seed, scene in enumerate(("scenes/harbor.png", "scenes/tower.png")):
+            self.put(scene, scene_png(seed=seed))
+        self.put("styles/noir.png", draw_reference("noir ink", size=(160, 200)))
+
+    def put(self, key: str, data: bytes) -> None:
+        target = self.root / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+    def get(self, path: str) -> dict[str, Any]:
+        return self.client.get(f"{self.path}{path}").raise_for_status().json()
+
+    def trigger(self, *, wait_s: int = 60, **changes: Any) -> httpx.Response:
+        return self.client.post(
+            f"{self.path}/runs/trigger", json=BODY | changes, headers={"Prefer": f"wait={wait_s}"}, timeout=90
+        )
+
+
+def chroma(path: Path) -> float:
+    pixels = np.asarray(Image.open(path).convert("RGB"), dtype=np.float64)
+    return float(np.abs(pixels[..., 0] - pixels[..., 2]).mean())
+
+
+def test_a_run_redraws_its_scenes_and_all_of_it_can_be_read_back(shared_stack: Up) -> None:
+    project = Project(shared_stack, "Main job")
+    reply = project.trigger()
+
+    assert reply.status_code == 200, reply.text
+    run = reply.json()["run"]
+    assert (run["status"], run["done"], run["provider_code"]) == ("ok", True, "local")
+    jobs = project.get(f"/runs/{run['id']}/jobs")["jobs"]
+    assert [job["job_key"] for job in jobs] == ["style_1_harbor", "style_2_tower"]
+    for job in jobs:
+        first, second = (project.root / candidate["output_path"] for candidate in job["candidates"])
+        assert first.read_bytes() != second.read_bytes()
+        # Redrawn after a grey reference: no colour of the scene is left.
+        assert chroma(first) < 2 < chroma(project.root / job["meta_json"]["input_images"][0])
+    assets = project.get("/assets")["assets"]
+    for asset in assets:
+        assert hashlib.sha256((project.root / asset["rel_path"]).read_bytes()).hexdigest() == asset["sha256"]
+    assert len([asset for asset in assets if asset["kind"] == "job_final_output"]) == 2
+    assert project.get("/quality-reports")["count"] == 5
+    assert {event["total_cost_usd"] for event in project.get("/cost-events")["cost_events"]} == {0.0}
+    log = project.get(f"/runs/{run['id']}/log")["run_log"]
+    assert [entry["id"] for entry in log["jobs"]] == ["style_1_harbor", "style_2_tower"]
+
+
+def test_a_trigger_answers_at_once_and_is_polled(shared_stack: Up) -> None:
+    project = Project(shared_stack, "Polled")
+    reply = project.client.post(f"{project.path}/runs/trigger", json=BODY)
+    assert reply.status_code == 202
+    assert reply.json()["pipeline_trigger"]["stdout"] == ""
+    where = reply.headers["Location"]
+    eventually(lambda: project.client.get(where).json()["run"]["done"])
+    assert project.client.get(where).json()["run"]["status"] == "ok"
+
+
+def test_night_and_rain_are_stages_of_their_own(shared_stack: Up) -> None:
+    project = Project(shared_stack, "Night")
+    day = project.trigger(candidates=1).json()["run"]["id"]
+    night = project.trigger(candidates=1, stage="time", time="night").json()["run"]["id"]
+
+    def brightness(run_id: str) -> float:
+        (output, *_) = (job["final_output"] for job in project.get(f"/runs/{run_id}/jobs")["jobs"])
+        return float(np.asarray(Image.open(project.root / output).convert("L")).mean())
+
+    assert brightness(night) < 0.75 * brightness(day)
+    rain = project.trigger(candidates=1, stage="weather", weather="rain").json()["run"]
+    assert (rain["stage"], rain["time_of_day"], rain["weather"]) == ("weather", "day", "rain")
+
+
+def test_the_sheet_of_a_run_is_a_picture_whose_path_stands_alone(shared_stack: Up) -> None:
+    project = Project(shared_stack, "Sheet")
+    run_id = project.trigger().json()["run"]["id"]
+    written = kroma("sheet", run_id, "--data-dir", str(shared_stack.data_dir))
+    assert written.returncode == 0, written.stderr
+    path = Path(written.stdout.splitlines()[-1])
+    with Image.open(path) as sheet:
+        assert sheet.width > 600
+
+
+def test_a_run_log_taken_by_hand_into_another_database_gives_the_same_rows(shared_stack: Up) -> None:
+    project = Project(shared_stack, "By hand")
+    run = project.trigger(candidates=1).json()["run"]
+    before = {asset["id"] for asset in project.get("/assets")["assets"]}
+    log = project.root / run["run_log_path"]
+    again = kroma("ingest", str(log), "--project", project.slug, "--data-dir", str(shared_stack.data_dir))
+    assert again.returncode == 0, again.stderr
+    assert {asset["id"] for asset in project.get("/assets")["assets"]} == before
+
+
+def test_a_killed_worker_is_replaced_and_the_run_ends(shared_stack: Up) -> None:
+    project = Project(shared_stack, "Killed")
+    reply = project.client.post(f"{project.path}/runs/trigger", json=BODY)
+    run_path = reply.headers["Location"]
+    eventually(lambda: project.client.get(run_path).json()["run"]["status"] == "running")
+    os.kill(shared_stack.pids["worker"], signal.SIGKILL)
+    eventually(lambda: project.client.get(run_path).json()["run"]["done"])
+    run = project.client.get(run_path).json()
+    assert run["run"]["status"] == "ok"
+    assert [len(job["candidates"]) for job in run["jobs"]] == [2, 2]
