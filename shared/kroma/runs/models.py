@@ -3,11 +3,13 @@
 How the statuses move (enforced by the ``WHERE status = ... AND fence = ...`` of every write)::
 
     run        queued -> running -> ok | partial | failed | canceled
-                    \\______________/
-                       cancelling -> canceled
-    job        planned (dry, stays) ; queued -> running -> done | failed_output_guard | failed
-                                         ^________/ lease lost, or retried   (queued|running -> canceled)
-    candidate  planned (dry, stays) ; generated -> done | failed_output_guard | failed
+               queued | running -> cancelling -> canceled
+    job        planned (dry, stays)
+               queued -> running -> done | failed_output_guard | failed | canceled
+               running -> queued (tried again later, or its worker stopped)
+    candidate  planned (dry, stays)
+               generated -> done | failed_output_guard
+               failed (its call gave no picture)
 """
 
 from datetime import datetime
@@ -123,7 +125,9 @@ class Run(Identified, Created, Leased, Base):
         Index("ix_runs_listed", "project_id", text("created_at DESC"), text("id DESC")),
         # The sweep reads only this slice, every 5 s.
         Index(
-            "ix_runs_open", "created_at", postgresql_where=text("status IN ('queued', 'running', 'cancelling')")
+            "ix_runs_open",
+            "created_at",
+            postgresql_where=text("status IN ('queued', 'running', 'cancelling')"),
         ),
     )
 
