@@ -71,6 +71,17 @@ CONTRACT_ROUTES = {
     ("GET", f"{P}/chat/sessions/{{session_id}}"),
     ("GET", f"{P}/chat/sessions/{{session_id}}/messages"),
     ("POST", f"{P}/chat/sessions/{{session_id}}/messages"),
+    ("GET", f"{P}/agent/instructions"),
+    ("POST", f"{P}/agent/instructions"),
+    ("GET", f"{P}/agent/instructions/{{instruction_id}}"),
+    ("GET", f"{P}/agent/instructions/{{instruction_id}}/events"),
+    ("POST", f"{P}/agent/instructions/{{instruction_id}}/confirm"),
+    ("POST", f"{P}/agent/instructions/{{instruction_id}}/cancel"),
+    ("GET", f"{P}/secrets"),
+    ("GET", f"{P}/secrets/rotation-status"),
+    ("POST", f"{P}/secrets"),
+    ("POST", f"{P}/secrets/rotate"),
+    ("DELETE", f"{P}/secrets/{{provider_code}}/{{secret_name}}"),
 }
 
 
@@ -102,7 +113,7 @@ def test_every_operation_documents_its_failures(described: dict[str, Any]) -> No
     for (method, path), operation in operations(described).items():
         statuses = set(operation["responses"])
         assert {"400", "500"} <= statuses
-        assert {"401", "403"} <= statuses or path == "/health"
+        assert {"401", "403"} <= statuses or path in {"/health", "/agent/callback/{instruction_id}"}
         assert "404" in statuses or "{" not in path
         assert {"413", "415", "422"} <= statuses or method in {"GET", "DELETE"}
 

@@ -9,6 +9,7 @@ from litestar.types import ASGIApp
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.queue.base import TaskQueue
+from kroma.secrets.keyring import Keyring
 from kroma.storage.base import ProjectStores
 from kroma_api.authentication import Authentication
 from kroma_api.dependencies import provided
@@ -18,12 +19,14 @@ from kroma_api.parity import OWN_ROUTES, mounted_routes
 from kroma_api.routes import (
     asset_links,
     assets,
+    audit_events,
     auth,
     characters,
     chat,
     costs,
     exports,
     health,
+    instructions,
     projects,
     prompt_templates,
     provider_accounts,
@@ -31,6 +34,7 @@ from kroma_api.routes import (
     reference_sets,
     runs,
     schema,
+    secrets,
     style_guides,
 )
 from kroma_api.strict_json import StrictRequest
@@ -51,11 +55,17 @@ ROUTERS: Final[Sequence[Router]] = (
     characters.router,
     reference_sets.router,
     chat.router,
+    secrets.router,
+    audit_events.router,
+    instructions.router,
+    instructions.callback_router,
 )
 """Everything the OpenAPI document describes."""
 
 
-def create_app(settings: Settings, db: Database, queue: TaskQueue, stores: ProjectStores) -> ASGIApp:
+def create_app(
+    settings: Settings, db: Database, queue: TaskQueue, stores: ProjectStores, keyring: Keyring
+) -> ASGIApp:
     """The API as one ASGI application.
 
     From the outside in: request id and log line, authentication (first of all, also for paths
@@ -63,7 +73,7 @@ def create_app(settings: Settings, db: Database, queue: TaskQueue, stores: Proje
     """
     routes = Litestar(
         route_handlers=[*ROUTERS, schema.router(ROUTERS)],
-        dependencies=provided(settings, db, queue, stores),
+        dependencies=provided(settings, db, queue, stores, keyring),
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=StrictRequest,
         request_max_body_size=MAX_BODY_BYTES,

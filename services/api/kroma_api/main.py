@@ -32,7 +32,9 @@ async def serve(settings: Settings) -> None:
     """
     _refuse_taken_address(settings.bind)
     async with open_resources(settings) as resources:
-        app = RequestsInHand(create_app(settings, resources.db, resources.queue, resources.stores))
+        app = RequestsInHand(
+            create_app(settings, resources.db, resources.queue, resources.stores, resources.keyring)
+        )
         server = Server(
             app,
             address=settings.bind.host,

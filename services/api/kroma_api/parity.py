@@ -5,7 +5,13 @@ from typing import Final
 from litestar import Litestar
 from litestar.routes import HTTPRoute
 
-OWN_ROUTES: Final = frozenset({("GET", "/api/projects/{slug}/runs/{run_id}/log")})
+OWN_ROUTES: Final = frozenset(
+    {
+        ("GET", "/api/projects/{slug}/audit-events"),
+        ("GET", "/api/projects/{slug}/runs/{run_id}/log"),
+        ("POST", "/agent/callback/{instruction_id}"),
+    }
+)
 """Routes that contract section 2 does not have."""
 
 

@@ -29,3 +29,7 @@ class ApiToken(Identified, Created, Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+
+    def is_active(self, *, now: datetime) -> bool:
+        """Whether the token would be accepted."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)

@@ -37,3 +37,13 @@ async def list_tokens(session: AsyncSession) -> Sequence[ApiToken]:
     """All tokens of all users, newest first; revoked and expired ones too."""
     statement = select(ApiToken).order_by(ApiToken.created_at.desc(), ApiToken.id.desc())
     return (await session.scalars(statement)).all()
+
+
+async def list_tokens_with_slugs(session: AsyncSession) -> Sequence[tuple[ApiToken, str | None]]:
+    """All tokens, newest first, each with the slug of the only project it may touch."""
+    statement = (
+        select(ApiToken, Project.slug)
+        .outerjoin(Project, Project.id == ApiToken.project_id)
+        .order_by(ApiToken.created_at.desc(), ApiToken.id.desc())
+    )
+    return [(row[0], row[1]) for row in await session.execute(statement)]

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kroma.audit import service as audit
 from kroma.auth import queries
 from kroma.auth.errors import (
     AlreadyBootstrappedError,
@@ -56,6 +57,21 @@ class CreatedToken(NamedTuple):
     row: ApiToken
 
 
+class TokenState(msgspec.Struct, frozen=True, kw_only=True):
+    """A token as a list shows it, without its secret."""
+
+    id: UUID
+    token_prefix: str
+    label: str
+    project_slug: str | None
+    """The only project it may touch."""
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    active: bool
+
+
 def parsed_expiry(text: str | None) -> datetime | None:
     """When a token ends: an RFC 3339 stamp, or a date that counts to its last second (UTC).
 
@@ -82,8 +98,9 @@ async def create_token(
     label: str = "",
     project: Project | None = None,
     expires_at: datetime | None = None,
+    actor: UUID | None = None,
 ) -> CreatedToken:
-    """Make a token of the local user, for one project or for all."""
+    """Make a token of the local user, for one project or for all; ``actor`` is who asked for it."""
     user_id = await ensure_user(session, username=LOCAL_USERNAME, display_name=LOCAL_DISPLAY_NAME)
     secret = SECRET_PREFIX + secrets.token_hex(32)
     row = ApiToken(
@@ -96,7 +113,27 @@ async def create_token(
     )
     session.add(row)
     await session.flush()
+    await _record(session, "create", row, actor=actor)
     return CreatedToken(secret, row)
+
+
+async def token_states(session: AsyncSession) -> list[TokenState]:
+    """All tokens, newest first."""
+    now = utc_now()
+    return [
+        TokenState(
+            id=row.id,
+            token_prefix=row.token_prefix,
+            label=row.label,
+            project_slug=slug,
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+            revoked_at=row.revoked_at,
+            last_used_at=row.last_used_at,
+            active=row.is_active(now=now),
+        )
+        for row, slug in await queries.list_tokens_with_slugs(session)
+    ]
 
 
 async def close_bootstrap(session: AsyncSession) -> None:
@@ -155,18 +192,31 @@ def _may_touch(token: ApiToken, project: Project | None) -> bool:
     return token.project_id is None or token.project_id == project.id
 
 
-async def revoke_token(session: AsyncSession, token_id: str) -> None:
-    """Make a token unusable for good; revoking again changes nothing.
+async def revoke_token(session: AsyncSession, token_id: str, *, actor: UUID | None = None) -> None:
+    """Make a token unusable for good, as ``actor`` asks; revoking again changes nothing.
 
     Raises:
         TokenNotFoundError: No token has this id.
     """
     identifier = row_id(token_id)
-    token = None if identifier is None else await session.get(ApiToken, identifier)
+    token = None
+    if identifier is not None:
+        token = await session.get(ApiToken, identifier, with_for_update=True)
     if token is None:
         raise TokenNotFoundError
     if token.revoked_at is None:
         token.revoked_at = utc_now()
+        await _record(session, "revoke", token, actor=actor)
+
+
+async def _record(session: AsyncSession, what: str, token: ApiToken, *, actor: UUID | None) -> None:
+    await audit.record(
+        session,
+        code=f"token.{what}",
+        project_id=token.project_id,
+        actor=actor,
+        payload={"token_id": str(token.id)},
+    )
 
 
 def _hash(secret: str) -> str:

@@ -1,8 +1,15 @@
 """Where a command finds the database: the environment's address, else the running stack's."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
 from kroma.config import Settings
 from kroma.errors import InfraError
 from kroma.supervisor.state import find_state
+
+if TYPE_CHECKING:
+    from kroma.db.engine import Database
 
 
 class NotRunningError(InfraError):
@@ -26,3 +33,26 @@ def database_url(settings: Settings) -> str:
     if state is None:
         raise NotRunningError(settings)
     return state.database_url
+
+
+@asynccontextmanager
+async def opened_database(settings: Settings) -> "AsyncGenerator[Database]":
+    """The database, for one command.
+
+    Raises:
+        NotRunningError: None is set and nothing runs.
+        DatabaseUnreachableError: It does not answer.
+    """
+    from asyncpg import PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from kroma.db.engine import Database
+    from kroma.supervisor.errors import DatabaseUnreachableError
+
+    db = Database.connect(database_url(settings), pool_size=1)
+    try:
+        yield db
+    except (SQLAlchemyError, PostgresError, OSError) as exc:
+        raise DatabaseUnreachableError(type(exc).__name__) from exc
+    finally:
+        await db.close()

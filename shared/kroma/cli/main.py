@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from kroma.cli import doctor, ingest, token, up
+from kroma.cli import doctor, ingest, secrets, token, up
 from kroma.cli.console import complain, exit_code
 from kroma.errors import KromaError
 
@@ -21,6 +21,7 @@ app.command("up")(up.up)
 app.command("doctor")(doctor.doctor)
 app.command("ingest")(ingest.ingest)
 app.add_typer(token.app, name="token")
+app.add_typer(secrets.app, name="secrets")
 
 
 def main() -> None:

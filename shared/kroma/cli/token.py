@@ -1,19 +1,31 @@
 """``kroma token``."""
 
-import typer
+import asyncio
+from typing import TYPE_CHECKING, Annotated
 
-from kroma.cli.console import say
+import msgspec
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from kroma.cli.connections import opened_database
+from kroma.cli.console import console, say
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import Settings
 from kroma.errors import NotFoundError
 from kroma.supervisor.token_file import find_token, token_path
 
-app = typer.Typer(no_args_is_help=True, help="The token that calls to the API carry.")
+if TYPE_CHECKING:
+    from kroma.auth.service import CreatedToken, TokenState
+
+app = typer.Typer(no_args_is_help=True, help="The tokens that calls to the API carry.")
 
 
-@app.callback()
-def token() -> None:
-    """Group of commands, even while it has only one."""
+class TokenMissingError(NotFoundError):
+    """No token is kept for the command line."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"Token ({path}; `kroma up` without --no-token makes it)")
 
 
 @app.command()
@@ -23,11 +35,87 @@ def show(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     secret = find_token(folder)
     if secret is None:
         raise TokenMissingError(str(token_path(folder)))
-    say(f'{{"token": "{secret}"}}' if as_json else secret)
+    say(_json({"token": secret}) if as_json else secret)
 
 
-class TokenMissingError(NotFoundError):
-    """No token is kept for the command line."""
+@app.command()
+def create(
+    label: Annotated[str, typer.Option("--label", metavar="TEXT", help="What the token is for.")] = "",
+    project: Annotated[
+        str | None,
+        typer.Option("--project", metavar="SLUG", help="The only project it may touch; all if absent."),
+    ] = None,
+    expires_at: Annotated[
+        str | None,
+        typer.Option(
+            "--expires-at", metavar="WHEN", help="2027-01-31 (to its last second, UTC) or an RFC 3339 stamp."
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token and print it, once."""
+    settings = Settings.from_environment(data_dir=data_dir)
+    created = asyncio.run(_create(settings, label=label, project=project, expires_at=expires_at))
+    if as_json:
+        say(_json({"id": created.row.id, "token": created.secret, "expires_at": created.row.expires_at}))
+    else:
+        say(created.secret)
 
-    def __init__(self, path: str) -> None:
-        super().__init__(f"Token ({path}; `kroma up` without --no-token makes it)")
+
+@app.command("list")
+def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """List all tokens, newest first, without their secrets."""
+    tokens = asyncio.run(_list(Settings.from_environment(data_dir=data_dir)))
+    if as_json:
+        say(_json({"tokens": tokens}))
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("id", "starts with", "", "project", "label"):
+        table.add_column(heading, overflow="fold")
+    for token in tokens:
+        scope = "all" if token.project_slug is None else token.project_slug
+        state = "active" if token.active else "revoked" if token.revoked_at else "expired"
+        table.add_row(str(token.id), token.token_prefix, state, scope, escape(token.label))
+    console.print(table)
+
+
+@app.command()
+def revoke(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="As `kroma token list` shows it.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token unusable for good; revoking again changes nothing."""
+    asyncio.run(_revoke(Settings.from_environment(data_dir=data_dir), token_id))
+    say(_json({"revoked": token_id}) if as_json else f"Token {token_id} is revoked")
+
+
+async def _create(
+    settings: Settings, *, label: str, project: str | None, expires_at: str | None
+) -> "CreatedToken":
+    from kroma.auth.service import create_token, parsed_expiry
+    from kroma.projects.queries import get_local_project
+
+    ends = parsed_expiry(expires_at)
+    async with opened_database(settings) as db, db.transaction() as session:
+        scope = None if project is None else await get_local_project(session, project)
+        return await create_token(session, label=label, project=scope, expires_at=ends)
+
+
+async def _list(settings: Settings) -> "list[TokenState]":
+    from kroma.auth.service import token_states
+
+    async with opened_database(settings) as db, db.transaction() as session:
+        return await token_states(session)
+
+
+async def _revoke(settings: Settings, token_id: str) -> None:
+    from kroma.auth.service import revoke_token
+
+    async with opened_database(settings) as db, db.transaction() as session:
+        await revoke_token(session, token_id)
+
+
+def _json(shown: object) -> str:
+    return msgspec.json.encode(shown).decode()

@@ -12,6 +12,7 @@ from factories import scene_png
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.queue.memory import MemoryTaskQueue
+from kroma.secrets.keyring import Keyring
 from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
 
@@ -38,7 +39,7 @@ async def client_with(
         def make(database: Database = db, **variables: str) -> httpx.AsyncClient:
             settings = Settings.from_environment(variables, data_dir=data_dir)
             stores = DirectoryStores(data_dir, allow_any_root=settings.allow_any_root)
-            app = create_app(settings, database, queue, stores)
+            app = create_app(settings, database, queue, stores, Keyring(settings.master_key))
             inner = httpx.ASGITransport(app, raise_app_exceptions=False)
             client = httpx.AsyncClient(
                 transport=CheckedTransport(inner, documentation), base_url="http://kroma.test"

@@ -32,7 +32,7 @@ async def create_token(
         if data.project_slug is not None:
             project = await get_local_project(session, data.project_slug)
         created = await service.create_token(
-            session, label=data.label or "", project=project, expires_at=expires_at
+            session, label=data.label or "", project=project, expires_at=expires_at, actor=caller.user_id
         )
     return CreateTokenResponse(auth_token=CreatedTokenView.of(created))
 
@@ -47,10 +47,10 @@ async def list_tokens(db: Db) -> ListTokensResponse:
 
 
 @delete("/tokens/{token_id:str}", status_code=HTTPStatus.OK)
-async def revoke_token(token_id: FromPath[str], db: Db) -> RevokeTokenResponse:
+async def revoke_token(token_id: FromPath[str], db: Db, caller: CurrentCaller) -> RevokeTokenResponse:
     """Make a token unusable; revoking again changes nothing."""
     async with db.transaction() as session:
-        await service.revoke_token(session, token_id)
+        await service.revoke_token(session, token_id, actor=caller.user_id)
     return RevokeTokenResponse(token_id=token_id)
 
 

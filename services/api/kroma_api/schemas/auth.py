@@ -80,7 +80,7 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
             revoked_at=_stamp_or_null(row.revoked_at),
             last_used_at=_stamp_or_null(row.last_used_at),
             created_at=shown_stamp(row.created_at),
-            active=row.revoked_at is None and (row.expires_at is None or row.expires_at > now),
+            active=row.is_active(now=now),
         )
 
 

@@ -1,0 +1,37 @@
+"""``/api/projects/{slug}/audit-events``."""
+
+from typing import Annotated
+
+from litestar import Router, get
+from litestar.params import FromPath, QueryParameter
+
+from kroma.audit import queries
+from kroma.projects.queries import get_project
+from kroma.texts import optional_text
+from kroma_api.dependencies import Db
+from kroma_api.routes.limits import Limit, clamped
+from kroma_api.schemas.audit_events import AuditEventView, ListAuditEventsResponse
+
+EventCode = Annotated[
+    str | None, QueryParameter(description="Only events of this kind, like `secret.upsert`")
+]
+
+
+@get("/")
+async def list_audit_events(
+    slug: FromPath[str], db: Db, limit: Limit = None, event_code: EventCode = None
+) -> ListAuditEventsResponse:
+    """What changed in a project, newest first."""
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        events = await queries.list_audit_events(
+            session, project.id, limit=clamped(limit), event_code=optional_text(event_code)
+        )
+    return ListAuditEventsResponse(
+        count=len(events), audit_events=[AuditEventView.of(event) for event in events]
+    )
+
+
+router = Router(
+    "/api/projects/{slug:str}/audit-events", route_handlers=[list_audit_events], tags=["audit events"]
+)

@@ -1,0 +1,90 @@
+"""``/api/projects/{slug}/secrets``."""
+
+from http import HTTPStatus
+
+from litestar import Router, delete, get, post
+from litestar.params import FromPath, JSONBody
+
+from kroma.projects.queries import get_project
+from kroma.secrets import queries, service
+from kroma_api.dependencies import CurrentCaller, Db, Keys
+from kroma_api.schemas.secrets import (
+    DeletedSecretResponse,
+    ListSecretsResponse,
+    RotateSecretsRequest,
+    RotateSecretsResponse,
+    RotationStatusResponse,
+    SecretView,
+    UpsertSecretRequest,
+    UpsertSecretResponse,
+)
+
+
+@get("/")
+async def list_secrets(slug: FromPath[str], db: Db) -> ListSecretsResponse:
+    """The secrets of a project by provider code and name, without their values."""
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        rows = await queries.list_secrets(session, project.id)
+    return ListSecretsResponse(count=len(rows), secrets=[SecretView.of(row) for row in rows])
+
+
+@get("/rotation-status")
+async def get_rotation_status(slug: FromPath[str], db: Db, keyring: Keys) -> RotationStatusResponse:
+    """How the secrets of a project are stored, and how many of them open."""
+    return RotationStatusResponse(status=await service.encryption_status(db, keyring, slug=slug))
+
+
+@post("/", status_code=HTTPStatus.OK)
+async def upsert_secret(
+    slug: FromPath[str], data: JSONBody[UpsertSecretRequest], db: Db, keyring: Keys, caller: CurrentCaller
+) -> UpsertSecretResponse:
+    """Store a secret, encrypted, over the value that was there."""
+    stored = await service.upsert_secret(
+        db,
+        keyring,
+        slug=slug,
+        code=data.provider_code,
+        name=data.secret_name,
+        value=data.secret_value,
+        actor=caller.user_id,
+    )
+    return UpsertSecretResponse(secret=SecretView.of(stored.secret), audit_id=str(stored.audit_id))
+
+
+@post("/rotate", status_code=HTTPStatus.OK)
+async def rotate_secrets(
+    slug: FromPath[str], data: JSONBody[RotateSecretsRequest], db: Db, keyring: Keys, caller: CurrentCaller
+) -> RotateSecretsResponse:
+    """Encrypt the secrets of a project with the current key; those that do not open are counted."""
+    finished = await service.rotate_secrets(
+        db,
+        keyring,
+        slug=slug,
+        from_key_ref=data.from_key_ref,
+        force=data.force is True,
+        actor=caller.user_id,
+    )
+    return RotateSecretsResponse(rotation=finished.rotation, audit_id=str(finished.audit_id))
+
+
+@delete("/{provider_code:str}/{secret_name:str}", status_code=HTTPStatus.OK)
+async def delete_secret(
+    slug: FromPath[str],
+    provider_code: FromPath[str],
+    secret_name: FromPath[str],
+    db: Db,
+    caller: CurrentCaller,
+) -> DeletedSecretResponse:
+    """Remove a secret for good."""
+    audit_id = await service.delete_secret(
+        db, slug=slug, code=provider_code, name=secret_name, actor=caller.user_id
+    )
+    return DeletedSecretResponse(audit_id=str(audit_id))
+
+
+router = Router(
+    "/api/projects/{slug:str}/secrets",
+    route_handlers=[list_secrets, get_rotation_status, upsert_secret, rotate_secrets, delete_secret],
+    tags=["secrets"],
+)
