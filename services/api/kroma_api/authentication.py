@@ -15,12 +15,14 @@ from kroma.auth.service import Caller, authenticate, is_bootstrap_open
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.errors import KromaError
+from kroma.instructions.signature import CALLBACK_PATH
 from kroma_api.errors import send_error
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _PROJECTS: Final = "/api/projects"
+_CALLBACKS: Final = f"{CALLBACK_PATH}/"
 _AUTH: Final = "/auth/"
 _TOKEN_PATH: Final = "/auth/token"  # noqa: S105 - a path
 
@@ -48,6 +50,8 @@ class Authentication:
         method, path = scope["method"], scope["path"]
         if self._bypass or (method in _READS and not path.startswith((_AUTH, _PROJECTS))):
             return Caller()
+        if method == "POST" and path.startswith(_CALLBACKS):
+            return Caller()  # an agent has no token; the route checks the signature in its address
         secret = bearer_secret(scope["headers"])
         if secret is None:
             return await self._bootstrap_caller(method, path)

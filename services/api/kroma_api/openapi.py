@@ -13,6 +13,7 @@ from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
 from kroma import __version__
+from kroma.instructions.signature import CALLBACK_PATH
 from kroma_api.dependencies import DEPENDENCY_NAMES
 from kroma_api.errors import ErrorResponse
 
@@ -25,6 +26,8 @@ _WITH_BODY: Final = (
     HTTPStatus.UNPROCESSABLE_ENTITY,
 )
 _OPEN_PATHS: Final = frozenset({"/health"})
+_SIGNED_PATHS: Final = frozenset({f"{CALLBACK_PATH}/{{instruction_id}}"})
+"""A signature in the address stands for the bearer."""
 
 
 def document(routers: Sequence[Router]) -> dict[str, Any]:
@@ -72,7 +75,9 @@ def _request_structs(app: Litestar) -> Iterable[type[msgspec.Struct]]:
 
 def _describe_errors(operation: dict[str, Any], path: str) -> None:
     statuses: set[HTTPStatus] = set(_ALWAYS)
-    if path not in _OPEN_PATHS:
+    if path in _SIGNED_PATHS:
+        statuses.add(HTTPStatus.FORBIDDEN)
+    elif path not in _OPEN_PATHS:
         statuses.update(_PROTECTED)
         operation["security"] = [{"bearer": []}]
     if "{" in path or path == "/auth/token":

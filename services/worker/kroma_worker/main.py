@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -15,17 +17,22 @@ import uvloop
 
 from kroma.config import Settings, SettingsError
 from kroma.cpu import CpuPool
+from kroma.instructions.dispatch import Dispatcher
+from kroma.instructions.signature import callback_signer
 from kroma.logs import configure_logs
+from kroma.outbound.client import OutboundClient
+from kroma.outbound.guard import AllowList, UrlGuard
 from kroma.pipeline.execute import Workplace
 from kroma.providers import PROVIDERS, UnknownProviderError
-from kroma.resources import open_resources
+from kroma.resources import Resources, open_resources
+from kroma.secrets.service import read_secret
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
-from kroma_worker.tasks import runs
+from kroma_worker.tasks import instructions, runs
 from kroma_worker.tasks.sweep import sweep_for_ever
 
 log = structlog.get_logger(__name__)
 
-TASK_MODULES: Final = (runs,)
+TASK_MODULES: Final = (runs, instructions)
 """Importing a module registers its tasks."""
 EXIT_WRONG_SETTINGS: Final = 2
 GRACE: Final = timedelta(seconds=3)
@@ -47,10 +54,10 @@ async def work(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     cpu = CpuPool(settings.cpu_processes)
     providers = {code: make(cpu) for code, make in PROVIDERS.items()}
-    async with open_resources(settings) as opened:
+    async with open_resources(settings) as opened, agent_dispatcher(opened) as agents:
         place = Workplace(db=opened.db, stores=opened.stores, providers=providers, cpu=cpu)
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
-        deps = TaskDeps(place=place, queue=opened.queue, worker=name)
+        deps = TaskDeps(place=place, queue=opened.queue, worker=name, agents=agents)
         serving = [
             asyncio.ensure_future(
                 opened.queue.consume(partial(dispatch, deps), concurrency=settings.worker_jobs)
@@ -69,6 +76,28 @@ async def work(settings: Settings) -> None:
             await provider.close()
         await cpu.close()
     log.info("worker.stopped", worker=name)
+
+
+@asynccontextmanager
+async def agent_dispatcher(opened: Resources) -> AsyncGenerator[Dispatcher]:
+    """What carries instructions to agents.
+
+    Raises:
+        SettingsError: ``KROMA_URL_ALLOW`` holds what is no range.
+    """
+    settings = opened.settings
+    client = OutboundClient(UrlGuard(AllowList.parsed(settings.url_allow)))
+    try:
+        yield Dispatcher(
+            db=opened.db,
+            client=client,
+            options=settings.agent,
+            public_url=settings.public_url,
+            signer=callback_signer(settings),
+            read_secret=partial(read_secret, keyring=opened.keyring),
+        )
+    finally:
+        await client.close()
 
 
 def announce_ready() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar, get_args
 import msgspec
 import structlog
 
+from kroma.instructions.dispatch import Dispatcher
 from kroma.pipeline.claim import ClaimLostError
 from kroma.pipeline.execute import Workplace
 from kroma.queue.base import TaskQueue
@@ -26,6 +27,8 @@ class TaskDeps(msgspec.Struct, frozen=True, kw_only=True):
     queue: TaskQueue
     worker: str
     """The name this worker leaves on its leases."""
+    agents: Dispatcher | None = None
+    """None leaves instructions to other workers."""
 
 
 class Task(msgspec.Struct, frozen=True):

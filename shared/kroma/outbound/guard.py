@@ -95,7 +95,7 @@ class UrlGuard:
         """
         parsed = _parsed(url)
         host = _plain(parsed.raw_host.decode("ascii"))
-        addresses = await self._addresses(host, parsed.port or _PORTS[parsed.scheme])
+        addresses = await self._addresses(host, _port(parsed))
         if host not in self._allowed.hosts and not all(map(self._may_call, addresses)):
             # All of them: a name with a public and a private address is how a guard is probed.
             raise UrlRefusedError("it leads to a host that is not public; KROMA_URL_ALLOW may list it")
@@ -125,11 +125,15 @@ def _parsed(url: str) -> httpx.URL:
         raise UrlRefusedError("it is no valid URL") from exc
     if parsed.scheme not in _PORTS or not parsed.host:
         raise UrlRefusedError("it must start with http:// or https:// and name a host")
-    if not 0 < (parsed.port or _PORTS[parsed.scheme]) <= _LAST_PORT:
+    if not 0 < _port(parsed) <= _LAST_PORT:
         raise UrlRefusedError("it names no port")
     if parsed.userinfo:
         raise UrlRefusedError("it must not hold a user name or password")
     return parsed
+
+
+def _port(url: httpx.URL) -> int:
+    return _PORTS[url.scheme] if url.port is None else url.port
 
 
 def _plain(host: str) -> str:

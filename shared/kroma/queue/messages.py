@@ -23,7 +23,13 @@ class FinishRun(Message, frozen=True, kw_only=True):
     run_id: UUID
 
 
-AnyMessage = ExecuteJob | FinishRun
+class DispatchInstruction(Message, frozen=True, kw_only=True):
+    """Send one confirmed instruction to the external agent."""
+
+    instruction_id: UUID
+
+
+AnyMessage = ExecuteJob | FinishRun | DispatchInstruction
 """The union a worker decodes; start-up fails when one of these has no task or two."""
 
 _encoder = msgspec.msgpack.Encoder()

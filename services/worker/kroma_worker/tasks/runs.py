@@ -3,16 +3,12 @@
 from datetime import timedelta
 from uuid import UUID
 
-import structlog
-
 from kroma.pipeline.claim import claim_job, claim_run
 from kroma.pipeline.execute import run_claimed_job
 from kroma.pipeline.finish import finish_claimed_run
-from kroma.queue.errors import QueueUnavailableError
-from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
+from kroma.queue.messages import ExecuteJob, FinishRun
 from kroma_worker.registry import TaskDeps, task
-
-log = structlog.get_logger(__name__)
+from kroma_worker.ring import ring
 
 
 @task(ExecuteJob, limit=timedelta(minutes=30))
@@ -27,7 +23,7 @@ async def execute_job(deps: TaskDeps, message: ExecuteJob) -> None:
         return
     again_in = await run_claimed_job(deps.place, claim)
     if again_in is not None:
-        await _ring(deps, message, delay=again_in)
+        await ring(deps, message, delay=again_in)
         return
     await _finish_if_last(deps, claim.run_id)
 
@@ -44,11 +40,4 @@ async def _finish_if_last(deps: TaskDeps, run_id: UUID) -> None:
         return
     again_in = await finish_claimed_run(deps.place, claim)
     if again_in is not None:
-        await _ring(deps, FinishRun(run_id=run_id), delay=again_in)
-
-
-async def _ring(deps: TaskDeps, message: AnyMessage, *, delay: timedelta) -> None:
-    try:
-        await deps.queue.enqueue_many([message], delay=delay)
-    except QueueUnavailableError:
-        log.warning("queue.unavailable", task=type(message).__name__)
+        await ring(deps, FinishRun(run_id=run_id), delay=again_in)

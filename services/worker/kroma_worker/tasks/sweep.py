@@ -8,7 +8,8 @@ from typing import Final
 import structlog
 from sqlalchemy.exc import DBAPIError
 
-from kroma.pipeline.sweep import sweep
+from kroma.instructions.sweep import sweep as sweep_instructions
+from kroma.pipeline.sweep import sweep as sweep_runs
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import AnyMessage
 from kroma_worker.registry import TaskDeps, dispatch
@@ -32,10 +33,10 @@ async def sweep_for_ever(deps: TaskDeps, *, places: int) -> None:
         while True:
             bell_rings = True
             try:
-                due = await sweep(deps.place.db)
-                bell_rings = await _rung(deps, due.messages)
+                due = await _due(deps)
+                bell_rings = await _rung(deps, due)
                 if not bell_rings:
-                    _carry(deps, due.messages[: max(0, places - len(carried))], carried)
+                    _carry(deps, due[: max(0, places - len(carried))], carried)
             except (DBAPIError, OSError) as exc:
                 log.warning("sweep.database_unavailable", error=type(exc).__name__)
             await asyncio.sleep((EVERY if bell_rings else WITHOUT_BELL_EVERY).total_seconds())
@@ -43,6 +44,13 @@ async def sweep_for_ever(deps: TaskDeps, *, places: int) -> None:
         for task in carried:
             task.cancel()
         await asyncio.gather(*carried, return_exceptions=True)
+
+
+async def _due(deps: TaskDeps) -> list[AnyMessage]:
+    runs = await sweep_runs(deps.place.db)
+    if deps.agents is None:
+        return runs.messages
+    return [*runs.messages, *await sweep_instructions(deps.place.db, deps.agents.options)]
 
 
 async def _rung(deps: TaskDeps, messages: Sequence[AnyMessage]) -> bool:

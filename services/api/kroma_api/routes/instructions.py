@@ -1,0 +1,152 @@
+"""``/api/projects/{slug}/agent/instructions``, and where agents report."""
+
+import asyncio
+from http import HTTPStatus
+from typing import Annotated
+
+from litestar import Router, get, post
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from kroma.instructions import callback, queries, service
+from kroma.instructions.service import ChangedInstruction
+from kroma.instructions.signature import CALLBACK_PATH, callback_signer
+from kroma.projects.queries import get_project
+from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Queue
+from kroma_api.schemas.instructions import (
+    AgentCallbackRequest,
+    AgentCallbackResponse,
+    CancelInstructionRequest,
+    ChangedInstructionResponse,
+    ConfirmInstructionRequest,
+    CreateInstructionRequest,
+    InstructionEventView,
+    InstructionResponse,
+    InstructionView,
+    ListInstructionEventsResponse,
+    ListInstructionsResponse,
+)
+
+Signature = Annotated[
+    str | None, QueryParameter(name="sig", description="As in the callback address that the agent was sent")
+]
+
+
+@get("/")
+async def list_instructions(slug: FromPath[str], db: Db) -> ListInstructionsResponse:
+    """The instructions of a project, last changed first."""
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        rows = await queries.list_instructions(session, project.id)
+    return ListInstructionsResponse(count=len(rows), instructions=[InstructionView.of(row) for row in rows])
+
+
+@post("/", status_code=HTTPStatus.OK)
+async def create_instruction(
+    slug: FromPath[str], data: JSONBody[CreateInstructionRequest], db: Db, caller: CurrentCaller
+) -> ChangedInstructionResponse:
+    """Write an instruction down; it waits for its confirmation."""
+    changed = await service.create_instruction(
+        db, slug=slug, instruction_text=data.instruction_text, actor=caller.user_id
+    )
+    return _changed(changed)
+
+
+@get("/{instruction_id:str}")
+async def get_instruction(slug: FromPath[str], instruction_id: FromPath[str], db: Db) -> InstructionResponse:
+    """One instruction, with its attempts."""
+    async with db.transaction() as session:
+        row = await queries.get_instruction(session, slug=slug, instruction_id=instruction_id)
+    return InstructionResponse(instruction=InstructionView.of(row))
+
+
+@get("/{instruction_id:str}/events")
+async def list_instruction_events(
+    slug: FromPath[str], instruction_id: FromPath[str], db: Db
+) -> ListInstructionEventsResponse:
+    """What happened to an instruction, oldest first."""
+    async with db.transaction() as session:
+        row = await queries.get_instruction(session, slug=slug, instruction_id=instruction_id)
+        events = await queries.list_events(session, row)
+    return ListInstructionEventsResponse(
+        instruction_id=instruction_id,
+        count=len(events),
+        events=[InstructionEventView.of(event) for event in events],
+    )
+
+
+@post("/{instruction_id:str}/confirm", status_code=HTTPStatus.OK)
+async def confirm_instruction(
+    *,
+    slug: FromPath[str],
+    instruction_id: FromPath[str],
+    data: JSONBody[ConfirmInstructionRequest],
+    db: Db,
+    queue: Queue,
+    caller: CurrentCaller,
+) -> ChangedInstructionResponse:
+    """Release an instruction to the agent; one that has run is sent again."""
+    changed = await service.confirm_instruction(
+        db, queue, slug=slug, instruction_id=instruction_id, message=data.message, actor=caller.user_id
+    )
+    return _changed(changed)
+
+
+@post("/{instruction_id:str}/cancel", status_code=HTTPStatus.OK)
+async def cancel_instruction(
+    slug: FromPath[str],
+    instruction_id: FromPath[str],
+    data: JSONBody[CancelInstructionRequest],
+    db: Db,
+    caller: CurrentCaller,
+) -> ChangedInstructionResponse:
+    """Call an instruction off; a confirmed one has to run first."""
+    changed = await service.cancel_instruction(
+        db, slug=slug, instruction_id=instruction_id, message=data.message, actor=caller.user_id
+    )
+    return _changed(changed)
+
+
+@post("/{instruction_id:str}", status_code=HTTPStatus.OK)
+async def receive_agent_callback(
+    instruction_id: FromPath[str],
+    data: JSONBody[AgentCallbackRequest],
+    db: Db,
+    settings: AppSettings,
+    sig: Signature = None,
+) -> AgentCallbackResponse:
+    """Where an agent reports on an instruction it was sent; the signature in the address lets it in."""
+    signer = await asyncio.to_thread(callback_signer, settings)
+    admission = await callback.admitted(db, signer, instruction_id=instruction_id, signature=sig)
+    report = callback.checked_report(
+        admission,
+        instruction_id=data.instruction_id,
+        status=data.status,
+        message=data.message,
+        result=data.result,
+        error=data.error,
+    )
+    heard = await callback.hear(db, admission, report)
+    return AgentCallbackResponse(
+        instruction_id=instruction_id, status=heard.instruction.status, applied=heard.is_applied
+    )
+
+
+def _changed(changed: ChangedInstruction) -> ChangedInstructionResponse:
+    return ChangedInstructionResponse(
+        instruction=InstructionView.of(changed.instruction), audit_id=str(changed.audit_id)
+    )
+
+
+router = Router(
+    "/api/projects/{slug:str}/agent/instructions",
+    route_handlers=[
+        list_instructions,
+        create_instruction,
+        get_instruction,
+        list_instruction_events,
+        confirm_instruction,
+        cancel_instruction,
+    ],
+    tags=["agent instructions"],
+)
+callback_router = Router(CALLBACK_PATH, route_handlers=[receive_agent_callback], tags=["agent instructions"])

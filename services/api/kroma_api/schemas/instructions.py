@@ -1,0 +1,139 @@
+"""Bodies of ``/api/projects/{slug}/agent/instructions`` and of agents' callbacks."""
+
+from typing import Any, Self
+
+import msgspec
+from msgspec import UNSET
+
+from kroma.instructions.models import AgentInstruction, AgentInstructionEvent
+from kroma_api.schemas.reply import AuditId, Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+
+
+class CreateInstructionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/projects/{slug}/agent/instructions``."""
+
+    instruction_text: RequiredText = UNSET
+
+
+class ConfirmInstructionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/projects/{slug}/agent/instructions/{instruction_id}/confirm``."""
+
+    message: str | None = None
+    """The text of the event; a fixed phrase when absent or blank."""
+
+
+class CancelInstructionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /api/projects/{slug}/agent/instructions/{instruction_id}/cancel``."""
+
+    message: str | None = None
+    """The text of the event; a fixed phrase when absent or blank."""
+
+
+class AgentCallbackRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Body of ``POST /agent/callback/{instruction_id}``."""
+
+    status: RequiredText = UNSET
+    """``accepted``, ``running``, ``done``, ``failed`` or ``rejected``, in any case."""
+    instruction_id: str | None = None
+    """The same as in the path, when given."""
+    message: str | None = None
+    result: Any = None
+    error: str | None = None
+
+
+class InstructionView(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish for the external agent."""
+
+    id: Id
+    project_id: Id
+    instruction_text: str
+    status: str
+    """``pending``, ``confirmed``, ``running``, ``done``, ``failed`` or ``canceled``."""
+    created_at: Stamp
+    updated_at: Stamp
+    confirmed_at: Stamp
+    canceled_at: Stamp
+    attempts: int
+    """How often a worker has begun to send it since it was confirmed."""
+    max_attempts: int
+    last_error: str
+    """Why the last attempt brought nothing, or why there is none; else empty."""
+    next_attempt_at: Stamp
+
+    @classmethod
+    def of(cls, instruction: AgentInstruction) -> Self:
+        """Show an instruction."""
+        return cls(
+            id=str(instruction.id),
+            project_id=str(instruction.project_id),
+            instruction_text=instruction.instruction_text,
+            status=instruction.status,
+            created_at=shown_stamp(instruction.created_at),
+            updated_at=shown_stamp(instruction.updated_at),
+            confirmed_at=shown_stamp(instruction.confirmed_at),
+            canceled_at=shown_stamp(instruction.canceled_at),
+            attempts=instruction.attempts,
+            max_attempts=instruction.max_attempts,
+            last_error=instruction.last_error or "",
+            next_attempt_at=shown_stamp(instruction.next_attempt_at),
+        )
+
+
+class InstructionEventView(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that happened to an instruction."""
+
+    id: Id
+    project_id: Id
+    instruction_id: Id
+    event_type: str
+    message: str
+    created_at: Stamp
+
+    @classmethod
+    def of(cls, event: AgentInstructionEvent) -> Self:
+        """Show an event."""
+        return cls(
+            id=str(event.id),
+            project_id=str(event.project_id),
+            instruction_id=str(event.instruction_id),
+            event_type=event.event_type,
+            message=event.message or "",
+            created_at=shown_stamp(event.created_at),
+        )
+
+
+class ListInstructionsResponse(ListReply, frozen=True, kw_only=True):
+    """Instructions, last changed first."""
+
+    instructions: list[InstructionView]
+
+
+class InstructionResponse(Reply, frozen=True, kw_only=True):
+    """One instruction."""
+
+    instruction: InstructionView
+
+
+class ChangedInstructionResponse(Reply, frozen=True, kw_only=True):
+    """An instruction after a change."""
+
+    instruction: InstructionView
+    audit_id: AuditId
+
+
+class ListInstructionEventsResponse(ListReply, frozen=True, kw_only=True):
+    """What happened to an instruction, oldest first."""
+
+    instruction_id: str
+    """As in the path."""
+    events: list[InstructionEventView]
+
+
+class AgentCallbackResponse(Reply, frozen=True, kw_only=True):
+    """A callback was heard."""
+
+    instruction_id: Id
+    status: str
+    """Where the instruction stands now."""
+    applied: bool
+    """False when the report changed nothing: repeated, or too late."""

@@ -1,0 +1,17 @@
+"""Tasks of agent instructions."""
+
+from datetime import timedelta
+
+from kroma.queue.messages import DispatchInstruction
+from kroma_worker.registry import TaskDeps, task
+from kroma_worker.ring import ring
+
+
+@task(DispatchInstruction, limit=timedelta(minutes=30))
+async def dispatch_instruction(deps: TaskDeps, message: DispatchInstruction) -> None:
+    """Send one instruction to its agent; a failure in passing rings again when it is due."""
+    if deps.agents is None:
+        return
+    again_in = await deps.agents.dispatch(message.instruction_id, worker=deps.worker)
+    if again_in is not None:
+        await ring(deps, message, delay=again_in)
