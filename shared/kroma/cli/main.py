@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from kroma.cli import doctor, ingest, secrets, token, up
+from kroma.cli import demo, doctor, ingest, secrets, sheet, token, up
 from kroma.cli.console import complain, exit_code
 from kroma.errors import KromaError
 
@@ -19,7 +19,9 @@ app = typer.Typer(
 )
 app.command("up")(up.up)
 app.command("doctor")(doctor.doctor)
+app.command("demo")(demo.demo)
 app.command("ingest")(ingest.ingest)
+app.command("sheet")(sheet.sheet)
 app.add_typer(token.app, name="token")
 app.add_typer(secrets.app, name="secrets")
 

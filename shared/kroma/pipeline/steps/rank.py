@@ -23,7 +23,7 @@ async def rank(job: ImageJob, _: StepTools) -> ImageJob:
         raise NoUsableCandidateError(tried=len(best_first), reason=best.reason)
     passed = sum(candidate.status is CandidateStatus.DONE for candidate in best_first)
     ranked = tuple(
-        msgspec.structs.replace(candidate, reason=_reason(candidate, best, place=place, passed=passed))
+        msgspec.structs.replace(candidate, reason=_reason(candidate, best_first, place=place, passed=passed))
         for place, candidate in enumerate(best_first, start=1)
     )
     return msgspec.structs.replace(job, candidates=ranked)
@@ -41,14 +41,23 @@ def rank_key(candidate: Candidate) -> tuple[bool, int, int, float, int]:
     )
 
 
-def _reason(candidate: Candidate, best: Candidate, *, place: int, passed: int) -> str:
+def _reason(candidate: Candidate, best_first: list[Candidate], *, place: int, passed: int) -> str:
     if candidate.status is not CandidateStatus.DONE:
         return candidate.reason
     if passed == 1:
         return f"Chosen: the only candidate that passed. {candidate.reason}"
+    best, second = best_first[:2]
     if candidate is best:
-        return f"Chosen: first of {passed}. {candidate.reason}"
-    return f"Place {place}, {_lost_by(candidate, best)}. {candidate.reason}"
+        return f"Chosen: {_won_by(best, second)}. {candidate.reason}"
+    return f"Place {place}: {_lost_by(candidate, best)}. {candidate.reason}"
+
+
+def _won_by(best: Candidate, second: Candidate) -> str:
+    if best.rank.soft_warnings < second.rank.soft_warnings:
+        return "fewest warnings"
+    if best.rank.avg_chroma_exceed < second.rank.avg_chroma_exceed:
+        return "least colour above the threshold"
+    return f"equal to candidate {second.index}, lower index"
 
 
 def _lost_by(candidate: Candidate, best: Candidate) -> str:
@@ -56,4 +65,4 @@ def _lost_by(candidate: Candidate, best: Candidate) -> str:
         return f"more warnings than candidate {best.index}"
     if candidate.rank.avg_chroma_exceed > best.rank.avg_chroma_exceed:
         return f"more colour above the threshold than candidate {best.index}"
-    return f"equal to candidate {best.index}, which has the lower index"
+    return f"equal to candidate {best.index}, higher index"

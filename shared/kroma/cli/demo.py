@@ -1,0 +1,181 @@
+"""``kroma demo``: the main job on real photographs, over HTTP like any client."""
+
+import asyncio
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any, Final
+
+import httpx
+import msgspec
+import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from kroma.cli.console import Exit, complain, console, say
+from kroma.cli.sheet import draw
+from kroma.config import Bind, Settings
+from kroma.errors import InfraError
+from kroma.supervisor.stack import interruptible, running_stack
+from kroma.supervisor.token_file import find_token
+
+PHOTOGRAPHS: Final = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
+"""Public domain, as scikit-image ships them: NASA, Stéfan van der Walt, Rachel Michetti, SpaceX."""
+CANDIDATES: Final = 2
+POLL_S: Final = 0.2
+
+
+class PhotographsMissingError(InfraError):
+    """The extra that brings the demo's photographs is not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("The demo's photographs are not installed; install kroma[demo]")
+
+
+class DemoFailedError(InfraError):
+    """The stack answered the demo with an error, or its run failed."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(f"The demo failed at {what}: {reason}")
+
+
+def demo(
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", metavar="DIR", help="Where it works.", show_default="var/demo"),
+    ] = None,
+) -> None:
+    """Redraw four photographs in the style of two drawn references, and show the result."""
+    settings = Settings.from_environment(data_dir=data_dir or Path("var") / "demo")
+    # Servers and a port of its own, whatever else runs here.
+    own = msgspec.structs.replace(
+        settings, database_url=None, redis_url=None, bind=Bind(host="127.0.0.1", port=0)
+    )
+    if not asyncio.run(interruptible(_demo(own))):
+        sys.exit(Exit.INTERRUPTED)
+
+
+async def _demo(settings: Settings) -> None:
+    started = perf_counter()
+    photographs = _photographs()
+    with console.status("Starting Kroma and drawing two style references"):
+        references = asyncio.ensure_future(asyncio.to_thread(_draw_references))
+        stack = running_stack(settings, report=complain)
+        running = await stack.__aenter__()
+    try:
+        say(f"Kroma is ready at {running.address}")
+        token = find_token(settings.data_dir)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(base_url=running.address, headers=headers, timeout=30) as client:
+            slug = await _prepare(client, photographs, await references)
+            run, jobs = await _run(client, slug)
+            costs = (await _answer(client, "GET", f"/api/projects/{slug}/cost-events"))["cost_events"]
+        _show(jobs, [event for event in costs if event["run_id"] == run["id"]])
+        with console.status("Drawing the contact sheet"):
+            path = await draw(settings, run["id"])
+    finally:
+        await stack.__aexit__(None, None, None)
+    say(f"Done in {perf_counter() - started:.1f} s; everything is stopped. The contact sheet:")
+    say(str(path))
+
+
+def _photographs() -> dict[str, Path]:
+    spec = find_spec("skimage")
+    if spec is None or not spec.submodule_search_locations:
+        raise PhotographsMissingError
+    folder = Path(spec.submodule_search_locations[0]) / "data"
+    return {name: folder / name for name in PHOTOGRAPHS}
+
+
+def _draw_references() -> dict[str, bytes]:
+    from kroma.imaging.style_cards import REFERENCE_KINDS, draw_reference
+
+    return {f"{kind.replace(' ', '-')}.png": draw_reference(kind) for kind in REFERENCE_KINDS}
+
+
+async def _prepare(
+    client: httpx.AsyncClient, photographs: dict[str, Path], references: dict[str, bytes]
+) -> str:
+    """Make the project and put its pictures in.
+
+    Returns:
+        Its slug.
+    """
+    made = await _answer(client, "POST", "/api/projects", {"name": "Demo"})
+    root = Path(made["storage"]["local"]["project_root"])
+    pictures = {f"scenes/{name}": path.read_bytes() for name, path in photographs.items()}
+    pictures |= {f"styles/{name}": data for name, data in references.items()}
+    for name, data in pictures.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return made["project"]["slug"]
+
+
+async def _run(client: httpx.AsyncClient, slug: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Trigger, and watch until the end.
+
+    Returns:
+        The finished run and its jobs.
+    """
+    order = {
+        "mode": "run",
+        "confirm_spend": True,
+        "input": "scenes",
+        "style_refs": ["styles/noir-ink.png", "styles/ink-wash.png"],
+        "candidates": CANDIDATES,
+    }
+    triggered = await _answer(client, "POST", f"/api/projects/{slug}/runs/trigger", order)
+    where = triggered["links"]["self"]
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[state]}"),
+        TimeElapsedColumn(),
+        console=console,
+    ) as progress:
+        bars: dict[str, Any] = {}
+        while True:
+            detail = await _answer(client, "GET", where)
+            for job in detail["jobs"]:
+                if job["id"] not in bars:
+                    bars[job["id"]] = progress.add_task(job["job_key"], total=CANDIDATES + 1, state="")
+                ended = job["status"] not in {"queued", "running"}
+                progress.update(
+                    bars[job["id"]], completed=len(job["candidates"]) + ended, state=job["status"]
+                )
+            if detail["run"]["done"]:
+                break
+            await asyncio.sleep(POLL_S)
+    if detail["run"]["status"] != "ok":
+        raise DemoFailedError("its run", detail["run"]["error"] or detail["run"]["status"])
+    return detail["run"], detail["jobs"]
+
+
+async def _answer(client: httpx.AsyncClient, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
+    reply = await client.request(method, path, json=body)
+    if reply.is_error:
+        raise DemoFailedError(f"{method} {path}", reply.json()["error"])
+    return reply.json()
+
+
+def _show(jobs: list[dict[str, Any]], costs: list[dict[str, Any]]) -> None:
+    table = Table(
+        "scene", "winner", "colour", "why", "time", "cost", title="What was made", title_justify="left"
+    )
+    for job in jobs:
+        log = job["meta_json"]
+        by_index = {candidate["candidate_index"]: candidate for candidate in log["candidates"]}
+        deltas = [
+            c["output_guard"]["files"][0]["chroma_delta"] for c in by_index.values() if "output_guard" in c
+        ]
+        cost = sum(event["total_cost_usd"] for event in costs if event["job_id"] == job["job_key"])
+        table.add_row(
+            log["input_images"][0].rpartition("/")[2],
+            f"candidate {job['selected_candidate_index']}",
+            " ".join(f"{delta:.2f}" for delta in deltas),
+            by_index[job["selected_candidate_index"]]["reason"],
+            f"{sum(step['duration_ms'] for step in log['steps'] if '/' not in step['name']) / 1000:.1f} s",
+            f"${cost:.2f}",
+        )
+    console.print(table)
