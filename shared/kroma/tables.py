@@ -3,6 +3,7 @@
 from kroma.assets import models as assets
 from kroma.audit import models as audit
 from kroma.auth import models as auth
+from kroma.bootstrap import models as bootstrap
 from kroma.characters import models as characters
 from kroma.chat import models as chat
 from kroma.costs import models as costs
@@ -23,6 +24,7 @@ __all__ = [
     "assets",
     "audit",
     "auth",
+    "bootstrap",
     "characters",
     "chat",
     "costs",
