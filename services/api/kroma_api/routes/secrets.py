@@ -68,7 +68,7 @@ async def rotate_secrets(
     return RotateSecretsResponse(rotation=finished.rotation, audit_id=str(finished.audit_id))
 
 
-@delete("/{provider_code:str}/{secret_name:str}", status_code=HTTPStatus.OK)
+@delete("/{provider_code:str}/{secret_name:path}", status_code=HTTPStatus.OK)
 async def delete_secret(
     slug: FromPath[str],
     provider_code: FromPath[str],
@@ -77,8 +77,11 @@ async def delete_secret(
     caller: CurrentCaller,
 ) -> DeletedSecretResponse:
     """Remove a secret for good."""
+    # A path parameter, which comes with a slash before it: names may hold slashes, and the server hands
+    # paths on decoded.
+    name = secret_name.removeprefix("/")
     audit_id = await service.delete_secret(
-        db, slug=slug, code=provider_code, name=secret_name, actor=caller.user_id
+        db, slug=slug, code=provider_code, name=name, actor=caller.user_id
     )
     return DeletedSecretResponse(audit_id=str(audit_id))
 
