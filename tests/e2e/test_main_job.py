@@ -3,6 +3,8 @@
 import hashlib
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -56,13 +58,29 @@ class Project:
         )
 
 
+@pytest.fixture
+def make_project(shared_stack: Up) -> Iterator[Callable[[str], Project]]:
+    """Makes projects on the shared stack; their clients are closed after the test."""
+    with ExitStack() as stack:
+
+        def make(name: str) -> Project:
+            project = Project(shared_stack, name)
+            stack.callback(project.client.close)
+            return project
+
+        yield make
+
+
+MakeProject = Callable[[str], Project]
+
+
 def chroma(path: Path) -> float:
     pixels = np.asarray(Image.open(path).convert("RGB"), dtype=np.float64)
     return float(np.abs(pixels[..., 0] - pixels[..., 2]).mean())
 
 
-def test_a_run_redraws_its_scenes_and_all_of_it_can_be_read_back(shared_stack: Up) -> None:
-    project = Project(shared_stack, "Main job")
+def test_a_run_redraws_its_scenes_and_all_of_it_can_be_read_back(make_project: MakeProject) -> None:
+    project = make_project("Main job")
     reply = project.trigger()
 
     assert reply.status_code == 200, reply.text
@@ -85,8 +103,8 @@ def test_a_run_redraws_its_scenes_and_all_of_it_can_be_read_back(shared_stack: U
     assert [entry["id"] for entry in log["jobs"]] == ["style_1_harbor", "style_2_tower"]
 
 
-def test_a_trigger_answers_at_once_and_is_polled(shared_stack: Up) -> None:
-    project = Project(shared_stack, "Polled")
+def test_a_trigger_answers_at_once_and_is_polled(make_project: MakeProject) -> None:
+    project = make_project("Polled")
     reply = project.client.post(f"{project.path}/runs/trigger", json=BODY)
     assert reply.status_code == 202
     assert reply.json()["pipeline_trigger"]["stdout"] == ""
@@ -95,8 +113,8 @@ def test_a_trigger_answers_at_once_and_is_polled(shared_stack: Up) -> None:
     assert project.client.get(where).json()["run"]["status"] == "ok"
 
 
-def test_night_and_rain_are_stages_of_their_own(shared_stack: Up) -> None:
-    project = Project(shared_stack, "Night")
+def test_night_and_rain_are_stages_of_their_own(make_project: MakeProject) -> None:
+    project = make_project("Night")
     day = project.trigger(candidates=1).json()["run"]["id"]
     night = project.trigger(candidates=1, stage="time", time="night").json()["run"]["id"]
 
@@ -109,8 +127,10 @@ def test_night_and_rain_are_stages_of_their_own(shared_stack: Up) -> None:
     assert (rain["stage"], rain["time_of_day"], rain["weather"]) == ("weather", "day", "rain")
 
 
-def test_the_sheet_of_a_run_is_a_picture_whose_path_stands_alone(shared_stack: Up) -> None:
-    project = Project(shared_stack, "Sheet")
+def test_the_sheet_of_a_run_is_a_picture_whose_path_stands_alone(
+    make_project: MakeProject, shared_stack: Up
+) -> None:
+    project = make_project("Sheet")
     run_id = project.trigger().json()["run"]["id"]
     written = kroma("sheet", run_id, "--data-dir", str(shared_stack.data_dir))
     assert written.returncode == 0, written.stderr
@@ -119,8 +139,10 @@ def test_the_sheet_of_a_run_is_a_picture_whose_path_stands_alone(shared_stack: U
         assert sheet.width > 600
 
 
-def test_a_run_log_taken_by_hand_into_another_database_gives_the_same_rows(shared_stack: Up) -> None:
-    project = Project(shared_stack, "By hand")
+def test_a_run_log_taken_again_by_hand_gives_the_same_rows(
+    make_project: MakeProject, shared_stack: Up
+) -> None:
+    project = make_project("By hand")
     run = project.trigger(candidates=1).json()["run"]
     before = {asset["id"] for asset in project.get("/assets")["assets"]}
     log = project.root / run["run_log_path"]
@@ -129,8 +151,8 @@ def test_a_run_log_taken_by_hand_into_another_database_gives_the_same_rows(share
     assert {asset["id"] for asset in project.get("/assets")["assets"]} == before
 
 
-def test_a_killed_worker_is_replaced_and_the_run_ends(shared_stack: Up) -> None:
-    project = Project(shared_stack, "Killed")
+def test_a_killed_worker_is_replaced_and_the_run_ends(make_project: MakeProject, shared_stack: Up) -> None:
+    project = make_project("Killed")
     reply = project.client.post(f"{project.path}/runs/trigger", json=BODY)
     run_path = reply.headers["Location"]
     eventually(lambda: project.client.get(run_path).json()["run"]["status"] == "running")
