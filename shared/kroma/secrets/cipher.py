@@ -3,6 +3,8 @@
 Stored is a version prefix and padded base64url(nonce + ciphertext + tag). Version 2 binds the value to
 its place, so that a row copied to another project, provider or name does not open; version 1, of the
 original, has no such binding and is only read.
+
+The library is imported by the first use: it costs 9 MB, which a process without secrets need not carry.
 """
 
 import binascii
@@ -13,8 +15,6 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
@@ -41,6 +41,8 @@ def is_sealed(stored: str) -> bool:
 
 def seal(key: bytes, value: str, place: SecretPlace) -> str:
     """The value as it is stored; every call gives another text."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - 9 MB, see above
+
     nonce = os.urandom(_NONCE_BYTES)
     sealed = AESGCM(key).encrypt(nonce, value.encode(), _associated_data(place))
     return _BOUND + urlsafe_b64encode(nonce + sealed).decode()
@@ -52,6 +54,9 @@ def unseal(keys: Iterable[bytes], stored: str, place: SecretPlace) -> str:
     Raises:
         DoesNotOpenError: None does.
     """
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - as above
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - as above
+
     bound_to = _associated_data(place) if stored.startswith(_BOUND) else None
     try:
         box = b64decode(stored[len(_BOUND) :], altchars=b"-_", validate=True)

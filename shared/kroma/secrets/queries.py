@@ -7,12 +7,16 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, ascending
 from kroma.secrets.cipher import SecretPlace
 from kroma.secrets.models import ProjectSecret
 
 _ROWS_AT_A_TIME: Final = 500
-# By characters: a language's collation would look past dashes and underscores.
-_BY_CODE_AND_NAME: Final = (ProjectSecret.provider_code.collate("C"), ProjectSecret.secret_name.collate("C"))
+_BY_CODE_AND_NAME = ListOrder(
+    "ProjectSecret",
+    ascending(ProjectSecret.provider_code),
+    ascending(ProjectSecret.secret_name),
+)
 
 
 def place_of(secret: ProjectSecret) -> SecretPlace:
@@ -20,12 +24,12 @@ def place_of(secret: ProjectSecret) -> SecretPlace:
     return SecretPlace(secret.project_id, secret.provider_code, secret.secret_name)
 
 
-async def list_secrets(session: AsyncSession, project_id: UUID) -> Sequence[ProjectSecret]:
+async def list_secrets(
+    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+) -> Page[ProjectSecret]:
     """The secrets of a project by provider code and name."""
-    statement = (
-        select(ProjectSecret).where(ProjectSecret.project_id == project_id).order_by(*_BY_CODE_AND_NAME)
-    )
-    return (await session.scalars(statement)).all()
+    statement = select(ProjectSecret).where(ProjectSecret.project_id == project_id)
+    return await _BY_CODE_AND_NAME.page(session, statement, window, scope=project_id)
 
 
 async def list_secrets_for_change(
@@ -35,7 +39,7 @@ async def list_secrets_for_change(
     statement = (
         select(ProjectSecret)
         .where(ProjectSecret.project_id == project_id)
-        .order_by(*_BY_CODE_AND_NAME)
+        .order_by(*_BY_CODE_AND_NAME.clauses)
         .with_for_update()
     )
     if key_ref is not None:

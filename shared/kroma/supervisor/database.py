@@ -10,8 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from kroma.auth.service import count_active_tokens, create_token
+from kroma.config import MasterKeyOptions
 from kroma.db.engine import Database
 from kroma.migrations.run import head, upgrade
+from kroma.secrets.keyring import Keyring
+from kroma.secrets.service import check_secrets_open
 from kroma.supervisor.errors import DatabaseUnreachableError, MigrationFailedError
 from kroma.supervisor.state import write_private
 from kroma.supervisor.token_file import token_path
@@ -31,6 +34,20 @@ async def migrate(database_url: str) -> None:
     except (CommandError, SQLAlchemyError, PostgresError, OSError) as exc:
         # The first line only: the others quote statements.
         raise MigrationFailedError(str(exc).partition("\n")[0]) from exc
+
+
+async def check_secrets(database_url: str, options: MasterKeyOptions) -> None:
+    """See that stored secrets open, as API and worker will: here a refusal reaches the person who starts.
+
+    Raises:
+        SettingsError: A key is wrong, or no secret opens.
+    """
+    keyring = Keyring(options)
+    db = Database.connect(database_url, pool_size=1)
+    try:
+        await check_secrets_open(db, keyring)
+    finally:
+        await db.close()
 
 
 async def make_first_token(database_url: str, data_dir: Path) -> str | None:

@@ -53,6 +53,7 @@ class Stack:
             [asyncio.to_thread(_database_modules), self._start_postgres(), self._start_valkey()]
         )
         await preparation.migrate(self._database_url)
+        await preparation.check_secrets(self._database_url, self._settings.master_key)
         token = None
         if make_token:
             token = await preparation.make_first_token(self._database_url, self._settings.data_dir)

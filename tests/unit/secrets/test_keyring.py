@@ -1,6 +1,4 @@
 import stat
-import subprocess
-import sys
 from base64 import b64encode, urlsafe_b64encode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,36 +112,6 @@ def test_parallel_first_seals_agree_on_one_key(tmp_path: Path) -> None:
     reader = keyring(tmp_path)
     assert {reader.find_value(text, PLACE) for text in sealed} == {"x"}
     assert [path.name for path in (tmp_path / "var" / "backend").iterdir()] == ["master.key"]
-
-
-_SEAL = """
-import sys
-from pathlib import Path
-from uuid import UUID
-from kroma.config import Settings
-from kroma.secrets.cipher import SecretPlace
-from kroma.secrets.keyring import Keyring
-
-keys = Keyring(Settings.from_environment({}, data_dir=Path(sys.argv[1])).master_key)
-sys.stdin.readline()
-print(keys.seal("x", SecretPlace(UUID(int=7), "openai", "api_key")))
-"""
-
-
-@pytest.mark.timeout(60)
-def test_parallel_processes_agree_on_one_key(tmp_path: Path) -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _SEAL, str(tmp_path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    sealed = [process.communicate("go\n")[0].strip() for process in processes]
-
-    assert {keyring(tmp_path).find_value(text, PLACE) for text in sealed} == {"x"}
 
 
 @pytest.mark.parametrize("content", [b"", b"not a key", b"\xff\xfe", A.encode() * 2])
