@@ -17,7 +17,7 @@ from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.messages import ExecuteJob, FinishRun
 from kroma.runs.models import Run, RunJob
 from kroma_worker.registry import TaskDeps
-from kroma_worker.tasks.sweep import sweep_for_ever
+from kroma_worker.tasks.sweep import Rung, sweep_for_ever
 from studio import Studio
 
 pytestmark = pytest.mark.timeout(120)
@@ -154,6 +154,20 @@ async def test_a_job_that_costs_its_worker_every_time_ends_and_its_run_too(studi
     assert [job.status for job in rows.jobs] == ["failed", "done"]
     assert (rows.jobs[0].error, rows.jobs[0].error_code) == ("Its worker was lost 3 times", "worker_lost")
     assert (rows.run.status, rows.run.error_code) == ("failed", "worker_lost")
+
+
+async def test_the_sweep_rings_once_for_what_stays_due_and_again_for_what_was_lost(studio: Studio) -> None:
+    job_id = await only_job(studio, await studio.trigger(["harbor.png"]))
+    message = ExecuteJob(job_id=job_id)
+    rung = Rung()
+    for _ in range(3):
+        await rung.ring(studio.queue, (await sweep(studio.db)).messages)
+    assert studio.queue.messages.count(message) == 2  # the trigger's and one of the sweep's
+    await claimed(studio, job_id)
+    await rung.ring(studio.queue, (await sweep(studio.db)).messages)
+    await expire_leases(studio)
+    await rung.ring(studio.queue, (await sweep(studio.db)).messages)
+    assert studio.queue.messages.count(message) == 3
 
 
 async def test_without_a_bell_the_sweep_carries_the_work(studio: Studio, unused_tcp_port: int) -> None:

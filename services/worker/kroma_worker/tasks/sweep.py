@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from math import inf
+from time import monotonic
 from typing import Final
 
 import structlog
@@ -10,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from kroma.instructions.sweep import sweep as sweep_instructions
 from kroma.pipeline.sweep import sweep as sweep_runs
+from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import AnyMessage
 from kroma_worker.registry import TaskDeps, dispatch
@@ -17,6 +20,8 @@ from kroma_worker.registry import TaskDeps, dispatch
 log = structlog.get_logger(__name__)
 
 EVERY: Final = timedelta(seconds=5)
+AGAIN: Final = timedelta(minutes=1)
+"""A message is taken for lost when its row has been due for so long."""
 WITHOUT_BELL_EVERY: Final = timedelta(seconds=1)
 """While nothing rings, the table is all there is: a job waits no longer than two of these."""
 
@@ -29,12 +34,13 @@ async def sweep_for_ever(deps: TaskDeps, *, places: int) -> None:
         places: Jobs to carry at a time while the bell is down.
     """
     carried: set[asyncio.Task[None]] = set()
+    rung = Rung()
     try:
         while True:
             bell_rings = True
             try:
                 due = await _due(deps)
-                bell_rings = await _rung(deps, due)
+                bell_rings = await rung.ring(deps.queue, due)
                 if not bell_rings:
                     _carry(deps, due[: max(0, places - len(carried))], carried)
             except (DBAPIError, OSError) as exc:
@@ -53,20 +59,31 @@ async def _due(deps: TaskDeps) -> list[AnyMessage]:
     return [*runs.messages, *await sweep_instructions(deps.place.db, deps.agents.options)]
 
 
-async def _rung(deps: TaskDeps, messages: Sequence[AnyMessage]) -> bool:
-    """Ring for what the queue does not hold already.
+class Rung:
+    """What this worker has rung for and when, so that a long queue is not made longer every sweep.
 
-    Returns:
-        Whether the bell works.
+    Not asked of the queue: it counts the messages of a killed worker too, long after it.
     """
-    try:
-        # A long queue is no lost message: ringing again would only make it longer.
-        missing = len(messages) - await deps.queue.depth()
-        if missing > 0:
-            await deps.queue.enqueue_many(messages[:missing])
-    except QueueUnavailableError:
-        return False
-    return True
+
+    def __init__(self) -> None:
+        self._at: dict[AnyMessage, float] = {}
+
+    async def ring(self, queue: TaskQueue, due: Sequence[AnyMessage]) -> bool:
+        """Ring for what was not due at the last sweep, and again for what has been for long.
+
+        Returns:
+            Whether the bell works.
+        """
+        now = monotonic()
+        # What was taken in between is forgotten: if it is due again, its worker was lost.
+        known = {message: self._at[message] for message in due if message in self._at}
+        missed = [message for message in due if now - known.get(message, -inf) >= AGAIN.total_seconds()]
+        try:
+            await queue.enqueue_many(missed)
+        except QueueUnavailableError:
+            return False
+        self._at = known | dict.fromkeys(missed, now)
+        return True
 
 
 def _carry(deps: TaskDeps, messages: Sequence[AnyMessage], carried: set[asyncio.Task[None]]) -> None:
