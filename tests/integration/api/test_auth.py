@@ -3,17 +3,21 @@
 import asyncio
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from httpx import AsyncClient, Response
 from sqlalchemy import select, update
 
 from documented import ClientFactory
+from factories import make_user
 from kroma.audit.models import AuditEvent
 from kroma.auth.models import ApiToken
 from kroma.auth.service import create_token
+from kroma.config import Settings, SettingsError
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.projects.models import Project
 from kroma.projects.queries import get_project
 
 
@@ -77,6 +81,131 @@ async def test_no_bootstrap_where_it_is_switched_off(client_with: ClientFactory)
 async def test_no_bootstrap_beyond_loopback(client_with: ClientFactory) -> None:
     client = client_with(KROMA_BACKEND_BIND="0.0.0.0:8788")
     assert_unauthorized(await client.post("/auth/token", json={}))
+
+
+@pytest.mark.parametrize("switch", ["0", "false", "no", "off", "2", "enabled", "tru"])
+async def test_any_other_word_switches_the_bootstrap_off(client_with: ClientFactory, switch: str) -> None:
+    client = client_with(KROMA_API_AUTH_BOOTSTRAP_FIRST_TOKEN=switch)
+    assert_unauthorized(await client.post("/auth/token", json={}))
+
+
+@pytest.mark.parametrize("switch", ["1", "TRUE", " yes ", "On", ""])
+async def test_the_bootstrap_is_on_by_default_and_by_four_words(
+    client_with: ClientFactory, switch: str
+) -> None:
+    client = client_with(KROMA_API_AUTH_BOOTSTRAP_FIRST_TOKEN=switch)
+    assert (await client.post("/auth/token", json={})).status_code == 200
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:1", "127.9.9.9:8788", "[::1]:8788"])
+async def test_the_bootstrap_is_open_on_any_loopback_address(client_with: ClientFactory, bind: str) -> None:
+    client = client_with(KROMA_BACKEND_BIND=bind)
+    assert (await client.post("/auth/token", json={})).status_code == 200
+
+
+@pytest.mark.parametrize("bind", ["[::]:8788", "10.0.0.1:8788", "[2001:db8::1]:8788"])
+async def test_the_bootstrap_is_closed_on_any_other_address(client_with: ClientFactory, bind: str) -> None:
+    client = client_with(KROMA_BACKEND_BIND=bind)
+    assert_unauthorized(await client.post("/auth/token", json={}))
+
+
+@pytest.mark.parametrize("header", ["Basic abc", "Bearer", "Bearer  ", "nonsense"])
+async def test_an_unusable_header_does_not_close_the_bootstrap(auth_client: AsyncClient, header: str) -> None:
+    response = await auth_client.post("/auth/token", json={}, headers={"Authorization": header})
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/auth/tokens"),
+        ("DELETE", "/auth/tokens/x"),
+        ("POST", "/api/projects"),
+        ("GET", "/api/projects"),
+        ("PUT", "/auth/token"),
+    ],
+)
+async def test_the_bootstrap_opens_one_route_only(auth_client: AsyncClient, method: str, path: str) -> None:
+    assert_unauthorized(await auth_client.request(method, path))
+
+
+async def test_a_token_that_is_born_expired_leaves_the_bootstrap_open(auth_client: AsyncClient) -> None:
+    first = await auth_client.post("/auth/token", json={"expires_at": "2001-01-01"})
+    secret = first.json()["auth_token"]["token"]
+    assert_unauthorized(
+        await auth_client.get("/auth/tokens", headers=bearer(secret)), "Invalid or expired token"
+    )
+    assert (await auth_client.post("/auth/token", json={})).status_code == 200
+
+
+async def test_a_refused_bootstrap_body_makes_no_token(auth_client: AsyncClient, db: Database) -> None:
+    for body, status in (({"label": 1}, 422), ({"expires_at": " "}, 400), ({"project_slug": "x"}, 404)):
+        assert (await auth_client.post("/auth/token", json=body)).status_code == status
+    async with db.transaction() as session:
+        assert (await session.scalars(select(ApiToken))).all() == []
+    assert (await auth_client.post("/auth/token", json={})).status_code == 200
+
+
+class TestOfTheDevelopmentBypass:
+    @pytest.mark.parametrize("switch", ["1", "true", "YES", " on "])
+    async def test_nothing_is_checked(self, client_with: ClientFactory, switch: str) -> None:
+        client = client_with(KROMA_API_AUTH_DEV_BYPASS=switch)
+        for headers in ({}, bearer("nonsense"), {"Authorization": "Basic x"}):
+            assert (await client.get("/api/projects", headers=headers)).status_code == 200
+
+    @pytest.mark.parametrize("switch", ["", "0", "off", "y", "2"])
+    async def test_any_other_word_is_no_bypass(self, client_with: ClientFactory, switch: str) -> None:
+        client = client_with(KROMA_API_AUTH_DEV_BYPASS=switch)
+        assert_unauthorized(await client.get("/api/projects"))
+
+    async def test_an_unknown_project_is_404(self, client: AsyncClient) -> None:
+        assert (await client.get("/api/projects/missing")).status_code == 404
+
+    async def test_a_token_does_not_narrow_it(self, client: AsyncClient) -> None:
+        for name in ("Own", "Other"):
+            await client.post("/api/projects", json={"name": name})
+        made = await client.post("/auth/token", json={"project_slug": "own"})
+        headers = bearer(made.json()["auth_token"]["token"])
+        assert (await client.get("/api/projects", headers=headers)).json()["count"] == 2
+        assert (await client.get("/api/projects/other", headers=headers)).status_code == 200
+
+    async def test_its_audits_have_no_actor(self, client: AsyncClient, db: Database) -> None:
+        await client.post("/api/projects", json={"name": "Own"})
+        async with db.transaction() as session:
+            assert (await session.scalars(select(AuditEvent.actor_user_id))).all() == [None]
+
+    @pytest.mark.parametrize("bind", ["0.0.0.0:8788", "[::]:8788", "10.0.0.1:8788"])
+    def test_it_is_refused_off_loopback(self, data_dir: Path, bind: str) -> None:
+        variables = {"KROMA_API_AUTH_DEV_BYPASS": "1", "KROMA_BACKEND_BIND": bind}
+        with pytest.raises(SettingsError) as raised:
+            Settings.from_environment(variables, data_dir=data_dir)
+        assert raised.value.message == (
+            "KROMA_API_AUTH_DEV_BYPASS switches authentication off, so KROMA_BACKEND_BIND must be a "
+            f"loopback address, not {bind}"
+        )
+
+
+async def test_with_a_token_the_framework_answers_as_without_authentication(
+    auth_client: AsyncClient, token: str
+) -> None:
+    found = [
+        (await auth_client.request(method, path, headers=bearer(token))).status_code
+        for method, path in (("POST", "/nope"), ("GET", "/auth/nope"), ("PATCH", "/auth/tokens"))
+    ]
+    assert found == [404, 404, 405]
+
+
+async def test_a_missing_database_is_401_and_shows_nothing(
+    client_with: ClientFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    unreachable = Database.connect("postgresql://kroma:secret-word@127.0.0.1:9/kroma")
+    client = client_with(unreachable)
+    assert_unauthorized(await client.post("/auth/token", json={}))
+    assert_unauthorized(
+        await client.get("/api/projects", headers=bearer("kroma_MARKED")), "Invalid or expired token"
+    )
+    assert "MARKED" not in caplog.text
+    await unreachable.close()
 
 
 async def test_a_wrong_bearer_is_never_a_bootstrap(auth_client: AsyncClient) -> None:
@@ -201,9 +330,50 @@ async def test_another_owners_project_is_403(auth_client: AsyncClient, token: st
 @pytest.mark.usefixtures("own_slug")
 async def test_the_actor_of_an_audit_is_the_tokens_user(db: Database) -> None:
     async with db.transaction() as session:
-        event = (await session.scalars(select(AuditEvent))).one()
+        statement = select(AuditEvent).where(AuditEvent.event_code == "project.upsert")
+        event = (await session.scalars(statement)).one()
         owner = await session.scalar(select(ApiToken.user_id))
     assert event.actor_user_id == owner
+
+
+async def token_audits(db: Database) -> list[AuditEvent]:
+    async with db.transaction() as session:
+        statement = (
+            select(AuditEvent)
+            .where(AuditEvent.event_code.startswith("token."))
+            .order_by(AuditEvent.created_at)
+        )
+        return list(await session.scalars(statement))
+
+
+async def test_making_and_revoking_tokens_is_in_the_trail_once(
+    auth_client: AsyncClient, token: str, own_slug: str, db: Database
+) -> None:
+    body = {"project_slug": own_slug, "label": "ci"}
+    made = await auth_client.post("/auth/token", json=body, headers=bearer(token))
+    view = made.json()["auth_token"]
+    for _ in range(2):
+        revoked = await auth_client.delete(f"/auth/tokens/{view['id']}", headers=bearer(token))
+        assert revoked.json() == {"ok": True, "deleted": True, "token_id": view["id"]}
+
+    assert set(made.json()) == {"ok", "auth_token"}
+    first, create, revoke = await token_audits(db)
+    async with db.transaction() as session:
+        owner = await session.scalar(select(ApiToken.user_id).limit(1))
+    assert (first.event_code, first.project_id, first.actor_user_id) == ("token.create", None, None)
+    assert (create.event_code, revoke.event_code) == ("token.create", "token.revoke")
+    for event in (create, revoke):
+        assert str(event.project_id) == view["project_id"]
+        assert event.actor_user_id == owner
+        assert event.payload_json == {"token_id": view["id"]}
+
+
+async def test_a_token_that_is_not_made_leaves_no_audit(client: AsyncClient, db: Database) -> None:
+    await client.post("/auth/token", json={"project_slug": "missing"})
+    await client.post("/auth/token", json={"expires_at": "soon"})
+    await client.delete("/auth/tokens/missing")
+
+    assert await token_audits(db) == []
 
 
 class TestOfATokenForOneProject:
@@ -236,6 +406,72 @@ class TestOfATokenForOneProject:
     ) -> None:
         assert_forbidden(await auth_client.request(method, path, json={}, headers=bearer(scoped)))
 
+    @pytest.mark.parametrize(
+        "path",
+        [
+            pytest.param("Own", id="upper case"),
+            pytest.param("%6Fwn", id="percent-encoded"),
+            pytest.param("%20own%20", id="spaces around it"),
+            pytest.param("__own__", id="underscores around it"),
+            pytest.param("%21own", id="another character before it"),
+        ],
+    )
+    async def test_another_spelling_of_its_slug_is_its_project(
+        self, auth_client: AsyncClient, scoped: str, path: str
+    ) -> None:
+        response = await auth_client.get(f"/api/projects/{path}", headers=bearer(scoped))
+        assert (response.status_code, response.json()["project"]["slug"]) == (200, "own")
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            pytest.param("Other", id="upper case"),
+            pytest.param("%6Fther", id="percent-encoded"),
+            pytest.param("%20other", id="a space before it"),
+            pytest.param("own/../other", id="up and down again"),
+            pytest.param("own%2F..%2Fother", id="the same, percent-encoded"),
+            pytest.param("own/%2e%2e/other", id="dots percent-encoded"),
+            pytest.param("/other", id="two slashes"),
+            pytest.param("./other", id="a dot before it"),
+            pytest.param("own%2Fother", id="a slash percent-encoded"),
+            pytest.param("own;/../other", id="a parameter"),
+            pytest.param("other%00", id="a nul behind it"),
+            pytest.param("%256Fther", id="percent-encoded twice"),
+        ],
+    )
+    async def test_no_spelling_of_a_path_reaches_another_project(
+        self, auth_client: AsyncClient, scoped: str, path: str
+    ) -> None:
+        # A raw path: the client library would tidy it up.
+        url = auth_client.base_url.copy_with(raw_path=f"/api/projects/{path}".encode())
+        for suffix in (b"", b"/storage"):
+            target = url.copy_with(raw_path=url.raw_path + suffix)
+            response = await auth_client.get(target, headers=bearer(scoped))
+            assert response.status_code in {400, 403, 404}, response.text
+            assert "other" not in response.text
+
+    async def test_it_is_only_for_projects_of_its_user(
+        self, auth_client: AsyncClient, token: str, scoped: str, db: Database
+    ) -> None:
+        async with db.transaction() as session:
+            await session.execute(
+                update(Project)
+                .where(Project.slug == "own")
+                .values(owner_user_id=(await make_user(session, username="ann")).id)
+            )
+
+        for secret in (token, scoped):
+            assert_forbidden(await auth_client.get("/api/projects/own", headers=bearer(secret)))
+
+    async def test_it_ends_like_any_other(self, auth_client: AsyncClient, token: str, scoped: str) -> None:
+        rows = (await auth_client.get("/auth/tokens", headers=bearer(token))).json()["auth_tokens"]
+        token_id = next(row["id"] for row in rows if row["project_id"])
+        await auth_client.delete(f"/auth/tokens/{token_id}", headers=bearer(token))
+
+        assert_unauthorized(
+            await auth_client.get("/api/projects/own", headers=bearer(scoped)), "Invalid or expired token"
+        )
+
 
 @pytest.mark.parametrize("slug", ["", "missing", "___"])
 async def test_a_token_for_an_unknown_project_is_not_made(client: AsyncClient, slug: str) -> None:
@@ -254,6 +490,9 @@ async def test_a_token_for_an_unknown_project_is_not_made(client: AsyncClient, s
         pytest.param("2027-01-31T12:00:00Z", "2027-01-31T12:00:00+00:00", id="utc"),
         pytest.param("2027-01-31T12:00:00+02:00", "2027-01-31T10:00:00+00:00", id="offset"),
         pytest.param("2001-01-01", "2001-01-01T23:59:59+00:00", id="the past"),
+        pytest.param("2027-01-31t12:00:00z", "2027-01-31T12:00:00+00:00", id="lower case"),
+        pytest.param("2027-12-31T23:30:00-02:00", "2028-01-01T01:30:00+00:00", id="over the year's end"),
+        pytest.param("2028-02-29", "2028-02-29T23:59:59+00:00", id="leap day"),
     ],
 )
 async def test_an_expiry_is_kept_in_utc(client: AsyncClient, given: str | None, shown: str | None) -> None:
@@ -263,7 +502,23 @@ async def test_an_expiry_is_kept_in_utc(client: AsyncClient, given: str | None, 
 
 
 @pytest.mark.parametrize(
-    "given", [" ", " 2027-01-31", "2027-02-30", "20270131", "2027-W01-1", "soon", "2027-01-31T12:00:00", "0"]
+    "given",
+    [
+        " ",
+        " 2027-01-31",
+        "2027-02-30",
+        "20270131",
+        "2027-W01-1",
+        "soon",
+        "2027-01-31T12:00:00",
+        "0",
+        "9" * 400,
+        "\n",
+        "2027-01-31T25:00:00Z",
+        "2027-01-31T12:00:00+99:00",
+        "0000-01-01",
+        "2027-01-31 ",
+    ],
 )
 async def test_any_other_expiry_is_refused(client: AsyncClient, given: str) -> None:
     response = await client.post("/auth/token", json={"expires_at": given})
@@ -324,3 +579,15 @@ async def test_the_service_can_scope_a_token(auth_client: AsyncClient, own_slug:
     headers = bearer(created.secret)
     assert (await auth_client.get(f"/api/projects/{own_slug}", headers=headers)).status_code == 200
     assert_forbidden(await auth_client.get("/auth/tokens", headers=headers))
+
+
+@pytest.mark.timeout(60)
+async def test_parallel_revocations_keep_the_first_moment_and_audit_once(
+    client_with: ClientFactory, fresh_db: Database
+) -> None:
+    client = client_with(fresh_db, KROMA_API_AUTH_DEV_BYPASS="1")
+    token_id = (await client.post("/auth/token", json={})).json()["auth_token"]["id"]
+    replies = await asyncio.gather(*(client.delete(f"/auth/tokens/{token_id}") for _ in range(20)))
+
+    assert {reply.status_code for reply in replies} == {200}
+    assert [event.event_code for event in await token_audits(fresh_db)] == ["token.create", "token.revoke"]
