@@ -55,7 +55,7 @@ class Asset(Identified, Created, Base):
         Index("ix_assets_listed", "project_id", text("created_at DESC"), text("id DESC")),
         Index("ix_assets_kind", "project_id", "kind", text("created_at DESC"), text("id DESC")),
         Index("ix_assets_sha256", "project_id", "sha256"),
-        Index("ix_assets_run_id", "run_id"),
+        Index("ix_assets_run_id", "run_id", text("created_at DESC"), text("id DESC")),
         Index("ix_assets_job_id", "job_id"),
         Index("ix_assets_candidate_id", "candidate_id"),
     )

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kroma.db.base import Base, Created, Identified
@@ -14,6 +14,7 @@ class ApiToken(Identified, Created, Base):
 
     __tablename__ = "api_tokens"
     __table_args__ = (
+        Index("ix_api_tokens_listed", text("created_at DESC"), text("id DESC")),
         Index("ix_api_tokens_user", "user_id", "created_at"),
         Index("ix_api_tokens_project", "project_id", "created_at"),
     )

@@ -1,18 +1,20 @@
 """Reading characters."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.characters.errors import CharacterNotFoundError
 from kroma.characters.models import Character
+from kroma.db.keyset import EVERYTHING, Page, Window
 from kroma.projects.contents import get_in_project, list_last_changed
 
 
-async def list_characters(session: AsyncSession, project_id: UUID) -> Sequence[Character]:
+async def list_characters(
+    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+) -> Page[Character]:
     """The characters of a project, last changed first."""
-    return await list_last_changed(session, Character, project_id)
+    return await list_last_changed(session, Character, project_id, window=window)
 
 
 async def get_character(

@@ -16,7 +16,10 @@ class CostEvent(Identified, Created, Base):
     __tablename__ = "cost_events"
     __table_args__ = (
         Index("ix_cost_events_listed", "project_id", text("created_at DESC"), text("id DESC")),
-        Index("ix_cost_events_run_id", "run_id"),
+        Index(
+            "ix_cost_events_provider", "project_id", "provider_code", text("created_at DESC"), text("id DESC")
+        ),
+        Index("ix_cost_events_run_id", "run_id", text("created_at DESC"), text("id DESC")),
     )
 
     project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))

@@ -1,20 +1,29 @@
 """Reading cost events."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.costs.models import CostEvent
+from kroma.db.ids import is_row
+from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, descending
+
+_NEWEST = ListOrder("CostEvent", descending(CostEvent.created_at), descending(CostEvent.id))
 
 
-async def list_cost_events(session: AsyncSession, project_id: UUID, *, limit: int) -> Sequence[CostEvent]:
-    """The newest cost events of a project."""
-    statement = (
-        select(CostEvent)
-        .where(CostEvent.project_id == project_id)
-        .order_by(CostEvent.created_at.desc(), CostEvent.id.desc())
-        .limit(limit)
-    )
-    return (await session.scalars(statement)).all()
+async def list_cost_events(
+    session: AsyncSession,
+    project_id: UUID,
+    *,
+    run_id: str | None = None,
+    provider: str | None = None,
+    window: Window = EVERYTHING,
+) -> Page[CostEvent]:
+    """The cost events of a project, of a run or a provider's code if given, newest first."""
+    statement = select(CostEvent).where(CostEvent.project_id == project_id)
+    if run_id is not None:
+        statement = statement.where(is_row(CostEvent.run_id, run_id))
+    if provider is not None:
+        statement = statement.where(CostEvent.provider_code == provider)
+    return await _NEWEST.page(session, statement, window, scope=project_id)

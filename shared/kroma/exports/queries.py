@@ -1,25 +1,24 @@
 """Reading exports."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, descending
 from kroma.exports.errors import ExportNotFoundError
 from kroma.exports.models import ProjectExport
 from kroma.projects.contents import get_in_project
 
+_NEWEST = ListOrder("ProjectExport", descending(ProjectExport.created_at), descending(ProjectExport.id))
 
-async def list_exports(session: AsyncSession, project_id: UUID, *, limit: int) -> Sequence[ProjectExport]:
-    """The newest exports of a project."""
-    statement = (
-        select(ProjectExport)
-        .where(ProjectExport.project_id == project_id)
-        .order_by(ProjectExport.created_at.desc(), ProjectExport.id.desc())
-        .limit(limit)
-    )
-    return (await session.scalars(statement)).all()
+
+async def list_exports(
+    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+) -> Page[ProjectExport]:
+    """The exports of a project, newest first."""
+    statement = select(ProjectExport).where(ProjectExport.project_id == project_id)
+    return await _NEWEST.page(session, statement, window, scope=project_id)
 
 
 async def get_export(session: AsyncSession, *, slug: str, export_id: str) -> ProjectExport:

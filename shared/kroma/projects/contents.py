@@ -1,7 +1,7 @@
 """What all rows of a project share: how one is found, and in which order they are listed."""
 
-from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Mapped
 
 from kroma.db.ids import row_id
+from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, descending
 from kroma.errors import NotFoundError
 from kroma.projects.models import Project
 from kroma.projects.slugs import normalised_slug
@@ -73,12 +74,21 @@ async def get_in_project(
 
 
 async def list_last_changed(
-    session: AsyncSession, model: type[Changing], project_id: UUID, *conditions: ColumnElement[bool]
-) -> Sequence[Changing]:
-    """A project's rows for which the conditions hold, last changed first."""
-    statement = (
-        select(model)
-        .where(model.project_id == project_id, *conditions)
-        .order_by(model.updated_at.desc(), model.id.desc())
-    )
-    return (await session.scalars(statement)).all()
+    session: AsyncSession,
+    model: type[Changing],
+    project_id: UUID,
+    *conditions: ColumnElement[bool],
+    window: Window = EVERYTHING,
+) -> Page[Changing]:
+    """A project's rows for which the conditions hold, last changed first.
+
+    Raises:
+        WrongCursorError: The window's cursor is not one of this list.
+    """
+    statement = select(model).where(model.project_id == project_id, *conditions)
+    return await _last_changed(model).page(session, statement, window, scope=project_id)
+
+
+@cache
+def _last_changed(model: type[ChangingRow]) -> ListOrder:
+    return ListOrder(model.__name__, descending(model.updated_at), descending(model.id))

@@ -40,7 +40,7 @@ class Project(Identified, Timestamped, Base):
     __tablename__ = "projects"
     __table_args__ = (
         CheckConstraint("status IN ('active', 'archived', 'deleted')", name="status"),
-        Index("ix_projects_listed", text("updated_at DESC"), text("created_at DESC")),
+        Index("ix_projects_listed", text("updated_at DESC"), text("created_at DESC"), text("id DESC")),
     )
 
     owner_user_id: Mapped[UUID] = mapped_column(ForeignKey("app_users.id"), index=True)

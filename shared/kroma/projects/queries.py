@@ -1,15 +1,19 @@
 """Reading projects."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
+from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, descending
 from kroma.projects.errors import ProjectNotFoundError
 from kroma.projects.models import LOCAL_USERNAME, AppUser, Project
 from kroma.projects.slugs import normalised_slug
+
+_LAST_CHANGED = ListOrder(
+    "Project", descending(Project.updated_at), descending(Project.created_at), descending(Project.id)
+)
 
 
 async def find_project(session: AsyncSession, slug: str) -> Project | None:
@@ -47,23 +51,27 @@ async def get_local_project(session: AsyncSession, slug: str) -> Project:
 
 
 async def list_projects(
-    session: AsyncSession, *, username: str | None = None, only_project_id: UUID | None = None
-) -> Sequence[Project]:
+    session: AsyncSession,
+    *,
+    username: str | None = None,
+    only_project_id: UUID | None = None,
+    window: Window = EVERYTHING,
+) -> Page[Project]:
     """Projects with their owners, last changed first.
 
     Args:
         session: The transaction to read in.
         username: Keep this owner's; a name that cannot be normalised keeps all.
         only_project_id: Keep this one, for a token that may see no other.
+        window: Which part of the list.
+
+    Raises:
+        WrongCursorError: The window's cursor is not one of this list.
     """
-    statement = (
-        select(Project)
-        .options(joinedload(Project.owner, innerjoin=True))
-        .order_by(Project.updated_at.desc(), Project.created_at.desc())
-    )
+    statement = select(Project).options(joinedload(Project.owner, innerjoin=True))
     owner = None if username is None else normalised_slug(username)
     if owner is not None:
         statement = statement.where(Project.owner.has(AppUser.username == owner))
     if only_project_id is not None:
         statement = statement.where(Project.id == only_project_id)
-    return (await session.scalars(statement)).all()
+    return await _LAST_CHANGED.page(session, statement, window)

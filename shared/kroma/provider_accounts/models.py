@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, text
+from sqlalchemy import ForeignKey, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kroma.db.base import Base, Timestamped
@@ -15,7 +15,8 @@ class ProviderAccount(Timestamped, Base):
     __tablename__ = "provider_accounts"
 
     project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True)
-    provider_code: Mapped[str] = mapped_column(primary_key=True)
+    # Listed by characters: a language would look past dashes and underscores.
+    provider_code: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
     display_name: Mapped[str]
     account_ref: Mapped[str | None]
     base_url: Mapped[str | None]

@@ -1,26 +1,25 @@
 """Reading provider accounts."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, ascending
 from kroma.projects.models import Project
 from kroma.projects.slugs import normalised_slug, provider_code
 from kroma.provider_accounts.errors import ProviderAccountNotFoundError
 from kroma.provider_accounts.models import ProviderAccount
 
+_BY_CODE = ListOrder("ProviderAccount", ascending(ProviderAccount.provider_code))
 
-async def list_provider_accounts(session: AsyncSession, project_id: UUID) -> Sequence[ProviderAccount]:
+
+async def list_provider_accounts(
+    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+) -> Page[ProviderAccount]:
     """The provider accounts of a project by code."""
-    statement = (
-        select(ProviderAccount)
-        .where(ProviderAccount.project_id == project_id)
-        # By characters: a language's collation would look past dashes and underscores.
-        .order_by(ProviderAccount.provider_code.collate("C"))
-    )
-    return (await session.scalars(statement)).all()
+    statement = select(ProviderAccount).where(ProviderAccount.project_id == project_id)
+    return await _BY_CODE.page(session, statement, window, scope=project_id)
 
 
 async def get_provider_account(

@@ -1,22 +1,19 @@
 """Reading quality reports."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, descending
 from kroma.quality.models import QualityReport
+
+_NEWEST = ListOrder("QualityReport", descending(QualityReport.created_at), descending(QualityReport.id))
 
 
 async def list_quality_reports(
-    session: AsyncSession, project_id: UUID, *, limit: int
-) -> Sequence[QualityReport]:
-    """The newest quality reports of a project."""
-    statement = (
-        select(QualityReport)
-        .where(QualityReport.project_id == project_id)
-        .order_by(QualityReport.created_at.desc(), QualityReport.id.desc())
-        .limit(limit)
-    )
-    return (await session.scalars(statement)).all()
+    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+) -> Page[QualityReport]:
+    """The quality reports of a project, newest first."""
+    statement = select(QualityReport).where(QualityReport.project_id == project_id)
+    return await _NEWEST.page(session, statement, window, scope=project_id)

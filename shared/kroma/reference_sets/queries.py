@@ -1,20 +1,29 @@
 """Reading reference sets and their items."""
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.ids import row_id
+from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, ascending, descending
 from kroma.projects.contents import get_in_project, list_last_changed
 from kroma.reference_sets.errors import ReferenceSetItemNotFoundError, ReferenceSetNotFoundError
 from kroma.reference_sets.models import ReferenceSet, ReferenceSetItem
 
+_ITEMS = ListOrder(
+    "ReferenceSetItem",
+    ascending(ReferenceSetItem.sort_order),
+    descending(ReferenceSetItem.updated_at),
+    descending(ReferenceSetItem.id),
+)
 
-async def list_reference_sets(session: AsyncSession, project_id: UUID) -> Sequence[ReferenceSet]:
+
+async def list_reference_sets(
+    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+) -> Page[ReferenceSet]:
     """The reference sets of a project, last changed first."""
-    return await list_last_changed(session, ReferenceSet, project_id)
+    return await list_last_changed(session, ReferenceSet, project_id, window=window)
 
 
 async def get_reference_set(
@@ -35,14 +44,12 @@ async def get_reference_set(
     )
 
 
-async def list_reference_items(session: AsyncSession, set_id: UUID) -> Sequence[ReferenceSetItem]:
+async def list_reference_items(
+    session: AsyncSession, set_id: UUID, *, window: Window = EVERYTHING
+) -> Page[ReferenceSetItem]:
     """The items of a set in their order; of equal ones the last changed first."""
-    statement = (
-        select(ReferenceSetItem)
-        .where(ReferenceSetItem.reference_set_id == set_id)
-        .order_by(ReferenceSetItem.sort_order, ReferenceSetItem.updated_at.desc(), ReferenceSetItem.id.desc())
-    )
-    return (await session.scalars(statement)).all()
+    statement = select(ReferenceSetItem).where(ReferenceSetItem.reference_set_id == set_id)
+    return await _ITEMS.page(session, statement, window, scope=set_id)
 
 
 async def get_reference_item(

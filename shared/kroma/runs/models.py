@@ -123,6 +123,9 @@ class Run(Identified, Created, Leased, Base):
         ),
         CheckConstraint("candidates >= 1", name="candidates"),
         Index("ix_runs_listed", "project_id", text("created_at DESC"), text("id DESC")),
+        Index("ix_runs_status", "project_id", "status", text("created_at DESC"), text("id DESC")),
+        Index("ix_runs_stage", "project_id", "stage", text("created_at DESC"), text("id DESC")),
+        Index("ix_runs_mode", "project_id", "run_mode", text("created_at DESC"), text("id DESC")),
         # The sweep reads only this slice, every 5 s.
         Index(
             "ix_runs_open",

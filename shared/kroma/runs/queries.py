@@ -1,6 +1,5 @@
 """Reading runs, their jobs and candidates."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -10,10 +9,14 @@ from sqlalchemy.orm import defer, selectinload
 
 from kroma.assets.models import Asset
 from kroma.db.ids import row_id
+from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, ascending, descending
 from kroma.projects.models import Project
 from kroma.projects.slugs import normalised_slug
 from kroma.runs.errors import RunNotFoundError
-from kroma.runs.models import Run, RunJob
+from kroma.runs.models import Run, RunJob, RunMode, RunStatus, Stage
+
+_NEWEST = ListOrder("Run", descending(Run.created_at), descending(Run.id))
+_IN_PLAN_ORDER = ListOrder("RunJob", ascending(RunJob.ordinal))
 
 
 class ProjectCounts(NamedTuple):
@@ -34,16 +37,27 @@ async def count_project_contents(session: AsyncSession, project_id: UUID) -> Pro
     return ProjectCounts(row[0], row[1], row[2])
 
 
-async def list_runs(session: AsyncSession, project_id: UUID, *, limit: int) -> Sequence[Run]:
-    """The newest runs of a project, without their plans."""
-    statement = (
-        select(Run)
-        .where(Run.project_id == project_id)
-        .options(defer(Run.plan_json, raiseload=True))
-        .order_by(Run.created_at.desc(), Run.id.desc())
-        .limit(limit)
-    )
-    return (await session.scalars(statement)).all()
+class RunFilter(NamedTuple):
+    """Which runs to list; None keeps all."""
+
+    status: RunStatus | None = None
+    stage: Stage | None = None
+    mode: RunMode | None = None
+
+
+async def list_runs(
+    session: AsyncSession, project_id: UUID, *, wanted: RunFilter, window: Window = EVERYTHING
+) -> Page[Run]:
+    """The runs of a project without their plans, newest first."""
+    statement = select(Run).where(Run.project_id == project_id).options(defer(Run.plan_json, raiseload=True))
+    for column, value in (
+        (Run.status, wanted.status),
+        (Run.stage, wanted.stage),
+        (Run.run_mode, wanted.mode),
+    ):
+        if value is not None:
+            statement = statement.where(column == value)
+    return await _NEWEST.page(session, statement, window, scope=project_id)
 
 
 async def get_run(session: AsyncSession, *, slug: str, run_id: str) -> Run:
@@ -67,12 +81,7 @@ async def get_run(session: AsyncSession, *, slug: str, run_id: str) -> Run:
     return run
 
 
-async def list_jobs(session: AsyncSession, run_id: UUID) -> Sequence[RunJob]:
+async def list_jobs(session: AsyncSession, run_id: UUID, *, window: Window = EVERYTHING) -> Page[RunJob]:
     """The jobs of a run in plan order, each with its candidates by index."""
-    statement = (
-        select(RunJob)
-        .where(RunJob.run_id == run_id)
-        .options(selectinload(RunJob.candidates))
-        .order_by(RunJob.ordinal)
-    )
-    return (await session.scalars(statement)).all()
+    statement = select(RunJob).where(RunJob.run_id == run_id).options(selectinload(RunJob.candidates))
+    return await _IN_PLAN_ORDER.page(session, statement, window, scope=run_id)

@@ -8,6 +8,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from kroma.assets import queries, service
 from kroma.projects.queries import get_project
 from kroma_api.dependencies import Db
+from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.asset_links import (
     AssetLinkResponse,
     AssetLinkView,
@@ -20,16 +21,23 @@ from kroma_api.schemas.reply import DeletedResponse
 
 @get("/")
 async def list_asset_links(
+    *,
     slug: FromPath[str],
     db: Db,
     asset_id: FromQuery[str | None] = None,
     link_type: FromQuery[str | None] = None,
+    limit: Limit = None,
+    after: After = None,
 ) -> ListAssetLinksResponse:
     """The asset links of a project, or those of one asset or type, last changed first."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        rows = await queries.list_asset_links(session, project.id, asset_id=asset_id, link_type=link_type)
-    return ListAssetLinksResponse(count=len(rows), asset_links=[AssetLinkView.of(row) for row in rows])
+        rows = await queries.list_asset_links(
+            session, project.id, asset_id=asset_id, link_type=link_type, window=open_window(limit, after)
+        )
+    return ListAssetLinksResponse(
+        count=len(rows), next=rows.following, asset_links=[AssetLinkView.of(row) for row in rows]
+    )
 
 
 @post("/", status_code=HTTPStatus.OK)

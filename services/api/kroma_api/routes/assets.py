@@ -1,22 +1,41 @@
 """``/api/projects/{slug}/assets``."""
 
+from typing import Annotated
+
 from litestar import Router, get
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParameter
 
 from kroma.assets import queries
+from kroma.assets.models import AssetKind
 from kroma.projects.queries import get_project
 from kroma_api.dependencies import Db
-from kroma_api.routes.limits import Limit, clamped
+from kroma_api.routes.limits import After, Limit, one_of, window
 from kroma_api.schemas.assets import AssetResponse, AssetView, ListAssetsResponse
+
+KindFilter = Annotated[str | None, QueryParameter(description=f"One of {', '.join(AssetKind)}")]
+RunFilter = Annotated[str | None, QueryParameter(description="Only what this run made")]
+JobFilter = Annotated[str | None, QueryParameter(description="Only what this job made")]
 
 
 @get("/")
-async def list_assets(slug: FromPath[str], db: Db, limit: Limit = None) -> ListAssetsResponse:
-    """The newest assets of a project."""
+async def list_assets(
+    *,
+    slug: FromPath[str],
+    db: Db,
+    limit: Limit = None,
+    after: After = None,
+    kind: KindFilter = None,
+    run_id: RunFilter = None,
+    job_id: JobFilter = None,
+) -> ListAssetsResponse:
+    """The newest assets of a project, or those of one kind, run or job."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        assets = await queries.list_assets(session, project.id, limit=clamped(limit))
-    return ListAssetsResponse(count=len(assets), assets=[AssetView.of(asset) for asset in assets])
+        wanted = queries.AssetFilter(one_of("kind", kind, AssetKind), run_id, job_id)
+        assets = await queries.list_assets(session, project.id, wanted=wanted, window=window(limit, after))
+    return ListAssetsResponse(
+        count=len(assets), next=assets.following, assets=[AssetView.of(asset) for asset in assets]
+    )
 
 
 @get("/{asset_id:str}")

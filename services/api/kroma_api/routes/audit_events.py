@@ -9,7 +9,7 @@ from kroma.audit import queries
 from kroma.projects.queries import get_project
 from kroma.texts import optional_text
 from kroma_api.dependencies import Db
-from kroma_api.routes.limits import Limit, clamped
+from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.audit_events import AuditEventView, ListAuditEventsResponse
 
 EventCode = Annotated[
@@ -19,16 +19,16 @@ EventCode = Annotated[
 
 @get("/")
 async def list_audit_events(
-    slug: FromPath[str], db: Db, limit: Limit = None, event_code: EventCode = None
+    slug: FromPath[str], db: Db, event_code: EventCode = None, limit: Limit = None, after: After = None
 ) -> ListAuditEventsResponse:
     """What changed in a project, newest first."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
         events = await queries.list_audit_events(
-            session, project.id, limit=clamped(limit), event_code=optional_text(event_code)
+            session, project.id, window=window(limit, after), event_code=optional_text(event_code)
         )
     return ListAuditEventsResponse(
-        count=len(events), audit_events=[AuditEventView.of(event) for event in events]
+        count=len(events), next=events.following, audit_events=[AuditEventView.of(event) for event in events]
     )
 
 

@@ -9,6 +9,7 @@ from kroma.auth import queries, service
 from kroma.db.base import utc_now
 from kroma.projects.queries import get_local_project
 from kroma_api.dependencies import CurrentCaller, Db
+from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.auth import (
     CreatedTokenView,
     CreateTokenRequest,
@@ -38,12 +39,14 @@ async def create_token(
 
 
 @get("/tokens")
-async def list_tokens(db: Db) -> ListTokensResponse:
+async def list_tokens(db: Db, limit: Limit = None, after: After = None) -> ListTokensResponse:
     """All tokens of all users, newest first, without their secrets."""
     async with db.transaction() as session:
-        rows = await queries.list_tokens(session)
+        rows = await queries.list_tokens(session, window=open_window(limit, after))
     now = utc_now()
-    return ListTokensResponse(count=len(rows), auth_tokens=[TokenView.of(row, now=now) for row in rows])
+    return ListTokensResponse(
+        count=len(rows), next=rows.following, auth_tokens=[TokenView.of(row, now=now) for row in rows]
+    )
 
 
 @delete("/tokens/{token_id:str}", status_code=HTTPStatus.OK)

@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from kroma.characters import queries, service
 from kroma.projects.queries import get_project
 from kroma_api.dependencies import Db
+from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.characters import (
     ChangeCharacterRequest,
     CharacterResponse,
@@ -19,12 +20,16 @@ from kroma_api.schemas.reply import DeletedResponse
 
 
 @get("/")
-async def list_characters(slug: FromPath[str], db: Db) -> ListCharactersResponse:
+async def list_characters(
+    slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
+) -> ListCharactersResponse:
     """The characters of a project, last changed first."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        rows = await queries.list_characters(session, project.id)
-    return ListCharactersResponse(count=len(rows), characters=[CharacterView.of(row) for row in rows])
+        rows = await queries.list_characters(session, project.id, window=open_window(limit, after))
+    return ListCharactersResponse(
+        count=len(rows), next=rows.following, characters=[CharacterView.of(row) for row in rows]
+    )
 
 
 @post("/", status_code=HTTPStatus.OK)

@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from kroma.chat import queries, service
 from kroma.projects.queries import get_project
 from kroma_api.dependencies import Db
+from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.chat import (
     ChatMessageResponse,
     ChatMessageView,
@@ -21,12 +22,16 @@ from kroma_api.schemas.chat import (
 
 
 @get("/")
-async def list_chat_sessions(slug: FromPath[str], db: Db) -> ListChatSessionsResponse:
+async def list_chat_sessions(
+    slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
+) -> ListChatSessionsResponse:
     """The chat sessions of a project, last changed first."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        rows = await queries.list_sessions(session, project.id)
-    return ListChatSessionsResponse(count=len(rows), sessions=[ChatSessionView.of(row) for row in rows])
+        rows = await queries.list_sessions(session, project.id, window=open_window(limit, after))
+    return ListChatSessionsResponse(
+        count=len(rows), next=rows.following, sessions=[ChatSessionView.of(row) for row in rows]
+    )
 
 
 @post("/", status_code=HTTPStatus.OK)
@@ -48,15 +53,16 @@ async def get_chat_session(slug: FromPath[str], session_id: FromPath[str], db: D
 
 @get("/{session_id:str}/messages")
 async def list_chat_messages(
-    slug: FromPath[str], session_id: FromPath[str], db: Db
+    slug: FromPath[str], session_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListChatMessagesResponse:
     """The transcript of a session, oldest message first."""
     async with db.transaction() as session:
         found = await queries.get_session(session, slug=slug, session_id=session_id)
-        messages = await queries.list_messages(session, found)
+        messages = await queries.list_messages(session, found, window=open_window(limit, after))
     return ListChatMessagesResponse(
         session_id=session_id,
         count=len(messages),
+        next=messages.following,
         messages=[ChatMessageView.of(message) for message in messages],
     )
 

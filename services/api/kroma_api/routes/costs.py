@@ -1,23 +1,40 @@
 """``/api/projects/{slug}/cost-events``."""
 
+from typing import Annotated
+
 from litestar import Router, get
-from litestar.params import FromPath
+from litestar.params import FromPath, QueryParameter
 
 from kroma.costs import queries
 from kroma.projects.queries import get_project
 from kroma_api.dependencies import Db
-from kroma_api.routes.limits import Limit, clamped
+from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.costs import CostEventView, ListCostEventsResponse
+
+RunFilter = Annotated[str | None, QueryParameter(description="Only costs of this run")]
+ProviderFilter = Annotated[
+    str | None, QueryParameter(description="Only costs of the provider with this code")
+]
 
 
 @get("/")
-async def list_cost_events(slug: FromPath[str], db: Db, limit: Limit = None) -> ListCostEventsResponse:
-    """The newest cost events of a project."""
+async def list_cost_events(
+    *,
+    slug: FromPath[str],
+    db: Db,
+    limit: Limit = None,
+    after: After = None,
+    run_id: RunFilter = None,
+    provider: ProviderFilter = None,
+) -> ListCostEventsResponse:
+    """The newest cost events of a project, or those of one run or provider."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        events = await queries.list_cost_events(session, project.id, limit=clamped(limit))
+        events = await queries.list_cost_events(
+            session, project.id, run_id=run_id, provider=provider, window=window(limit, after)
+        )
     return ListCostEventsResponse(
-        count=len(events), cost_events=[CostEventView.of(event) for event in events]
+        count=len(events), next=events.following, cost_events=[CostEventView.of(event) for event in events]
     )
 
 

@@ -6,17 +6,21 @@ from litestar.params import FromPath
 from kroma.exports import queries
 from kroma.projects.queries import get_project
 from kroma_api.dependencies import Db
-from kroma_api.routes.limits import Limit, clamped
+from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.exports import ExportResponse, ExportView, ListExportsResponse
 
 
 @get("/")
-async def list_exports(slug: FromPath[str], db: Db, limit: Limit = None) -> ListExportsResponse:
+async def list_exports(
+    slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
+) -> ListExportsResponse:
     """The newest exports of a project."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        exports = await queries.list_exports(session, project.id, limit=clamped(limit))
-    return ListExportsResponse(count=len(exports), exports=[ExportView.of(export) for export in exports])
+        exports = await queries.list_exports(session, project.id, window=window(limit, after))
+    return ListExportsResponse(
+        count=len(exports), next=exports.following, exports=[ExportView.of(export) for export in exports]
+    )
 
 
 @get("/{export_id:str}")

@@ -12,6 +12,7 @@ from kroma.instructions.service import ChangedInstruction
 from kroma.instructions.signature import CALLBACK_PATH, callback_signer
 from kroma.projects.queries import get_project
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Queue
+from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.instructions import (
     AgentCallbackRequest,
     AgentCallbackResponse,
@@ -32,12 +33,16 @@ Signature = Annotated[
 
 
 @get("/")
-async def list_instructions(slug: FromPath[str], db: Db) -> ListInstructionsResponse:
+async def list_instructions(
+    slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
+) -> ListInstructionsResponse:
     """The instructions of a project, last changed first."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        rows = await queries.list_instructions(session, project.id)
-    return ListInstructionsResponse(count=len(rows), instructions=[InstructionView.of(row) for row in rows])
+        rows = await queries.list_instructions(session, project.id, window=open_window(limit, after))
+    return ListInstructionsResponse(
+        count=len(rows), next=rows.following, instructions=[InstructionView.of(row) for row in rows]
+    )
 
 
 @post("/", status_code=HTTPStatus.OK)
@@ -61,15 +66,16 @@ async def get_instruction(slug: FromPath[str], instruction_id: FromPath[str], db
 
 @get("/{instruction_id:str}/events")
 async def list_instruction_events(
-    slug: FromPath[str], instruction_id: FromPath[str], db: Db
+    slug: FromPath[str], instruction_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListInstructionEventsResponse:
     """What happened to an instruction, oldest first."""
     async with db.transaction() as session:
         row = await queries.get_instruction(session, slug=slug, instruction_id=instruction_id)
-        events = await queries.list_events(session, row)
+        events = await queries.list_events(session, row, window=open_window(limit, after))
     return ListInstructionEventsResponse(
         instruction_id=instruction_id,
         count=len(events),
+        next=events.following,
         events=[InstructionEventView.of(event) for event in events],
     )
 

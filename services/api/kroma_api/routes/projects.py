@@ -9,6 +9,7 @@ from kroma.projects import queries, service
 from kroma.projects.service import LocalStorageChange, ProjectDraft, S3StorageChange
 from kroma.runs.queries import count_project_contents
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db
+from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.projects import (
     ChangeLocalStorageRequest,
     ChangeLocalStorageResponse,
@@ -29,12 +30,20 @@ from kroma_api.schemas.projects import (
 
 @get("/")
 async def list_projects(
-    db: Db, caller: CurrentCaller, username: FromQuery[str | None] = None
+    db: Db,
+    caller: CurrentCaller,
+    username: FromQuery[str | None] = None,
+    limit: Limit = None,
+    after: After = None,
 ) -> ListProjectsResponse:
     """Projects of one owner or of all, last changed first; a project's token sees its project only."""
     async with db.transaction() as session:
-        projects = await queries.list_projects(session, username=username, only_project_id=caller.project_id)
-    return ListProjectsResponse(count=len(projects), projects=[ProjectListed.of(row) for row in projects])
+        projects = await queries.list_projects(
+            session, username=username, only_project_id=caller.project_id, window=open_window(limit, after)
+        )
+    return ListProjectsResponse(
+        count=len(projects), next=projects.following, projects=[ProjectListed.of(row) for row in projects]
+    )
 
 
 @post("/", status_code=HTTPStatus.OK)

@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from kroma.projects.queries import get_project
 from kroma.prompt_templates import queries, service
 from kroma_api.dependencies import Db
+from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.prompt_templates import (
     ChangePromptTemplateRequest,
     CreatePromptTemplateRequest,
@@ -19,13 +20,15 @@ from kroma_api.schemas.reply import DeletedResponse
 
 
 @get("/")
-async def list_prompt_templates(slug: FromPath[str], db: Db) -> ListPromptTemplatesResponse:
+async def list_prompt_templates(
+    slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
+) -> ListPromptTemplatesResponse:
     """The prompt templates of a project, last changed first."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        rows = await queries.list_prompt_templates(session, project.id)
+        rows = await queries.list_prompt_templates(session, project.id, window=open_window(limit, after))
     return ListPromptTemplatesResponse(
-        count=len(rows), prompt_templates=[PromptTemplateView.of(row) for row in rows]
+        count=len(rows), next=rows.following, prompt_templates=[PromptTemplateView.of(row) for row in rows]
     )
 
 

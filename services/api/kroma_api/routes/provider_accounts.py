@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from kroma.projects.queries import get_project
 from kroma.provider_accounts import queries, service
 from kroma_api.dependencies import CurrentCaller, Db
+from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.provider_accounts import (
     ChangedProviderAccountResponse,
     ChangeProviderAccountRequest,
@@ -20,13 +21,15 @@ from kroma_api.schemas.provider_accounts import (
 
 
 @get("/")
-async def list_provider_accounts(slug: FromPath[str], db: Db) -> ListProviderAccountsResponse:
+async def list_provider_accounts(
+    slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
+) -> ListProviderAccountsResponse:
     """The provider accounts of a project by code."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        rows = await queries.list_provider_accounts(session, project.id)
+        rows = await queries.list_provider_accounts(session, project.id, window=open_window(limit, after))
     return ListProviderAccountsResponse(
-        count=len(rows), provider_accounts=[ProviderAccountView.of(row) for row in rows]
+        count=len(rows), next=rows.following, provider_accounts=[ProviderAccountView.of(row) for row in rows]
     )
 
 

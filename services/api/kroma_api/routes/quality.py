@@ -6,20 +6,22 @@ from litestar.params import FromPath
 from kroma.projects.queries import get_project
 from kroma.quality import queries
 from kroma_api.dependencies import Db
-from kroma_api.routes.limits import Limit, clamped
+from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.quality import ListQualityReportsResponse, QualityReportView
 
 
 @get("/")
 async def list_quality_reports(
-    slug: FromPath[str], db: Db, limit: Limit = None
+    slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListQualityReportsResponse:
     """The newest quality reports of a project."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        reports = await queries.list_quality_reports(session, project.id, limit=clamped(limit))
+        reports = await queries.list_quality_reports(session, project.id, window=window(limit, after))
     return ListQualityReportsResponse(
-        count=len(reports), quality_reports=[QualityReportView.of(report) for report in reports]
+        count=len(reports),
+        next=reports.following,
+        quality_reports=[QualityReportView.of(report) for report in reports],
     )
 
 

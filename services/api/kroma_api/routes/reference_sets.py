@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from kroma.projects.queries import get_project
 from kroma.reference_sets import queries, service
 from kroma_api.dependencies import Db
+from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.reference_sets import (
     ChangeReferenceItemRequest,
     ChangeReferenceSetRequest,
@@ -24,13 +25,15 @@ from kroma_api.schemas.reply import DeletedResponse
 
 
 @get("/")
-async def list_reference_sets(slug: FromPath[str], db: Db) -> ListReferenceSetsResponse:
+async def list_reference_sets(
+    slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
+) -> ListReferenceSetsResponse:
     """The reference sets of a project, last changed first."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        rows = await queries.list_reference_sets(session, project.id)
+        rows = await queries.list_reference_sets(session, project.id, window=open_window(limit, after))
     return ListReferenceSetsResponse(
-        count=len(rows), reference_sets=[ReferenceSetView.of(row) for row in rows]
+        count=len(rows), next=rows.following, reference_sets=[ReferenceSetView.of(row) for row in rows]
     )
 
 
@@ -84,14 +87,17 @@ async def delete_reference_set(
 
 @get("/{reference_set_id:str}/items")
 async def list_reference_items(
-    slug: FromPath[str], reference_set_id: FromPath[str], db: Db
+    slug: FromPath[str], reference_set_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListReferenceItemsResponse:
     """The items of a reference set in their order."""
     async with db.transaction() as session:
         reference_set = await queries.get_reference_set(session, slug=slug, reference_set_id=reference_set_id)
-        rows = await queries.list_reference_items(session, reference_set.id)
+        rows = await queries.list_reference_items(session, reference_set.id, window=open_window(limit, after))
     return ListReferenceItemsResponse(
-        count=len(rows), reference_set_id=reference_set_id, items=[ReferenceItemView.of(row) for row in rows]
+        count=len(rows),
+        next=rows.following,
+        reference_set_id=reference_set_id,
+        items=[ReferenceItemView.of(row) for row in rows],
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, HeaderParameter, JSONBody
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
 from kroma.pipeline import trigger
 from kroma.pipeline.order import RunOrder
@@ -14,9 +14,10 @@ from kroma.pipeline.wait import wait_for_end
 from kroma.projects.queries import get_project
 from kroma.runs import queries
 from kroma.runs.logs import read_run_log
+from kroma.runs.models import RunMode, RunStatus, Stage
 from kroma_api.dependencies import AppSettings, Db, Queue, Stores
 from kroma_api.prefer import preferred_wait
-from kroma_api.routes.limits import DEFAULT_RUNS, MAX_RUNS, Limit, clamped
+from kroma_api.routes.limits import DEFAULT_RUNS, MAX_RUNS, After, Limit, one_of, open_window, window
 from kroma_api.schemas.runs import (
     ConfigSummaryView,
     JobView,
@@ -41,15 +42,33 @@ Prefer = Annotated[
     ),
 ]
 
+StatusFilter = Annotated[str | None, QueryParameter(description=f"One of {', '.join(RunStatus)}")]
+StageFilter = Annotated[str | None, QueryParameter(description=f"One of {', '.join(Stage)}")]
+ModeFilter = Annotated[str | None, QueryParameter(description=f"One of {', '.join(RunMode)}")]
+
 
 @get("/")
-async def list_runs(slug: FromPath[str], db: Db, limit: Limit = None) -> ListRunsResponse:
-    """The newest runs of a project."""
-    size = clamped(limit, default=DEFAULT_RUNS, largest=MAX_RUNS)
+async def list_runs(
+    *,
+    slug: FromPath[str],
+    db: Db,
+    limit: Limit = None,
+    after: After = None,
+    status: StatusFilter = None,
+    stage: StageFilter = None,
+    mode: ModeFilter = None,
+) -> ListRunsResponse:
+    """The newest runs of a project, or those of one status, stage or mode."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        runs = await queries.list_runs(session, project.id, limit=size)
-    return ListRunsResponse(count=len(runs), runs=[RunView.of(run) for run in runs])
+        wanted = queries.RunFilter(
+            status=one_of("status", status, RunStatus),
+            stage=one_of("stage", stage, Stage),
+            mode=one_of("mode", mode, RunMode),
+        )
+        asked = window(limit, after, default=DEFAULT_RUNS, largest=MAX_RUNS)
+        runs = await queries.list_runs(session, project.id, wanted=wanted, window=asked)
+    return ListRunsResponse(count=len(runs), next=runs.following, runs=[RunView.of(run) for run in runs])
 
 
 @post(
@@ -105,12 +124,16 @@ async def get_run(slug: FromPath[str], run_id: FromPath[str], db: Db) -> RunResp
 
 
 @get("/{run_id:str}/jobs")
-async def list_jobs(slug: FromPath[str], run_id: FromPath[str], db: Db) -> ListJobsResponse:
+async def list_jobs(
+    slug: FromPath[str], run_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
+) -> ListJobsResponse:
     """The jobs of a run, in plan order, with their candidates."""
     async with db.transaction() as session:
         run = await queries.get_run(session, slug=slug, run_id=run_id)
-        jobs = await queries.list_jobs(session, run.id)
-    return ListJobsResponse(run_id=run_id, count=len(jobs), jobs=[JobView.of(job) for job in jobs])
+        jobs = await queries.list_jobs(session, run.id, window=open_window(limit, after))
+    return ListJobsResponse(
+        run_id=run_id, count=len(jobs), next=jobs.following, jobs=[JobView.of(job) for job in jobs]
+    )
 
 
 @get("/{run_id:str}/log")

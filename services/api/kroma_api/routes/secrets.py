@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from kroma.projects.queries import get_project
 from kroma.secrets import queries, service
 from kroma_api.dependencies import CurrentCaller, Db, Keys
+from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.secrets import (
     DeletedSecretResponse,
     ListSecretsResponse,
@@ -21,12 +22,16 @@ from kroma_api.schemas.secrets import (
 
 
 @get("/")
-async def list_secrets(slug: FromPath[str], db: Db) -> ListSecretsResponse:
+async def list_secrets(
+    slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
+) -> ListSecretsResponse:
     """The secrets of a project by provider code and name, without their values."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        rows = await queries.list_secrets(session, project.id)
-    return ListSecretsResponse(count=len(rows), secrets=[SecretView.of(row) for row in rows])
+        rows = await queries.list_secrets(session, project.id, window=open_window(limit, after))
+    return ListSecretsResponse(
+        count=len(rows), next=rows.following, secrets=[SecretView.of(row) for row in rows]
+    )
 
 
 @get("/rotation-status")
@@ -80,9 +85,7 @@ async def delete_secret(
     # A path parameter, which comes with a slash before it: names may hold slashes, and the server hands
     # paths on decoded.
     name = secret_name.removeprefix("/")
-    audit_id = await service.delete_secret(
-        db, slug=slug, code=provider_code, name=name, actor=caller.user_id
-    )
+    audit_id = await service.delete_secret(db, slug=slug, code=provider_code, name=name, actor=caller.user_id)
     return DeletedSecretResponse(audit_id=str(audit_id))
 
 

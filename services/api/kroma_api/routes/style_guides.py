@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from kroma.projects.queries import get_project
 from kroma.style_guides import queries, service
 from kroma_api.dependencies import Db
+from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.reply import DeletedResponse
 from kroma_api.schemas.style_guides import (
     ChangeStyleGuideRequest,
@@ -19,12 +20,16 @@ from kroma_api.schemas.style_guides import (
 
 
 @get("/")
-async def list_style_guides(slug: FromPath[str], db: Db) -> ListStyleGuidesResponse:
+async def list_style_guides(
+    slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
+) -> ListStyleGuidesResponse:
     """The style guides of a project, last changed first."""
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        rows = await queries.list_style_guides(session, project.id)
-    return ListStyleGuidesResponse(count=len(rows), style_guides=[StyleGuideView.of(row) for row in rows])
+        rows = await queries.list_style_guides(session, project.id, window=open_window(limit, after))
+    return ListStyleGuidesResponse(
+        count=len(rows), next=rows.following, style_guides=[StyleGuideView.of(row) for row in rows]
+    )
 
 
 @post("/", status_code=HTTPStatus.OK)

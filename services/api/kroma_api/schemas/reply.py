@@ -22,6 +22,8 @@ Stamp = Annotated[
 ]
 AuditId = Annotated[str, Meta(description="The event in the audit trail that records this change")]
 
+NextCursor = Annotated[str | None, Meta(description="`after` of the next page; null at the end")]
+
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """The body of every success; resources stand beside ``ok``."""
@@ -34,6 +36,7 @@ class ListReply(Reply, frozen=True, kw_only=True):
 
     count: int
     """Elements in this reply, not in all."""
+    next: NextCursor
 
 
 def shown_stamp(moment: datetime | None) -> str:
