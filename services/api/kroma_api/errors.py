@@ -11,6 +11,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import Send
 
 from kroma.auth.errors import ForbiddenError, UnauthorizedError
+from kroma.bootstrap.errors import Problem, SettingsRefusedError
 from kroma.errors import InfraError, InvalidRequestError, KromaError, NotFoundError
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -40,6 +41,8 @@ class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):
     error_kind: Literal["validation", "provider", "infra", "policy", "unknown"]
     error_code: str
     """What is wrong, for programs."""
+    errors: list[Problem] | msgspec.UnsetType = msgspec.UNSET
+    """Everything that is wrong with settings to import; ``error`` is the first of them."""
 
 
 class HttpRuleError(InvalidRequestError):
@@ -97,7 +100,10 @@ def _status(error: KromaError) -> HTTPStatus:
 
 def _answer(error: KromaError, status: HTTPStatus, headers: Mapping[str, str]) -> ErrorAnswer:
     shown = {"ok": False, "error": error.message, "error_kind": error.kind, "error_code": error.code}
-    return ErrorAnswer(status.value, msgspec.convert(shown, ErrorResponse), headers)
+    body = msgspec.convert(shown, ErrorResponse)
+    if isinstance(error, SettingsRefusedError):
+        body = msgspec.structs.replace(body, errors=list(error.problems))
+    return ErrorAnswer(status.value, body, headers)
 
 
 def _translated(error: HTTPException) -> HttpRuleError:

@@ -47,7 +47,7 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
     )
     described: dict[str, Any] = msgspec.to_builtins(app.openapi_schema.to_schema(), str_keys=True)
     schemas = described["components"]["schemas"]
-    schemas["ErrorResponse"] = msgspec.json.schema(ErrorResponse)["$defs"]["ErrorResponse"]
+    schemas |= msgspec.json.schema(ErrorResponse, ref_template="#/components/schemas/{name}")["$defs"]
     for body in _request_structs(app):
         required = [field.encode_name for field in msgspec.structs.fields(body) if field.default is UNSET]
         if required:

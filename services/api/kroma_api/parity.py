@@ -10,6 +10,7 @@ OWN_ROUTES: Final = frozenset(
         ("GET", "/api/projects/{slug}/audit-events"),
         ("GET", "/api/projects/{slug}/runs/{run_id}/log"),
         ("POST", "/agent/callback/{instruction_id}"),
+        ("POST", "/api/projects/{slug}/bootstrap-import/{import_id}/undo"),
     }
 )
 """Routes that contract section 2 does not have."""

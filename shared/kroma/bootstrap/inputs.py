@@ -1,0 +1,214 @@
+"""The shape of settings to import (contract 3.6), and its check where no framework made one."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeVar, cast
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from kroma.bootstrap.errors import Problem
+
+RequiredText = str | UnsetType
+SortOrder = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
+Shape = TypeVar("Shape", bound=msgspec.Struct)
+
+
+class ProjectInput(msgspec.Struct, frozen=True, kw_only=True):
+    """The project's own texts; what is absent stays."""
+
+    name: str | None = None
+    description: str | None = None
+
+
+class ProviderAccountInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A provider account; what is absent goes to its default."""
+
+    provider_code: RequiredText = UNSET
+    display_name: str | None = None
+    account_ref: str | None = None
+    base_url: str | None = None
+    enabled: bool | None = None
+    config_json: Any = None
+
+
+class StyleGuideInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A style guide."""
+
+    name: RequiredText = UNSET
+    instructions: RequiredText = UNSET
+    notes: str | None = None
+
+
+class CharacterInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A character."""
+
+    name: RequiredText = UNSET
+    description: str | None = None
+    prompt_text: str | None = None
+
+
+class ReferenceItemInput(msgspec.Struct, frozen=True, kw_only=True):
+    """An item of a reference set; one content at least."""
+
+    id: Any = None
+    """The id of an item of this set keeps its row; any other value counts as absent."""
+    label: RequiredText = UNSET
+    content_uri: str | None = None
+    content_text: str | None = None
+    sort_order: SortOrder | None = None
+    metadata_json: Any = None
+
+
+class ReferenceSetInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A reference set with all its items."""
+
+    name: RequiredText = UNSET
+    description: str | None = None
+    items: list[ReferenceItemInput] | None = None
+    """Replaces the set's items; ``[]`` empties it."""
+
+
+class SecretInput(msgspec.Struct, frozen=True, kw_only=True):
+    """The name of a secret; a value is never read."""
+
+    provider_code: RequiredText = UNSET
+    secret_name: RequiredText = UNSET
+
+
+class PromptTemplateInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt template."""
+
+    name: RequiredText = UNSET
+    template_text: RequiredText = UNSET
+
+
+class SettingsInput(msgspec.Struct, frozen=True, kw_only=True):
+    """Settings to import; sections that are absent or null are left alone."""
+
+    project: ProjectInput | None = None
+    provider_accounts: list[ProviderAccountInput] | None = None
+    style_guides: list[StyleGuideInput] | None = None
+    characters: list[CharacterInput] | None = None
+    reference_sets: list[ReferenceSetInput] | None = None
+    secrets: list[SecretInput] | None = None
+    prompt_templates: list[PromptTemplateInput] | None = None
+
+
+SECTIONS: Final = SettingsInput.__struct_fields__
+"""In the order of their checks."""
+
+_ELEMENTS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "provider_accounts": ProviderAccountInput,
+    "style_guides": StyleGuideInput,
+    "characters": CharacterInput,
+    "reference_sets": ReferenceSetInput,
+    "secrets": SecretInput,
+    "prompt_templates": PromptTemplateInput,
+}
+
+
+_JSON_TYPES: Final[Mapping[type, str]] = {
+    str: "string",
+    bool: "boolean",
+    int: "number",
+    float: "number",
+    list: "array",
+    dict: "object",
+}
+
+Numbered = Mapping[str, Any]
+"""Sections by name; elements of lists with the index under which they were given."""
+
+
+def numbered(settings: SettingsInput) -> Numbered:
+    """Well-typed settings."""
+    values: dict[str, Any] = {name: getattr(settings, name) for name in SECTIONS}
+    return {
+        name: list(enumerate(cast("list[Any]", value))) if isinstance(value, list) else value
+        for name, value in values.items()
+    }
+
+
+class ShapeCheck:
+    """Types decoded JSON, and tells every wrong type apart."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+
+    def wrapper(self, answer: Mapping[str, Any]) -> tuple[Numbered, str | None]:
+        """The sections and the mode of an object with ``settings``."""
+        mode = self._field("", None, "mode", answer.get("mode"), str | None)
+        settings = answer["settings"]
+        if not isinstance(settings, dict):
+            self._refuse("", None, "settings", _not_a(settings, "an object"))
+            return {}, mode
+        return self.sections(cast("dict[str, Any]", settings)), mode
+
+    def sections(self, raw: Mapping[str, Any]) -> Numbered:
+        """The sections of an object; elements of a wrong type are left out."""
+        typed: dict[str, Any] = {}
+        for section in SECTIONS:
+            value = raw.get(section)
+            if value is None:
+                continue
+            if section == "project":
+                typed[section] = self._struct(section, None, "", value, ProjectInput)
+            elif isinstance(value, list):
+                elements = [
+                    (index, self._element(section, index, element))
+                    for index, element in enumerate(cast("list[object]", value))
+                ]
+                typed[section] = [pair for pair in elements if pair[1] is not None]
+            else:
+                self._refuse(section, None, "", _not_a(value, "an array"))
+        return typed
+
+    def _element(self, section: str, index: int, raw: object) -> msgspec.Struct | None:
+        items = cast("dict[str, object]", raw).get("items") if isinstance(raw, dict) else None
+        if section != "reference_sets" or not isinstance(items, list):
+            return self._struct(section, index, "", cast("object", raw), _ELEMENTS[section])
+        known = len(self.problems)
+        without_items = cast("dict[str, object]", raw) | {"items": None}
+        reference_set = self._struct(section, index, "", without_items, ReferenceSetInput)
+        shaped = [
+            self._struct(section, index, f"items[{number}]", item, ReferenceItemInput)
+            for number, item in enumerate(cast("list[object]", items))
+        ]
+        if reference_set is None or len(self.problems) > known:
+            return None
+        return msgspec.structs.replace(reference_set, items=[item for item in shaped if item is not None])
+
+    def _struct(
+        self, section: str, index: int | None, place: str, raw: object, shape: type[Shape]
+    ) -> Shape | None:
+        if not isinstance(raw, dict):
+            self._refuse(section, index, place, _not_a(raw, "an object"))
+            return None
+        try:
+            return msgspec.convert(raw, shape)
+        except msgspec.ValidationError:
+            pass  # field by field now, to tell all of them
+        given = cast("dict[str, object]", raw)
+        for field in msgspec.structs.fields(shape):
+            if field.name in given:
+                name = f"{place}.{field.name}" if place else field.name
+                self._field(section, index, name, given[field.name], field.type)
+        return None
+
+    def _field(self, section: str, index: int | None, field: str, raw: object, expected: Any) -> Any:  # noqa: ANN401 - what the struct declares
+        try:
+            return msgspec.convert(raw, expected)
+        except msgspec.ValidationError as exc:
+            self._refuse(section, index, field, str(exc).partition(" - at `$")[0].replace("`", ""))
+            return None
+
+    def _refuse(self, section: str, index: int | None, field: str, wrong: str) -> None:
+        element = section if index is None else f"{section}[{index}]"
+        place = ".".join(part for part in (element, field) if part)
+        self.problems.append(
+            Problem(section=section, index=index, field=field, message=f"Field '{place}': {wrong}")
+        )
+
+
+def _not_a(value: object, expected: str) -> str:
+    return f"Expected {expected}, got {_JSON_TYPES.get(type(value), 'null')}"
