@@ -93,7 +93,7 @@ async def take_lease(
         ).one_or_none()
         if found is None:
             return None
-        row, project_slug, username, now = found.tuple()
+        row, project_slug, username, now = found
         try:
             target = await find_target(session, row.project_id, options=options, read_secret=read_secret)
         except SecretUnreadableError as exc:

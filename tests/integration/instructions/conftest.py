@@ -1,0 +1,26 @@
+"""An agent, and a project whose instructions go to it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent_server import AgentServer, served
+from desk import Desk
+from factories import make_project
+from kroma.db.engine import Database
+
+
+@pytest.fixture
+async def agent() -> AsyncIterator[AgentServer]:
+    async with served() as server:
+        yield server
+
+
+@pytest.fixture
+async def desk(fresh_db: Database, agent: AgentServer, data_dir: Path) -> AsyncIterator[Desk]:
+    async with fresh_db.transaction() as session:
+        project = await make_project(session, slug="comic")
+    opened = Desk(fresh_db, project, agent, data_dir)
+    yield opened
+    await opened.close()
