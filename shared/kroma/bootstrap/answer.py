@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final, cast
 
 import msgspec
@@ -12,6 +13,8 @@ from kroma.bootstrap.inputs import SECTIONS
 _FENCE: Final = "```"
 _RELEVANT: Final = frozenset({"settings", *SECTIONS})
 
+_MOST_STARTS: Final = 10_000
+"""Braces at which an object is looked for; nobody's prose has more of them."""
 # An object starts with a key or ends at once; what else follows a brace is prose.
 _START: Final = re.compile(r'\{(?=[ \t\r\n]*+["}])')
 _TOKEN: Final = re.compile(
@@ -80,20 +83,18 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     """The objects that stand in a text, none inside another, in order."""
     ends: dict[int, int | None] = {}
     position = 0
-    while (start := _START.search(text, position)) is not None:
+    for _ in range(_MOST_STARTS):
+        start = _START.search(text, position)
+        if start is None:
+            return
         brace = start.start()
         if brace not in ends:
             _note_ends(text, brace, ends)
         end = ends.pop(brace)
-        position = brace + 1
-        if end is None:
-            continue
-        try:
-            found = msgspec.json.decode(text[brace:end])
-        except (ValueError, RecursionError):
-            continue
-        yield found
-        position = end
+        position = brace + 1 if end is None else end
+        if end is not None:
+            with suppress(ValueError, RecursionError):
+                yield msgspec.json.decode(text[brace:end])
 
 
 def _note_ends(text: str, start: int, ends: dict[int, int | None]) -> None:
