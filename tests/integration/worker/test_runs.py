@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select
@@ -14,6 +15,9 @@ from kroma.ingest.service import ingest_log
 from kroma.providers.fake import FakeOutcome
 from kroma.queue.messages import FinishRun
 from kroma.runlog.reader import read_log
+from kroma.storage.base import ObjectStore, StoredObject
+from kroma.storage.directory import DirectoryStore
+from kroma.storage.errors import StoreFullError
 from studio import Studio
 
 pytestmark = pytest.mark.timeout(120)
@@ -166,6 +170,34 @@ async def test_bytes_that_are_no_picture_never_become_one(studio: Studio) -> Non
     assert "no usable picture" in (rows.run.error or "")
     assert [asset.kind for asset in rows.assets] == []
     assert not (studio.root / "outputs").exists() or not list((studio.root / "outputs").rglob("*.png"))
+
+
+class NoSpaceForSecondCandidates(DirectoryStore):
+    """A disk that is full just when the second candidates come."""
+
+    async def put(self, key: str, data: bytes) -> StoredObject:
+        if key.endswith("__c2.png"):
+            raise StoreFullError(key)
+        return await super().put(key, data)
+
+
+class NearlyFullStores:
+    """Opens such disks."""
+
+    def open(self, location: str) -> ObjectStore:
+        return NoSpaceForSecondCandidates(Path(location))
+
+
+async def test_a_full_disk_fails_the_run_and_keeps_what_was_made(studio: Studio) -> None:
+    run = await studio.trigger(["harbor.png"])
+    studio.stores = NearlyFullStores()
+    await studio.work()
+    rows = await studio.rows(run)
+    assert (rows.run.status, rows.run.error_kind, rows.run.error_code) == ("failed", "infra", "store_full")
+    assert "No space left" in (rows.run.error or "")
+    (made,) = (asset for asset in rows.assets if asset.kind == "candidate_output")
+    assert (studio.root / made.rel_path).is_file()
+    assert [c.candidate_index for c in rows.candidates["style_1_harbor"]] == [1]
 
 
 async def test_a_scene_that_went_away_fails_its_job_by_name(studio: Studio) -> None:
