@@ -67,6 +67,14 @@ drift: install ## Check that the migrations make what the models say.
 migrate: install ## Bring the database of KROMA_DATABASE_URL to the current schema.
 	@$(BIN)/python -m kroma.migrations.run upgrade
 
+.PHONY: openapi
+openapi: install ## Write docs/openapi.json anew.
+	@$(BIN)/python -m kroma_api.describe > docs/openapi.json
+
+.PHONY: fuzz
+fuzz: install ## Try every route with 200 generated requests.
+	@KROMA_FUZZ_EXAMPLES=200 $(BIN)/pytest -n auto tests/integration/api/test_fuzz.py --timeout 1800
+
 .PHONY: bench
 bench: install ## Measure, each figure beside a raw primitive; rewrites docs/benchmarks.md.
 	@$(BIN)/python bench/report.py

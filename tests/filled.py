@@ -1,0 +1,61 @@
+"""A project that holds one of everything, for tests that go over all routes."""
+
+from typing import Any
+
+import httpx
+
+from kroma.assets.models import Asset
+from kroma.db.engine import Database
+from kroma.exports.models import ProjectExport
+from kroma.projects.queries import get_project
+from kroma.runs.models import Run, RunJob
+
+
+async def fill_project(client: httpx.AsyncClient, db: Database, name: str = "Filled") -> dict[str, str]:
+    """Make it over HTTP where that goes; gives a known value for every parameter in a path."""
+
+    async def post(path: str, key: str, **body: Any) -> dict[str, Any]:
+        response = await client.post(path, json=body)
+        assert response.status_code == 200, response.text
+        return response.json()[key]
+
+    slug = (await post("/api/projects", "project", name=name))["slug"]
+    at = f"/api/projects/{slug}"
+    async with db.transaction() as session:
+        project = await get_project(session, slug)
+        parent, child = (
+            Asset(project_id=project.id, kind="input", storage_uri=path, rel_path=path)
+            for path in ("a.png", "b.png")
+        )
+        run = Run(project_id=project.id, run_mode="dry", stage="style", status="ok")
+        export = ProjectExport(project_id=project.id, status="completed", export_format="zip")
+        session.add_all([parent, child, run, export])
+        await session.flush()
+        session.add(RunJob(run_id=run.id, ordinal=0, job_key="style_1_a"))
+    reference_set = await post(f"{at}/reference-sets", "reference_set", name="R")
+    link = await post(
+        f"{at}/asset-links", "asset_link", parent_asset_id=str(parent.id), child_asset_id=str(child.id)
+    )
+    item = await post(f"{at}/reference-sets/{reference_set['id']}/items", "item", label="L", content_text="x")
+    await post(f"{at}/provider-accounts", "provider_account", provider_code="openai")
+    await post(f"{at}/secrets", "secret", provider_code="openai", secret_name="api_key", secret_value="x")
+    style = {"name": "S", "instructions": "x"}
+    return {
+        "slug": slug,
+        "token_id": (await post("/auth/token", "auth_token"))["id"],
+        "run_id": str(run.id),
+        "asset_id": str(parent.id),
+        "link_id": link["id"],
+        "export_id": str(export.id),
+        "template_id": (await post(f"{at}/prompt-templates", "prompt_template", name="T", template_text="x"))[
+            "id"
+        ],
+        "provider_code": "openai",
+        "secret_name": "api_key",
+        "style_guide_id": (await post(f"{at}/style-guides", "style_guide", **style))["id"],
+        "character_id": (await post(f"{at}/characters", "character", name="C"))["id"],
+        "reference_set_id": reference_set["id"],
+        "item_id": item["id"],
+        "session_id": (await post(f"{at}/chat/sessions", "session"))["id"],
+        "instruction_id": (await post(f"{at}/agent/instructions", "instruction", instruction_text="x"))["id"],
+    }

@@ -1,0 +1,163 @@
+"""Every operation of the document against every kind of bad input: never a 5xx, always the envelope.
+
+The client checks each reply against the document, so an undocumented status or body fails here too.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from filled import fill_project
+from kroma.db.engine import Database
+from kroma_api.app import ROUTERS
+from kroma_api.openapi import document
+
+pytestmark = pytest.mark.timeout(120)
+
+DOCUMENT = document(ROUTERS)
+OPERATIONS = [
+    pytest.param(method, path, id=f"{method.upper()} {path}")
+    for path, item in DOCUMENT["paths"].items()
+    for method in item
+]
+BODY_LIMIT = 2 * 1024**2
+TEXTS = {
+    "empty": "",
+    "blank": " \t\n ",
+    "1 MB": "a" * 1024**2,
+    "NUL": "a\0b",
+    "right to left": "\u202eab\u05d0\u0627",
+    "emoji": "\U0001f9d1\u200d\U0001f3a8",
+    "combining": "e\u0301" * 300,
+    "traversal": "../../../etc/passwd",
+    "quotes": "'\";--",
+    "not a character": "\uffff",
+}
+VALUES = [
+    None,
+    True,
+    0,
+    -1,
+    2**31,
+    2**63,
+    1.5,
+    "text",
+    [],
+    {},
+    [None],
+    [1],
+    ["x"] * 10_000,
+    {"a": {"b": [1]}},
+]
+
+ODD_SEGMENTS = ("%00", "%ff", "%F0%9F%A7%91", "%20", "a" * 5000, "..%2f", "%2e%2e", "{}", "-")
+ODD_VALUES = ("", "x", "-1", "0", "1.5", "9" * 40, "%00", "%ff", "%F0%9F%A7%91", "a" * 5000, "1&limit=2")
+
+
+class Sent(NamedTuple):
+    """A body as bytes, and what it is."""
+
+    name: str
+    content: bytes
+    content_type: str | None = "application/json"
+
+
+def fields_of(operation: dict[str, Any]) -> list[str]:
+    """The names of a body's fields."""
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    return [*DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"]]
+
+
+def bad_bodies(fields: list[str]) -> Iterator[Sent]:
+    """What a careless or hostile client might send."""
+    yield Sent("nothing", b"")
+    yield Sent("no content type", b"{}", None)
+    yield Sent("another content type", b"{}", "text/plain")
+    yield Sent("an unreadable content type", b"{}", ";;;")
+    for text in (b"{", b"nul", b"\xff\xfe", b'{"a": NaN}', b"[]", b'"x"', b"1", b"null", b"true", b"{}{}"):
+        yield Sent(text.decode("latin-1"), text)
+    yield Sent("deep arrays", b"[" * 100_000)
+    yield Sent("deep objects", b'{"a":' * 50_000 + b"1" + b"}" * 50_000)
+    yield Sent("oversized", b'{"a": "' + b"a" * BODY_LIMIT + b'"}')
+    yield Sent("unknown keys", b'{"no_such_key": 1, "": 2}')
+    yield Sent("10,000 unknown keys", json.dumps({f"k{n}": n for n in range(10_000)}).encode())
+    for field in fields:
+        key = json.dumps(field)
+        for value in VALUES:
+            yield Sent(f"{field} = {str(value)[:30]}", f"{{{key}: {json.dumps(value)}}}".encode())
+        for name, text in TEXTS.items():
+            yield Sent(f"{field} = {name}", f"{{{key}: {json.dumps(text)}}}".encode())
+        yield Sent(f"{field} = lone surrogate", f'{{{key}: "\\ud800"}}'.encode())
+        yield Sent(f"{field} = NUL below", f'{{{key}: {{"a": ["\\u0000"]}}}}'.encode())
+        deep = "[" * 900 + "]" * 900
+        yield Sent(f"{field} = deep", f"{{{key}: {deep}}}".encode())
+        yield Sent(f"{field} twice", f'{{{key}: 1, {key}: "x"}}'.encode())
+    for name, text in TEXTS.items():
+        yield Sent(f"all = {name}", json.dumps(dict.fromkeys(fields, text)).encode()[: BODY_LIMIT + 1])
+    yield Sent("all = x", json.dumps(dict.fromkeys(fields, "x")).encode())
+    yield Sent("all = lone surrogate", json.dumps(dict.fromkeys(fields, "\ud800")).encode())
+
+
+def assert_clean(response: httpx.Response, what: str) -> None:
+    assert response.status_code < 500, f"{what}: {response.text[:300]}"
+    if response.status_code >= 400:
+        body = response.json()
+        assert body["ok"] is False, what
+        assert {"ok", "error", "error_kind", "error_code"} == set(body), what
+    else:
+        assert response.json()["ok"] is True, what
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+async def test_bad_bodies_are_refused_in_the_envelope(
+    db: Database, client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    operation = DOCUMENT["paths"][path][method]
+    known = await fill_project(client, db)
+    fields = fields_of(operation) if "requestBody" in operation else []
+    for sent in bad_bodies(fields) if fields else [*bad_bodies([])][:4]:
+        headers = {} if sent.content_type is None else {"Content-Type": sent.content_type}
+        response = await client.request(
+            method.upper(), path.format_map(known), content=sent.content, headers=headers
+        )
+        assert_clean(response, sent.name)
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+async def test_bad_paths_and_queries_are_refused_in_the_envelope(
+    db: Database, client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    operation = DOCUMENT["paths"][path][method]
+    known = await fill_project(client, db)
+    other = await fill_project(client, db, "Other")
+    in_path = [p["name"] for p in operation.get("parameters", []) if p["in"] == "path"]
+    in_query = [p["name"] for p in operation.get("parameters", []) if p["in"] == "query"]
+    body = {"json": {}} if "requestBody" in operation else {}
+
+    for name in in_path:
+        values = ("x", str(uuid4()), other[name], other[name].upper(), *ODD_SEGMENTS)
+        for value in values:
+            address = path.format_map({**known, name: value})
+            assert_clean(await client.request(method.upper(), address, **body), address[:200])
+    for name in in_query:
+        for value in ODD_VALUES:
+            address = f"{path.format_map(known)}?{name}={value}"
+            assert_clean(await client.request(method.upper(), address, **body), address[:200])
+
+
+@pytest.mark.parametrize(("method", "path"), [p for p in OPERATIONS if p.values[1].count("{") > 1])
+async def test_what_belongs_to_another_project_is_not_found(
+    db: Database, client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    known = await fill_project(client, db)
+    await fill_project(client, db, "Other")
+    response = await client.request(
+        method.upper(),
+        path.format_map({**known, "slug": "nowhere" if path.endswith("{provider_code}") else "other"}),
+        json={"title": "x"} if "requestBody" in DOCUMENT["paths"][path][method] else None,
+    )
+    assert response.status_code in {400, 404}, response.text
