@@ -7,7 +7,7 @@ import pytest
 from stacks import Up
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stack_folder() -> Iterator[Path]:
     """A folder that the database's account can reach when we are root, as ``tmp_path`` is not."""
     folder = Path(tempfile.mkdtemp(prefix="kroma-e2e-"))
@@ -16,9 +16,9 @@ def stack_folder() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared_stack(stack_folder: Path) -> Iterator[Up]:
-    """A stack for tests that only look at it."""
+    """A stack for tests that leave its processes alone; a start costs seconds of both cores."""
     up = Up(stack_folder / "shared")
     yield up.ready()
     up.stop()

@@ -19,6 +19,10 @@ def projects(up: Up, token: str) -> httpx.Response:
     return httpx.get(f"{up.address}/api/projects", headers={"Authorization": f"Bearer {token}"}, timeout=30)
 
 
+def slugs(up: Up, token: str) -> list[str]:
+    return [project["slug"] for project in projects(up, token).json()["projects"]]
+
+
 def make_project(up: Up, name: str) -> None:
     headers = {"Authorization": f"Bearer {up.token()}"}
     reply = httpx.post(f"{up.address}/api/projects", json={"name": name}, headers=headers, timeout=30)
@@ -65,47 +69,41 @@ def test_token_show_prints_the_token(shared_stack: Up) -> None:
     assert (shown.returncode, shown.stdout.strip()) == (0, shared_stack.token())
 
 
-def test_sigterm_leaves_no_process_lock_or_half_written_file(start_up: StartUp) -> None:
-    up = start_up().ready()
-    pids = up.all_pids()
-    assert len(pids) > 5
-    assert up.stop(signal.SIGTERM) == 0
-    assert [pid for pid in pids if is_alive(pid)] == []
-    left = [str(path.relative_to(up.data_dir)) for path in up.data_dir.rglob("*")]
-    unwanted = re.compile(r"partial|kroma\.lock|stack\.json|postmaster\.pid|valkey\.pid")
-    assert [path for path in left if unwanted.search(path)] == []
-
-
-def test_ctrl_c_stops_it_and_the_next_start_keeps_rows_and_token(start_up: StartUp) -> None:
+def test_rows_and_token_outlive_ctrl_c_and_a_killed_supervisor(start_up: StartUp) -> None:
     first = start_up().ready()
     make_project(first, "Kept")
     token = first.token()
     assert first.stop(signal.SIGINT) == 0
+
     second = start_up().ready()
     assert token not in second.output
-    assert [project["slug"] for project in projects(second, token).json()["projects"]] == ["kept"]
-
-
-@pytest.mark.parametrize("part", ["worker", "api", "valkey", "postgresql"])
-def test_a_part_that_is_killed_comes_back(start_up: StartUp, part: str) -> None:
-    up = start_up().ready()
-    killed = up.pids[part]
-    os.kill(killed, signal.SIGKILL)
-    eventually(lambda: up.pids[part] not in {0, killed} and is_alive(up.pids[part]))
-    eventually(lambda: "is back" in up.output)
-    eventually(lambda: projects(up, up.token()).status_code == 200)
-    assert "was ended by SIGKILL; starting it again in 0.2 s" in up.output
-
-
-def test_a_killed_supervisor_takes_its_children_along_and_the_next_one_says_so(start_up: StartUp) -> None:
-    first = start_up().ready()
-    make_project(first, "Kept")
-    pids = first.all_pids()
-    first.kill()
+    assert slugs(second, token) == ["kept"]
+    pids = second.all_pids()
+    second.kill()
     eventually(lambda: not any(is_alive(pid) for pid in pids))
-    second = start_up().ready()
-    assert f"The last start (process {first.process.pid}) was killed" in second.output
-    assert projects(second, second.token()).json()["count"] == 1
+
+    third = start_up().ready()
+    assert f"The last start (process {second.process.pid}) was killed" in third.output
+    assert slugs(third, token) == ["kept"]
+    pids = third.all_pids()
+    assert len(pids) > 5
+    assert third.stop(signal.SIGTERM) == 0
+    assert [pid for pid in pids if is_alive(pid)] == []
+    left = [str(path.relative_to(third.data_dir)) for path in third.data_dir.rglob("*")]
+    unwanted = re.compile(r"partial|kroma\.lock|stack\.json|postmaster\.pid|valkey\.pid")
+    assert [path for path in left if unwanted.search(path)] == []
+
+
+def test_every_part_that_is_killed_comes_back(start_up: StartUp) -> None:
+    up = start_up().ready()
+    for part in ("worker", "API", "Valkey", "PostgreSQL"):
+        killed = up.pids[part.lower()]
+        os.kill(killed, signal.SIGKILL)
+        eventually(lambda part=part: f"{part} is back" in up.output)
+        assert f"{part} was ended by SIGKILL; starting it again in 0.2 s" in up.output
+        assert up.pids[part.lower()] not in {0, killed}
+        assert is_alive(up.pids[part.lower()])
+        eventually(lambda: projects(up, up.token()).status_code == 200)
 
 
 def test_a_taken_port_is_one_line_and_nothing_runs(stack_folder: Path) -> None:

@@ -96,8 +96,8 @@ class Child:
                 report(exc.message)
                 self._ended.set()
             else:
-                report(f"{self.name} is back")
                 changed()
+                report(f"{self.name} is back")
 
     async def stop(self) -> None:
         """Ask it to end, and kill it with all its children when its time is over."""
