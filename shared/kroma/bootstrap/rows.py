@@ -1,6 +1,7 @@
 """The rows of the sections: read, written and removed with one statement per table."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
@@ -206,7 +207,7 @@ async def write_rows(session: AsyncSession, table: str, rows: Sequence[ColumnVal
     Of a secret, only its stamp is.
     """
     if rows:
-        await session.execute(_UPSERTS[table], {"rows": list(rows)})
+        await session.execute(_upsert(table), {"rows": list(rows)})
 
 
 async def delete_rows(session: AsyncSession, table: str, ids: Sequence[UUID]) -> None:
@@ -232,7 +233,10 @@ def section_tables(section: str) -> tuple[str, ...]:
     return (ItemModel.__tablename__, table) if section == "reference_sets" else (table,)
 
 
-def _upsert(table: Table) -> Insert:
+@cache
+def _upsert(table_name: str) -> Insert:
+    # Not made when this module is read: columns get the type of the key that they refer to later.
+    table = cast("Table", _MODELS[table_name].__table__)
     names = _SECRET_COLUMNS if table is ProjectSecret.__table__ else tuple(table.c.keys())
     given = (
         func.jsonb_to_recordset(bindparam("rows", type_=JSONB))
@@ -245,8 +249,3 @@ def _upsert(table: Table) -> Insert:
     return statement.on_conflict_do_update(
         index_elements=key, set_={name: statement.excluded[name] for name in changing}
     )
-
-
-_UPSERTS: Final[Mapping[str, Insert]] = {
-    name: _upsert(cast("Table", model.__table__)) for name, model in _MODELS.items()
-}
