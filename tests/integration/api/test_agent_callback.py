@@ -189,7 +189,7 @@ async def test_a_wrong_signature_is_forbidden(
     assert (await stored(db, sent.id))[0].status == "running"
 
 
-@pytest.mark.parametrize("instruction_id", ["missing", str(uuid4()), "x" * 300])
+@pytest.mark.parametrize("instruction_id", ["missing", "3f2b8c1e-6d0a-4c55-9b3e-0e8f1f6f2a71", "x" * 300])
 async def test_an_unknown_instruction_is_not_found(
     agent: httpx.AsyncClient, signer: CallbackSigner, sent: AgentInstruction, instruction_id: str
 ) -> None:

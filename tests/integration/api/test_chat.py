@@ -28,7 +28,10 @@ async def opened(client: AsyncClient, sessions: str, **body: object) -> dict[str
 async def test_a_new_project_has_no_sessions(client: AsyncClient, sessions: str) -> None:
     response = await client.get(sessions)
 
-    assert (response.status_code, response.json()) == (200, {"ok": True, "count": 0, "sessions": []})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"ok": True, "count": 0, "next": None, "sessions": []},
+    )
 
 
 async def test_a_session_keeps_its_trimmed_title(client: AsyncClient, sessions: str) -> None:

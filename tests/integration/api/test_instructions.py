@@ -74,7 +74,10 @@ async def events(client: AsyncClient, instructions: str, instruction_id: str) ->
 async def test_a_new_project_has_no_instructions(client: AsyncClient, instructions: str) -> None:
     response = await client.get(instructions)
 
-    assert (response.status_code, response.json()) == (200, {"ok": True, "count": 0, "instructions": []})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"ok": True, "count": 0, "next": None, "instructions": []},
+    )
 
 
 async def test_a_new_instruction_is_pending_with_an_event_and_an_audit(
