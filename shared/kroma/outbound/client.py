@@ -1,6 +1,7 @@
 """The HTTP client for addresses that users choose."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
@@ -34,10 +35,13 @@ class OutboundClient:
     because a second host behind the same address has a certificate of its own.
     """
 
-    def __init__(self, guard: UrlGuard) -> None:
+    def __init__(self, guard: UrlGuard, *, tls: ssl.SSLContext | None = None) -> None:
+        """Without ``tls``, the usual certificate authorities are trusted."""
         self._guard = guard
         self._transport = httpx.AsyncHTTPTransport(
-            trust_env=False, limits=httpx.Limits(max_connections=100, max_keepalive_connections=0)
+            verify=tls or True,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=0),
         )
 
     async def post_json(
