@@ -145,20 +145,22 @@ _READS: Final[Mapping[str, Any]] = {
     .order_by(ProjectSecret.provider_code.collate("C"), ProjectSecret.secret_name.collate("C")),
     "prompt_templates": _listed(PromptTemplateModel, "name", "template_text"),
 }
+# The bare table: mapped columns would pass the thousands of rows through the ORM.
+_ITEMS: Final = ItemModel.__table__.c
 _READ_ITEMS: Final = (
     select(
-        ItemModel.reference_set_id,
-        ItemModel.id,
-        ItemModel.created_at,
-        ItemModel.updated_at,
-        ItemModel.label,
-        ItemModel.content_uri,
-        ItemModel.content_text,
-        ItemModel.sort_order,
-        ItemModel.metadata_json,
+        _ITEMS.reference_set_id,
+        _ITEMS.id,
+        _ITEMS.created_at,
+        _ITEMS.updated_at,
+        _ITEMS.label,
+        _ITEMS.content_uri,
+        _ITEMS.content_text,
+        _ITEMS.sort_order,
+        _ITEMS.metadata_json,
     )
-    .where(ItemModel.project_id == bindparam("project"))
-    .order_by(ItemModel.sort_order, ItemModel.updated_at.desc(), ItemModel.id.desc())
+    .where(_ITEMS.project_id == bindparam("project"))
+    .order_by(_ITEMS.sort_order, _ITEMS.updated_at.desc(), _ITEMS.id.desc())
 )
 
 
