@@ -83,9 +83,14 @@ async def agent_dispatcher(opened: Resources) -> AsyncGenerator[Dispatcher]:
     """What carries instructions to agents.
 
     Raises:
-        SettingsError: ``KROMA_URL_ALLOW`` holds what is no range.
+        SettingsError: ``KROMA_URL_ALLOW`` holds what is no range, or the callback key has no place.
     """
     settings = opened.settings
+    try:
+        signer = callback_signer(settings)
+    except OSError as exc:
+        problem = f"is not set, and the file that stands for it cannot be used: {exc}"
+        raise SettingsError("KROMA_CALLBACK_KEY", problem) from exc
     client = OutboundClient(UrlGuard(AllowList.parsed(settings.url_allow)))
     try:
         yield Dispatcher(
@@ -93,7 +98,7 @@ async def agent_dispatcher(opened: Resources) -> AsyncGenerator[Dispatcher]:
             client=client,
             options=settings.agent,
             public_url=settings.public_url,
-            signer=callback_signer(settings),
+            signer=signer,
             read_secret=partial(read_secret, keyring=opened.keyring),
         )
     finally:
