@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import guard
+import health
 import ingest
+import lists
 import memory
 import pickup
 import trigger
 
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-BENCHES = (guard, trigger, pickup, ingest, memory)
+BENCHES = (guard, trigger, pickup, ingest, memory, health, lists)
 """Small before large: a long one must not heat the machine for a short one."""
 PACKAGES = (
     "asyncpg",

@@ -30,7 +30,7 @@ async def list_asset_links(
     after: After = None,
 ) -> ListAssetLinksResponse:
     """The asset links of a project, or those of one asset or type, last changed first."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         rows = await queries.list_asset_links(
             session, project.id, asset_id=asset_id, link_type=link_type, window=open_window(limit, after)
@@ -58,7 +58,7 @@ async def create_asset_link(
 @get("/{link_id:str}")
 async def get_asset_link(slug: FromPath[str], link_id: FromPath[str], db: Db) -> AssetLinkResponse:
     """One asset link."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         link = await queries.get_asset_link(session, slug=slug, link_id=link_id)
     return AssetLinkResponse(asset_link=AssetLinkView.of(link))
 

@@ -29,7 +29,7 @@ async def list_assets(
     job_id: JobFilter = None,
 ) -> ListAssetsResponse:
     """The newest assets of a project, or those of one kind, run or job."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         wanted = queries.AssetFilter(one_of("kind", kind, AssetKind), run_id, job_id)
         assets = await queries.list_assets(session, project.id, wanted=wanted, window=window(limit, after))
@@ -41,7 +41,7 @@ async def list_assets(
 @get("/{asset_id:str}")
 async def get_asset(slug: FromPath[str], asset_id: FromPath[str], db: Db) -> AssetResponse:
     """One asset."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         asset = await queries.get_asset(session, slug=slug, asset_id=asset_id)
     return AssetResponse(asset=AssetView.of(asset))
 

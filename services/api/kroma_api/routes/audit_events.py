@@ -22,7 +22,7 @@ async def list_audit_events(
     slug: FromPath[str], db: Db, event_code: EventCode = None, limit: Limit = None, after: After = None
 ) -> ListAuditEventsResponse:
     """What changed in a project, newest first."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         events = await queries.list_audit_events(
             session, project.id, window=window(limit, after), event_code=optional_text(event_code)

@@ -41,7 +41,7 @@ async def create_token(
 @get("/tokens")
 async def list_tokens(db: Db, limit: Limit = None, after: After = None) -> ListTokensResponse:
     """All tokens of all users, newest first, without their secrets."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         rows = await queries.list_tokens(session, window=open_window(limit, after))
     now = utc_now()
     return ListTokensResponse(

@@ -24,7 +24,7 @@ async def list_characters(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListCharactersResponse:
     """The characters of a project, last changed first."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         rows = await queries.list_characters(session, project.id, window=open_window(limit, after))
     return ListCharactersResponse(
@@ -50,7 +50,7 @@ async def create_character(
 @get("/{character_id:str}")
 async def get_character(slug: FromPath[str], character_id: FromPath[str], db: Db) -> CharacterResponse:
     """One character."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         character = await queries.get_character(session, slug=slug, character_id=character_id)
     return CharacterResponse(character=CharacterView.of(character))
 

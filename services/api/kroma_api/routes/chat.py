@@ -26,7 +26,7 @@ async def list_chat_sessions(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListChatSessionsResponse:
     """The chat sessions of a project, last changed first."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         rows = await queries.list_sessions(session, project.id, window=open_window(limit, after))
     return ListChatSessionsResponse(
@@ -46,7 +46,7 @@ async def create_chat_session(
 @get("/{session_id:str}")
 async def get_chat_session(slug: FromPath[str], session_id: FromPath[str], db: Db) -> ChatSessionResponse:
     """One chat session."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         found = await queries.get_session(session, slug=slug, session_id=session_id)
     return ChatSessionResponse(session=ChatSessionView.of(found))
 
@@ -56,7 +56,7 @@ async def list_chat_messages(
     slug: FromPath[str], session_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListChatMessagesResponse:
     """The transcript of a session, oldest message first."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         found = await queries.get_session(session, slug=slug, session_id=session_id)
         messages = await queries.list_messages(session, found, window=open_window(limit, after))
     return ListChatMessagesResponse(

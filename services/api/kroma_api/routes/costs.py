@@ -28,7 +28,7 @@ async def list_cost_events(
     provider: ProviderFilter = None,
 ) -> ListCostEventsResponse:
     """The newest cost events of a project, or those of one run or provider."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         events = await queries.list_cost_events(
             session, project.id, run_id=run_id, provider=provider, window=window(limit, after)

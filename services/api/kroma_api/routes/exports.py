@@ -15,7 +15,7 @@ async def list_exports(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListExportsResponse:
     """The newest exports of a project."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         exports = await queries.list_exports(session, project.id, window=window(limit, after))
     return ListExportsResponse(
@@ -26,7 +26,7 @@ async def list_exports(
 @get("/{export_id:str}")
 async def get_export(slug: FromPath[str], export_id: FromPath[str], db: Db) -> ExportResponse:
     """One export."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         export = await queries.get_export(session, slug=slug, export_id=export_id)
     return ExportResponse(export=ExportView.of(export))
 

@@ -37,7 +37,7 @@ async def list_instructions(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListInstructionsResponse:
     """The instructions of a project, last changed first."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         rows = await queries.list_instructions(session, project.id, window=open_window(limit, after))
     return ListInstructionsResponse(
@@ -59,7 +59,7 @@ async def create_instruction(
 @get("/{instruction_id:str}")
 async def get_instruction(slug: FromPath[str], instruction_id: FromPath[str], db: Db) -> InstructionResponse:
     """One instruction, with its attempts."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         row = await queries.get_instruction(session, slug=slug, instruction_id=instruction_id)
     return InstructionResponse(instruction=InstructionView.of(row))
 
@@ -69,7 +69,7 @@ async def list_instruction_events(
     slug: FromPath[str], instruction_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListInstructionEventsResponse:
     """What happened to an instruction, oldest first."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         row = await queries.get_instruction(session, slug=slug, instruction_id=instruction_id)
         events = await queries.list_events(session, row, window=open_window(limit, after))
     return ListInstructionEventsResponse(

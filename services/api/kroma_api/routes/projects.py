@@ -37,7 +37,7 @@ async def list_projects(
     after: After = None,
 ) -> ListProjectsResponse:
     """Projects of one owner or of all, last changed first; a project's token sees its project only."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         projects = await queries.list_projects(
             session, username=username, only_project_id=caller.project_id, window=open_window(limit, after)
         )
@@ -69,7 +69,7 @@ async def upsert_project(
 @get("/{slug:str}")
 async def get_project(slug: FromPath[str], db: Db, settings: AppSettings) -> ProjectResponse:
     """A project with how much it holds and where."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await queries.get_project(session, slug)
         counts = await count_project_contents(session, project.id)
     return ProjectResponse(
@@ -82,7 +82,7 @@ async def get_project(slug: FromPath[str], db: Db, settings: AppSettings) -> Pro
 @get("/{slug:str}/storage")
 async def get_storage(slug: FromPath[str], db: Db, settings: AppSettings) -> StorageResponse:
     """Where a project keeps its files."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await queries.get_project(session, slug)
     return StorageResponse(
         project=ProjectName.of(project),

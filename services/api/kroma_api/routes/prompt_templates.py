@@ -24,7 +24,7 @@ async def list_prompt_templates(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListPromptTemplatesResponse:
     """The prompt templates of a project, last changed first."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         rows = await queries.list_prompt_templates(session, project.id, window=open_window(limit, after))
     return ListPromptTemplatesResponse(
@@ -51,7 +51,7 @@ async def get_prompt_template(
     slug: FromPath[str], template_id: FromPath[str], db: Db
 ) -> PromptTemplateResponse:
     """One prompt template."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         template = await queries.get_prompt_template(session, slug=slug, template_id=template_id)
     return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
 

@@ -25,7 +25,7 @@ async def list_provider_accounts(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListProviderAccountsResponse:
     """The provider accounts of a project by code."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         rows = await queries.list_provider_accounts(session, project.id, window=open_window(limit, after))
     return ListProviderAccountsResponse(
@@ -59,7 +59,7 @@ async def get_provider_account(
     slug: FromPath[str], provider_code: FromPath[str], db: Db
 ) -> ProviderAccountResponse:
     """One provider account."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         account = await queries.get_provider_account(session, slug=slug, code=provider_code)
     return ProviderAccountResponse(provider_account=ProviderAccountView.of(account))
 

@@ -15,7 +15,7 @@ async def list_quality_reports(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListQualityReportsResponse:
     """The newest quality reports of a project."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         reports = await queries.list_quality_reports(session, project.id, window=window(limit, after))
     return ListQualityReportsResponse(

@@ -29,7 +29,7 @@ async def list_reference_sets(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListReferenceSetsResponse:
     """The reference sets of a project, last changed first."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         rows = await queries.list_reference_sets(session, project.id, window=open_window(limit, after))
     return ListReferenceSetsResponse(
@@ -56,7 +56,7 @@ async def get_reference_set(
     slug: FromPath[str], reference_set_id: FromPath[str], db: Db
 ) -> ReferenceSetResponse:
     """One reference set."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         reference_set = await queries.get_reference_set(session, slug=slug, reference_set_id=reference_set_id)
     return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
 
@@ -90,7 +90,7 @@ async def list_reference_items(
     slug: FromPath[str], reference_set_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListReferenceItemsResponse:
     """The items of a reference set in their order."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         reference_set = await queries.get_reference_set(session, slug=slug, reference_set_id=reference_set_id)
         rows = await queries.list_reference_items(session, reference_set.id, window=open_window(limit, after))
     return ListReferenceItemsResponse(
@@ -124,7 +124,7 @@ async def get_reference_item(
     slug: FromPath[str], reference_set_id: FromPath[str], item_id: FromPath[str], db: Db
 ) -> ReferenceItemResponse:
     """One item of a reference set."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         item = await queries.get_reference_item(
             session, slug=slug, reference_set_id=reference_set_id, item_id=item_id
         )

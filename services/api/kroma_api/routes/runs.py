@@ -59,7 +59,7 @@ async def list_runs(
     mode: ModeFilter = None,
 ) -> ListRunsResponse:
     """The newest runs of a project, or those of one status, stage or mode."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         wanted = queries.RunFilter(
             status=one_of("status", status, RunStatus),
@@ -117,7 +117,7 @@ async def check_config(
 @get("/{run_id:str}")
 async def get_run(slug: FromPath[str], run_id: FromPath[str], db: Db) -> RunResponse:
     """A run with its jobs and their candidates."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         run = await queries.get_run(session, slug=slug, run_id=run_id)
         jobs = await queries.list_jobs(session, run.id)
     return RunResponse(run=RunView.of(run), jobs=[JobView.of(job) for job in jobs])
@@ -128,7 +128,7 @@ async def list_jobs(
     slug: FromPath[str], run_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListJobsResponse:
     """The jobs of a run, in plan order, with their candidates."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         run = await queries.get_run(session, slug=slug, run_id=run_id)
         jobs = await queries.list_jobs(session, run.id, window=open_window(limit, after))
     return ListJobsResponse(
@@ -141,7 +141,7 @@ async def get_run_log(
     slug: FromPath[str], run_id: FromPath[str], db: Db, stores: Stores, settings: AppSettings
 ) -> RunLogResponse:
     """The record of a run, once it has ended."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         run = await queries.get_run(session, slug=slug, run_id=run_id)
         project = await get_project(session, slug)
     run_log = await read_run_log(stores, run, project, data_dir=settings.data_dir)

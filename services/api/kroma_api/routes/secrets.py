@@ -26,7 +26,7 @@ async def list_secrets(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListSecretsResponse:
     """The secrets of a project by provider code and name, without their values."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         rows = await queries.list_secrets(session, project.id, window=open_window(limit, after))
     return ListSecretsResponse(

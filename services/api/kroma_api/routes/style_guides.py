@@ -24,7 +24,7 @@ async def list_style_guides(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListStyleGuidesResponse:
     """The style guides of a project, last changed first."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         project = await get_project(session, slug)
         rows = await queries.list_style_guides(session, project.id, window=open_window(limit, after))
     return ListStyleGuidesResponse(
@@ -50,7 +50,7 @@ async def create_style_guide(
 @get("/{style_guide_id:str}")
 async def get_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db: Db) -> StyleGuideResponse:
     """One style guide."""
-    async with db.transaction() as session:
+    async with db.reading() as session:
         guide = await queries.get_style_guide(session, slug=slug, style_guide_id=style_guide_id)
     return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
 

@@ -1,0 +1,199 @@
+"""Single reads and pages of 100 rows beside the same SQL over bare asyncpg, in full tables.
+
+Ours is the whole application called in process as ASGI, so that the parsing of HTTP counts on
+neither side; the raw side finds the project and reads the rows with one prepared statement each and
+turns nothing into JSON. Page 10,000 stands beside page 1 of the same list, both ours.
+"""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import msgspec
+import uvloop
+from litestar.types import ASGIApp
+
+from kroma.config import Settings
+from kroma.db.engine import Database
+from kroma.embedded.postgres import EmbeddedPostgres
+from kroma.logs import configure_logs
+from kroma.migrations.run import upgrade
+from kroma.queue.memory import MemoryTaskQueue
+from kroma.secrets.keyring import Keyring
+from kroma.storage.directory import DirectoryStores
+from kroma_api.app import create_app
+
+TARGET = 2.5
+TARGET_DEEP = 1.3
+PAGE = 100
+DEEP_PAGE = 10_000
+
+FILL = """
+INSERT INTO app_users (id, username, display_name) VALUES (gen_random_uuid(), 'bench', 'Bench');
+INSERT INTO projects (id, owner_user_id, slug, name, description, status)
+  SELECT gen_random_uuid(), (SELECT id FROM app_users WHERE username = 'bench'), 'p' || n, 'P', '', 'active'
+  FROM generate_series(1, {projects}) n;
+INSERT INTO runs (id, project_id, run_mode, status, stage, created_at)
+  SELECT gen_random_uuid(), (array(SELECT id FROM projects ORDER BY slug))[n % {projects} + 1],
+         'dry', 'ok', 'style', now() - n * interval '1 second'
+  FROM generate_series(1, {runs}) n;
+"""
+# All assets belong to one project, or there would be no page 10,000 of 100 rows.
+FILL_ASSETS = """
+INSERT INTO assets (id, project_id, kind, storage_uri, rel_path, mime_type, width, height, sha256, created_at)
+  SELECT gen_random_uuid(), (SELECT id FROM projects WHERE slug = 'p1'), 'candidate_output',
+         'runs/' || n || '.png', 'runs/' || n || '.png', 'image/png', 768, 1152,
+         encode(sha256(n::text::bytea), 'hex'), now() - n * interval '1 millisecond'
+  FROM generate_series(1, {assets}) n;
+"""
+PROJECT = "SELECT * FROM projects WHERE slug = $1"
+ASSETS = "SELECT * FROM assets WHERE project_id = $1 ORDER BY created_at DESC, id DESC LIMIT 101"
+ASSET = "SELECT a.* FROM assets a JOIN projects p ON p.id = a.project_id WHERE p.slug = $1 AND a.id = $2"
+RUNS = "SELECT * FROM runs WHERE project_id = $1 ORDER BY created_at DESC, id DESC LIMIT 101"
+
+
+async def call(app: ASGIApp, path: str, query: str = "") -> bytes:
+    """One GET, answered."""
+    parts: list[bytes] = []
+    scope: Any = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "path": path,
+        "raw_path": path.encode(), "query_string": query.encode(), "root_path": "", "scheme": "http",
+        "headers": [], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+    }  # fmt: skip
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start" and message["status"] != 200:
+            sys.exit(f"{path}: {message['status']}")
+        parts.append(message.get("body", b""))
+
+    await app(scope, receive, send)
+    return b"".join(parts)
+
+
+async def _ms(work: Callable[[], Awaitable[object]]) -> float:
+    started = time.perf_counter()
+    await work()
+    return (time.perf_counter() - started) * 1000
+
+
+async def _compared(
+    ours: Callable[[], Awaitable[object]], raw: Callable[[], Awaitable[object]], rounds: int
+) -> tuple[float, float]:
+    """95th percentiles of alternating calls, so that a busy machine slows both."""
+    for _ in range(10):
+        await ours()
+        await raw()
+    pairs = [(await _ms(ours), await _ms(raw)) for _ in range(rounds)]
+    return p95([one for one, _ in pairs]), p95([other for _, other in pairs])
+
+
+def p95(values: list[float]) -> float:
+    return statistics.quantiles(values, n=20)[-1]
+
+
+async def _fill(connection: asyncpg.Connection, sizes: dict[str, int]) -> None:
+    if await connection.fetchval("SELECT count(*) FROM assets") != sizes["assets"]:
+        await connection.execute((FILL + FILL_ASSETS).format_map(sizes))
+    await connection.execute("VACUUM ANALYZE")
+
+
+async def _measured(
+    url: str, folder: Path, sizes: dict[str, int], rounds: int
+) -> dict[str, tuple[float, float]]:
+    connection = await asyncpg.connect(url)
+    await _fill(connection, sizes)
+    db = Database.connect(url)
+    settings = Settings.from_environment({"KROMA_API_AUTH_DEV_BYPASS": "1"}, data_dir=folder)
+    stores = DirectoryStores(folder, allow_any_root=False)
+    app = create_app(settings, db, MemoryTaskQueue(), stores, Keyring(settings.master_key))
+    at = "/api/projects/p1"
+    project = await connection.fetchval("SELECT id FROM projects WHERE slug = 'p1'")
+    asset = await connection.fetchval("SELECT id FROM assets LIMIT 1")
+    after = await _deep_cursor(app, f"{at}/assets", (DEEP_PAGE - 1) * PAGE)
+
+    async def raw_page(sql: str) -> None:
+        await connection.fetchrow(PROJECT, "p1")
+        await connection.fetch(sql, project)
+
+    def page(query: str) -> Callable[[], Awaitable[object]]:
+        return lambda: call(app, f"{at}/assets", f"limit={PAGE}{query}")
+
+    measured = {
+        "one asset": await _compared(
+            lambda: call(app, f"{at}/assets/{asset}"), lambda: connection.fetchrow(ASSET, "p1", asset), rounds
+        ),
+        "100 assets": await _compared(page(""), lambda: raw_page(ASSETS), rounds),
+        "100 runs": await _compared(
+            lambda: call(app, f"{at}/runs", f"limit={PAGE}"), lambda: raw_page(RUNS), rounds
+        ),
+        "page 10,000": await _compared(page(f"&after={after}"), page(""), rounds),
+    }
+    await db.close()
+    await connection.close()
+    return measured
+
+
+async def _deep_cursor(app: ASGIApp, path: str, rows: int) -> str:
+    """The cursor behind that many rows, walked to in large pages."""
+    after = ""
+    while rows > 0:
+        step = min(rows, 2000)
+        query = f"limit={step}" + (f"&after={after}" if after else "")
+        after = msgspec.json.decode(await call(app, path, query))["next"]
+        if after is None:
+            sys.exit("the list is shorter than the page is deep")
+        rows -= step
+    return after
+
+
+def measure(
+    projects: int = 1000, runs: int = 100_000, assets: int = 1_000_000, rounds: int = 200
+) -> dict[str, Any]:
+    """The worst of the ratios, on a private server, or on ``KROMA_BENCH_DATABASE_URL``."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bench-")))
+        folder.chmod(0o711)
+        url = os.environ.get("KROMA_BENCH_DATABASE_URL")
+        if url is None:
+            server = EmbeddedPostgres(folder)
+            server.start()
+            stack.callback(server.stop)
+            url = server.url
+        upgrade(url)
+        sizes = {"projects": projects, "runs": runs, "assets": assets}
+        configure_logs()  # each request writes its line, as in the service
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            measured = uvloop.run(_measured(url, folder, sizes, rounds))
+    ratios = {name: round(ours / raw, 2) for name, (ours, raw) in measured.items()}
+    deep = ratios.pop("page 10,000")
+    worst = max(ratios, key=lambda name: ratios[name])
+    ours_ms, raw_ms = measured[worst]
+    return {
+        "name": f"lists: {worst}",
+        "ours_ms": round(ours_ms, 2),
+        "raw_ms": round(raw_ms, 2),
+        "ratio": ratios[worst],
+        "target": f"<{TARGET:g}; page 10,000 <{TARGET_DEEP:g} of page 1: {deep}",
+        "ok": ratios[worst] < TARGET and deep < TARGET_DEEP,
+        "ratios": {**ratios, "page 10,000": deep},
+        "p95_ms": {name: [round(ms, 2) for ms in pair] for name, pair in measured.items()},
+    }
+
+
+def main() -> None:
+    print(json.dumps(measure(**{name: int(value) for name, value in (a.split("=") for a in sys.argv[1:])})))
+
+
+if __name__ == "__main__":
+    main()
