@@ -82,7 +82,7 @@ class EmbeddedPostgres:
         """Find a reachable place and make the cluster there, whole or not at all.
 
         Raises:
-            EmbeddedServerError: The wheel is missing, or the cluster cannot be made.
+            EmbeddedServerError: The wheel or the files are missing, or the cluster cannot be made.
         """
         self._data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         self._home = self._located()
@@ -141,7 +141,14 @@ class EmbeddedPostgres:
         own = self._data_dir / "postgres"
         note = self._data_dir / "postgres.location"
         if note.is_file():
-            return Path(note.read_text().strip())
+            noted = Path(note.read_text().strip())
+            if not noted.parent.is_dir():
+                # An empty database in its place would look like a loss of everything.
+                raise EmbeddedServerError(
+                    self.name,
+                    f"its files are missing from {noted}; bring them back, or remove {note} to start anew",
+                )
+            return noted
         if self._account is None or others_can_reach(self._data_dir):
             return own
         home = REACHABLE_PARENT / secrets.token_hex(8) / "postgres"

@@ -64,7 +64,10 @@ class Child:
             KromaError: What its preparation raised.
         """
         if self._prepare is not None:
-            await asyncio.to_thread(self._prepare)
+            try:
+                await asyncio.to_thread(self._prepare)
+            except OSError as exc:
+                raise PartFailedError(self.name, f"cannot be prepared: {exc}") from exc
         for attempt in range(1, self._attempts + 1):
             try:
                 return await self._start_once()

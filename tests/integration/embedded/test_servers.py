@@ -203,3 +203,9 @@ def test_valkey_asks_for_its_password_and_survives_a_kill(folder: Path) -> None:
         assert client.get("kept") == b"yes"
     server.stop()
     assert list(folder.rglob("valkey.pid")) == []
+
+
+def test_a_database_whose_files_are_gone_is_not_silently_replaced(folder: Path) -> None:
+    (folder / "postgres.location").write_text(f"{folder}/gone/postgres\n")
+    with pytest.raises(EmbeddedServerError, match="gone/postgres; bring them back"):
+        EmbeddedPostgres(folder).prepare()
