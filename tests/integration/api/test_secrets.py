@@ -152,6 +152,7 @@ async def test_a_new_project_has_no_secrets(client: AsyncClient, slug: str) -> N
     assert (await client.get(f"/api/projects/{slug}/secrets")).json() == {
         "ok": True,
         "count": 0,
+        "next": None,
         "secrets": [],
     }
 
