@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Final, Self
+from uuid import uuid4
 
 import msgspec
 
@@ -55,8 +56,8 @@ class Servers:
     """The two servers in a folder of their own, which ``nobody`` can reach when we are root."""
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="kroma-tests-"))
-        self.folder.chmod(0o711)
+        # Only its name: most runs of unit tests need no servers.
+        self.folder = Path(tempfile.gettempdir()) / f"kroma-tests-{uuid4().hex}"
         self._postgres = EmbeddedPostgres(self.folder, settings=_FAST)
         self._valkey = EmbeddedValkey(self.folder)
         self._addresses: Addresses | None = None
@@ -64,6 +65,7 @@ class Servers:
     def started(self) -> Addresses:
         """The addresses; the first call starts the servers and runs the migrations."""
         if self._addresses is None:
+            self.folder.mkdir(mode=0o711)
             self._valkey.start()
             self._postgres.start()
             # A process of its own: Alembic runs an event loop, and so may the caller.
@@ -81,6 +83,7 @@ class Servers:
             addresses = self.started()
         except Exception as exc:  # noqa: BLE001 - every worker waits for this answer
             addresses = Addresses(problem=f"the test servers did not start: {exc}")
+        self.folder.mkdir(mode=0o711, exist_ok=True)
         partial = self.folder / "addresses.partial"
         partial.write_bytes(msgspec.json.encode(addresses))
         partial.rename(self.folder / "addresses.json")
@@ -89,4 +92,5 @@ class Servers:
         """Leave no process and no file."""
         self._postgres.stop()
         self._valkey.stop()
-        shutil.rmtree(self.folder)
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
