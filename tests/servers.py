@@ -65,7 +65,8 @@ class Servers:
     def started(self) -> Addresses:
         """The addresses; the first call starts the servers and runs the migrations."""
         if self._addresses is None:
-            self.folder.mkdir(mode=0o711)
+            self.folder.mkdir()
+            self.folder.chmod(0o711)
             self._valkey.start()
             self._postgres.start()
             # A process of its own: Alembic runs an event loop, and so may the caller.
@@ -83,7 +84,7 @@ class Servers:
             addresses = self.started()
         except Exception as exc:  # noqa: BLE001 - every worker waits for this answer
             addresses = Addresses(problem=f"the test servers did not start: {exc}")
-        self.folder.mkdir(mode=0o711, exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         partial = self.folder / "addresses.partial"
         partial.write_bytes(msgspec.json.encode(addresses))
         partial.rename(self.folder / "addresses.json")
