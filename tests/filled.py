@@ -14,7 +14,7 @@ from kroma.runs.models import Run, RunJob
 async def fill_project(client: httpx.AsyncClient, db: Database, name: str = "Filled") -> dict[str, str]:
     """Make it over HTTP where that goes; gives a known value for every parameter in a path."""
 
-    async def post(path: str, key: str, **body: Any) -> dict[str, Any]:
+    async def post(path: str, key: str, **body: Any) -> Any:
         response = await client.post(path, json=body)
         assert response.status_code == 200, response.text
         return response.json()[key]
@@ -39,6 +39,9 @@ async def fill_project(client: httpx.AsyncClient, db: Database, name: str = "Fil
     item = await post(f"{at}/reference-sets/{reference_set['id']}/items", "item", label="L", content_text="x")
     await post(f"{at}/provider-accounts", "provider_account", provider_code="openai")
     await post(f"{at}/secrets", "secret", provider_code="openai", secret_name="api_key", secret_value="x")
+    imported = await post(
+        f"{at}/bootstrap-import", "import_id", settings={"characters": [{"name": "Imported"}]}
+    )
     style = {"name": "S", "instructions": "x"}
     return {
         "slug": slug,
@@ -52,6 +55,7 @@ async def fill_project(client: httpx.AsyncClient, db: Database, name: str = "Fil
         ],
         "provider_code": "openai",
         "secret_name": "api_key",
+        "import_id": str(imported),
         "style_guide_id": (await post(f"{at}/style-guides", "style_guide", **style))["id"],
         "character_id": (await post(f"{at}/characters", "character", name="C"))["id"],
         "reference_set_id": reference_set["id"],

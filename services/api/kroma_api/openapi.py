@@ -55,6 +55,8 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
     for name, schema in schemas.items():
         if name.endswith("Response"):
             schema["required"] = sorted({*schema["required"], "ok"})
+    for name, text in _descriptions(app).items():
+        schemas[name].setdefault("description", text)
     for path, item in described["paths"].items():
         for operation in item.values():
             _describe_errors(operation, path)
@@ -71,6 +73,21 @@ def _request_structs(app: Litestar) -> Iterable[type[msgspec.Struct]]:
             for handler in route.route_handlers:
                 if handler.parsed_data_field is not None:
                     yield handler.parsed_data_field.annotation
+
+
+def _descriptions(app: Litestar) -> dict[str, str]:
+    """The docstrings of all bodies, and of what is inside of them, by name."""
+    bodies = [*_request_structs(app)]
+    for route in app.routes:
+        if isinstance(route, HTTPRoute):
+            for handler in route.route_handlers:
+                more: Any = handler.responses or {}
+                replies: list[Any] = [handler.parsed_return_field.annotation]
+                replies += [described.data_container for described in more.values()]
+                # A handler that returns a Response names its body in ``responses``.
+                bodies += [reply for reply in replies if isinstance(reply, type(msgspec.Struct))]
+    _, components = msgspec.json.schema_components(bodies)
+    return {name: schema["description"] for name, schema in components.items() if "description" in schema}
 
 
 def _describe_errors(operation: dict[str, Any], path: str) -> None:
