@@ -53,7 +53,7 @@ async def create(client: AsyncClient, path: str, parent: str, child: str, **fiel
 
 
 async def test_a_new_project_has_none(client: AsyncClient, path: str) -> None:
-    assert (await client.get(path)).json() == {"ok": True, "count": 0, "asset_links": []}
+    assert (await client.get(path)).json() == {"ok": True, "count": 0, "next": None, "asset_links": []}
 
 
 async def test_a_link_is_derived_from_by_default_and_shown_in_detail_and_list(
@@ -75,7 +75,7 @@ async def test_a_link_is_derived_from_by_default_and_shown_in_detail_and_list(
         "updated_at": None,
     }
     assert (await client.get(f"{path}/{link['id']}")).json() == {"ok": True, "asset_link": link}
-    assert (await client.get(path)).json() == {"ok": True, "count": 1, "asset_links": [link]}
+    assert (await client.get(path)).json() == {"ok": True, "count": 1, "next": None, "asset_links": [link]}
 
 
 @pytest.mark.parametrize(

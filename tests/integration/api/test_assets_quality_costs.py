@@ -48,7 +48,7 @@ async def test_a_new_project_has_none(client: AsyncClient, slug: str, resource: 
     response = await client.get(f"/api/projects/{slug}/{resource}")
 
     key = resource.replace("-", "_")
-    assert response.json() == {"ok": True, "count": 0, key: []}
+    assert response.json() == {"ok": True, "count": 0, "next": None, key: []}
 
 
 @pytest.mark.parametrize("resource", LISTS)

@@ -32,7 +32,7 @@ async def add_exports(db: Database, slug: str, count: int = 3) -> list[str]:
 async def test_a_new_project_has_none(client: AsyncClient, slug: str) -> None:
     response = await client.get(f"/api/projects/{slug}/exports")
 
-    assert response.json() == {"ok": True, "count": 0, "exports": []}
+    assert response.json() == {"ok": True, "count": 0, "next": None, "exports": []}
 
 
 async def test_the_exports_of_an_unknown_project_are_not_found(client: AsyncClient) -> None:

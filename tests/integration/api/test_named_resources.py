@@ -67,7 +67,7 @@ each_optional_field = pytest.mark.parametrize(
 async def test_a_new_project_has_none(client: AsyncClient, slug: str, kind: Kind) -> None:
     response = await client.get(kind.url(slug))
 
-    assert response.json() == {"ok": True, "count": 0, kind.list_key: []}
+    assert response.json() == {"ok": True, "count": 0, "next": None, kind.list_key: []}
 
 
 @each_kind
@@ -98,7 +98,7 @@ async def test_a_created_one_is_trimmed_and_shown_in_detail_and_list(
     detail = (await client.get(kind.url(slug, created["id"]))).json()
     assert detail == {"ok": True, kind.key: created}
     listed = (await client.get(kind.url(slug))).json()
-    assert listed == {"ok": True, "count": 1, kind.list_key: [created]}
+    assert listed == {"ok": True, "count": 1, "next": None, kind.list_key: [created]}
 
 
 @each_required_field

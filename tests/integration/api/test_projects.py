@@ -126,7 +126,12 @@ async def test_the_display_name_of_the_owner_is_overwritten_each_time(
 
 
 async def test_projects_are_listed_by_their_last_change(client: AsyncClient) -> None:
-    assert (await client.get("/api/projects")).json() == {"ok": True, "count": 0, "projects": []}
+    assert (await client.get("/api/projects")).json() == {
+        "ok": True,
+        "count": 0,
+        "next": None,
+        "projects": [],
+    }
     for name in ("One", "Two", "One"):
         await create(client, name=name)
     body = (await client.get("/api/projects")).json()

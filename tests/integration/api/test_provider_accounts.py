@@ -35,7 +35,7 @@ async def events(db: Database) -> list[AuditEvent]:
 
 
 async def test_a_new_project_has_none(client: AsyncClient, path: str) -> None:
-    assert (await client.get(path)).json() == {"ok": True, "count": 0, "provider_accounts": []}
+    assert (await client.get(path)).json() == {"ok": True, "count": 0, "next": None, "provider_accounts": []}
 
 
 @pytest.mark.parametrize("slug", ["missing", "___"])
@@ -64,7 +64,12 @@ async def test_a_new_account_has_defaults_and_is_shown_in_detail_and_list(
         "updated_at": None,
     }
     assert (await client.get(f"{path}/openai")).json() == {"ok": True, "provider_account": account}
-    assert (await client.get(path)).json() == {"ok": True, "count": 1, "provider_accounts": [account]}
+    assert (await client.get(path)).json() == {
+        "ok": True,
+        "count": 1,
+        "next": None,
+        "provider_accounts": [account],
+    }
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ async def test_a_new_set_has_no_items(client: AsyncClient, items: str) -> None:
     assert (await client.get(items)).json() == {
         "ok": True,
         "count": 0,
+        "next": None,
         "reference_set_id": set_id,
         "items": [],
     }

@@ -70,7 +70,7 @@ async def count_runs(db: Database) -> int:
 async def test_a_new_project_has_no_runs(client: AsyncClient, slug: str) -> None:
     response = await client.get(f"/api/projects/{slug}/runs")
 
-    assert response.json() == {"ok": True, "count": 0, "runs": []}
+    assert response.json() == {"ok": True, "count": 0, "next": None, "runs": []}
 
 
 async def test_runs_are_listed_newest_first_and_by_id_within_an_instant(
@@ -121,7 +121,7 @@ async def test_a_runs_detail_has_jobs_in_plan_order_and_candidates_by_index(
     assert detail["jobs"][0]["candidates"][0]["rank_avg_chroma_exceed"] == 0.125
     assert detail["jobs"][1]["candidates"] == []
     assert detail["jobs"][1]["selected_candidate_index"] is None
-    assert jobs == {"ok": True, "count": 2, "run_id": str(run_id), "jobs": detail["jobs"]}
+    assert jobs == {"ok": True, "count": 2, "next": None, "run_id": str(run_id), "jobs": detail["jobs"]}
 
 
 @pytest.mark.parametrize("run_id", ["x", "missing-run", "0f2d5c9e-4a7b-4c1d-8e3f-5a6b7c8d9e0f"])
