@@ -27,6 +27,7 @@ from kroma.embedded.postgres import EmbeddedPostgres
 from kroma.logs import configure_logs
 from kroma.migrations.run import upgrade
 from kroma.queue.memory import MemoryTaskQueue
+from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
 from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
@@ -116,7 +117,15 @@ async def _measured(
     db = Database.connect(url)
     settings = Settings.from_environment({"KROMA_API_AUTH_DEV_BYPASS": "1"}, data_dir=folder)
     stores = DirectoryStores(folder, allow_any_root=False)
-    app = create_app(settings, db, MemoryTaskQueue(), stores, Keyring(settings.master_key))
+    app = create_app(
+        Resources(
+            settings=settings,
+            db=db,
+            queue=MemoryTaskQueue(),
+            stores=stores,
+            keyring=Keyring(settings.master_key),
+        )
+    )
     at = "/api/projects/p1"
     project = await connection.fetchval("SELECT id FROM projects WHERE slug = 'p1'")
     asset = await connection.fetchval("SELECT id FROM assets LIMIT 1")

@@ -38,12 +38,26 @@ class AgentServer:
     def __init__(self) -> None:
         self.replies: list[Reply] = [said(status="done")]
         self.received: list[Received] = []
+        self.connections: set[asyncio.Task[None]] = set()
         self.url = ""
         self.port = 0
 
     def script(self, *replies: Reply) -> None:
         """What to answer from now on."""
         self.replies = list(replies)
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve a connection, in a task that ``close`` waits for."""
+        task = asyncio.create_task(self.handle(reader, writer))
+        self.connections.add(task)
+        task.add_done_callback(self.connections.discard)
+
+    async def close(self) -> None:
+        """Drop what is still open; a socket left to the garbage collector fails a later test."""
+        for task in self.connections:
+            task.cancel()
+        await asyncio.gather(*self.connections, return_exceptions=True)
+        await asyncio.sleep(0)  # the loop closes sockets in its next round
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection, which carries one request."""
@@ -69,10 +83,11 @@ class AgentServer:
 async def served() -> AsyncIterator[AgentServer]:
     """An agent on a free port of this machine."""
     agent = AgentServer()
-    server = await asyncio.start_server(agent.handle, "127.0.0.1", 0)
+    server = await asyncio.start_server(agent.accept, "127.0.0.1", 0)
     agent.port = server.sockets[0].getsockname()[1]
     agent.url = f"http://127.0.0.1:{agent.port}/run?key=hidden"
     try:
         yield agent
     finally:
         server.close()
+        await agent.close()

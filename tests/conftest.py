@@ -1,23 +1,20 @@
 """Fixtures that several folders of tests share."""
 
-import asyncio
 import os
-import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-import asyncpg
 import pytest
 import pytest_socket
 import redis
-from sqlalchemy.ext.asyncio import create_async_engine
-from sqlalchemy.pool import NullPool
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
 from xdist.workermanage import WorkerController
 
-from kroma.db.engine import Database, async_url, json_options
-from servers import TEMPLATE, Addresses, Servers
+from databases import copied, rolled_back, unpooled
+from kroma.db.engine import Database
+from kroma.logs import configure_logs
+from servers import Addresses, Servers
 
 _SERVERS = pytest.StashKey[Servers]()
 _TESTS = Path(__file__).parent
@@ -26,6 +23,9 @@ _REDIS_DATABASES = 16
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    configure_logs()
+    # Each test has a standard output of its own, which a kept logger would outlive.
+    structlog.configure(cache_logger_on_first_use=False)
     if not hasattr(config, "workerinput"):
         config.stash[_SERVERS] = Servers()
 
@@ -68,62 +68,29 @@ def server_addresses(request: pytest.FixtureRequest) -> Addresses:
     return request.config.stash[_SERVERS].started()
 
 
-def _in_a_thread(work: Coroutine[Any, Any, None]) -> None:
-    # Fixtures of session scope may run while pytest-asyncio holds a loop in this thread.
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            asyncio.run(work)
-        except BaseException as exc:  # noqa: BLE001 - raised again below, in the caller's thread
-            errors.append(exc)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-
-
-async def _statement(url: str, sql: str) -> None:
-    connection = await asyncpg.connect(_database(url, "postgres"))
-    try:
-        await connection.execute(sql)
-    finally:
-        await connection.close()
-
-
-def _database(url: str, name: str) -> str:
-    return f"{url.rpartition('/')[0]}/{name}"
-
-
-def _copied(url: str, name: str) -> Iterator[str]:
-    _in_a_thread(_statement(url, f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"'))
-    yield _database(url, name)
-    _in_a_thread(_statement(url, f'DROP DATABASE "{name}" WITH (FORCE)'))
-
-
 @pytest.fixture(scope="session")
 def database_url(server_addresses: Addresses) -> Iterator[str]:
     """A migrated database for all tests of this xdist worker; they leave no row (see ``db``)."""
-    yield from _copied(server_addresses.database_url, f"kroma_{uuid4().hex}")
+    yield from copied(server_addresses)
+
+
+@pytest.fixture(scope="session")
+def engine(database_url: str) -> AsyncEngine:
+    """For ``db``."""
+    return unpooled(database_url)
 
 
 @pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
+async def db(engine: AsyncEngine) -> AsyncIterator[Database]:
     """A database inside one transaction that is rolled back after the test."""
-    engine = create_async_engine(async_url(database_url), poolclass=NullPool, **json_options())
-    async with engine.connect() as connection:
-        transaction = await connection.begin()
-        yield Database.joined(connection)
-        await transaction.rollback()
-    await engine.dispose()
+    async with rolled_back(engine) as database:
+        yield database
 
 
 @pytest.fixture
 def fresh_database_url(server_addresses: Addresses) -> Iterator[str]:
     """A migrated, empty database for one test, for what needs several connections."""
-    yield from _copied(server_addresses.database_url, f"kroma_{uuid4().hex}")
+    yield from copied(server_addresses)
 
 
 @pytest.fixture

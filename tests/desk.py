@@ -20,6 +20,7 @@ from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import AllowList, UrlGuard
 from kroma.projects.models import Project
 from kroma.queue.memory import MemoryTaskQueue
+from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import read_secret, upsert_secret
 from kroma.storage.directory import DirectoryStores
@@ -69,11 +70,13 @@ class Desk:
         """A client without a token of an API that demands one."""
         settings = self.settings
         app = create_app(
-            settings,
-            self.db,
-            self.queue,
-            DirectoryStores(self.data_dir, allow_any_root=True),
-            Keyring(settings.master_key),
+            Resources(
+                settings=settings,
+                db=self.db,
+                queue=self.queue,
+                stores=DirectoryStores(self.data_dir, allow_any_root=True),
+                keyring=Keyring(settings.master_key),
+            )
         )
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://kroma.test")
 

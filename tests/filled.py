@@ -1,14 +1,25 @@
 """A project that holds one of everything, for tests that go over all routes."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from kroma.assets.models import Asset
 from kroma.db.engine import Database
 from kroma.exports.models import ProjectExport
 from kroma.projects.queries import get_project
 from kroma.runs.models import Run, RunJob
+
+
+class Filled(NamedTuple):
+    """A database with two filled projects, and a value for every parameter in a path of the first.
+
+    The second has the slug ``other``.
+    """
+
+    engine: AsyncEngine
+    known: dict[str, str]
 
 
 async def fill_project(client: httpx.AsyncClient, db: Database, name: str = "Filled") -> dict[str, str]:

@@ -1,18 +1,15 @@
 """The composition root."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 from litestar import Litestar, Router
 from litestar.types import ASGIApp
 
-from kroma.config import Settings
-from kroma.db.engine import Database
-from kroma.queue.base import TaskQueue
-from kroma.secrets.keyring import Keyring
-from kroma.storage.base import ProjectStores
+from kroma.resources import Resources
 from kroma_api.authentication import Authentication
-from kroma_api.dependencies import provided
+from kroma_api.dependencies import DEPENDENCIES, WithResources
 from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
 from kroma_api.parity import OWN_ROUTES, mounted_routes
@@ -65,22 +62,27 @@ ROUTERS: Final[Sequence[Router]] = (
 """Everything the OpenAPI document describes."""
 
 
-def create_app(
-    settings: Settings, db: Database, queue: TaskQueue, stores: ProjectStores, keyring: Keyring
-) -> ASGIApp:
-    """The API as one ASGI application.
-
-    From the outside in: request id and log line, authentication (first of all, also for paths
-    that do not exist), path and method rules, routing and bodies.
-    """
-    routes = Litestar(
+@cache
+def routes() -> Litestar:
+    """The routes, without anything to work on."""
+    app = Litestar(
         route_handlers=[*ROUTERS, schema.router(ROUTERS)],
-        dependencies=provided(settings, db, queue, stores, keyring),
+        dependencies=DEPENDENCIES,
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=StrictRequest,
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=None,  # routes/schema.py serves it, with every error reply documented
         logging_config=None,  # front.py and errors.py log
     )
-    routes.state["contract_routes"] = len(mounted_routes(routes) - OWN_ROUTES)
-    return RequestLog(Authentication(PathRules(routes), settings=settings, db=db))
+    app.state["contract_routes"] = len(mounted_routes(app) - OWN_ROUTES)
+    return app
+
+
+def create_app(resources: Resources) -> ASGIApp:
+    """The API as one ASGI application.
+
+    From the outside in: request id and log line, authentication (first of all, also for paths
+    that do not exist), path and method rules, routing and bodies.
+    """
+    served = PathRules(WithResources(routes(), resources))
+    return RequestLog(Authentication(served, settings=resources.settings, db=resources.db))

@@ -1,14 +1,21 @@
-"""What a handler may ask for."""
+"""What a handler may ask for.
 
+Nothing of it is bound to the routes: each request carries the resources it works on. So the routes,
+which take a fifth of a second to build, are built once per process whatever runs on them.
+"""
+
+from collections.abc import Callable
 from typing import Any, Final
 
 from litestar import Request
 from litestar.di import NamedDependency, Provide
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from kroma.auth.service import Caller
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.queue.base import TaskQueue
+from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
 from kroma.storage.base import ProjectStores
 
@@ -19,23 +26,39 @@ Keys = NamedDependency[Keyring]
 AppSettings = NamedDependency[Settings]
 CurrentCaller = NamedDependency[Caller]
 
-DEPENDENCY_NAMES: Final = ("settings", "db", "queue", "stores", "keyring", "caller")
-"""The parameter names under which handlers ask for them."""
+_STATE_KEY: Final = "kroma_resources"
 
 
-def provided(
-    settings: Settings, db: Database, queue: TaskQueue, stores: ProjectStores, keyring: Keyring
-) -> dict[str, Provide]:
-    """The dependencies under the parameter names handlers use."""
+class WithResources:
+    """Gives each request the opened resources."""
 
-    def current_caller(request: Request[Caller, Any, Any]) -> Caller:
-        return request.user
+    def __init__(self, app: ASGIApp, resources: Resources) -> None:
+        self._app = app
+        self._resources = resources
 
-    return {
-        "settings": Provide(lambda: settings, sync_to_thread=False),
-        "db": Provide(lambda: db, sync_to_thread=False),
-        "queue": Provide(lambda: queue, sync_to_thread=False),
-        "stores": Provide(lambda: stores, sync_to_thread=False),
-        "keyring": Provide(lambda: keyring, sync_to_thread=False),
-        "caller": Provide(current_caller, sync_to_thread=False),
-    }
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        scope["state"] = {_STATE_KEY: self._resources}
+        await self._app(scope, receive, send)
+
+
+def _resource(pick: Callable[[Resources], object]) -> Provide:
+    def provide(scope: Scope) -> object:
+        return pick(scope["state"][_STATE_KEY])
+
+    return Provide(provide, sync_to_thread=False)
+
+
+def _current_caller(request: Request[Caller, Any, Any]) -> Caller:
+    return request.user
+
+
+DEPENDENCIES: Final = {
+    "settings": _resource(lambda resources: resources.settings),
+    "db": _resource(lambda resources: resources.db),
+    "queue": _resource(lambda resources: resources.queue),
+    "stores": _resource(lambda resources: resources.stores),
+    "keyring": _resource(lambda resources: resources.keyring),
+    "caller": Provide(_current_caller, sync_to_thread=False),
+}
+"""The dependencies under the parameter names handlers use."""

@@ -32,9 +32,7 @@ async def serve(settings: Settings) -> None:
     """
     _refuse_taken_address(settings.bind)
     async with open_resources(settings) as resources:
-        app = RequestsInHand(
-            create_app(settings, resources.db, resources.queue, resources.stores, resources.keyring)
-        )
+        app = RequestsInHand(create_app(resources))
         server = Server(
             app,
             address=settings.bind.host,

@@ -14,7 +14,7 @@ from msgspec import UNSET
 
 from kroma import __version__
 from kroma.instructions.signature import CALLBACK_PATH
-from kroma_api.dependencies import DEPENDENCY_NAMES
+from kroma_api.dependencies import DEPENDENCIES
 from kroma_api.errors import ErrorResponse
 
 _ERROR_REF: Final = {"$ref": "#/components/schemas/ErrorResponse"}
@@ -35,7 +35,7 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
     # An application of its own: it needs neither a database nor the routes that serve documents.
     app = Litestar(
         route_handlers=list(routers),
-        dependencies={name: _absent() for name in DEPENDENCY_NAMES},
+        dependencies={name: _absent() for name in DEPENDENCIES},
         openapi_config=OpenAPIConfig(
             title="Kroma",
             version=__version__,

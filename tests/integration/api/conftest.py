@@ -1,20 +1,25 @@
 """The application in the test's own loop and transaction; every reply is checked against the document."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
 import pytest
+import pytest_asyncio
 
+from databases import copied, unpooled
 from documented import CheckedTransport, ClientFactory, Documentation
 from factories import scene_png
+from filled import Filled, fill_project
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.queue.memory import MemoryTaskQueue
+from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
 from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
+from servers import Addresses
 
 BYPASS = {"KROMA_API_AUTH_DEV_BYPASS": "1"}
 
@@ -22,6 +27,39 @@ BYPASS = {"KROMA_API_AUTH_DEV_BYPASS": "1"}
 @pytest.fixture(scope="session")
 def documentation() -> Documentation:
     return Documentation()
+
+
+def checked_client(resources: Resources, documentation: Documentation) -> httpx.AsyncClient:
+    """A client of an application on these resources."""
+    inner = httpx.ASGITransport(create_app(resources), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=CheckedTransport(inner, documentation), base_url="http://kroma.test")
+
+
+@pytest.fixture(scope="session")
+def filled_database_url(server_addresses: Addresses) -> Iterator[str]:
+    """For ``filled``."""
+    yield from copied(server_addresses)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def filled(
+    filled_database_url: str, documentation: Documentation, tmp_path_factory: pytest.TempPathFactory
+) -> Filled:
+    """For tests over all routes; each works in a transaction that is rolled back."""
+    database = Database.connect(filled_database_url)
+    settings = Settings.from_environment(BYPASS, data_dir=tmp_path_factory.mktemp("filled"))
+    resources = Resources(
+        settings=settings,
+        db=database,
+        queue=MemoryTaskQueue(),
+        stores=DirectoryStores(settings.data_dir, allow_any_root=False),
+        keyring=Keyring(settings.master_key),
+    )
+    async with checked_client(resources, documentation) as client:
+        known = await fill_project(client, database)
+        await fill_project(client, database, "Other")
+    await database.close()
+    return Filled(unpooled(filled_database_url), known)
 
 
 @pytest.fixture
@@ -39,11 +77,14 @@ async def client_with(
         def make(database: Database = db, **variables: str) -> httpx.AsyncClient:
             settings = Settings.from_environment(variables, data_dir=data_dir)
             stores = DirectoryStores(data_dir, allow_any_root=settings.allow_any_root)
-            app = create_app(settings, database, queue, stores, Keyring(settings.master_key))
-            inner = httpx.ASGITransport(app, raise_app_exceptions=False)
-            client = httpx.AsyncClient(
-                transport=CheckedTransport(inner, documentation), base_url="http://kroma.test"
+            resources = Resources(
+                settings=settings,
+                db=database,
+                queue=queue,
+                stores=stores,
+                keyring=Keyring(settings.master_key),
             )
+            client = checked_client(resources, documentation)
             stack.push_async_callback(client.aclose)
             return client
 

@@ -4,14 +4,15 @@ The client checks each reply against the document, so an undocumented status or 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from filled import fill_project
+from databases import rolled_back
+from filled import Filled
 from kroma.db.engine import Database
 from kroma_api.app import ROUTERS
 from kroma_api.openapi import document
@@ -56,6 +57,12 @@ VALUES = [
 
 ODD_SEGMENTS = ("%00", "%ff", "%F0%9F%A7%91", "%20", "a" * 5000, "..%2f", "%2e%2e", "{}", "-")
 ODD_VALUES = ("", "x", "-1", "0", "1.5", "9" * 40, "%00", "%ff", "%F0%9F%A7%91", "a" * 5000, "1&limit=2")
+
+
+@pytest.fixture
+async def db(filled: Filled) -> AsyncIterator[Database]:
+    async with rolled_back(filled.engine) as database:
+        yield database
 
 
 class Sent(NamedTuple):
@@ -114,10 +121,10 @@ def assert_clean(response: httpx.Response, what: str) -> None:
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 async def test_bad_bodies_are_refused_in_the_envelope(
-    db: Database, client: httpx.AsyncClient, method: str, path: str
+    filled: Filled, client: httpx.AsyncClient, method: str, path: str
 ) -> None:
     operation = DOCUMENT["paths"][path][method]
-    known = await fill_project(client, db)
+    known = filled.known
     fields = fields_of(operation) if "requestBody" in operation else []
     for sent in bad_bodies(fields) if fields else [*bad_bodies([])][:4]:
         headers = {} if sent.content_type is None else {"Content-Type": sent.content_type}
@@ -129,10 +136,10 @@ async def test_bad_bodies_are_refused_in_the_envelope(
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 async def test_bad_paths_and_queries_are_refused_in_the_envelope(
-    db: Database, client: httpx.AsyncClient, method: str, path: str
+    filled: Filled, client: httpx.AsyncClient, method: str, path: str
 ) -> None:
     operation = DOCUMENT["paths"][path][method]
-    known = await fill_project(client, db)
+    known = filled.known
     in_path = [p["name"] for p in operation.get("parameters", []) if p["in"] == "path"]
     in_query = [p["name"] for p in operation.get("parameters", []) if p["in"] == "query"]
     body = {"json": {}} if "requestBody" in operation else {}
@@ -150,10 +157,9 @@ async def test_bad_paths_and_queries_are_refused_in_the_envelope(
 
 @pytest.mark.parametrize(("method", "path"), [p for p in OPERATIONS if p.values[1].count("{") > 1])
 async def test_what_belongs_to_another_project_is_not_found(
-    db: Database, client: httpx.AsyncClient, method: str, path: str
+    filled: Filled, client: httpx.AsyncClient, method: str, path: str
 ) -> None:
-    known = await fill_project(client, db)
-    await fill_project(client, db, "Other")
+    known = filled.known
     response = await client.request(
         method.upper(),
         path.format_map({**known, "slug": "nowhere" if "{provider_code}" in path else "other"}),

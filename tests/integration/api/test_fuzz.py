@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from schemathesis.generation.modes import GenerationMode
 from schemathesis.schemas import APIOperation
 
-from filled import fill_project
+from databases import rolled_back
+from filled import Filled
 from kroma.db.engine import Database
 from kroma_api.app import ROUTERS
 from kroma_api.openapi import document
@@ -44,8 +46,9 @@ def as_httpx(case: schemathesis.Case) -> httpx.Request:
 
 
 @pytest.fixture
-async def known(client: httpx.AsyncClient, db: Database) -> dict[str, str]:
-    return await fill_project(client, db)
+async def db(filled: Filled) -> AsyncIterator[Database]:
+    async with rolled_back(filled.engine) as database:
+        yield database
 
 
 @pytest.mark.timeout(900)
@@ -60,9 +63,9 @@ async def known(client: httpx.AsyncClient, db: Database) -> dict[str, str]:
 )
 @given(data=st.data())
 async def test_no_generated_request_meets_an_error_of_ours_or_an_undocumented_reply(
-    client: httpx.AsyncClient, known: dict[str, str], operation: APIOperation, data: st.DataObject
+    client: httpx.AsyncClient, filled: Filled, operation: APIOperation, data: st.DataObject
 ) -> None:
-    in_path = {parameter.name: known[parameter.name] for parameter in operation.path_parameters}
+    in_path = {parameter.name: filled.known[parameter.name] for parameter in operation.path_parameters}
     cases = [
         operation.as_strategy(mode, path_parameters=path_parameters)
         for mode in GenerationMode
