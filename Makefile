@@ -72,8 +72,8 @@ openapi: install ## Write docs/openapi.json anew.
 	@$(BIN)/python -m kroma_api.describe > docs/openapi.json
 
 .PHONY: fuzz
-fuzz: install ## Try every route with 200 generated requests.
-	@KROMA_FUZZ_EXAMPLES=200 $(BIN)/pytest -n auto tests/integration/api/test_fuzz.py --timeout 1800
+fuzz: install ## Try every route of a running stack with 200 generated requests.
+	@KROMA_FUZZ_EXAMPLES=200 $(BIN)/pytest $(PYTEST_OPTIONS) tests/e2e/fuzz.py
 
 .PHONY: bench
 bench: install ## Measure, each figure beside a raw primitive; rewrites docs/benchmarks.md.

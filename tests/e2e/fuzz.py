@@ -1,0 +1,59 @@
+"""``make fuzz``: many generated requests to every operation of a running stack.
+
+Not named ``test_...``, so that ``make test`` leaves it alone: it takes a quarter of an hour.
+"""
+
+import asyncio
+import os
+from uuid import uuid4
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+from stacks import Up
+
+from filled import fill_project
+from generated import OPERATIONS, cases, with_examples
+from kroma.db.engine import Database
+
+EXAMPLES = int(os.environ.get("KROMA_FUZZ_EXAMPLES", "200"))
+
+
+@pytest.fixture
+def known(shared_stack: Up) -> dict[str, str]:
+    """What is in a project of the test's own."""
+
+    async def fill() -> dict[str, str]:
+        db = Database.connect(shared_stack.state["database_url"])
+        async with httpx.AsyncClient(base_url=shared_stack.address, headers=bearer(shared_stack)) as client:
+            filled = await fill_project(client, db, f"Filled {uuid4().hex}")
+        await db.close()
+        return filled
+
+    return asyncio.run(fill())
+
+
+def bearer(up: Up) -> dict[str, str]:
+    return {"Authorization": f"Bearer {up.token()}"}
+
+
+# Of the suite's checks only the acceptance of whatever fits the schema is left out: rules like "not blank"
+# or "at least one of" are 400 by contract, and JSON Schema does not know them.
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("operation", OPERATIONS)
+@with_examples(EXAMPLES)
+@given(data=st.data())
+def test_a_running_stack_holds_what_the_document_promises(
+    shared_stack: Up, known: dict[str, str], operation: APIOperation, data: st.DataObject
+) -> None:
+    case = data.draw(cases(operation, known))
+
+    case.call_and_validate(
+        base_url=shared_stack.address,
+        headers=bearer(shared_stack),
+        excluded_checks=[positive_data_acceptance],
+        timeout=60,
+    )
