@@ -15,6 +15,8 @@ from kroma_api.errors import HttpRuleError, send_error
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 HEALTH_PATH: Final = "/health"
+SLASH_IN_NAME: Final = "\0"
+"""Stands for a slash in the name of a secret, the one thing in a path that may hold slashes."""
 
 
 class RequestLog:
@@ -85,15 +87,28 @@ class PathRules:
 
 
 def _check(scope: HTTPScope) -> None:
-    path = scope["path"]
-    if "\0" in path:
+    if "\0" in scope["path"]:
         raise NulCharacterError("path")
+    path = scope["path"] = _routed_path(scope)
     if "//" in path or (path != "/" and path.endswith("/")):
         raise HttpRuleError(HTTPStatus.NOT_FOUND)
     query = scope["query_string"]
     if b"%00" in query or b"\0" in query:
         pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
         raise NulCharacterError(next((name for name, value in pairs if "\0" in value), "query"))
+
+
+def _routed_path(scope: HTTPScope) -> str:
+    """The path for the router, to which every slash is a border, even one that was sent as ``%2F``."""
+    path, raw = scope["path"], scope["raw_path"].lower()
+    if b"%2f" not in raw:
+        return path
+    match raw.split(b"/"):
+        case [b"", b"api", b"projects", slug, b"secrets", code, _] if b"%2f" not in slug + code:
+            *head, name = path.split("/", 6)
+            return "/".join((*head, name.replace("/", SLASH_IN_NAME)))
+        case _:
+            return path
 
 
 def _without_body(send: Send) -> Send:

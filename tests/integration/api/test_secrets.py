@@ -272,8 +272,17 @@ async def test_the_name_in_a_path_keeps_its_case_and_is_trimmed(client: AsyncCli
     assert (await client.delete(f"/api/projects/{slug}/secrets/openai/%20api_key")).status_code == 200
 
 
+async def test_an_empty_name_in_the_path_is_no_route(client: AsyncClient, slug: str) -> None:
+    for path in ("openai/", "openai//", "openai//a", "openai/a/", "/openai/a", "openai%2F/a", "openai/a%2F/"):
+        assert (await client.delete(f"/api/projects/{slug}/secrets/{path}")).status_code == 404, path
+
+
 @pytest.mark.parametrize(
-    "name", ["a/b", "a b", "a%b", "a?b#c", "schlüssel", "..", "a/../b", "rotation-status"]
+    "name",
+    [
+        *("a/b", "a b", "a%b", "a?b#c", "schlüssel", "..", "a/../b", "rotation-status"),
+        *("/a", "a/", "a//b", "/", "//", "%2F", "/%2f/"),
+    ],
 )
 async def test_a_name_of_any_characters_can_be_deleted(client: AsyncClient, slug: str, name: str) -> None:
     await client.post(f"/api/projects/{slug}/secrets", json={**BODY, "secret_name": name})

@@ -106,6 +106,9 @@ def test_paths_and_bodies_arrive_as_they_were_sent(data_dir: Path, fresh_databas
         assert client.get("/api/projects/Hero%20Book").json()["project"]["slug"] == "hero_book"
         for path, status in (("%ff%fe", 404), ("a%00b", 400), ("hero_book/", 404), ("a%2Fstorage", 404)):
             assert client.get(f"/api/projects/{path}").status_code == status
+        secrets = "/api/projects/hero_book/secrets"
+        client.post(secrets, json={"provider_code": "x", "secret_name": "/a//b/", "secret_value": "y"})
+        assert client.delete(f"{secrets}/x/%2Fa%2F%2Fb%2F").status_code == 200
         assert client.head("/health").content == b""
         assert client.request("OPTIONS", "/health").headers["allow"] == "GET, HEAD"
         assert client.post("/api/projects", content=b"x" * 2_200_000).status_code == 413

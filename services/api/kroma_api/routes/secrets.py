@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from kroma.projects.queries import get_project
 from kroma.secrets import queries, service
 from kroma_api.dependencies import CurrentCaller, Db, Keys
+from kroma_api.front import SLASH_IN_NAME
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.secrets import (
     DeletedSecretResponse,
@@ -81,10 +82,9 @@ async def delete_secret(
     db: Db,
     caller: CurrentCaller,
 ) -> DeletedSecretResponse:
-    """Remove a secret for good."""
-    # A path parameter, which comes with a slash before it: names may hold slashes, and the server hands
-    # paths on decoded.
-    name = secret_name.removeprefix("/")
+    """Remove a secret for good; a slash in its name is %2F in the path."""
+    # A path parameter, which comes with a slash before it: clients may send slashes in names as they are.
+    name = secret_name.removeprefix("/").replace(SLASH_IN_NAME, "/")
     audit_id = await service.delete_secret(db, slug=slug, code=provider_code, name=name, actor=caller.user_id)
     return DeletedSecretResponse(audit_id=str(audit_id))
 
