@@ -9,7 +9,9 @@ from kroma.chat import models as chat
 from kroma.costs import models as costs
 from kroma.db.base import Base
 from kroma.exports import models as exports
+from kroma.idempotency import models as idempotency
 from kroma.instructions import models as instructions
+from kroma.ledger import models as ledger
 from kroma.projects import models as projects
 from kroma.prompt_templates import models as prompt_templates
 from kroma.provider_accounts import models as provider_accounts
@@ -18,6 +20,7 @@ from kroma.queue import models as queue
 from kroma.reference_sets import models as reference_sets
 from kroma.runs import models as runs
 from kroma.secrets import models as secrets
+from kroma.spend import models as spend
 from kroma.style_guides import models as style_guides
 
 __all__ = [
@@ -29,7 +32,9 @@ __all__ = [
     "chat",
     "costs",
     "exports",
+    "idempotency",
     "instructions",
+    "ledger",
     "metadata",
     "projects",
     "prompt_templates",
@@ -39,6 +44,7 @@ __all__ = [
     "reference_sets",
     "runs",
     "secrets",
+    "spend",
     "style_guides",
 ]
 

@@ -129,6 +129,21 @@ def numbered(settings: SettingsInput) -> Numbered:
     }
 
 
+def body_problems(body: object, shape: type[msgspec.Struct]) -> list[Problem]:
+    """Every wrong type in the decoded body of a request that has ``settings`` among its fields."""
+    if not isinstance(body, dict):
+        return []
+    check = ShapeCheck()
+    given = cast("dict[str, Any]", body)
+    check.fields(given, shape, but={"settings"})
+    settings = given.get("settings")
+    if isinstance(settings, dict):
+        check.sections(cast("dict[str, Any]", settings))
+    elif settings is not None:
+        check.refuse("", None, "settings", _not_a(settings, "an object"))
+    return check.problems
+
+
 class ShapeCheck:
     """Types decoded JSON, and tells every wrong type apart."""
 

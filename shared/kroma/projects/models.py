@@ -1,5 +1,6 @@
 """Owners, projects and where a project keeps its pictures."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -50,6 +51,9 @@ class Project(Identified, Timestamped, Base):
     description: Mapped[str] = mapped_column(default="", server_default="")
     status: Mapped[str] = mapped_column(default=ProjectStatus.ACTIVE, server_default=ProjectStatus.ACTIVE)
     settings_json: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    paused_at: Mapped[datetime | None]
+    """While set, no job of the project is begun and no call of one is made."""
+    paused_reason: Mapped[str | None]
     storage: Mapped["ProjectStorage | None"] = relationship(lazy="raise", uselist=False)
 
 

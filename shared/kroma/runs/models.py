@@ -1,16 +1,4 @@
-"""Runs, their jobs, candidates and recorded steps.
-
-How the statuses move (enforced by the ``WHERE status = ... AND fence = ...`` of every write)::
-
-    run        queued -> running -> ok | partial | failed | canceled
-               queued | running -> cancelling -> canceled
-    job        planned (dry, stays)
-               queued -> running -> done | failed_output_guard | failed | canceled
-               running -> queued (tried again later, or its worker stopped)
-    candidate  planned (dry, stays)
-               generated -> done | failed_output_guard
-               failed (its call gave no picture)
-"""
+"""Runs, their jobs, candidates, recorded steps and events. How the statuses move: ``kroma.runs.states``."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -18,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Numeric, UniqueConstraint, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Numeric, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from kroma.db.base import Base, Created, Identified
@@ -122,6 +110,14 @@ class Run(Identified, Created, Leased, Base):
             name="status",
         ),
         CheckConstraint("candidates >= 1", name="candidates"),
+        CheckConstraint("origin_kind IN ('retry', 'rerun')", name="origin_kind"),
+        Index("ix_runs_origin_run_id", "origin_run_id"),
+        Index(
+            "uq_runs_idempotency_id",
+            "idempotency_id",
+            unique=True,
+            postgresql_where=text("idempotency_id IS NOT NULL"),
+        ),
         Index("ix_runs_listed", "project_id", text("created_at DESC"), text("id DESC")),
         Index("ix_runs_status", "project_id", "status", text("created_at DESC"), text("id DESC")),
         Index("ix_runs_stage", "project_id", "stage", text("created_at DESC"), text("id DESC")),
@@ -153,6 +149,18 @@ class Run(Identified, Created, Leased, Base):
     run_log_path: Mapped[str | None]
     stdout: Mapped[str] = mapped_column(default="", server_default="")
     stderr: Mapped[str] = mapped_column(default="", server_default="")
+    revision: Mapped[int] = mapped_column(BigInteger, default=1, server_default=text("1"))
+    """Rises with every event; what the ETag of a run is made of."""
+    estimated_usd: Mapped[Decimal | None] = mapped_column(Numeric(18, 6))
+    """What the plan was estimated to cost; held against the budget until the run ends. None is unknown."""
+    origin_run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
+    origin_kind: Mapped[str | None]
+    """``retry`` or ``rerun`` of ``origin_run_id``."""
+    idempotency_id: Mapped[UUID | None]
+    """The ``Idempotency-Key`` record of the request that made it."""
+    cancel_requested_at: Mapped[datetime | None]
+    finishing_at: Mapped[datetime | None]
+    """When the last job had ended and its log was begun."""
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
     jobs: Mapped[list["RunJob"]] = relationship(lazy="raise", order_by="RunJob.ordinal")
@@ -228,11 +236,32 @@ class RunCandidate(Identified, Created, Base):
     meta_json: Mapped[Any] = mapped_column(default=dict, server_default=text("'{}'"))
 
 
+class RunEvent(Base):
+    """One change of a run, its jobs or its candidates, numbered without gaps within the run.
+
+    Changes of ``runs.status`` and ``run_jobs.status`` write theirs by trigger, so that none can be
+    forgotten; a recorded step writes its own (``kroma.runs.events``).
+    """
+
+    __tablename__ = "run_events"
+
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    """``runs.revision`` after the change."""
+    kind: Mapped[str]
+    """``run``, ``job``, ``step`` or ``notice``."""
+    data_json: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
+
+
 class RunStep(Identified, Created, Base):
     """A finished step of a job and what it put out; a later claim continues behind it."""
 
     __tablename__ = "run_steps"
-    __table_args__ = (UniqueConstraint("job_id", "name"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "name"),
+        Index("ix_run_steps_input_hash", "input_hash", postgresql_where=text("input_hash IS NOT NULL")),
+    )
 
     job_id: Mapped[UUID] = mapped_column(ForeignKey("run_jobs.id", ondelete="CASCADE"))
     name: Mapped[str]
@@ -241,6 +270,8 @@ class RunStep(Identified, Created, Base):
     """Of the shape of ``output_json``."""
     fence: Mapped[int] = mapped_column(BigInteger)
     """The claim that wrote it."""
+    input_hash: Mapped[str | None]
+    """SHA-256 of everything the output follows from; a rerun takes the output of an equal one."""
     output_json: Mapped[Any]
     started_at: Mapped[datetime]
     finished_at: Mapped[datetime]

@@ -33,6 +33,11 @@ _RUN_COLUMNS: Final = (
     "created_at",
     "fence",
     "attempt",
+    "revision",
+    "estimated_usd",
+    "origin_run_id",
+    "origin_kind",
+    "idempotency_id",
 )
 _JOB_COLUMNS: Final = (
     "id",
