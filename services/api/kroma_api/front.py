@@ -2,12 +2,13 @@
 
 import time
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Final
 from urllib.parse import parse_qsl
-from uuid import uuid4
 
 import structlog
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from structlog.contextvars import bind_contextvars, reset_contextvars
 
 from kroma.texts import NulCharacterError
 from kroma_api.errors import HttpRuleError, send_error
@@ -15,6 +16,7 @@ from kroma_api.errors import HttpRuleError, send_error
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 HEALTH_PATH: Final = "/health"
+_ID_BYTES: Final = 16
 SLASH_IN_NAME: Final = "\0"
 """Stands for a slash in the name of a secret, the one thing in a path that may hold slashes."""
 
@@ -34,27 +36,37 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 0
-        method, path, request_id = scope["method"], scope["path"], uuid4().hex
+        request_id = token_hex(_ID_BYTES)
+        bound = bind_contextvars(request_id=request_id)
+        try:
+            await self._answer(scope, receive, send, (b"x-request-id", request_id.encode()))
+        finally:
+            reset_contextvars(**bound)
+
+    async def _answer(
+        self, scope: HTTPScope, receive: Receive, send: Send, header: tuple[bytes, bytes]
+    ) -> None:
+        started = time.perf_counter()
+        status: int = 0
+        method, path = scope["method"], scope["path"]
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), header]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_with_id)
-            except Exception as exc:
-                log.exception("request failed", exc_info=exc)
-                if status:
-                    raise
-                await send_error(exc, send_with_id)
-            if path != HEALTH_PATH or status != HTTPStatus.OK:
-                duration_ms = round((time.perf_counter() - started) * 1000, 2)
-                log.info("request", method=method, path=path, status=status, duration_ms=duration_ms)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception as exc:
+            log.exception("request failed", exc_info=exc)
+            if status:
+                raise
+            await send_error(exc, send_with_id)
+        if path != HEALTH_PATH or status != HTTPStatus.OK:
+            duration_ms = round((time.perf_counter() - started) * 1000, 2)
+            log.info("request", method=method, path=path, status=status, duration_ms=duration_ms)
 
 
 class PathRules:
