@@ -129,21 +129,6 @@ def numbered(settings: SettingsInput) -> Numbered:
     }
 
 
-def body_problems(body: object, shape: type[msgspec.Struct]) -> list[Problem]:
-    """Every wrong type in the decoded body of a request that has ``settings`` among its fields."""
-    if not isinstance(body, dict):
-        return []
-    check = ShapeCheck()
-    given = cast("dict[str, Any]", body)
-    check.fields(given, shape, but={"settings"})
-    settings = given.get("settings")
-    if isinstance(settings, dict):
-        check.sections(cast("dict[str, Any]", settings))
-    elif settings is not None:
-        check.refuse("", None, "settings", _not_a(settings, "an object"))
-    return check.problems
-
-
 class ShapeCheck:
     """Types decoded JSON, and tells every wrong type apart."""
 
@@ -158,6 +143,18 @@ class ShapeCheck:
             self._refuse("", None, "settings", _not_a(settings, "an object"))
             return {}, mode
         return self.sections(cast("dict[str, Any]", settings)), mode
+
+    def body(self, raw: object, shape: type[msgspec.Struct]) -> None:
+        """A request's body, whose field ``settings`` is checked element by element."""
+        if not isinstance(raw, dict):
+            return
+        given = cast("dict[str, object]", raw)
+        self._fields("", None, "", {**given, "settings": None}, shape)
+        settings = given.get("settings")
+        if isinstance(settings, dict):
+            self.sections(cast("dict[str, Any]", settings))
+        elif settings is not None:
+            self._refuse("", None, "settings", _not_a(settings, "an object"))
 
     def sections(self, raw: Mapping[str, Any]) -> Numbered:
         """The sections of an object; elements of a wrong type are left out."""
@@ -202,13 +199,21 @@ class ShapeCheck:
         try:
             return msgspec.convert(raw, shape)
         except msgspec.ValidationError:
-            pass  # field by field now, to tell all of them
-        given = cast("dict[str, object]", raw)
+            self._fields(section, index, place, cast("dict[str, object]", raw), shape)
+            return None
+
+    def _fields(
+        self,
+        section: str,
+        index: int | None,
+        place: str,
+        given: Mapping[str, object],
+        shape: type[msgspec.Struct],
+    ) -> None:
         for field in msgspec.structs.fields(shape):
             if field.name in given:
                 name = f"{place}.{field.name}" if place else field.name
                 self._field(section, index, name, given[field.name], field.type)
-        return None
 
     def _field(self, section: str, index: int | None, field: str, raw: object, expected: Any) -> Any:  # noqa: ANN401 - what the struct declares
         try:

@@ -201,7 +201,7 @@ class _Place:
                 Problem(
                     section=self._section,
                     index=self._index,
-                    field=f"{self._inner}{field}",
+                    field=f"{self._inner}{field}".removesuffix("."),
                     message=exc.message,
                 )
             )

@@ -1,7 +1,9 @@
 """The provider protocol: pictures and a prompt in, one picture and its cost out."""
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Protocol, runtime_checkable
+from uuid import UUID
 
 import msgspec
 
@@ -14,6 +16,20 @@ class ProviderPicture(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     data: bytes
     mime_type: str
+
+
+class ProviderAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """How a project reaches a provider; its representation shows no key."""
+
+    api_key: str | None = None
+    base_url: str | None = None
+    """None is the provider's own address."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("base_url", self.base_url)]
 
 
 class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,9 +45,14 @@ class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
     """From 1; the same seed with another index is another variation."""
     seed: int
     """0 to 2**63 - 1, of the run; with the same inputs it gives the same picture where the provider can."""
+    model: str | None = None
+    """None takes the provider's default."""
     size: str | None = None
     """``<width>x<height>`` in pixels; None keeps the scene's."""
     quality: str | None = None
+    call_id: UUID | None = None
+    """The ledger's key of this call, for providers that take an idempotency key."""
+    access: ProviderAccess = ProviderAccess()
 
 
 class EditResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +67,8 @@ class EditResult(msgspec.Struct, frozen=True, kw_only=True):
     """What the call cost; None when the provider did not say and no price is known."""
     request_id: str | None = None
     """The provider's own id of the call."""
+    usage: dict[str, Any] = {}
+    """Units as the provider counted them, like ``{"output_tokens": 4160}``."""
     parameters: dict[str, Any] = {}
     """What this variation is made of, named, so that a person can ask for it again."""
 
@@ -61,6 +84,17 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     deterministic: bool
     """Whether a seed gives the same picture again."""
     free: bool
+    """Whether no call ever costs anything; then none is entered in the ledger."""
+    finds_calls: bool = False
+    """Whether ``find_call`` can say what became of a call whose answer was lost."""
+
+
+class FoundCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that the provider remembers."""
+
+    was_charged: bool
+    cost_usd: Decimal | None = None
+    request_id: str | None = None
 
 
 class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,8 +130,16 @@ class Provider(Protocol):
         """
         ...
 
-    async def health(self) -> ProviderHealth:
-        """Whether it can be called, at no cost."""
+    async def find_call(self, call_id: UUID, access: ProviderAccess) -> FoundCall | None:
+        """What became of a call whose answer was lost; None when the provider does not know either.
+
+        Raises:
+            ProviderError: It could not be asked.
+        """
+        ...
+
+    async def health(self, access: ProviderAccess) -> ProviderHealth:
+        """Whether it can be called with this key at this address, at no cost."""
         ...
 
     async def close(self) -> None:
@@ -113,3 +155,56 @@ class ProviderFailedError(ProviderError):
     def __init__(self, provider: str, reason: str, *, retryable: bool = False) -> None:
         super().__init__(f"Provider '{provider}' failed: {reason}")
         self.retryable = retryable
+
+
+class ProviderRefusedError(ProviderFailedError):
+    """A clean refusal: the provider certainly did not do it, so nothing was charged."""
+
+    code = "provider_refused"
+
+    def __init__(
+        self,
+        provider: str,
+        reason: str,
+        *,
+        retryable: bool = False,
+        retry_after: timedelta | None = None,
+        is_down: bool = False,
+    ) -> None:
+        super().__init__(provider, reason, retryable=retryable)
+        self.retry_after = retry_after
+        """How long the provider asked to be left alone."""
+        self.is_down = is_down
+        """Whether it looks dead rather than unwilling: what the circuit breaker counts."""
+
+
+class ProviderKeyRefusedError(ProviderRefusedError):
+    """The key was refused: no call can be made until there is another."""
+
+    code = "provider_key_refused"
+
+
+class AnswerLostError(ProviderFailedError):
+    """The request left and no answer came: it may have been done and charged."""
+
+    code = "provider_answer_lost"
+
+
+class AnswerUnusableError(ProviderFailedError):
+    """The provider answered, and charged, but not with a picture."""
+
+    code = "provider_answer_unusable"
+
+    def __init__(
+        self,
+        provider: str,
+        reason: str,
+        *,
+        model: str = "",
+        request_id: str | None = None,
+        cost_usd: Decimal | None = None,
+    ) -> None:
+        super().__init__(provider, reason)
+        self.model = model
+        self.request_id = request_id
+        self.cost_usd = cost_usd

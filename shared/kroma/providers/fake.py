@@ -31,6 +31,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Self
+from uuid import UUID
 
 import msgspec
 
@@ -42,8 +43,10 @@ from kroma.providers.base import (
     Capabilities,
     EditRequest,
     EditResult,
-    ProviderFailedError,
+    FoundCall,
+    ProviderAccess,
     ProviderHealth,
+    ProviderRefusedError,
 )
 
 GARBAGE: Final = b"this is no picture"
@@ -153,7 +156,7 @@ class FakeProvider:
         """Do what the script says.
 
         Raises:
-            ProviderFailedError: The script says so.
+            ProviderRefusedError: The script says so.
         """
         # Decided before the first await: concurrent calls must not share one use of an outcome.
         number = len(self.calls) + 1
@@ -172,7 +175,7 @@ class FakeProvider:
         if outcome.delay_s:
             await asyncio.sleep(outcome.delay_s)
         if outcome.error is not None:
-            raise ProviderFailedError(self.code, outcome.error, retryable=outcome.retryable)
+            raise ProviderRefusedError(self.code, outcome.error, retryable=outcome.retryable)
         return EditResult(
             data=await asyncio.to_thread(self._picture, outcome, request),
             mime_type="image/png",
@@ -183,7 +186,11 @@ class FakeProvider:
             parameters={"variation": f"fake {request.candidate_index}"},
         )
 
-    async def health(self) -> ProviderHealth:
+    async def find_call(self, call_id: UUID, access: ProviderAccess) -> FoundCall | None:  # noqa: ARG002 - remembers none
+        """Nothing."""
+        return None
+
+    async def health(self, access: ProviderAccess) -> ProviderHealth:  # noqa: ARG002 - needs none
         """Always well."""
         return ProviderHealth(ok=True, message="Answers by its script")
 

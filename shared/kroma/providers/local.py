@@ -5,10 +5,18 @@ Honest about what it is: line, tone, colour statistics, light and rain by plain 
 """
 
 from decimal import Decimal
+from uuid import UUID
 
 from kroma.cpu import CpuPool
 from kroma.imaging.restyle.order import RedrawnPicture, RedrawOrder
-from kroma.providers.base import Capabilities, EditRequest, EditResult, ProviderHealth
+from kroma.providers.base import (
+    Capabilities,
+    EditRequest,
+    EditResult,
+    FoundCall,
+    ProviderAccess,
+    ProviderHealth,
+)
 
 _MODEL = "kroma-ink-1"
 
@@ -68,7 +76,11 @@ class LocalProvider:
             parameters=redrawn.parameters,
         )
 
-    async def health(self) -> ProviderHealth:
+    async def find_call(self, call_id: UUID, access: ProviderAccess) -> FoundCall | None:  # noqa: ARG002 - remembers none
+        """Nothing: its calls are no one's money, and are simply made again."""
+        return None
+
+    async def health(self, access: ProviderAccess) -> ProviderHealth:  # noqa: ARG002 - needs none
         """Always well: it needs nothing but this machine."""
         return ProviderHealth(ok=True, message="Redraws on this machine; no key, no cost")
 

@@ -258,10 +258,11 @@ async def _token(place: Place) -> Check:
 
 async def _provider(place: Place) -> Check:
     from kroma.providers import open_provider  # noqa: PLC0415 - slow to import
+    from kroma.providers.base import ProviderAccess  # noqa: PLC0415 - comes with it
 
     provider = open_provider(place.settings.provider, CpuPool(1))
     try:
-        health = await provider.health()
+        health = await provider.health(ProviderAccess())
     finally:
         await provider.close()
     if not health.ok:

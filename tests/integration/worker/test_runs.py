@@ -144,7 +144,7 @@ async def test_a_passing_fault_is_tried_again_for_the_missing_candidate_only(stu
     run = await studio.trigger(["harbor.png"])
     await studio.work()
     waiting = (await studio.rows(run)).jobs[0]
-    assert (waiting.status, waiting.attempt, waiting.error_code) == ("queued", 1, "provider_failed")
+    assert (waiting.status, waiting.attempt, waiting.error_code) == ("queued", 1, "provider_refused")
 
     async with asyncio.timeout(30):
         while (await studio.rows(run)).run.status != "ok":

@@ -12,7 +12,7 @@ from kroma.cpu import CpuPool
 from kroma.imaging.codec import decode, verify
 from kroma.imaging.errors import UnreadablePictureError
 from kroma.providers import PROVIDERS, UnknownProviderError, open_provider, provider_codes
-from kroma.providers.base import EditRequest, Provider, ProviderFailedError, ProviderPicture
+from kroma.providers.base import EditRequest, Provider, ProviderAccess, ProviderFailedError, ProviderPicture
 from kroma.providers.fake import GARBAGE, FakeOutcome, FakeProvider, FakeScript
 from kroma.providers.local import LocalProvider
 
@@ -77,7 +77,7 @@ async def test_the_local_provider_draws_in_a_picture_process() -> None:
         with pytest.raises(UnreadablePictureError, match=r"bad\.png"):
             await provider.edit(broken)
         assert (await provider.edit(request())).data == result.data
-        assert (await provider.health()).ok
+        assert (await provider.health(ProviderAccess())).ok
     finally:
         await cpu.close()
 
