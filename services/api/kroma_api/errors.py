@@ -1,6 +1,6 @@
 """Error -> HTTP reply: the taxonomy, Litestar's own errors and bugs, all in one envelope."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final, Literal, NamedTuple
 
@@ -49,11 +49,17 @@ class HttpRuleError(InvalidRequestError):
     """The request breaks a rule of HTTP or JSON rather than one of ours."""
 
     def __init__(
-        self, status: HTTPStatus, text: str | None = None, *, headers: dict[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        text: str | None = None,
+        *,
+        headers: dict[str, str] | None = None,
+        problems: Sequence[Problem] = (),
     ) -> None:
         super().__init__(text or _FRAMEWORK_TEXTS.get(status) or status.phrase)
         self.status = status
         self.headers = headers or {}
+        self.problems = problems
 
 
 class ErrorAnswer(NamedTuple):
@@ -101,7 +107,7 @@ def _status(error: KromaError) -> HTTPStatus:
 def _answer(error: KromaError, status: HTTPStatus, headers: Mapping[str, str]) -> ErrorAnswer:
     shown = {"ok": False, "error": error.message, "error_kind": error.kind, "error_code": error.code}
     body = msgspec.convert(shown, ErrorResponse)
-    if isinstance(error, SettingsRefusedError):
+    if isinstance(error, SettingsRefusedError | HttpRuleError) and error.problems:
         body = msgspec.structs.replace(body, errors=list(error.problems))
     return ErrorAnswer(status.value, body, headers)
 

@@ -5,19 +5,31 @@ exactly the declared types, or a clean refusal: 415 another content type, 400 no
 wrong shape, 400 a NUL, which PostgreSQL cannot store.
 """
 
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, Protocol, TypeVar, cast, runtime_checkable
 
 import msgspec
 from litestar import Request
 
 from kroma.auth.service import Caller
+from kroma.bootstrap.errors import Problem
 from kroma.texts import NulCharacterError
 from kroma_api.errors import HttpRuleError
 
 _NUL_ESCAPE: Final = b"\\u0000"
 
 Shape = TypeVar("Shape")
+
+
+@runtime_checkable
+class TellsProblems(Protocol):
+    """A kind of body that can tell everything that is wrong with one, not only the first thing."""
+
+    @classmethod
+    def problems(cls, body: object) -> Sequence[Problem]:
+        """What has a wrong type in decoded JSON."""
+        ...
 
 
 class StrictRequest(Request[Caller, Any, Any]):
@@ -62,7 +74,9 @@ def decode(raw: bytes, shape: type[Shape]) -> Shape:
         if _NUL_ESCAPE in raw:
             _refuse_nul(msgspec.json.decode(raw))
     except msgspec.ValidationError as exc:
-        raise HttpRuleError(HTTPStatus.UNPROCESSABLE_ENTITY, _shape_problem(str(exc))) from exc
+        problems = shape.problems(msgspec.json.decode(raw)) if isinstance(shape, TellsProblems) else ()
+        text = problems[0].message if problems else _shape_problem(str(exc))
+        raise HttpRuleError(HTTPStatus.UNPROCESSABLE_ENTITY, text, problems=problems) from exc
     except RecursionError as exc:
         raise HttpRuleError(HTTPStatus.BAD_REQUEST, "The request body is nested too deeply") from exc
     # UnicodeDecodeError is a ValueError beside msgspec's own.

@@ -162,7 +162,34 @@ async def test_a_wrong_wrapper_with_bare_sections_counts_as_bare(client: AsyncCl
 async def test_a_wrong_type_in_structured_settings_is_a_wrong_shape(
     client: AsyncClient, url: str, given: object
 ) -> None:
-    assert (await client.post(url, json={"settings": given})).status_code == 422
+    response = await client.post(url, json={"settings": given})
+    assert response.status_code == 422
+    assert response.json()["error"] == response.json()["errors"][0]["message"]
+
+
+async def test_every_wrong_type_in_a_body_is_named(client: AsyncClient, url: str) -> None:
+    settings = {
+        "characters": [{"name": None}, "Mira", {"name": "ok"}],
+        "reference_sets": [{"name": "s", "items": [{"label": 1}, {"label": "x", "sort_order": 2**40}]}],
+        "prompt_templates": {},
+    }
+    response = await client.post(url, json={"dry_run": "yes", "settings": settings})
+    assert response.status_code == 422
+    assert response.json()["error"] == "Field 'dry_run': Expected bool | null, got str"
+    assert [(p["section"], p["index"], p["field"]) for p in response.json()["errors"]] == [
+        ("", None, "dry_run"),
+        ("characters", 0, "name"),
+        ("characters", 1, ""),
+        ("reference_sets", 0, "items[0].label"),
+        ("reference_sets", 0, "items[1].sort_order"),
+        ("prompt_templates", None, ""),
+    ]
+
+
+async def test_a_body_that_is_no_object_has_no_list_of_problems(client: AsyncClient, url: str) -> None:
+    response = await client.post(url, json=[])
+    assert response.status_code == 422
+    assert "errors" not in response.json()
 
 
 @pytest.mark.parametrize(
@@ -216,7 +243,7 @@ async def test_all_problems_are_listed_in_the_order_of_the_checks(client: AsyncC
     assert found == [
         ("style_guides", 1, "name"),
         ("style_guides", 1, "instructions"),
-        ("reference_sets", 0, "items[1]."),
+        ("reference_sets", 0, "items[1]"),
         ("prompt_templates", 1, "name"),
         ("prompt_templates", 1, "template_text"),
     ]

@@ -3,8 +3,9 @@
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from kroma.bootstrap.errors import Problem
 from kroma.bootstrap.importer import ImportReport
-from kroma.bootstrap.inputs import SettingsInput
+from kroma.bootstrap.inputs import SettingsInput, ShapeCheck
 from kroma.bootstrap.prompt import BootstrapExport
 from kroma.bootstrap.snapshot import ProjectSnapshot, SettingsSnapshot
 from kroma_api.schemas.reply import AuditId, Id, Reply
@@ -21,6 +22,13 @@ class BootstrapImportRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Wins over the text."""
     ai_response_text: str | None = None
     """What a chat model answered: JSON, fenced or among prose."""
+
+    @classmethod
+    def problems(cls, body: object) -> list[Problem]:
+        """Every wrong type in decoded JSON."""
+        check = ShapeCheck()
+        check.body(body, cls)
+        return check.problems
 
 
 class BootstrapPromptResponse(Reply, frozen=True, kw_only=True):
