@@ -17,34 +17,48 @@ class ProjectInput(msgspec.Struct, frozen=True, kw_only=True):
     """The project's own texts; what is absent stays."""
 
     name: str | None = None
+    """200 characters at most."""
     description: str | None = None
+    """Blank clears it."""
 
 
 class ProviderAccountInput(msgspec.Struct, frozen=True, kw_only=True):
     """A provider account; what is absent goes to its default."""
 
     provider_code: RequiredText = UNSET
+    """Normalised like a slug."""
     display_name: str | None = None
+    """The code when absent."""
     account_ref: str | None = None
+    """The account or organisation there; free text."""
     base_url: str | None = None
+    """Another address than the provider's own."""
     enabled: bool | None = None
+    """True when absent."""
     config_json: Any = None
+    """Any JSON."""
 
 
 class StyleGuideInput(msgspec.Struct, frozen=True, kw_only=True):
     """A style guide."""
 
     name: RequiredText = UNSET
+    """Unique in the project."""
     instructions: RequiredText = UNSET
+    """How pictures should look."""
     notes: str | None = None
+    """For people."""
 
 
 class CharacterInput(msgspec.Struct, frozen=True, kw_only=True):
     """A character."""
 
     name: RequiredText = UNSET
+    """Unique in the project."""
     description: str | None = None
+    """For people."""
     prompt_text: str | None = None
+    """What prompts say of the character."""
 
 
 class ReferenceItemInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,17 +67,24 @@ class ReferenceItemInput(msgspec.Struct, frozen=True, kw_only=True):
     id: Any = None
     """The id of an item of this set keeps its row; any other value counts as absent."""
     label: RequiredText = UNSET
+    """What it is called."""
     content_uri: str | None = None
+    """The address of a picture; free text, never opened."""
     content_text: str | None = None
+    """The reference in words."""
     sort_order: SortOrder | None = None
+    """Place in the set, smallest first; 0 when absent."""
     metadata_json: Any = None
+    """Any JSON."""
 
 
 class ReferenceSetInput(msgspec.Struct, frozen=True, kw_only=True):
     """A reference set with all its items."""
 
     name: RequiredText = UNSET
+    """Unique in the project."""
     description: str | None = None
+    """For people."""
     items: list[ReferenceItemInput] | None = None
     """Replaces the set's items; ``[]`` empties it."""
 
@@ -72,26 +93,37 @@ class SecretInput(msgspec.Struct, frozen=True, kw_only=True):
     """The name of a secret; a value is never read."""
 
     provider_code: RequiredText = UNSET
+    """Normalised like a slug."""
     secret_name: RequiredText = UNSET
+    """Its case is kept."""
 
 
 class PromptTemplateInput(msgspec.Struct, frozen=True, kw_only=True):
     """A prompt template."""
 
     name: RequiredText = UNSET
+    """Unique in the project."""
     template_text: RequiredText = UNSET
+    """The text; placeholders in it stay as they are."""
 
 
 class SettingsInput(msgspec.Struct, frozen=True, kw_only=True):
     """Settings to import; sections that are absent or null are left alone."""
 
     project: ProjectInput | None = None
+    """The project's own texts."""
     provider_accounts: list[ProviderAccountInput] | None = None
+    """How providers are reached."""
     style_guides: list[StyleGuideInput] | None = None
+    """How pictures should look."""
     characters: list[CharacterInput] | None = None
+    """Who appears in them."""
     reference_sets: list[ReferenceSetInput] | None = None
+    """What they refer to."""
     secrets: list[SecretInput] | None = None
+    """Names of secrets to fill in later."""
     prompt_templates: list[PromptTemplateInput] | None = None
+    """Named texts."""
 
 
 SECTIONS: Final = SettingsInput.__struct_fields__

@@ -13,7 +13,9 @@ class CreateAssetLinkRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects/{slug}/asset-links``."""
 
     parent_asset_id: RequiredText = UNSET
+    """The asset it came from, of the same project."""
     child_asset_id: RequiredText = UNSET
+    """The asset it led to, of the same project; not the parent."""
     link_type: str | None = None
     """``derived_from`` (when absent), ``variant_of``, ``mask_for`` or ``reference_of``."""
 
@@ -22,8 +24,11 @@ class ChangeAssetLinkRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``PUT /api/projects/{slug}/asset-links/{link_id}``; at least one field."""
 
     parent_asset_id: str | None = None
+    """The asset it came from."""
     child_asset_id: str | None = None
+    """The asset it led to."""
     link_type: str | None = None
+    """``derived_from``, ``variant_of``, ``mask_for`` or ``reference_of``."""
 
 
 class AssetLinkView(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +39,7 @@ class AssetLinkView(msgspec.Struct, frozen=True, kw_only=True):
     parent_asset_id: Id
     child_asset_id: Id
     link_type: str
+    """``derived_from``, ``variant_of``, ``mask_for`` or ``reference_of``."""
     created_at: Stamp
     updated_at: Stamp
 

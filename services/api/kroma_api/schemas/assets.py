@@ -14,20 +14,29 @@ class AssetView(msgspec.Struct, frozen=True, kw_only=True):
     id: Id
     project_id: Id
     kind: str
+    """What it is in the making of pictures, like ``job_final_output``."""
     asset_kind: str
     """The same as ``kind``."""
     storage_uri: str
+    """Where the file is, as it was stored."""
     rel_path: str
+    """Its path below the project's root."""
     storage_backend: str
+    """``local`` or ``s3``."""
     mime_type: str
     width: int | None
+    """In pixels; null when unknown."""
     height: int | None
+    """In pixels; null when unknown."""
     size_bytes: int | None
+    """Null when unknown."""
     sha256: str
+    """The file's checksum in hex, or empty."""
     run_id: OptionalId
     job_id: OptionalId
     candidate_id: OptionalId
     metadata_json: Any
+    """Free, like how it was made."""
     created_at: Stamp
 
     @classmethod

@@ -16,6 +16,7 @@ class AuditEventView(msgspec.Struct, frozen=True, kw_only=True):
     actor_user_id: OptionalId
     """The token's user; empty for the development bypass, the first token and the command line."""
     event_code: str
+    """What was done, like ``secret.upsert``."""
     payload_json: Any
     """Identifiers of what changed."""
     created_at: Stamp

@@ -26,11 +26,15 @@ class CreatedTokenView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: Id
     token: str
+    """The secret itself."""
     token_prefix: str
+    """Its first 12 characters."""
     label: str
     project_id: Id | None
+    """The only project that it opens; null for all."""
     created_at: Stamp
     expires_at: str | None
+    """UTC with offset; null for never."""
 
     @classmethod
     def of(cls, created: CreatedToken) -> Self:
@@ -58,14 +62,19 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: Id
     user_id: Id
+    """Whose it is."""
     project_id: Id | None
+    """The only project that it opens; null for all."""
     token_prefix: str
+    """The first 12 characters of the secret."""
     label: str
     expires_at: str | None
+    """UTC with offset; null for never."""
     revoked_at: Stamp | None
     last_used_at: Stamp | None
     created_at: Stamp
     active: bool
+    """Neither revoked nor expired."""
 
     @classmethod
     def of(cls, row: ApiToken, *, now: datetime) -> Self:
@@ -95,6 +104,7 @@ class RevokeTokenResponse(Reply, frozen=True, kw_only=True):
 
     deleted: Literal[True] = True
     token_id: str
+    """As in the path."""
 
 
 def _shown_expiry(moment: datetime | None) -> str | None:

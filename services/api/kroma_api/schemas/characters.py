@@ -13,14 +13,18 @@ class CreateCharacterRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects/{slug}/characters``."""
 
     name: RequiredText = UNSET
+    """Unique in the project; 200 characters at most."""
     description: str | None = None
+    """For people."""
     prompt_text: str | None = None
+    """What prompts say of the character."""
 
 
 class ChangeCharacterRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``PUT /api/projects/{slug}/characters/{character_id}``; at least one field."""
 
     name: str | None = None
+    """Unique in the project; 200 characters at most."""
     description: str | None = None
     """Blank clears it."""
     prompt_text: str | None = None
@@ -35,6 +39,7 @@ class CharacterView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str
     prompt_text: str
+    """What prompts say of the character."""
     created_at: Stamp
     updated_at: Stamp
 

@@ -22,6 +22,7 @@ class CreateChatMessageRequest(msgspec.Struct, frozen=True, kw_only=True):
     role: RequiredText = UNSET
     """``user``, ``assistant``, ``system`` or ``tool``, in any case."""
     content: RequiredText = UNSET
+    """The text."""
 
 
 class ChatSessionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ class ChatSessionView(msgspec.Struct, frozen=True, kw_only=True):
     project_id: Id
     title: str
     status: str
+    """``active``."""
     created_at: Stamp
     updated_at: Stamp
 
@@ -54,6 +56,7 @@ class ChatMessageView(msgspec.Struct, frozen=True, kw_only=True):
     project_id: Id
     session_id: Id
     role: str
+    """``user``, ``assistant``, ``system`` or ``tool``."""
     content: str
     created_at: Stamp
 

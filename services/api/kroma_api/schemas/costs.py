@@ -19,11 +19,14 @@ class CostEventView(msgspec.Struct, frozen=True, kw_only=True):
     provider_code: str
     model_name: str
     event_type: str
+    """What was paid for."""
     units: float
+    """How many of it."""
     unit_cost_usd: float
     total_cost_usd: float
     currency: str
     meta_json: Any
+    """Free."""
     created_at: Stamp
 
     @classmethod

@@ -14,13 +14,18 @@ class ExportView(msgspec.Struct, frozen=True, kw_only=True):
     id: Id
     project_id: Id
     run_id: OptionalId
+    """The run it packs, or empty."""
     status: str
     export_format: str
+    """Like ``zip``."""
     storage_uri: str
+    """Where the package is."""
     rel_path: str
     file_size_bytes: int
     checksum_sha256: str
+    """In hex, or empty."""
     manifest_json: Any
+    """What is in it."""
     created_at: Stamp
     completed_at: Stamp
 

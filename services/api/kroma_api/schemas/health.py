@@ -12,5 +12,6 @@ class HealthResponse(Reply, frozen=True, kw_only=True):
     service: Literal["kroma-backend-core"] = "kroma-backend-core"
     version: str
     started_unix_ms: int
+    """When the process started, in ms since 1970."""
     route_count: int
     """Routes of the contract that are mounted."""

@@ -13,6 +13,7 @@ class CreateInstructionRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects/{slug}/agent/instructions``."""
 
     instruction_text: RequiredText = UNSET
+    """The wish, in words."""
 
 
 class ConfirmInstructionRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +38,11 @@ class AgentCallbackRequest(msgspec.Struct, frozen=True, kw_only=True):
     instruction_id: str | None = None
     """The same as in the path, when given."""
     message: str | None = None
+    """What the agent says of it; goes to the instruction's events."""
     result: Any = None
+    """What came of it; any JSON."""
     error: str | None = None
+    """Why it failed; becomes ``last_error``."""
 
 
 class InstructionView(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,9 +60,11 @@ class InstructionView(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int
     """How often a worker has begun to send it since it was confirmed."""
     max_attempts: int
+    """After so many it is ``failed``."""
     last_error: str
     """Why the last attempt brought nothing, or why there is none; else empty."""
     next_attempt_at: Stamp
+    """When a worker tries again; empty when it does not wait."""
 
     @classmethod
     def of(cls, instruction: AgentInstruction) -> Self:
@@ -86,6 +92,7 @@ class InstructionEventView(msgspec.Struct, frozen=True, kw_only=True):
     project_id: Id
     instruction_id: Id
     event_type: str
+    """What happened, like ``confirmed``."""
     message: str
     created_at: Stamp
 

@@ -16,18 +16,22 @@ class CreateProjectRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects``."""
 
     name: RequiredText = UNSET
+    """200 characters at most."""
     slug: str | None = None
     """Made from the name when absent."""
     description: str | None = None
+    """Empty when absent."""
     username: str | None = None
     """The owner, created on demand; ``local`` when absent."""
     user_display_name: str | None = None
+    """The owner's; the username when absent."""
 
 
 class ChangeLocalStorageRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``PUT /api/projects/{slug}/storage/local``; at least one of the two."""
 
     base_dir: str | None = None
+    """The folder of projects; relative to the data directory, or absolute where that is allowed."""
     project_root: str | None = None
     """Blank goes back to ``<base_dir>/<slug>``."""
 
@@ -36,12 +40,17 @@ class ChangeS3StorageRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``PUT /api/projects/{slug}/storage/s3``; absent fields stay, blank texts are cleared."""
 
     enabled: bool | None = None
+    """Whether copies are wanted."""
     bucket: str | None = None
+    """Its name."""
     prefix: str | None = None
     """``iat-projects`` when cleared."""
     region: str | None = None
+    """Like ``eu-central-1``."""
     profile: str | None = None
+    """A profile of the server's AWS configuration."""
     endpoint_url: str | None = None
+    """Another server than AWS."""
 
 
 class ProjectName(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +74,9 @@ class ProjectListed(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str
     status: str
+    """``active``."""
     username: str
+    """The owner."""
     created_at: Stamp
     updated_at: Stamp
 
@@ -92,6 +103,7 @@ class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     description: str
     status: str
+    """``active``."""
     created_at: Stamp
     updated_at: Stamp
 

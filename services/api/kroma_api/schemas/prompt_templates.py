@@ -13,14 +13,18 @@ class CreatePromptTemplateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects/{slug}/prompt-templates``."""
 
     name: RequiredText = UNSET
+    """Unique in the project; 200 characters at most."""
     template_text: RequiredText = UNSET
+    """The text; placeholders in it stay as they are."""
 
 
 class ChangePromptTemplateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``PUT /api/projects/{slug}/prompt-templates/{template_id}``; at least one field."""
 
     name: str | None = None
+    """Unique in the project; 200 characters at most."""
     template_text: str | None = None
+    """The text; placeholders in it stay as they are."""
 
 
 class PromptTemplateView(msgspec.Struct, frozen=True, kw_only=True):

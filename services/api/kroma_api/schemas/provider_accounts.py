@@ -26,7 +26,9 @@ class UpsertProviderAccountRequest(msgspec.Struct, frozen=True, kw_only=True):
     display_name: str | None = None
     """The code when absent."""
     account_ref: str | None = None
+    """The account or organisation there; free text."""
     base_url: str | None = None
+    """Another address than the provider's own; never called from here."""
     enabled: bool | None = None
     """True when absent."""
     config_json: Any = None
@@ -37,11 +39,13 @@ class ChangeProviderAccountRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``PUT /api/projects/{slug}/provider-accounts/{provider_code}``; at least one field."""
 
     display_name: str | None = None
+    """Blank goes back to the code."""
     account_ref: str | None = None
     """Blank clears it."""
     base_url: str | None = None
     """Blank clears it."""
     enabled: bool | None = None
+    """Whether it may be used."""
     config_json: Any = None
     """Any JSON."""
 
@@ -53,9 +57,11 @@ class ProviderAccountView(msgspec.Struct, frozen=True, kw_only=True):
     provider_code: str
     display_name: str
     account_ref: str
+    """The account or organisation there."""
     base_url: str
     enabled: bool
     config_json: Any
+    """Free."""
     created_at: Stamp
     updated_at: Stamp
 

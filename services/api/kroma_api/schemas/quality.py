@@ -18,11 +18,17 @@ class QualityReportView(msgspec.Struct, frozen=True, kw_only=True):
     candidate_id: OptionalId
     asset_id: OptionalId
     report_type: str
+    """What was checked."""
     grade: str
+    """Empty when none was given."""
     hard_failures: int
+    """Findings that reject the picture."""
     soft_warnings: int
+    """Findings that only rank it lower."""
     avg_chroma_exceed: float
+    """By how much chroma exceeds the limit on average, in CIELAB units."""
     summary_json: Any
+    """The findings."""
     created_at: Stamp
 
     @classmethod

@@ -21,13 +21,16 @@ class CreateReferenceSetRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects/{slug}/reference-sets``."""
 
     name: RequiredText = UNSET
+    """Unique in the project; 200 characters at most."""
     description: str | None = None
+    """For people."""
 
 
 class ChangeReferenceSetRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``PUT /api/projects/{slug}/reference-sets/{reference_set_id}``; at least one field."""
 
     name: str | None = None
+    """Unique in the project; 200 characters at most."""
     description: str | None = None
     """Blank clears it."""
 
@@ -36,10 +39,13 @@ class CreateReferenceItemRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects/{slug}/reference-sets/{reference_set_id}/items``; one content at least."""
 
     label: RequiredText = UNSET
+    """What it is called."""
     content_uri: str | None = None
     """Free text, never opened."""
     content_text: str | None = None
+    """The reference in words."""
     sort_order: SortOrder | None = None
+    """0 when absent."""
     metadata_json: Any = None
     """Any JSON."""
 
@@ -48,11 +54,13 @@ class ChangeReferenceItemRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``PUT`` of an item; at least one field, and one content must be left."""
 
     label: str | None = None
+    """What it is called."""
     content_uri: str | None = None
     """Blank clears it."""
     content_text: str | None = None
     """Blank clears it."""
     sort_order: SortOrder | None = None
+    """Its place in the set."""
     metadata_json: Any = None
     """Any JSON."""
 
@@ -88,9 +96,12 @@ class ReferenceItemView(msgspec.Struct, frozen=True, kw_only=True):
     reference_set_id: Id
     label: str
     content_uri: str
+    """The address of a picture, or empty."""
     content_text: str
+    """The reference in words, or empty."""
     sort_order: int
     metadata_json: Any
+    """Free."""
     created_at: Stamp
     updated_at: Stamp
 

@@ -24,7 +24,9 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     id: Id
     project_id: Id
     run_mode: str
+    """``dry`` or ``run``."""
     status: str
+    """``queued``, ``running``, ``cancelling``, ``ok``, ``partial``, ``failed``, ``canceled`` or ``unknown``."""
     done: bool
     """Whether the run has ended, well or not."""
     stage: str
@@ -33,10 +35,12 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     model_name: str
     provider_code: str
     settings_snapshot_json: Any
+    """What it was configured by."""
     started_at: Stamp
     finished_at: Stamp
     created_at: Stamp
     run_log_path: str
+    """The record of the run, below the project's root."""
     image_size: str
     image_quality: str
     error: str
@@ -77,15 +81,20 @@ class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     id: Id
     job_id: Id
     candidate_index: int
+    """From 1."""
     status: str
     output_asset_id: OptionalId
     final_asset_id: OptionalId
     output_path: str
     final_output_path: str
     rank_hard_failures: int
+    """Findings that reject the picture."""
     rank_soft_warnings: int
+    """Findings that only rank it lower."""
     rank_avg_chroma_exceed: float
+    """By how much chroma exceeds the limit on average."""
     meta_json: Any
+    """Free."""
     created_at: Stamp
 
     @classmethod
@@ -114,11 +123,14 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     id: Id
     run_id: Id
     job_key: str
+    """Stage, number and scene, like ``style_1_harbor``."""
     status: str
     prompt_text: str
     selected_candidate_index: int | None
+    """The winner; null until there is one."""
     final_asset_id: OptionalId
     final_output: str
+    """The winner's path."""
     error: str
     """Why the job failed; empty otherwise."""
     error_kind: str
@@ -165,6 +177,7 @@ class ListJobsResponse(ListReply, frozen=True, kw_only=True):
     """The jobs of a run, in plan order."""
 
     run_id: str
+    """As in the path."""
     jobs: list[JobView]
 
 
@@ -172,6 +185,7 @@ class RunLogResponse(Reply, frozen=True, kw_only=True):
     """The record of a run that has ended."""
 
     run_id: str
+    """As in the path."""
     run_log: Any
     """The log file as it is, of whichever version wrote it."""
 
@@ -188,7 +202,9 @@ class TriggerRunRequest(msgspec.Struct, frozen=True, kw_only=True):
     input: str | None = None
     """A picture or a folder of pictures, relative to the project root."""
     scene_refs: list[str] | None = None
+    """Pictures, relative to the project root."""
     style_refs: list[str] | None = None
+    """Pictures of the style; the manifest's when absent."""
     stage: str | None = None
     """``style`` (default), ``time`` or ``weather``."""
     time: str | None = None
@@ -198,6 +214,7 @@ class TriggerRunRequest(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int | None = None
     """1 to 6 per scene; absent takes the manifest's."""
     storage_sync_s3: bool | None = None
+    """Copy what was made to S3 after a run."""
 
 
 class ValidateConfigRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,19 +223,26 @@ class ValidateConfigRequest(msgspec.Struct, frozen=True, kw_only=True):
     project_root: str | None = None
     """Refused: the project's storage decides."""
     app_settings_path: str | None = None
+    """A TOML or JSON file, relative to the data directory; one that is missing counts as empty."""
     project_settings_path: str | None = None
+    """A JSON file, relative to the project root; one that is missing counts as empty."""
     manifest_path: str | None = None
+    """A JSON file, relative to the data directory, which must exist."""
     postprocess_config_path: str | None = None
+    """A JSON file, relative to the data directory, which must exist."""
 
 
 class ConfigSummaryView(msgspec.Struct, frozen=True, kw_only=True):
     """What a run of the project would be configured by."""
 
     app_settings_loaded: bool
+    """Whether the file set anything."""
     project_settings_loaded: bool
+    """Whether the file set anything."""
     resolved_manifest_path: str | None
     """The winning text as written."""
     resolved_postprocess_config_path: str | None
+    """The winning text as written."""
 
     @classmethod
     def of(cls, summary: ConfigSummary) -> Self:
@@ -241,11 +265,13 @@ class PipelineTriggerView(msgspec.Struct, frozen=True, kw_only=True):
     """The run as the original's pipeline command would report it."""
 
     mode: str
+    """``dry`` or ``run``."""
     status_code: int
     """0, or 1 once the run has failed."""
     stdout: str
     """Report lines, once the run has ended."""
     stderr: str
+    """Why it failed; notes otherwise."""
     adapter: Literal["arq"] = "arq"
 
     @classmethod
@@ -264,8 +290,11 @@ class RunLinks(msgspec.Struct, frozen=True, kw_only=True):
     """Where to go on."""
 
     self: str
+    """The run."""
     events: str
+    """What happens to it."""
     cancel: str
+    """Ends it early."""
 
     @classmethod
     def of(cls, run: Run) -> Self:

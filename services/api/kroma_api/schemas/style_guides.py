@@ -13,15 +13,20 @@ class CreateStyleGuideRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects/{slug}/style-guides``."""
 
     name: RequiredText = UNSET
+    """Unique in the project; 200 characters at most."""
     instructions: RequiredText = UNSET
+    """How pictures should look."""
     notes: str | None = None
+    """For people."""
 
 
 class ChangeStyleGuideRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``PUT /api/projects/{slug}/style-guides/{style_guide_id}``; at least one field."""
 
     name: str | None = None
+    """Unique in the project; 200 characters at most."""
     instructions: str | None = None
+    """How pictures should look."""
     notes: str | None = None
     """Blank clears them."""
 
