@@ -1,32 +1,93 @@
 """The document in the repository, and what makes it useful to read."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from kroma_api.app import ROUTERS
 from kroma_api.describe import described
+from kroma_api.examples import REQUESTS
 from kroma_api.openapi import document
+from kroma_api.reference_page import reference_page
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "openapi.json"
+DOCUMENT = document(ROUTERS)
+SCHEMAS = DOCUMENT["components"]["schemas"]
 
 
-@pytest.fixture(scope="module")
-def schemas() -> dict[str, Any]:
-    return document(ROUTERS)["components"]["schemas"]
+def operations() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def contents(operation: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from (response["content"]["application/json"] for response in operation["responses"].values())
+    if "requestBody" in operation:
+        yield operation["requestBody"]["content"]["application/json"]
 
 
 def test_the_document_in_the_repository_is_the_applications() -> None:
     assert PUBLISHED.read_text() == described(), "run `make openapi`"
 
 
-def test_every_schema_says_what_it_is(schemas: dict[str, Any]) -> None:
-    assert [name for name, schema in schemas.items() if not schema.get("description")] == []
+def test_every_schema_says_what_it_is() -> None:
+    assert [name for name, schema in SCHEMAS.items() if not schema.get("description")] == []
 
 
-def test_every_list_shows_where_it_goes_on(schemas: dict[str, Any]) -> None:
-    lists = [schema for name, schema in schemas.items() if name.startswith("List")]
+def test_every_field_of_a_request_says_what_it_takes() -> None:
+    asked = {name: schema for name, schema in SCHEMAS.items() if name.endswith(("Request", "Input"))}
+
+    assert len(asked) >= 35
+    assert [
+        f"{name}.{field}"
+        for name, schema in asked.items()
+        for field, described_as in schema["properties"].items()
+        if not described_as.get("description")
+    ] == []
+
+
+def test_every_operation_and_parameter_has_a_description() -> None:
+    for label, operation in operations():
+        assert operation["summary"], label
+        assert operation["description"], label
+        assert all(parameter["description"] for parameter in operation.get("parameters", ())), label
+
+
+def test_every_reply_says_when_it_comes() -> None:
+    for label, operation in operations():
+        assert all(len(reply["description"]) > 8 for reply in operation["responses"].values()), label
+
+
+@pytest.mark.parametrize("operation", [pytest.param(found, id=label) for label, found in operations()])
+def test_every_body_has_an_example_that_keeps_its_schema(operation: dict[str, Any]) -> None:
+    for content in contents(operation):
+        schema = {**content["schema"], "components": DOCUMENT["components"]}
+        Draft202012Validator(schema).validate(content["example"])
+
+
+def test_there_is_no_example_for_a_body_that_does_not_exist() -> None:
+    assert {*REQUESTS} <= {*SCHEMAS}
+
+
+def test_the_page_shows_every_operation_and_schema_and_loads_nothing() -> None:
+    page = reference_page(DOCUMENT)
+
+    for label, operation in operations():
+        method, _, path = label.partition(" ")
+        assert f"<b>{method}</b>{path}</code>" in page
+        assert f"id={operation['operationId']}>" in page
+    for name in SCHEMAS:
+        assert f"<details id={name}>" in page
+    for loaded in ("<script", "<link", "<img", "src=", "url(", "@import", "://"):
+        assert loaded not in page
+
+
+def test_every_list_shows_where_it_goes_on() -> None:
+    lists = [schema for name, schema in SCHEMAS.items() if name.startswith("List")]
 
     assert len(lists) >= 20
     assert all({"count", "next", "ok"} <= {*schema["required"]} for schema in lists)

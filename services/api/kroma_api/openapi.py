@@ -1,7 +1,14 @@
-"""The OpenAPI document, with what Litestar cannot know: errors, required texts, the bearer."""
+"""The OpenAPI document, with what Litestar cannot know.
 
-from collections.abc import Iterable, Sequence
+That is errors, required texts, the bearer, what fields are for, and examples.
+"""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
@@ -15,7 +22,8 @@ from msgspec import UNSET
 from kroma import __version__
 from kroma.instructions.signature import CALLBACK_PATH
 from kroma_api.dependencies import DEPENDENCIES
-from kroma_api.errors import ErrorResponse
+from kroma_api.errors import MAX_BODY_BYTES, ErrorResponse
+from kroma_api.examples import REQUESTS, error_example, reply_example
 
 _ERROR_REF: Final = {"$ref": "#/components/schemas/ErrorResponse"}
 _ALWAYS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -28,6 +36,26 @@ _WITH_BODY: Final = (
 _OPEN_PATHS: Final = frozenset({"/health"})
 _SIGNED_PATHS: Final = frozenset({f"{CALLBACK_PATH}/{{instruction_id}}"})
 """A signature in the address stands for the bearer."""
+
+_ERROR_TEXTS: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.BAD_REQUEST: "A rule is broken; `error` names the field, `error_code` the kind of rule",
+    HTTPStatus.UNAUTHORIZED: "There is no bearer token, or it is unknown, revoked or expired",
+    HTTPStatus.FORBIDDEN: "The token does not open this project, or there is no such project",
+    HTTPStatus.NOT_FOUND: "What the path names does not exist, or belongs to another project",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The body is larger than {MAX_BODY_BYTES} bytes",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not sent as JSON",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "The body is JSON of another shape; `error` names the field",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The fault is ours; the log has the details under `X-Request-Id`",
+}
+_PARAMETERS: Final[Mapping[str, str]] = {
+    "slug": "The project's slug; it is normalised as in `POST /api/projects`",
+    "provider_code": "The provider's code; it is normalised like a slug",
+    "secret_name": "The secret's name; a slash in it is `%2F`",
+    "username": "Only projects of this owner",
+    "asset_id": "An asset's id",
+    "link_type": "Only links of this type",
+}
+"""What the routes do not say of their parameters; others are ids."""
 
 
 def document(routers: Sequence[Router]) -> dict[str, Any]:
@@ -52,14 +80,16 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
         required = [field.encode_name for field in msgspec.structs.fields(body) if field.default is UNSET]
         if required:
             schemas[body.__name__]["required"] = required
+    for struct in _structs([*_bodies(app), ErrorResponse]):
+        _describe_struct(schemas[struct.__name__], struct)
     for name, schema in schemas.items():
         if name.endswith("Response"):
             schema["required"] = sorted({*schema["required"], "ok"})
-    for name, text in _descriptions(app).items():
-        schemas[name].setdefault("description", text)
     for path, item in described["paths"].items():
         for operation in item.values():
+            _describe_parameters(operation)
             _describe_errors(operation, path)
+            _show_examples(operation, schemas)
     return described
 
 
@@ -75,9 +105,8 @@ def _request_structs(app: Litestar) -> Iterable[type[msgspec.Struct]]:
                     yield handler.parsed_data_field.annotation
 
 
-def _descriptions(app: Litestar) -> dict[str, str]:
-    """The docstrings of all bodies, and of what is inside of them, by name."""
-    bodies = [*_request_structs(app)]
+def _bodies(app: Litestar) -> Iterable[type[msgspec.Struct]]:
+    yield from _request_structs(app)
     for route in app.routes:
         if isinstance(route, HTTPRoute):
             for handler in route.route_handlers:
@@ -85,9 +114,87 @@ def _descriptions(app: Litestar) -> dict[str, str]:
                 replies: list[Any] = [handler.parsed_return_field.annotation]
                 replies += [described.data_container for described in more.values()]
                 # A handler that returns a Response names its body in ``responses``.
-                bodies += [reply for reply in replies if isinstance(reply, type(msgspec.Struct))]
-    _, components = msgspec.json.schema_components(bodies)
-    return {name: schema["description"] for name, schema in components.items() if "description" in schema}
+                yield from (reply for reply in replies if isinstance(reply, type(msgspec.Struct)))
+
+
+def _structs(bodies: Iterable[type[msgspec.Struct]]) -> set[type[msgspec.Struct]]:
+    """The bodies, and what is inside of them."""
+    found: set[type[msgspec.Struct]] = set()
+
+    def visit(kind: object) -> None:
+        match kind:
+            case msgspec.inspect.StructType(cls=struct, fields=fields):
+                if struct not in found:
+                    found.add(struct)
+                    for field in fields:
+                        visit(field.type)
+            case msgspec.inspect.UnionType(types=kinds):
+                for inner in kinds:
+                    visit(inner)
+            case msgspec.inspect.Metadata(type=inner) | msgspec.inspect.ListType(item_type=inner):
+                visit(inner)
+            case _:
+                pass
+
+    for kind in msgspec.inspect.multi_type_info(bodies):
+        visit(kind)
+    return found
+
+
+def _describe_struct(schema: dict[str, Any], struct: type[msgspec.Struct]) -> None:
+    schema.setdefault("description", _markdown(inspect.getdoc(struct) or ""))
+    schema["description"] = _markdown(schema["description"])
+    for cls in reversed(struct.__mro__):
+        for field, text in _field_texts(cls):
+            schema["properties"][field]["description"] = _markdown(text)
+
+
+def _field_texts(cls: type) -> Iterator[tuple[str, str]]:
+    """The fields of a class that a docstring follows; Python itself does not keep it."""
+    if cls is msgspec.Struct or not issubclass(cls, msgspec.Struct):
+        return
+    definition = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    if isinstance(definition, ast.ClassDef):
+        for statements in pairwise(definition.body):
+            match statements:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=field)),
+                    ast.Expr(value=ast.Constant(value=str(text))),
+                ):
+                    yield field, inspect.cleandoc(text)
+                case _:
+                    pass
+
+
+def _markdown(text: str) -> str:
+    return text.replace("``", "`")
+
+
+def _describe_parameters(operation: dict[str, Any]) -> None:
+    operation["description"] = _markdown(operation["description"])
+    for parameter in operation.get("parameters", ()):
+        name = parameter["name"]
+        of_what = name.removesuffix("_id").replace("_", " ")
+        parameter.setdefault("description", _PARAMETERS.get(name) or f"The {of_what}'s id; any text is one")
+
+
+def _show_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    if "requestBody" in operation:
+        body = operation["requestBody"]["content"]["application/json"]
+        body["example"] = REQUESTS[_schema_name(body)]
+    for status, response in operation["responses"].items():
+        reply, code = response["content"]["application/json"], HTTPStatus(int(status))
+        if _schema_name(reply) == ErrorResponse.__name__:
+            reply["example"] = error_example(code)
+            continue
+        reply["example"] = reply_example(schemas, _schema_name(reply))
+        if response["description"] == code.description:
+            response["description"] = schemas[_schema_name(reply)]["description"]
+
+
+def _schema_name(content: Mapping[str, Any]) -> str:
+    reference: str = content["schema"]["$ref"]
+    return reference.rpartition("/")[2]
 
 
 def _describe_errors(operation: dict[str, Any], path: str) -> None:
@@ -104,6 +211,6 @@ def _describe_errors(operation: dict[str, Any], path: str) -> None:
         operation["requestBody"]["required"] = False
     for status in sorted(statuses):
         operation["responses"][str(status.value)] = {
-            "description": status.phrase,
+            "description": _ERROR_TEXTS[status],
             "content": {"application/json": {"schema": _ERROR_REF}},
         }

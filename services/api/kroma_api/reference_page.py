@@ -1,57 +1,140 @@
 """The OpenAPI document as one HTML page without scripts: it works offline, as CDN-fed viewers do not."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
+from itertools import groupby
 from typing import Any, Final
 
 _STYLE: Final = (
-    "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-    "code,pre{font-family:ui-monospace,monospace;font-size:.875rem}pre{overflow:auto}"
-    "summary{cursor:pointer;padding:.25rem 0}table{border-collapse:collapse}"
-    "td,th{border:1px solid;padding:.25rem .5rem;text-align:left;vertical-align:top}"
     ":root{color-scheme:light dark}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}"
+    "code,pre{font-family:ui-monospace,monospace;font-size:.875rem}"
+    "pre{overflow:auto;padding:.75rem;background:#8881;border-radius:.25rem}"
+    "nav{columns:14rem;margin:1rem 0}nav a{display:block}"
+    "details{border-bottom:1px solid #8884}details[open]{padding-bottom:1rem}"
+    "summary{cursor:pointer;padding:.375rem 0}summary b{display:inline-block;width:4.5rem}"
+    "summary span{color:GrayText;margin-left:.75rem}"
+    "table{border-collapse:collapse;width:100%}"
+    "td,th{border-bottom:1px solid #8884;padding:.25rem .5rem;text-align:left;vertical-align:top}"
+    "th{font-weight:600;white-space:nowrap}"
+    "h3{margin:1rem 0 .25rem;font-size:1rem}"
 )
 
+Schema = Mapping[str, Any]
 
-def reference_page(document: dict[str, Any]) -> str:
+
+def reference_page(document: Mapping[str, Any]) -> str:
     """Every operation and every schema of the document."""
     info = document["info"]
     title = escape(f"{info['title']} {info['version']}")
+    operations: list[tuple[str, str, Schema]] = [
+        (method.upper(), path, operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+    ]
+    groups = {tag: [*found] for tag, found in groupby(sorted(operations, key=_tag), key=_tag)}
+    schemas: Mapping[str, Schema] = document["components"]["schemas"]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
         "<meta name=viewport content='width=device-width'>",
         f"<title>{title}</title><style>{_STYLE}</style><h1>{title}</h1>",
-        f"<p>{escape(info.get('description', ''))} <a href=/schema/openapi.json>openapi.json</a></p>",
-        "<h2>Operations</h2>",
+        f"<p>{_prose(info.get('description', ''))} {len(operations)} operations. ",
+        "For programs: <a href=/schema/openapi.json>openapi.json</a>.</p><nav>",
+        *(f"<a href='#{_anchor(tag)}'>{escape(tag)} ({len(group)})</a>" for tag, group in groups.items()),
+        "<a href=#schemas>schemas</a></nav>",
     ]
-    for path, item in document["paths"].items():
-        for method, operation in item.items():
-            parts += _operation(method.upper(), path, operation)
-    parts.append("<h2>Schemas</h2>")
-    for name, schema in document["components"]["schemas"].items():
-        shown, anchor = escape(json.dumps(schema, indent=2)), escape(name)
-        parts.append(
-            f"<details id={anchor}><summary><code>{anchor}</code></summary><pre>{shown}</pre></details>"
-        )
+    for tag, group in groups.items():
+        parts.append(f"<h2 id='{_anchor(tag)}'>{escape(tag)}</h2>")
+        for method, path, operation in group:
+            parts += _operation(method, path, operation, schemas)
+    parts.append("<h2 id=schemas>schemas</h2>")
+    for name, schema in schemas.items():
+        anchor = escape(name)
+        parts.append(f"<details id={anchor}><summary><code>{anchor}</code>")
+        parts.append(f"<span>{_prose(schema.get('description', ''))}</span></summary>")
+        parts += _fields(schema)
+        parts.append("</details>")
     return "".join(parts)
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterable[str]:
-    yield f"<details><summary><code><b>{method}</b> {escape(path)}</code></summary>"
-    yield f"<p>{escape(operation.get('description', ''))}</p><table>"
-    for parameter in operation.get("parameters", ()):
-        place = f"{parameter['in']} <code>{escape(parameter['name'])}</code>"
-        yield f"<tr><th>{place}</th><td>{escape(parameter.get('description', ''))}</td></tr>"
+def _tag(operation: tuple[str, str, Schema]) -> str:
+    return operation[2]["tags"][0]
+
+
+def _anchor(tag: str) -> str:
+    return escape(f"tag-{tag.replace(' ', '-')}")
+
+
+def _operation(method: str, path: str, operation: Schema, schemas: Mapping[str, Schema]) -> Iterable[str]:
+    yield f"<details id={escape(operation['operationId'])}><summary>"
+    yield f"<code><b>{method}</b>{escape(path)}</code>"
+    yield f"<span>{_prose(operation.get('description', ''))}</span></summary>"
+    if parameters := operation.get("parameters", ()):
+        yield "<h3>Parameters</h3><table>"
+        for parameter in parameters:
+            place = f"<code>{escape(parameter['name'])}</code> {parameter['in']}"
+            yield _row(place, _kind(parameter["schema"]), parameter.get("description", ""))
+        yield "</table>"
     if "requestBody" in operation:
-        yield f"<tr><th>body</th><td>{_schema_link(operation['requestBody'])}</td></tr>"
+        body = operation["requestBody"]["content"]["application/json"]
+        yield f"<h3>Body: {_link(body['schema'])}</h3>"
+        yield from _fields(schemas[_name(body["schema"])])
+        yield _shown(body["example"])
+    yield "<h3>Replies</h3><table>"
     for status, response in operation["responses"].items():
-        yield f"<tr><th>{status}</th><td>{_schema_link(response)} {escape(response['description'])}</td></tr>"
-    yield "</table></details>"
+        content = response["content"]["application/json"]
+        yield _row(status, _link(content["schema"]), response["description"])
+    yield "</table>"
+    status, response = next(iter(operation["responses"].items()))
+    yield f"<h3>{status}, for example</h3>{_shown(response['content']['application/json']['example'])}"
+    yield "</details>"
 
 
-def _schema_link(described: dict[str, Any]) -> str:
-    content: dict[str, Any] = described.get("content", {})
-    reference: str = content.get("application/json", {}).get("schema", {}).get("$ref", "")
-    name = escape(reference.rpartition("/")[2])
-    return f"<a href=#{name}>{name}</a>" if name else ""
+def _fields(schema: Schema) -> Iterator[str]:
+    required = frozenset(schema.get("required", ()))
+    yield "<table>"
+    for name, field in schema.get("properties", {}).items():
+        mark = "" if name in required else " optional"
+        yield _row(f"<code>{escape(name)}</code>{mark}", _kind(field), field.get("description", ""))
+    yield "</table>"
+
+
+def _row(head: str, kind: str, text: str) -> str:
+    return f"<tr><th>{head}</th><td>{kind}</td><td>{_prose(text)}</td></tr>"
+
+
+def _kind(schema: Schema) -> str:
+    """The type in words."""
+    match schema:
+        case {"$ref": str()}:
+            return _link(schema)
+        case {"const": value}:
+            return f"<code>{escape(json.dumps(value))}</code>"
+        case {"enum": values}:
+            return " or ".join(f"<code>{escape(json.dumps(value))}</code>" for value in values)
+        case {"oneOf": kinds} | {"anyOf": kinds}:
+            return " or ".join(_kind(kind) for kind in kinds)
+        case {"type": "array", "items": inner}:
+            return f"array of {_kind(inner)}"
+        case _:
+            return escape(schema.get("type", "any JSON"))
+
+
+def _name(schema: Schema) -> str:
+    return schema["$ref"].rpartition("/")[2]
+
+
+def _link(schema: Schema) -> str:
+    name = escape(_name(schema))
+    return f"<a href='#{name}'>{name}</a>"
+
+
+def _shown(example: object) -> str:
+    return f"<pre>{escape(json.dumps(example, indent=2, ensure_ascii=False))}</pre>"
+
+
+def _prose(text: str) -> str:
+    """Text in which backticks mark code."""
+    pieces = escape(text).split("`")
+    return "".join(f"<code>{piece}</code>" if n % 2 else piece for n, piece in enumerate(pieces))

@@ -81,15 +81,15 @@ class ProjectListed(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: Stamp
 
     @classmethod
-    def of(cls, project: Project) -> Self:
-        """Show a project with its owner."""
+    def of(cls, project: Project, username: str) -> Self:
+        """Show a project with its owner's name."""
         return cls(
             id=str(project.id),
             slug=project.slug,
             name=project.name,
             description=project.description,
             status=project.status,
-            username=project.owner.username,
+            username=username,
             created_at=shown_stamp(project.created_at),
             updated_at=shown_stamp(project.updated_at),
         )

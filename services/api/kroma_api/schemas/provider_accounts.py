@@ -39,7 +39,7 @@ class ChangeProviderAccountRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``PUT /api/projects/{slug}/provider-accounts/{provider_code}``; at least one field."""
 
     display_name: str | None = None
-    """Blank goes back to the code."""
+    """Not blank."""
     account_ref: str | None = None
     """Blank clears it."""
     base_url: str | None = None

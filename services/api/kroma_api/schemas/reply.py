@@ -1,7 +1,7 @@
 """What every body shares: the envelope, and how values are shown (contract 1.2, 1.3)."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,8 @@ Stamp = Annotated[
 ]
 AuditId = Annotated[str, Meta(description="The event in the audit trail that records this change")]
 
+_STAMP: Final = "%04d-%02d-%02dT%02d:%02d:%02dZ"
+
 NextCursor = Annotated[str | None, Meta(description="`after` of the next page; null at the end")]
 
 
@@ -41,7 +43,11 @@ class ListReply(Reply, frozen=True, kw_only=True):
 
 def shown_stamp(moment: datetime | None) -> str:
     """A moment in seconds, or nothing."""
-    return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if moment is None:
+        return ""
+    utc = moment.astimezone(UTC)
+    # strftime takes five times as long, and a page shows hundreds of stamps.
+    return _STAMP % (utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second)
 
 
 def shown_id(identifier: UUID | None) -> str:
@@ -50,7 +56,7 @@ def shown_id(identifier: UUID | None) -> str:
 
 
 def shown_json(value: object) -> object:
-    """A JSON column; an empty one shows as ``{}``."""
+    """A JSON column, decoded or as it was read; an empty one shows as ``{}``."""
     return {} if value is None else value
 
 

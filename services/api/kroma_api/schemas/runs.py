@@ -1,5 +1,6 @@
 """Bodies of ``/api/projects/{slug}/runs``."""
 
+from collections.abc import Iterable
 from typing import Any, Literal, Self
 
 import msgspec
@@ -26,7 +27,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     run_mode: str
     """``dry`` or ``run``."""
     status: str
-    """``queued``, ``running``, ``cancelling``, ``ok``, ``partial``, ``failed``, ``canceled`` or ``unknown``."""
+    """``queued``, ``running``, ``cancelling``; at the end ``ok``, ``partial``, ``failed`` or ``canceled``."""
     done: bool
     """Whether the run has ended, well or not."""
     stage: str
@@ -140,8 +141,8 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     candidates: list[CandidateView]
 
     @classmethod
-    def of(cls, job: RunJob) -> Self:
-        """Show a job whose candidates are loaded."""
+    def of(cls, job: RunJob, candidates: Iterable[RunCandidate]) -> Self:
+        """Show a job with its candidates."""
         return cls(
             id=str(job.id),
             run_id=str(job.run_id),
@@ -156,7 +157,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
             error_code=job.error_code or "",
             meta_json=shown_json(job.meta_json),
             created_at=shown_stamp(job.created_at),
-            candidates=[CandidateView.of(candidate) for candidate in job.candidates],
+            candidates=[CandidateView.of(candidate) for candidate in candidates],
         )
 
 

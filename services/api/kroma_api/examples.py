@@ -1,0 +1,251 @@
+"""Examples for the OpenAPI document: bodies that the API takes, and replies made from its schemas."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "AgentCallbackRequest": {"status": "done", "message": "Scene 3 is darker", "result": {"pages": [3]}},
+    "BootstrapImportRequest": {
+        "mode": "merge",
+        "dry_run": True,
+        "settings": {
+            "style_guides": [{"name": "Ink", "instructions": "Heavy outlines"}],
+            "characters": [{"name": "Mara", "prompt_text": "a grey braid"}],
+            "reference_sets": [
+                {"name": "Harbour", "items": [{"label": "Quay", "content_uri": "scenes/harbor.png"}]}
+            ],
+            "secrets": [{"provider_code": "openai", "secret_name": "api_key"}],
+        },
+    },
+    "CancelInstructionRequest": {"message": "Page 3 is cut"},
+    "ChangeAssetLinkRequest": {"link_type": "variant_of"},
+    "ChangeCharacterRequest": {"prompt_text": "a grey braid, a blue coat"},
+    "ChangeLocalStorageRequest": {"project_root": ""},
+    "ChangePromptTemplateRequest": {"template_text": "{character} at sea, {time}"},
+    "ChangeProviderAccountRequest": {"display_name": "OpenAI of the studio", "enabled": False},
+    "ChangeReferenceItemRequest": {"label": "Quay at night", "sort_order": -1},
+    "ChangeReferenceSetRequest": {"description": "Where the ships lie"},
+    "ChangeS3StorageRequest": {"bucket": "studio", "region": "eu-central-1", "enabled": False},
+    "ChangeStyleGuideRequest": {"instructions": "Heavy outlines, few colours"},
+    "ConfirmInstructionRequest": {"message": "Go ahead"},
+    "CreateAssetLinkRequest": {
+        "parent_asset_id": "3f2b8c1e-6d0a-4c55-9b3e-0e8f1f6f2a71",
+        "child_asset_id": "9a1d5f40-2c4e-4b7a-8f7d-5b1c3a9e6d20",
+        "link_type": "derived_from",
+    },
+    "CreateCharacterRequest": {"name": "Mara", "description": "The smith", "prompt_text": "a grey braid"},
+    "CreateChatMessageRequest": {"role": "user", "content": "Darker, and rain."},
+    "CreateChatSessionRequest": {"title": "Page 3"},
+    "CreateInstructionRequest": {"instruction_text": "Plan page 3"},
+    "CreateProjectRequest": {"name": "Hero Book", "description": "A harbour, a smith, a storm"},
+    "CreatePromptTemplateRequest": {"name": "Page", "template_text": "{character} at sea"},
+    "CreateReferenceItemRequest": {"label": "Quay", "content_uri": "scenes/harbor.png", "sort_order": 1},
+    "CreateReferenceSetRequest": {"name": "Harbour", "description": "Where the ships lie"},
+    "CreateStyleGuideRequest": {"name": "Ink", "instructions": "Heavy outlines", "notes": "No gradients"},
+    "CreateTokenRequest": {"label": "laptop", "expires_at": "2030-01-31"},
+    "RotateSecretsRequest": {"force": True},
+    "TriggerRunRequest": {
+        "mode": "run",
+        "confirm_spend": True,
+        "input": "scenes",
+        "style_refs": ["styles/ink.png"],
+        "candidates": 2,
+    },
+    "UpsertProviderAccountRequest": {"provider_code": "openai", "display_name": "OpenAI"},
+    "UpsertSecretRequest": {
+        "provider_code": "openai",
+        "secret_name": "api_key",
+        "secret_value": "not-a-real-key",
+    },
+    "ValidateConfigRequest": {"project_settings_path": ".kroma/pipeline.settings.json"},
+}
+"""By the name of the body's schema."""
+
+_VALUES: Final[Mapping[str, Any]] = {
+    "Applied.characters": 1,
+    "BootstrapUndo.sections": ["characters"],
+    "Candidate.output_path": "outputs/8d1c/style_1_harbor_c1.png",
+    "ChatMessage.content": "Darker, and rain.",
+    "ChatMessage.role": "user",
+    "ImportReport.mode": "merge",
+    "InstructionEvent.event_type": "confirmed",
+    "InstructionEvent.message": "Go ahead",
+    "Instruction.status": "confirmed",
+    "Job.status": "done",
+    "KeyRefCount.count": 2,
+    "PipelineTrigger.status_code": 0,
+    "PromptTemplate.name": "Page",
+    "RunLogResponse.run_log": {"schema_version": "kroma.run_log.v1", "jobs": []},
+    "Run.done": True,
+    "Candidate.status": "done",
+    "Character.name": "Mara",
+    "CostEvent.event_type": "image",
+    "Export.status": "completed",
+    "ReferenceSet.name": "Harbour",
+    "Run.status": "ok",
+    "StyleGuide.name": "Ink",
+    "CreatedToken.label": "laptop",
+    "Job.prompt_text": "Redraw the scene in ink with heavy outlines",
+    "Problem.field": "name",
+    "Problem.index": 0,
+    "Problem.message": "characters[0] has the same name as characters[1], which counts",
+    "Token.label": "laptop",
+    "actor_user_id": "",
+    "audit_id": "c0a1f6de-7f0b-4c39-9a55-1e8d4b7a2f63",
+    "created_at": "2027-01-31T12:00:00Z",
+    "display_name": "OpenAI",
+    "id": "3f2b8c1e-6d0a-4c55-9b3e-0e8f1f6f2a71",
+    "updated_at": "2027-01-31T12:00:00Z",
+    "asset_kind": "job_final_output",
+    "base_dir": "var/projects",
+    "base_url": "",
+    "bucket": "studio",
+    "cancel": "/api/projects/hero_book/runs/3f2b8c1e-6d0a-4c55-9b3e-0e8f1f6f2a71/cancel",
+    "canceled_at": "",
+    "candidate_index": 1,
+    "content_text": "",
+    "content_uri": "scenes/harbor.png",
+    "currency": "USD",
+    "description": "A harbour, a smith, a storm",
+    "endpoint_url": "",
+    "error": "",
+    "error_code": "",
+    "error_kind": "",
+    "event_code": "secret.upsert",
+    "events": "/api/projects/hero_book/runs/3f2b8c1e-6d0a-4c55-9b3e-0e8f1f6f2a71/events",
+    "expires_at": "2030-01-31T23:59:59+00:00",
+    "export_format": "zip",
+    "final_output": "outputs/8d1c/style_1_harbor.png",
+    "final_output_path": "outputs/8d1c/style_1_harbor.png",
+    "generated_at": "2027-01-31T12:00:00Z",
+    "grade": "",
+    "instruction_text": "Plan page 3",
+    "instructions": "Heavy outlines",
+    "job_key": "style_1_harbor",
+    "key_ref": "local-master",
+    "kind": "job_final_output",
+    "label": "Quay",
+    "last_error": "",
+    "link_type": "derived_from",
+    "max_attempts": 3,
+    "mime_type": "image/png",
+    "mode": "run",
+    "model_name": "",
+    "name": "Hero Book",
+    "next": None,
+    "notes": "",
+    "prefix": "iat-projects",
+    "profile": "",
+    "project_id": "5c7e1b9a-40d2-4f6e-a3b8-d2f90c6e7714",
+    "project_root": "/home/mara/.local/share/kroma/var/projects/hero_book",
+    "prompt": "Return ONLY valid JSON ...",
+    "prompt_text": "a grey braid",
+    "provider_code": "openai",
+    "region": "eu-central-1",
+    "rel_path": "outputs/8d1c/style_1_harbor.png",
+    "report_type": "candidate",
+    "resolved_manifest_path": "config/manifest.json",
+    "resolved_postprocess_config_path": None,
+    "revoked_at": None,
+    "route_count": 74,
+    "run_log_path": "runs/8d1c.json",
+    "run_mode": "run",
+    "schema_version": "kroma.bootstrap.v1",
+    "secret_name": "api_key",
+    "section": "characters",
+    "selected_candidate_index": 1,
+    "self": "/api/projects/hero_book/runs/3f2b8c1e-6d0a-4c55-9b3e-0e8f1f6f2a71",
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "checksum_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "slug": "hero_book",
+    "stage": "style",
+    "started_unix_ms": 1801396800000,
+    "status": "active",
+    "stderr": "",
+    "stdout": "Run log: runs/8d1c.json",
+    "storage_backend": "local",
+    "storage_uri": "outputs/8d1c/style_1_harbor.png",
+    "template_text": "{character} at sea",
+    "time_of_day": "day",
+    "title": "Page 3",
+    "token": "kroma_" + "0" * 64,
+    "token_prefix": "kroma_000000",
+    "username": "local",
+    "version": "0.1.0",
+    "warnings": [],
+    "weather": "clear",
+}
+"""By the name of a field, or of what has it and the field."""
+
+_ERRORS: Final[Mapping[HTTPStatus, tuple[str, str, str]]] = {
+    HTTPStatus.BAD_REQUEST: ("Field 'name' is required", "validation", "validation_error"),
+    HTTPStatus.UNAUTHORIZED: ("Missing Authorization: Bearer token", "validation", "unauthorized"),
+    HTTPStatus.FORBIDDEN: ("Token is not authorized for this project", "validation", "forbidden"),
+    HTTPStatus.NOT_FOUND: ("Project not found", "validation", "not_found"),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
+        "The request body is larger than 2097152 bytes",
+        "validation",
+        "validation_error",
+    ),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: (
+        "Send the body with Content-Type: application/json",
+        "validation",
+        "validation_error",
+    ),
+    HTTPStatus.UNPROCESSABLE_ENTITY: (
+        "Field 'name': Expected str, got int",
+        "validation",
+        "validation_error",
+    ),
+    HTTPStatus.INTERNAL_SERVER_ERROR: ("Internal server error", "infra", "internal_error"),
+}
+
+_BY_TYPE: Final[Mapping[str, Any]] = {
+    "string": "",
+    "integer": 0,
+    "number": 0.0,
+    "boolean": True,
+    "object": {},
+    "null": None,
+}
+
+
+def error_example(status: HTTPStatus) -> dict[str, Any]:
+    """The body of a failure with this status."""
+    error, kind, code = _ERRORS[status]
+    return {"ok": False, "error": error, "error_kind": kind, "error_code": code}
+
+
+def reply_example(schemas: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A body that keeps a schema, with one element in each list."""
+    properties: dict[str, Any] = schemas[name]["properties"]
+    return {field: _value(schemas, name, field, schema) for field, schema in properties.items()}
+
+
+def _value(schemas: Mapping[str, Any], struct: str, field: str, schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON
+    owner = struct.removesuffix("View").removesuffix("Snapshot").removesuffix("Listed")
+    for key in (f"{owner}.{field}", field):
+        if key in _VALUES and not _is_fixed(schema):
+            return _VALUES[key]
+    return _of_schema(schemas, struct, field, schema)
+
+
+def _of_schema(schemas: Mapping[str, Any], struct: str, field: str, schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON
+    match schema:
+        case {"$ref": str(reference)}:
+            return reply_example(schemas, reference.rpartition("/")[2])
+        case {"const": value} | {"examples": [value, *_]} | {"enum": [value, *_]}:
+            return value
+        case {"oneOf": [first, *_]} | {"anyOf": [first, *_]}:
+            return _of_schema(schemas, struct, field, first)
+        case {"type": "array", "items": inner}:
+            return [_of_schema(schemas, struct, field, inner)]
+        case {"type": str(kind)}:
+            return _BY_TYPE[kind]
+        case _:
+            return {}
+
+
+def _is_fixed(schema: Mapping[str, Any]) -> bool:
+    return "const" in schema or "$ref" in schema or "$ref" in schema.get("items", {})
