@@ -1,0 +1,87 @@
+"""Every example of a body in the document is one that the API takes."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy import update
+
+from databases import rolled_back
+from factories import scene_png
+from filled import Filled
+from kroma.assets.models import Asset
+from kroma.config import Settings
+from kroma.db.base import utc_now
+from kroma.db.engine import Database
+from kroma.instructions.models import AgentInstruction
+from kroma.instructions.signature import CALLBACK_PATH, Pass, callback_signer
+from kroma.projects.queries import get_project
+from kroma_api.app import ROUTERS
+from kroma_api.examples import REQUESTS
+from kroma_api.openapi import document
+
+pytestmark = pytest.mark.timeout(60)
+
+HOUR = timedelta(hours=1)
+WITH_BODY = [
+    pytest.param(method, path, operation["requestBody"]["content"]["application/json"], id=f"{method} {path}")
+    for path, item in document(ROUTERS)["paths"].items()
+    for method, operation in item.items()
+    if "requestBody" in operation
+]
+
+
+@pytest.fixture
+async def db(filled: Filled) -> AsyncIterator[Database]:
+    async with rolled_back(filled.engine) as database:
+        yield database
+
+
+@pytest.fixture
+async def address(db: Database, filled: Filled, data_dir: Path) -> str:
+    """The query that a callback needs, in a project that has what the examples speak of."""
+    for seed, name in enumerate(("scenes/harbor.png", "styles/ink.png")):
+        picture = data_dir / "var" / "projects" / filled.known["slug"] / name
+        picture.parent.mkdir(parents=True)
+        picture.write_bytes(scene_png(seed=seed))
+    linked = REQUESTS["CreateAssetLinkRequest"]
+    sending = Pass(instruction_id=UUID(filled.known["instruction_id"]), attempt=1, fence=1)
+    async with db.transaction() as session:
+        project = await get_project(session, filled.known["slug"])
+        session.add_all(
+            Asset(
+                id=UUID(linked[field]), project_id=project.id, kind="input", storage_uri=field, rel_path=field
+            )
+            for field in ("parent_asset_id", "child_asset_id")
+        )
+    signer = callback_signer(Settings.from_environment({}, data_dir=data_dir))
+    return f"sig={signer.signature(sending, valid_until=utc_now() + HOUR)}"
+
+
+@pytest.mark.parametrize(("method", "path", "body"), WITH_BODY)
+async def test_the_example_of_a_body_is_accepted(
+    *,
+    client: httpx.AsyncClient,
+    db: Database,
+    filled: Filled,
+    address: str,
+    method: str,
+    path: str,
+    body: dict[str, object],
+) -> None:
+    query = ""
+    if path.startswith(CALLBACK_PATH):
+        query = f"?{address}"
+        async with db.transaction() as session:
+            await session.execute(
+                update(AgentInstruction)
+                .where(AgentInstruction.id == UUID(filled.known["instruction_id"]))
+                .values(status="running", attempts=1, fence=1, deadline_at=utc_now() + HOUR)
+            )
+
+    response = await client.request(method, path.format_map(filled.known) + query, json=body["example"])
+
+    assert response.status_code in {200, 202}, response.text
