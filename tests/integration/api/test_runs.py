@@ -256,6 +256,7 @@ async def end_when_triggered(db: Database, queue: MemoryTaskQueue, **values: obj
 
     async def handle(_: object) -> None:
         async with db.transaction() as session:
+            await session.execute(update(Run).values(status=RunStatus.RUNNING))
             await session.execute(update(Run).values(finished_at=utc_now(), **values))
 
     await queue.consume(handle, concurrency=1)
