@@ -15,6 +15,7 @@ builds its own message from typed arguments. Domain code knows neither HTTP nor 
 ``kroma_api.errors`` maps a class to a status, the worker maps ``retryable`` to a backoff.
 """
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 
@@ -25,6 +26,8 @@ class KromaError(Exception):
     code: ClassVar[str] = "internal_error"
     retryable: bool = False
     """Whether the same work may succeed later without anyone changing anything."""
+    not_before: datetime | None = None
+    """When it is worth a try again, where that is known: such a wait uses up no attempt of a job."""
 
     @property
     def message(self) -> str:
