@@ -22,6 +22,7 @@ from kroma.runs import models as runs
 from kroma.secrets import models as secrets
 from kroma.spend import models as spend
 from kroma.style_guides import models as style_guides
+from kroma.workers import models as workers
 
 __all__ = [
     "assets",
@@ -46,6 +47,7 @@ __all__ = [
     "secrets",
     "spend",
     "style_guides",
+    "workers",
 ]
 
 metadata = Base.metadata
