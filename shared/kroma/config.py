@@ -204,6 +204,31 @@ class MasterKeyOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class ProviderLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How hard a provider that costs money may be asked, by all workers together."""
+
+    concurrency: int = 16
+    """Calls under way at a time, of all projects."""
+    requests_per_minute: int | None = None
+    """Evenly spaced; None is unlimited."""
+    retries: int = 4
+    """Further calls for a candidate after clean refusals."""
+
+    @classmethod
+    def from_environment(cls, env: Environment) -> Self:
+        """Read ``KROMA_PROVIDER_CONCURRENCY``, ``_RPM`` and ``_RETRIES``.
+
+        Raises:
+            SettingsError: A variable is no such number.
+        """
+        paced = env.text("PROVIDER_RPM") is not None
+        return cls(
+            concurrency=env.count("PROVIDER_CONCURRENCY", default=16),
+            requests_per_minute=env.count("PROVIDER_RPM", default=1) if paced else None,
+            retries=env.count("PROVIDER_RETRIES", default=4, minimum=0),
+        )
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an entry point decides from its environment."""
 
@@ -222,6 +247,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether project roots and settings files may lie outside the data directory."""
     provider: str
     """Code of the provider that makes the pictures when nothing else names one."""
+    provider_limits: ProviderLimits
     queue: str
     """``arq`` (Redis rings) or ``postgres`` (no Redis at all)."""
     worker_jobs: int
@@ -271,6 +297,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             auth_bootstrap_first_token=env.flag("API_AUTH_BOOTSTRAP_FIRST_TOKEN", default=True),
             allow_any_root=env.flag("ALLOW_ANY_ROOT", default=bind.is_loopback),
             provider=env.text("PROVIDER") or "local",
+            provider_limits=ProviderLimits.from_environment(env),
             queue=queue,
             worker_jobs=env.count("WORKER_JOBS", default=4),
             cpu_processes=env.count("CPU_PROCESSES", default=os.cpu_count() or 1),

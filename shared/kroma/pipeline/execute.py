@@ -20,10 +20,11 @@ from kroma.pipeline.joblog import ended_log
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.recorder import TableRecorder
 from kroma.pipeline.steps import STEPS
-from kroma.pipeline.steps.errors import NoUsableCandidateError, RunCancelledError
+from kroma.pipeline.steps.errors import NoUsableCandidateError
 from kroma.pipeline.tools import StepTools
 from kroma.providers import UnknownProviderError
 from kroma.providers.base import Provider
+from kroma.runs.errors import RunCancelledError
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus, RunStep
 from kroma.storage.base import ProjectStores
 

@@ -1,6 +1,6 @@
-"""What can go wrong when reading runs."""
+"""What can go wrong with runs."""
 
-from kroma.errors import NotFoundError
+from kroma.errors import NotFoundError, PolicyError
 
 
 class RunNotFoundError(NotFoundError):
@@ -15,3 +15,12 @@ class RunLogNotFoundError(NotFoundError):
 
     def __init__(self) -> None:
         super().__init__("Run log")
+
+
+class RunCancelledError(PolicyError):
+    """The run is being cancelled; a job stops before its next call."""
+
+    code = "run_canceled"
+
+    def __init__(self) -> None:
+        super().__init__("The run was canceled")

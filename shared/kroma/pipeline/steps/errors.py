@@ -1,6 +1,6 @@
 """How a step can end a job."""
 
-from kroma.errors import KromaError, ProviderError
+from kroma.errors import ProviderError
 
 
 class AllCandidatesFailedError(ProviderError):
@@ -19,13 +19,3 @@ class NoUsableCandidateError(ProviderError):
 
     def __init__(self, *, tried: int, reason: str) -> None:
         super().__init__(f"None of {tried} candidates passed the quality check; the first: {reason}")
-
-
-class RunCancelledError(KromaError):
-    """The run is being cancelled; the job stops before its next call."""
-
-    kind = "policy"
-    code = "run_canceled"
-
-    def __init__(self) -> None:
-        super().__init__("The run was canceled")

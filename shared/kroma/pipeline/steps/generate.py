@@ -12,12 +12,13 @@ from kroma.errors import ProviderError
 from kroma.imaging import codec
 from kroma.imaging.errors import PictureError
 from kroma.pipeline.image_job import Candidate, ImageJob
-from kroma.pipeline.steps.errors import AllCandidatesFailedError, RunCancelledError
+from kroma.pipeline.steps.errors import AllCandidatesFailedError
 from kroma.pipeline.steps.inputs import JobInputs, read_inputs
 from kroma.pipeline.tools import StepTools
 from kroma.providers.base import EditRequest, EditResult
 from kroma.runlog.ids import asset_id
 from kroma.runlog.schema import FileLog
+from kroma.runs.errors import RunCancelledError
 from kroma.runs.models import CandidateStatus
 from kroma.storage.keys import output_key
 
