@@ -22,10 +22,12 @@ import uvloop
 from litestar.types import ASGIApp
 
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.embedded.postgres import EmbeddedPostgres
 from kroma.logs import configure_logs
 from kroma.migrations.run import upgrade
+from kroma.providers import open_providers
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
@@ -117,6 +119,7 @@ async def _measured(
     db = Database.connect(url)
     settings = Settings.from_environment({"KROMA_API_AUTH_DEV_BYPASS": "1"}, data_dir=folder)
     stores = DirectoryStores(folder, allow_any_root=False)
+    cpu = CpuPool(1)
     app = create_app(
         Resources(
             settings=settings,
@@ -124,6 +127,8 @@ async def _measured(
             queue=MemoryTaskQueue(),
             stores=stores,
             keyring=Keyring(settings.master_key),
+            cpu=cpu,
+            providers=open_providers(cpu),
         )
     )
     at = "/api/projects/p1"

@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from agent_server import AgentServer
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.instructions import service
 from kroma.instructions.dispatch import Dispatcher
@@ -19,6 +20,7 @@ from kroma.instructions.sweep import sweep
 from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import AllowList, UrlGuard
 from kroma.projects.models import Project
+from kroma.providers import open_providers
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
@@ -69,6 +71,7 @@ class Desk:
     def api(self) -> httpx.AsyncClient:
         """A client without a token of an API that demands one."""
         settings = self.settings
+        cpu = CpuPool(1)
         app = create_app(
             Resources(
                 settings=settings,
@@ -76,6 +79,8 @@ class Desk:
                 queue=self.queue,
                 stores=DirectoryStores(self.data_dir, allow_any_root=True),
                 keyring=Keyring(settings.master_key),
+                cpu=cpu,
+                providers=open_providers(cpu),
             )
         )
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://kroma.test")

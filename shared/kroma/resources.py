@@ -1,6 +1,6 @@
-"""Opens what both services stand on: database, queue and stores."""
+"""Opens what both services stand on: database, queue, stores and providers."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -9,7 +9,10 @@ from asyncpg import PostgresError  # pyright: ignore[reportMissingTypeStubs] - i
 from sqlalchemy.exc import SQLAlchemyError
 
 from kroma.config import Settings, SettingsError
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
+from kroma.providers import open_providers
+from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import check_secrets_open
@@ -27,6 +30,9 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     queue: TaskQueue
     stores: ProjectStores
     keyring: Keyring
+    cpu: CpuPool
+    providers: Mapping[str, Provider]
+    """By code; the API asks them for prices, the worker for pictures."""
 
 
 @asynccontextmanager
@@ -45,6 +51,8 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     keyring = Keyring(settings.master_key)
     db = Database.connect(settings.database_url)
     queue = _queue(settings, db)
+    cpu = CpuPool(settings.cpu_processes)
+    providers = open_providers(cpu)
     try:
         await _check_secrets(db, keyring)
         yield Resources(
@@ -53,8 +61,13 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
             queue=queue,
             stores=DirectoryStores(settings.data_dir, allow_any_root=settings.allow_any_root),
             keyring=keyring,
+            cpu=cpu,
+            providers=providers,
         )
     finally:
+        for provider in providers.values():
+            await provider.close()
+        await cpu.close()
         await queue.close()
         await db.close()
 

@@ -4,8 +4,9 @@ Nothing of it is bound to the routes: each request carries the resources it work
 which take a fifth of a second to build, are built once per process whatever runs on them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
+from uuid import UUID
 
 from litestar import Request
 from litestar.di import NamedDependency, Provide
@@ -14,17 +15,22 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from kroma.auth.service import Caller
 from kroma.config import Settings
 from kroma.db.engine import Database
+from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
 from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
 from kroma.storage.base import ProjectStores
+from kroma_api.idempotency import STATE_KEY
 
 Db = NamedDependency[Database]
 Queue = NamedDependency[TaskQueue]
 Stores = NamedDependency[ProjectStores]
 Keys = NamedDependency[Keyring]
+Providers = NamedDependency[Mapping[str, Provider]]
 AppSettings = NamedDependency[Settings]
 CurrentCaller = NamedDependency[Caller]
+IdempotencyId = NamedDependency[UUID | None]
+"""The record of the request's ``Idempotency-Key``, for routes that find by it what they made."""
 
 _STATE_KEY: Final = "kroma_resources"
 
@@ -49,6 +55,10 @@ def _resource(pick: Callable[[Resources], object]) -> Provide:
     return Provide(provide, sync_to_thread=False)
 
 
+def _idempotency_id(scope: Scope) -> UUID | None:
+    return scope["state"].get(STATE_KEY)
+
+
 def _current_caller(request: Request[Caller, Any, Any]) -> Caller:
     return request.user
 
@@ -58,7 +68,9 @@ DEPENDENCIES: Final = {
     "db": _resource(lambda resources: resources.db),
     "queue": _resource(lambda resources: resources.queue),
     "stores": _resource(lambda resources: resources.stores),
+    "providers": _resource(lambda resources: resources.providers),
     "keyring": _resource(lambda resources: resources.keyring),
+    "idempotency_id": Provide(_idempotency_id, sync_to_thread=False),
     "caller": Provide(_current_caller, sync_to_thread=False),
 }
 """The dependencies under the parameter names handlers use."""

@@ -16,7 +16,6 @@ import structlog
 import uvloop
 
 from kroma.config import Settings, SettingsError
-from kroma.cpu import CpuPool
 from kroma.instructions.dispatch import Dispatcher
 from kroma.instructions.signature import callback_signer
 from kroma.logs import configure_logs
@@ -52,10 +51,8 @@ async def work(settings: Settings) -> None:
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
-    cpu = CpuPool(settings.cpu_processes)
-    providers = {code: make(cpu) for code, make in PROVIDERS.items()}
     async with open_resources(settings) as opened, agent_dispatcher(opened) as agents:
-        place = Workplace(db=opened.db, stores=opened.stores, providers=providers, cpu=cpu)
+        place = Workplace(db=opened.db, stores=opened.stores, providers=opened.providers, cpu=opened.cpu)
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         deps = TaskDeps(place=place, queue=opened.queue, worker=name, agents=agents)
         serving = [
@@ -72,9 +69,6 @@ async def work(settings: Settings) -> None:
         for task in serving:
             task.cancel()
         await asyncio.gather(*serving, return_exceptions=True)
-        for provider in providers.values():
-            await provider.close()
-        await cpu.close()
     log.info("worker.stopped", worker=name)
 
 

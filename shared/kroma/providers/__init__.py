@@ -40,3 +40,8 @@ def open_provider(code: str, cpu: CpuPool) -> Provider:
     if factory is None:
         raise UnknownProviderError(code)
     return factory(cpu)
+
+
+def open_providers(cpu: CpuPool) -> dict[str, Provider]:
+    """Every provider, by code; nothing is called or loaded before it is used."""
+    return {code: make(cpu) for code, make in PROVIDERS.items()}

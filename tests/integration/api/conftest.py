@@ -1,6 +1,6 @@
 """The application in the test's own loop and transaction; every reply is checked against the document."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -13,7 +13,10 @@ from documented import CheckedTransport, ClientFactory, Documentation
 from factories import scene_png
 from filled import Filled, fill_project
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
+from kroma.providers import open_providers
+from kroma.providers.base import Provider
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
@@ -48,12 +51,15 @@ async def filled(
     """For tests over all routes; each works in a transaction that is rolled back."""
     database = Database.connect(filled_database_url)
     settings = Settings.from_environment(BYPASS, data_dir=tmp_path_factory.mktemp("filled"))
+    cpu = CpuPool(1)
     resources = Resources(
         settings=settings,
         db=database,
         queue=MemoryTaskQueue(),
         stores=DirectoryStores(settings.data_dir, allow_any_root=False),
         keyring=Keyring(settings.master_key),
+        cpu=cpu,
+        providers=open_providers(cpu),
     )
     async with checked_client(resources, documentation) as client:
         known = await fill_project(client, database)
@@ -71,18 +77,26 @@ def queue() -> MemoryTaskQueue:
 async def client_with(
     db: Database, queue: MemoryTaskQueue, data_dir: Path, documentation: Documentation
 ) -> AsyncIterator[ClientFactory]:
-    """Makes clients of an application with the given environment, on ``db`` unless another is given."""
+    """Makes clients of an application with the given environment.
+
+    It is on ``db`` and has the real providers, unless others are given.
+    """
     async with AsyncExitStack() as stack:
 
-        def make(database: Database = db, **variables: str) -> httpx.AsyncClient:
+        def make(
+            database: Database = db, *, providers: Mapping[str, Provider] | None = None, **variables: str
+        ) -> httpx.AsyncClient:
             settings = Settings.from_environment(variables, data_dir=data_dir)
             stores = DirectoryStores(data_dir, allow_any_root=settings.allow_any_root)
+            cpu = CpuPool(1)
             resources = Resources(
                 settings=settings,
                 db=database,
                 queue=queue,
                 stores=stores,
                 keyring=Keyring(settings.master_key),
+                cpu=cpu,
+                providers=open_providers(cpu) if providers is None else providers,
             )
             client = checked_client(resources, documentation)
             stack.push_async_callback(client.aclose)
