@@ -12,6 +12,7 @@ from kroma_api.authentication import Authentication
 from kroma_api.dependencies import DEPENDENCIES, WithResources
 from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
+from kroma_api.idempotency import IdempotencyKeys
 from kroma_api.parity import OWN_ROUTES, mounted_routes
 from kroma_api.routes import (
     asset_links,
@@ -82,7 +83,7 @@ def create_app(resources: Resources) -> ASGIApp:
     """The API as one ASGI application.
 
     From the outside in: request id and log line, authentication (first of all, also for paths
-    that do not exist), path and method rules, routing and bodies.
+    that do not exist), path and method rules, idempotency keys, routing and bodies.
     """
-    served = PathRules(WithResources(routes(), resources))
+    served = PathRules(WithResources(IdempotencyKeys(routes(), resources.db), resources))
     return RequestLog(Authentication(served, settings=resources.settings, db=resources.db))

@@ -13,6 +13,12 @@ from litestar.types import Send
 from kroma.auth.errors import ForbiddenError, UnauthorizedError
 from kroma.bootstrap.errors import Problem, SettingsRefusedError
 from kroma.errors import InfraError, InvalidRequestError, KromaError, NotFoundError
+from kroma.idempotency.errors import (
+    AnswerNotKeptError,
+    KeyReusedError,
+    OutcomeUnknownError,
+    RequestInFlightError,
+)
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -24,6 +30,10 @@ _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
     ForbiddenError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,
     InfraError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    KeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    RequestInFlightError: HTTPStatus.CONFLICT,
+    OutcomeUnknownError: HTTPStatus.CONFLICT,
+    AnswerNotKeptError: HTTPStatus.CONFLICT,
 }
 _FRAMEWORK_TEXTS: Final[dict[int, str]] = {
     HTTPStatus.NOT_FOUND: "No route has this path",
@@ -75,6 +85,8 @@ def error_answer(error: Exception) -> ErrorAnswer:
     match error:
         case HttpRuleError():
             return _answer(error, error.status, error.headers)
+        case RequestInFlightError():
+            return _answer(error, _status(error), {"Retry-After": str(error.retry_after_s)})
         case KromaError() if (status := _status(error)) < HTTPStatus.INTERNAL_SERVER_ERROR:
             return _answer(error, status, {})
         case HTTPException() if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:

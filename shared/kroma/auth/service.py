@@ -46,6 +46,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """None for the development bypass and the first token; audited as such."""
     project_id: UUID | None = None
     """The only project the caller may touch; None for all."""
+    token_id: UUID | None = None
+    """None where no token was asked for."""
     is_bootstrap: bool = False
     """Whether the request may make the first token and nothing else."""
 
@@ -183,7 +185,7 @@ async def authenticate(db: Database, secret: str, *, slug: str | None) -> Caller
             token.last_used_at = now
     if slug is not None and not _may_touch(token, project):
         raise ForbiddenError
-    return Caller(user_id=token.user_id, project_id=token.project_id)
+    return Caller(user_id=token.user_id, project_id=token.project_id, token_id=token.id)
 
 
 def _may_touch(token: ApiToken, project: Project | None) -> bool:

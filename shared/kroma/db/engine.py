@@ -1,7 +1,8 @@
 """The one way to a transaction."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from time import monotonic
 from typing import Any, Final, Self
 
@@ -24,6 +25,11 @@ from kroma.db.prepared import Prepared
 
 PING_AFTER_S: Final = 30.0
 """A pooled connection that was idle for longer is asked before it is used."""
+
+BEFORE_COMMIT: Final[ContextVar[Callable[[AsyncSession], Awaitable[None]] | None]] = ContextVar(
+    "before_commit", default=None
+)
+"""The last thing to do in every transaction of a context; what it raises rolls the transaction back."""
 
 _encoder = msgspec.json.Encoder()
 
@@ -121,6 +127,10 @@ class Database:
         """A session that commits at the end of the block, or rolls back if it raises."""
         async with self._sessions.begin() as session:
             yield session
+            before_commit = BEFORE_COMMIT.get()
+            if before_commit is not None:
+                await session.flush()
+                await before_commit(session)
 
     @asynccontextmanager
     async def reading(self) -> AsyncGenerator[AsyncSession, None]:
