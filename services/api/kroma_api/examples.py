@@ -157,6 +157,7 @@ _VALUES: Final[Mapping[str, Any]] = {
     "selected_candidate_index": 1,
     "self": "/api/projects/hero_book/runs/3f2b8c1e-6d0a-4c55-9b3e-0e8f1f6f2a71",
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "child_asset_id": "9a1d5f40-2c4e-4b7a-8f7d-5b1c3a9e6d20",
     "checksum_sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "slug": "hero_book",
     "stage": "style",

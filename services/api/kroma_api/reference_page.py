@@ -9,15 +9,16 @@ from typing import Any, Final
 _STYLE: Final = (
     ":root{color-scheme:light dark}"
     "body{font:16px/1.5 system-ui,sans-serif;max-width:64rem;margin:2rem auto;padding:0 1rem}"
+    "body{overflow-wrap:anywhere}"
     "code,pre{font-family:ui-monospace,monospace;font-size:.875rem}"
     "pre{overflow:auto;padding:.75rem;background:#8881;border-radius:.25rem}"
     "nav{columns:14rem;margin:1rem 0}nav a{display:block}"
     "details{border-bottom:1px solid #8884}details[open]{padding-bottom:1rem}"
     "summary{cursor:pointer;padding:.375rem 0}summary b{display:inline-block;width:4.5rem}"
-    "summary span{color:GrayText;margin-left:.75rem}"
+    "summary span{opacity:.75;margin-left:.75rem}th small{font-weight:400}"
     "table{border-collapse:collapse;width:100%}"
     "td,th{border-bottom:1px solid #8884;padding:.25rem .5rem;text-align:left;vertical-align:top}"
-    "th{font-weight:600;white-space:nowrap}"
+    "th{width:16rem}td:nth-child(2){width:14rem}"
     "h3{margin:1rem 0 .25rem;font-size:1rem}"
 )
 
@@ -73,7 +74,7 @@ def _operation(method: str, path: str, operation: Schema, schemas: Mapping[str, 
     if parameters := operation.get("parameters", ()):
         yield "<h3>Parameters</h3><table>"
         for parameter in parameters:
-            place = f"<code>{escape(parameter['name'])}</code> {parameter['in']}"
+            place = f"<code>{escape(parameter['name'])}</code> <small>{parameter['in']}</small>"
             yield _row(place, _kind(parameter["schema"]), parameter.get("description", ""))
         yield "</table>"
     if "requestBody" in operation:
@@ -95,7 +96,7 @@ def _fields(schema: Schema) -> Iterator[str]:
     required = frozenset(schema.get("required", ()))
     yield "<table>"
     for name, field in schema.get("properties", {}).items():
-        mark = "" if name in required else " optional"
+        mark = "" if name in required else " <small>optional</small>"
         yield _row(f"<code>{escape(name)}</code>{mark}", _kind(field), field.get("description", ""))
     yield "</table>"
 
