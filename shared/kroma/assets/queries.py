@@ -3,17 +3,30 @@
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import bindparam, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.assets.errors import AssetLinkNotFoundError, AssetNotFoundError
 from kroma.assets.models import Asset, AssetKind, AssetLink, LinkType
-from kroma.db.ids import is_row, row_id
-from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, descending
-from kroma.projects.contents import get_in_project, list_last_changed
+from kroma.db.ids import optional_row_id
+from kroma.db.keyset import EVERYTHING, Page, Window
+from kroma.db.reader import Reader, equals
+from kroma.projects.contents import get_in_project, last_changed_first, newest_first
 from kroma.texts import optional_text
 
-_NEWEST = ListOrder("Asset", descending(Asset.created_at), descending(Asset.id))
+_ASSETS = newest_first(
+    Asset,
+    filters={"kind": equals(Asset.kind), "run_id": equals(Asset.run_id), "job_id": equals(Asset.job_id)},
+)
+_LINKS = last_changed_first(
+    AssetLink,
+    filters={
+        "link_type": equals(AssetLink.link_type),
+        "end": or_(
+            AssetLink.parent_asset_id == bindparam("end"), AssetLink.child_asset_id == bindparam("end")
+        ),
+    },
+)
 
 
 class AssetFilter(NamedTuple):
@@ -25,33 +38,34 @@ class AssetFilter(NamedTuple):
 
 
 async def list_assets(
-    session: AsyncSession,
+    reader: Reader,
     project_id: UUID,
     *,
     wanted: AssetFilter,
     window: Window = EVERYTHING,
 ) -> Page[Asset]:
     """The assets of a project, newest first; an unknown run or job has none."""
-    statement = select(Asset).where(Asset.project_id == project_id)
-    if wanted.kind is not None:
-        statement = statement.where(Asset.kind == wanted.kind)
-    for column, text in ((Asset.run_id, wanted.run_id), (Asset.job_id, wanted.job_id)):
-        if text is not None:
-            statement = statement.where(is_row(column, text))
-    return await _NEWEST.page(session, statement, window, scope=project_id)
+    return await _ASSETS.page(
+        reader,
+        window,
+        of=project_id,
+        kind=wanted.kind,
+        run_id=optional_row_id(wanted.run_id),
+        job_id=optional_row_id(wanted.job_id),
+    )
 
 
-async def get_asset(session: AsyncSession, *, slug: str, asset_id: str) -> Asset:
+async def get_asset(source: AsyncSession | Reader, *, slug: str, asset_id: str) -> Asset:
     """A project's asset.
 
     Raises:
         AssetNotFoundError: The project or the asset is unknown.
     """
-    return await get_in_project(session, Asset, slug=slug, identifier=asset_id, missing=AssetNotFoundError())
+    return await get_in_project(source, Asset, slug=slug, identifier=asset_id, missing=AssetNotFoundError())
 
 
 async def list_asset_links(
-    session: AsyncSession,
+    reader: Reader,
     project_id: UUID,
     *,
     asset_id: str | None = None,
@@ -61,7 +75,7 @@ async def list_asset_links(
     """The asset links of a project, last changed first.
 
     Args:
-        session: The transaction to read in.
+        reader: Where to read.
         project_id: The project.
         asset_id: Keep the links from or to this asset; blank keeps all.
         link_type: Keep the links of this type.
@@ -71,24 +85,23 @@ async def list_asset_links(
         FieldRequiredError: ``link_type`` is blank.
         NotOneOfError: ``link_type`` is unknown.
     """
-    conditions: list[ColumnElement[bool]] = []
-    if link_type is not None:
-        conditions.append(AssetLink.link_type == LinkType.named(link_type))
-    end = optional_text(asset_id)
-    if end is not None:
-        key = row_id(end)
-        if key is None:
-            return Page()
-        conditions.append(or_(AssetLink.parent_asset_id == key, AssetLink.child_asset_id == key))
-    return await list_last_changed(session, AssetLink, project_id, *conditions, window=window)
+    return await _LINKS.page(
+        reader,
+        window,
+        of=project_id,
+        link_type=None if link_type is None else LinkType.named(link_type),
+        end=optional_row_id(optional_text(asset_id)),
+    )
 
 
-async def get_asset_link(session: AsyncSession, *, slug: str, link_id: str, lock: bool = False) -> AssetLink:
+async def get_asset_link(
+    source: AsyncSession | Reader, *, slug: str, link_id: str, lock: bool = False
+) -> AssetLink:
     """A project's asset link.
 
     Raises:
         AssetLinkNotFoundError: The project or the link is unknown.
     """
     return await get_in_project(
-        session, AssetLink, slug=slug, identifier=link_id, missing=AssetLinkNotFoundError(), lock=lock
+        source, AssetLink, slug=slug, identifier=link_id, missing=AssetLinkNotFoundError(), lock=lock
     )

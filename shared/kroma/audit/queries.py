@@ -2,20 +2,21 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from kroma.audit.models import AuditEvent
-from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, descending
+from kroma.db.keyset import EVERYTHING, Listing, Page, Window, descending
+from kroma.db.reader import Reader, equals
 
-_NEWEST = ListOrder("AuditEvent", descending(AuditEvent.created_at), descending(AuditEvent.id))
+_LISTED = Listing(
+    AuditEvent,
+    descending(AuditEvent.created_at),
+    descending(AuditEvent.id),
+    of=AuditEvent.project_id,
+    filters={"event_code": equals(AuditEvent.event_code)},
+)
 
 
 async def list_audit_events(
-    session: AsyncSession, project_id: UUID, *, event_code: str | None = None, window: Window = EVERYTHING
+    reader: Reader, project_id: UUID, *, event_code: str | None = None, window: Window = EVERYTHING
 ) -> Page[AuditEvent]:
     """The events of a project, newest first; ``event_code`` keeps those of one kind."""
-    statement = select(AuditEvent).where(AuditEvent.project_id == project_id)
-    if event_code is not None:
-        statement = statement.where(AuditEvent.event_code == event_code)
-    return await _NEWEST.page(session, statement, window, scope=project_id)
+    return await _LISTED.page(reader, window, of=project_id, event_code=event_code)

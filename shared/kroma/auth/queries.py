@@ -7,10 +7,11 @@ from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.auth.models import ApiToken
-from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, descending
+from kroma.db.keyset import EVERYTHING, Listing, Page, Window, descending
+from kroma.db.reader import Reader
 from kroma.projects.models import Project
 
-_NEWEST = ListOrder("ApiToken", descending(ApiToken.created_at), descending(ApiToken.id))
+_LISTED = Listing(ApiToken, descending(ApiToken.created_at), descending(ApiToken.id))
 
 
 def _is_active(now: datetime) -> ColumnElement[bool]:
@@ -36,9 +37,9 @@ async def find_active_token(
     return None if row is None else (row[0], row[1])
 
 
-async def list_tokens(session: AsyncSession, *, window: Window = EVERYTHING) -> Page[ApiToken]:
+async def list_tokens(reader: Reader, *, window: Window = EVERYTHING) -> Page[ApiToken]:
     """All tokens of all users, newest first; revoked and expired ones too."""
-    return await _NEWEST.page(session, select(ApiToken), window)
+    return await _LISTED.page(reader, window)
 
 
 async def list_tokens_with_slugs(session: AsyncSession) -> Sequence[tuple[ApiToken, str | None]]:

@@ -7,18 +7,21 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kroma.characters.errors import CharacterNotFoundError
 from kroma.characters.models import Character
 from kroma.db.keyset import EVERYTHING, Page, Window
-from kroma.projects.contents import get_in_project, list_last_changed
+from kroma.db.reader import Reader
+from kroma.projects.contents import get_in_project, last_changed_first
+
+_LISTED = last_changed_first(Character)
 
 
 async def list_characters(
-    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+    reader: Reader, project_id: UUID, *, window: Window = EVERYTHING
 ) -> Page[Character]:
     """The characters of a project, last changed first."""
-    return await list_last_changed(session, Character, project_id, window=window)
+    return await _LISTED.page(reader, window, of=project_id)
 
 
 async def get_character(
-    session: AsyncSession, *, slug: str, character_id: str, lock: bool = False
+    source: AsyncSession | Reader, *, slug: str, character_id: str, lock: bool = False
 ) -> Character:
     """A project's character.
 
@@ -26,5 +29,5 @@ async def get_character(
         CharacterNotFoundError: The project or the character is unknown.
     """
     return await get_in_project(
-        session, Character, slug=slug, identifier=character_id, missing=CharacterNotFoundError(), lock=lock
+        source, Character, slug=slug, identifier=character_id, missing=CharacterNotFoundError(), lock=lock
     )

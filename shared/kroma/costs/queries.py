@@ -2,18 +2,25 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import bindparam
 
 from kroma.costs.models import CostEvent
-from kroma.db.ids import is_row
-from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, descending
+from kroma.db.ids import optional_row_id
+from kroma.db.keyset import EVERYTHING, Page, Window
+from kroma.db.reader import Reader, equals
+from kroma.projects.contents import newest_first
 
-_NEWEST = ListOrder("CostEvent", descending(CostEvent.created_at), descending(CostEvent.id))
+_LISTED = newest_first(
+    CostEvent,
+    filters={
+        "run_id": equals(CostEvent.run_id),
+        "provider": CostEvent.provider_code == bindparam("provider"),
+    },
+)
 
 
 async def list_cost_events(
-    session: AsyncSession,
+    reader: Reader,
     project_id: UUID,
     *,
     run_id: str | None = None,
@@ -21,9 +28,6 @@ async def list_cost_events(
     window: Window = EVERYTHING,
 ) -> Page[CostEvent]:
     """The cost events of a project, of a run or a provider's code if given, newest first."""
-    statement = select(CostEvent).where(CostEvent.project_id == project_id)
-    if run_id is not None:
-        statement = statement.where(is_row(CostEvent.run_id, run_id))
-    if provider is not None:
-        statement = statement.where(CostEvent.provider_code == provider)
-    return await _NEWEST.page(session, statement, window, scope=project_id)
+    return await _LISTED.page(
+        reader, window, of=project_id, run_id=optional_row_id(run_id), provider=provider
+    )

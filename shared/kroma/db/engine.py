@@ -22,6 +22,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from kroma.config import SettingsError
 from kroma.db.prepared import Prepared
+from kroma.db.reader import Reader
 
 PING_AFTER_S: Final = 30.0
 """A pooled connection that was idle for longer is asked before it is used."""
@@ -54,10 +55,6 @@ def json_options() -> dict[str, Any]:
     }
 
 
-def _driver(connection: PoolProxiedConnection) -> Any:  # noqa: ANN401 - asyncpg ships no types
-    return connection.driver_connection
-
-
 def _replace_dead_connections(engine: Engine) -> None:
     """What ``pool_pre_ping`` does, without its round trip before every transaction.
 
@@ -88,10 +85,6 @@ class Database:
     def __init__(self, sessions: async_sessionmaker[AsyncSession], engine: AsyncEngine | None = None) -> None:
         self._sessions = sessions
         self._engine = engine
-        self._readers = sessions
-        if engine is not None:
-            without_transaction = engine.execution_options(isolation_level="AUTOCOMMIT")
-            self._readers = async_sessionmaker(without_transaction, expire_on_commit=False)
 
     @classmethod
     def connect(cls, url: str, *, pool_size: int = 10) -> Self:
@@ -133,13 +126,19 @@ class Database:
                 await before_commit(session)
 
     @asynccontextmanager
-    async def reading(self) -> AsyncGenerator[AsyncSession, None]:
-        """A session for a few reads, each of which sees what is committed when it runs.
-
-        It spares the two round trips that open and close a transaction.
-        """
-        async with self._readers() as session:
-            yield session
+    async def reading(self) -> AsyncGenerator[Reader, None]:
+        """A reader for a few statements, none of which waits for a transaction to open or close."""
+        if self._engine is None:
+            async with self.transaction() as session:
+                joined = await (await session.connection()).get_raw_connection()
+                yield Reader(joined.driver_connection)
+            return
+        pooled = await self._engine.raw_connection()
+        try:
+            yield Reader(pooled.driver_connection)
+        finally:
+            # One over the pool's size is closed for good here, which waits for the server.
+            await greenlet_spawn(pooled.close)
 
     async def fetch(self, statement: Prepared, values: Mapping[str, object]) -> list[Any]:
         """Run one statement on the driver alone; it is a transaction of its own.
@@ -147,17 +146,8 @@ class Database:
         Returns:
             Its rows, with columns by name as keys.
         """
-        parameters = statement.parameters(values)
-        if self._engine is None:
-            async with self.transaction() as session:
-                joined = await (await session.connection()).get_raw_connection()
-                return await _driver(joined).fetch(statement.sql, *parameters)
-        pooled = await self._engine.raw_connection()
-        try:
-            return await _driver(pooled).fetch(statement.sql, *parameters)
-        finally:
-            # One over the pool's size is closed for good here, which waits for the server.
-            await greenlet_spawn(pooled.close)
+        async with self.reading() as reader:
+            return await reader.records(statement, **values)
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -1,9 +1,10 @@
 """Ids as callers send them: opaque texts."""
 
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, false
-from sqlalchemy.orm import InstrumentedAttribute
+NO_ROW: Final = UUID(int=0)
+"""An id that no row has."""
 
 
 def row_id(text: str) -> UUID | None:
@@ -18,9 +19,6 @@ def row_id(text: str) -> UUID | None:
     return parsed if str(parsed) == text else None
 
 
-def is_row(
-    column: InstrumentedAttribute[UUID] | InstrumentedAttribute[UUID | None], text: str
-) -> ColumnElement[bool]:
-    """Whether the column holds the id that ``text`` spells; of one that names no row nothing is kept."""
-    identifier = row_id(text)
-    return false() if identifier is None else column == identifier
+def optional_row_id(text: str | None) -> UUID | None:
+    """The id to filter by; of a text that names no row nothing is kept, and None filters nothing."""
+    return None if text is None else row_id(text) or NO_ROW

@@ -8,17 +8,17 @@ two pages move nothing.
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, or_, tuple_
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import BigInteger, ColumnElement, Integer, Select, and_, bindparam, or_, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
+from kroma.db.reader import Query, Reader, Rows
 from kroma.errors import InvalidRequestError
 
 _DIGEST_BYTES: Final = 9
@@ -30,6 +30,9 @@ _SHAPES: Final[dict[type, Any]] = {
     int: Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)],
 }
 _BIG_INTEGER: Final[Any] = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+_POSITION: Final = ("after_1", "after_2", "after_3")
+"""Names of a cursor's values in the statements."""
 
 Row = TypeVar("Row")
 
@@ -92,70 +95,112 @@ def descending(column: InstrumentedAttribute[Any]) -> SortKey:
     return SortKey(column.key, column.expression, is_descending=True, shape=_shape(column))
 
 
-class ListOrder:
-    """A total order: no two rows of the list share all of its columns."""
+class Listing(Generic[Row]):
+    """A list of a table's rows in a total order: no two rows share all columns of the order.
 
-    def __init__(self, name: str, *keys: SortKey) -> None:
-        self._name = name
-        self._keys = keys
-        self._decoder = msgspec.msgpack.Decoder(tuple.__class_getitem__(tuple(key.shape for key in keys)))
-        self.clauses = tuple(key.clause for key in keys)
-        """As ``ORDER BY`` takes them."""
+    Its statements are compiled once for each set of filters.
+    """
 
-    async def page(
-        self, session: AsyncSession, statement: Select[Row], window: Window, *, scope: object = ""
-    ) -> Page[Row]:
-        """The rows of ``statement`` in this order, within the window.
+    def __init__(
+        self,
+        model: type[Row],
+        *order: SortKey,
+        of: InstrumentedAttribute[UUID] | None = None,
+        filters: Mapping[str, ColumnElement[bool]] | None = None,
+        without: Sequence[InstrumentedAttribute[Any]] = (),
+    ) -> None:
+        """Describe a list.
 
         Args:
-            session: The transaction to read in.
-            statement: What to list.
+            model: The table.
+            order: The columns to order by.
+            of: The column that says of what this is a list; None lists the whole table.
+            filters: Conditions by the name of the value that each takes.
+            without: Columns that the rows do not have.
+        """
+        self._name = model.__name__
+        self._order = order
+        self._of = of
+        self._filters = filters or {}
+        self._rows = Rows(model, without=without)
+        self._queries: dict[tuple[bool, bool, tuple[str, ...]], Query[Row]] = {}
+        self._decoder = msgspec.msgpack.Decoder(tuple.__class_getitem__(tuple(key.shape for key in order)))
+
+    async def page(
+        self, reader: Reader, window: Window = EVERYTHING, *, of: UUID | None = None, **wanted: object
+    ) -> Page[Row]:
+        """The rows within the window for which the filters hold.
+
+        Args:
+            reader: Where to read.
             window: Which part.
-            scope: Of what this is a list; a cursor of another scope is refused.
+            of: Of what to list; a cursor of another one's list is refused.
+            wanted: The filters' values; None filters nothing.
 
         Raises:
             WrongCursorError: The window's cursor is not one of this list.
         """
-        statement = statement.order_by(*self.clauses)
+        given = {name: value for name, value in wanted.items() if value is not None}
+        query = self._query(window.after is not None, window.limit is not None, tuple(given))
         if window.after is not None:
-            statement = statement.where(self._behind(self._position(window.after, scope)))
+            given |= zip(_POSITION, self._position(window.after, of), strict=False)
         if window.limit is None:
-            return Page((await session.scalars(statement)).all())
+            return Page(await query.all(reader, **given, of=of))
         # One more than wanted tells whether there is a next page.
-        rows = (await session.scalars(statement.limit(window.limit + 1))).all()
+        rows = await query.all(reader, **given, of=of, limit=window.limit + 1)
         if len(rows) <= window.limit:
             return Page(rows)
-        return Page(rows[: window.limit], following=self._cursor(rows[window.limit - 1], scope))
+        del rows[window.limit :]
+        return Page(rows, following=self._cursor(rows[-1], of))
 
-    def _cursor(self, row: object, scope: object) -> str:
-        packed = msgspec.msgpack.encode([getattr(row, key.attribute) for key in self._keys])
-        return base64.urlsafe_b64encode(self._digest(packed, scope) + packed).decode().rstrip("=")
+    def _query(self, is_after: bool, is_limited: bool, filters: tuple[str, ...]) -> Query[Row]:  # noqa: FBT001 - a key
+        key = (is_after, is_limited, filters)
+        query = self._queries.get(key)
+        if query is None:
+            query = self._queries[key] = Query(self._rows, self._statement(*key))
+        return query
 
-    def _position(self, cursor: str, scope: object) -> tuple[Any, ...]:
+    def _statement(self, is_after: bool, is_limited: bool, filters: tuple[str, ...]) -> Select[Any]:  # noqa: FBT001
+        statement = self._rows.statement.where(*(self._filters[name] for name in filters))
+        statement = statement.order_by(*(key.clause for key in self._order))
+        if self._of is not None:
+            statement = statement.where(self._of == bindparam("of"))
+        if is_after:
+            position = zip(_POSITION, self._order, strict=False)
+            statement = statement.where(
+                self._behind(tuple(bindparam(name, type_=key.column.type) for name, key in position))
+            )
+        return statement.limit(bindparam("limit", type_=Integer)) if is_limited else statement
+
+    def _cursor(self, row: object, of: UUID | None) -> str:
+        packed = msgspec.msgpack.encode([getattr(row, key.attribute) for key in self._order])
+        return base64.urlsafe_b64encode(self._digest(packed, of) + packed).decode().rstrip("=")
+
+    def _position(self, cursor: str, of: UUID | None) -> tuple[Any, ...]:
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
             digest, packed = raw[:_DIGEST_BYTES], raw[_DIGEST_BYTES:]
             position = self._decoder.decode(packed)
         except (binascii.Error, msgspec.DecodeError, ValueError) as exc:
             raise WrongCursorError from exc
-        if digest != self._digest(packed, scope):
+        if digest != self._digest(packed, of):
             raise WrongCursorError
         return position
 
-    def _digest(self, packed: bytes, scope: object) -> bytes:
+    def _digest(self, packed: bytes, of: UUID | None) -> bytes:
         # It tells lists apart; it is no secret, since a forged position shows nothing of another list.
-        place = f"{self._name}\n{scope}\n".encode()
+        place = f"{self._name}\n{'' if of is None else of}\n".encode()
         return hashlib.blake2s(place + packed, digest_size=_DIGEST_BYTES).digest()
 
-    def _behind(self, position: tuple[Any, ...], start: int = 0) -> ColumnElement[bool]:
+    def _behind(self, position: tuple[ColumnElement[Any], ...], start: int = 0) -> ColumnElement[bool]:
         """``(a, b) < (x, y)`` where columns run one way, so that one range of the index answers it."""
-        end, is_descending = start + 1, self._keys[start].is_descending
-        while end < len(self._keys) and self._keys[end].is_descending is is_descending:
+        end, is_descending = start + 1, self._order[start].is_descending
+        while end < len(self._order) and self._order[end].is_descending is is_descending:
             end += 1
-        columns = tuple_(*(key.column for key in self._keys[start:end]))
+        columns = tuple_(*(key.column for key in self._order[start:end]))
         values = tuple_(*position[start:end])
         beyond = columns < values if is_descending else columns > values
-        if end == len(self._keys):
+        if end == len(self._order):
             return beyond
         up_to = columns <= values if is_descending else columns >= values
         return and_(up_to, or_(beyond, self._behind(position, end)))

@@ -2,26 +2,29 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, ascending
+from kroma.db.keyset import EVERYTHING, Listing, Page, Window, ascending
+from kroma.db.reader import Reader
 from kroma.instructions.errors import InstructionNotFoundError
 from kroma.instructions.models import AgentInstruction, AgentInstructionEvent
-from kroma.projects.contents import get_in_project, list_last_changed
+from kroma.projects.contents import get_in_project, last_changed_first
 
-_EVENTS = ListOrder("AgentInstructionEvent", ascending(AgentInstructionEvent.seq))
+_LISTED = last_changed_first(AgentInstruction)
+_EVENTS = Listing(
+    AgentInstructionEvent, ascending(AgentInstructionEvent.seq), of=AgentInstructionEvent.instruction_id
+)
 
 
 async def list_instructions(
-    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+    reader: Reader, project_id: UUID, *, window: Window = EVERYTHING
 ) -> Page[AgentInstruction]:
     """The instructions of a project, last changed first."""
-    return await list_last_changed(session, AgentInstruction, project_id, window=window)
+    return await _LISTED.page(reader, window, of=project_id)
 
 
 async def get_instruction(
-    session: AsyncSession, *, slug: str, instruction_id: str, lock: bool = False
+    source: AsyncSession | Reader, *, slug: str, instruction_id: str, lock: bool = False
 ) -> AgentInstruction:
     """A project's instruction.
 
@@ -29,7 +32,7 @@ async def get_instruction(
         InstructionNotFoundError: The project or the instruction is unknown.
     """
     return await get_in_project(
-        session,
+        source,
         AgentInstruction,
         slug=slug,
         identifier=instruction_id,
@@ -39,8 +42,7 @@ async def get_instruction(
 
 
 async def list_events(
-    session: AsyncSession, instruction: AgentInstruction, *, window: Window = EVERYTHING
+    reader: Reader, instruction_id: UUID, *, window: Window = EVERYTHING
 ) -> Page[AgentInstructionEvent]:
     """What happened to an instruction, in the order in which it did."""
-    statement = select(AgentInstructionEvent).where(AgentInstructionEvent.instruction_id == instruction.id)
-    return await _EVENTS.page(session, statement, window, scope=instruction.id)
+    return await _EVENTS.page(reader, window, of=instruction_id)

@@ -1,19 +1,70 @@
 """Reading projects."""
 
+from collections.abc import Iterable
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
-from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, descending
+from kroma.db.keyset import EVERYTHING, Listing, Page, Window, descending
+from kroma.db.prepared import Prepared
+from kroma.db.reader import Query, Reader, equals
 from kroma.projects.errors import ProjectNotFoundError
-from kroma.projects.models import LOCAL_USERNAME, AppUser, Project
+from kroma.projects.models import LOCAL_USERNAME, AppUser, Project, ProjectStorage
 from kroma.projects.slugs import normalised_slug
 
-_LAST_CHANGED = ListOrder(
-    "Project", descending(Project.updated_at), descending(Project.created_at), descending(Project.id)
+_LISTED = Listing(
+    Project,
+    descending(Project.updated_at),
+    descending(Project.created_at),
+    descending(Project.id),
+    filters={
+        "owner": Project.owner.has(AppUser.username == bindparam("owner")),
+        "only": Project.id == bindparam("only"),
+    },
 )
+_ID = Prepared(select(Project.id).where(equals(Project.slug)))
+_PROJECT = Query[Project].where(Project, equals(Project.slug))
+_STORAGE = Query[ProjectStorage].where(ProjectStorage, equals(ProjectStorage.project_id))
+_USERNAMES = Prepared(
+    select(AppUser.id, AppUser.username).where(AppUser.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
+)
+
+
+class StoredProject(NamedTuple):
+    """A project and where it keeps its files."""
+
+    project: Project
+    storage: ProjectStorage | None
+    """None means the defaults."""
+
+
+async def get_project_id(reader: Reader, slug: str) -> UUID:
+    """The id of the project whose slug ``slug`` normalises to.
+
+    Raises:
+        ProjectNotFoundError: There is none, or ``slug`` cannot be normalised.
+    """
+    normalised = normalised_slug(slug)
+    identifier: UUID | None = None if normalised is None else await reader.value(_ID, slug=normalised)
+    if identifier is None:
+        raise ProjectNotFoundError
+    return identifier
+
+
+async def get_stored_project(reader: Reader, slug: str) -> StoredProject:
+    """The project whose slug ``slug`` normalises to, with its storage.
+
+    Raises:
+        ProjectNotFoundError: There is none, or ``slug`` cannot be normalised.
+    """
+    normalised = normalised_slug(slug)
+    project = None if normalised is None else await _PROJECT.first(reader, slug=normalised)
+    if project is None:
+        raise ProjectNotFoundError
+    return StoredProject(project, await _STORAGE.first(reader, project_id=project.id))
 
 
 async def find_project(session: AsyncSession, slug: str) -> Project | None:
@@ -51,16 +102,16 @@ async def get_local_project(session: AsyncSession, slug: str) -> Project:
 
 
 async def list_projects(
-    session: AsyncSession,
+    reader: Reader,
     *,
     username: str | None = None,
     only_project_id: UUID | None = None,
     window: Window = EVERYTHING,
 ) -> Page[Project]:
-    """Projects with their owners, last changed first.
+    """Projects, last changed first.
 
     Args:
-        session: The transaction to read in.
+        reader: Where to read.
         username: Keep this owner's; a name that cannot be normalised keeps all.
         only_project_id: Keep this one, for a token that may see no other.
         window: Which part of the list.
@@ -68,10 +119,11 @@ async def list_projects(
     Raises:
         WrongCursorError: The window's cursor is not one of this list.
     """
-    statement = select(Project).options(joinedload(Project.owner, innerjoin=True))
     owner = None if username is None else normalised_slug(username)
-    if owner is not None:
-        statement = statement.where(Project.owner.has(AppUser.username == owner))
-    if only_project_id is not None:
-        statement = statement.where(Project.id == only_project_id)
-    return await _LAST_CHANGED.page(session, statement, window)
+    return await _LISTED.page(reader, window, owner=owner, only=only_project_id)
+
+
+async def usernames(reader: Reader, projects: Iterable[Project]) -> dict[UUID, str]:
+    """The names of the projects' owners by their ids."""
+    owners = {project.owner_user_id for project in projects}
+    return dict(await reader.records(_USERNAMES, ids=owners))

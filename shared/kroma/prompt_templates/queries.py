@@ -5,20 +5,23 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.keyset import EVERYTHING, Page, Window
-from kroma.projects.contents import get_in_project, list_last_changed
+from kroma.db.reader import Reader
+from kroma.projects.contents import get_in_project, last_changed_first
 from kroma.prompt_templates.errors import PromptTemplateNotFoundError
 from kroma.prompt_templates.models import PromptTemplate
 
+_LISTED = last_changed_first(PromptTemplate)
+
 
 async def list_prompt_templates(
-    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+    reader: Reader, project_id: UUID, *, window: Window = EVERYTHING
 ) -> Page[PromptTemplate]:
     """The prompt templates of a project, last changed first."""
-    return await list_last_changed(session, PromptTemplate, project_id, window=window)
+    return await _LISTED.page(reader, window, of=project_id)
 
 
 async def get_prompt_template(
-    session: AsyncSession, *, slug: str, template_id: str, lock: bool = False
+    source: AsyncSession | Reader, *, slug: str, template_id: str, lock: bool = False
 ) -> PromptTemplate:
     """A project's prompt template.
 
@@ -26,7 +29,7 @@ async def get_prompt_template(
         PromptTemplateNotFoundError: The project or the template is unknown.
     """
     return await get_in_project(
-        session,
+        source,
         PromptTemplate,
         slug=slug,
         identifier=template_id,

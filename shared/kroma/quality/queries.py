@@ -2,18 +2,16 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, descending
+from kroma.db.keyset import EVERYTHING, Page, Window
+from kroma.db.reader import Reader
+from kroma.projects.contents import newest_first
 from kroma.quality.models import QualityReport
 
-_NEWEST = ListOrder("QualityReport", descending(QualityReport.created_at), descending(QualityReport.id))
+_LISTED = newest_first(QualityReport)
 
 
 async def list_quality_reports(
-    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+    reader: Reader, project_id: UUID, *, window: Window = EVERYTHING
 ) -> Page[QualityReport]:
     """The quality reports of a project, newest first."""
-    statement = select(QualityReport).where(QualityReport.project_id == project_id)
-    return await _NEWEST.page(session, statement, window, scope=project_id)
+    return await _LISTED.page(reader, window, of=project_id)

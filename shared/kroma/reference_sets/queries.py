@@ -2,32 +2,34 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.ids import row_id
-from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, ascending, descending
-from kroma.projects.contents import get_in_project, list_last_changed
+from kroma.db.keyset import EVERYTHING, Listing, Page, Window, ascending, descending
+from kroma.db.reader import Reader
+from kroma.projects.contents import get_in_project, last_changed_first
 from kroma.reference_sets.errors import ReferenceSetItemNotFoundError, ReferenceSetNotFoundError
 from kroma.reference_sets.models import ReferenceSet, ReferenceSetItem
 
-_ITEMS = ListOrder(
-    "ReferenceSetItem",
+_SETS = last_changed_first(ReferenceSet)
+_ITEMS = Listing(
+    ReferenceSetItem,
     ascending(ReferenceSetItem.sort_order),
     descending(ReferenceSetItem.updated_at),
     descending(ReferenceSetItem.id),
+    of=ReferenceSetItem.reference_set_id,
 )
 
 
 async def list_reference_sets(
-    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+    reader: Reader, project_id: UUID, *, window: Window = EVERYTHING
 ) -> Page[ReferenceSet]:
     """The reference sets of a project, last changed first."""
-    return await list_last_changed(session, ReferenceSet, project_id, window=window)
+    return await _SETS.page(reader, window, of=project_id)
 
 
 async def get_reference_set(
-    session: AsyncSession, *, slug: str, reference_set_id: str, lock: bool = False
+    source: AsyncSession | Reader, *, slug: str, reference_set_id: str, lock: bool = False
 ) -> ReferenceSet:
     """A project's reference set.
 
@@ -35,7 +37,7 @@ async def get_reference_set(
         ReferenceSetNotFoundError: The project or the set is unknown.
     """
     return await get_in_project(
-        session,
+        source,
         ReferenceSet,
         slug=slug,
         identifier=reference_set_id,
@@ -45,15 +47,14 @@ async def get_reference_set(
 
 
 async def list_reference_items(
-    session: AsyncSession, set_id: UUID, *, window: Window = EVERYTHING
+    reader: Reader, set_id: UUID, *, window: Window = EVERYTHING
 ) -> Page[ReferenceSetItem]:
     """The items of a set in their order; of equal ones the last changed first."""
-    statement = select(ReferenceSetItem).where(ReferenceSetItem.reference_set_id == set_id)
-    return await _ITEMS.page(session, statement, window, scope=set_id)
+    return await _ITEMS.page(reader, window, of=set_id)
 
 
 async def get_reference_item(
-    session: AsyncSession, *, slug: str, reference_set_id: str, item_id: str, lock: bool = False
+    source: AsyncSession | Reader, *, slug: str, reference_set_id: str, item_id: str, lock: bool = False
 ) -> ReferenceSetItem:
     """An item of a project's reference set.
 
@@ -64,11 +65,11 @@ async def get_reference_item(
     if set_key is None:
         raise ReferenceSetItemNotFoundError
     return await get_in_project(
-        session,
+        source,
         ReferenceSetItem,
-        ReferenceSetItem.reference_set_id == set_key,
         slug=slug,
         identifier=item_id,
         missing=ReferenceSetItemNotFoundError(),
         lock=lock,
+        reference_set_id=set_key,
     )

@@ -1,22 +1,50 @@
 """Reading runs, their jobs and candidates."""
 
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, join, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import defer, selectinload
 
 from kroma.assets.models import Asset
-from kroma.db.ids import row_id
-from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, ascending, descending
-from kroma.projects.models import Project
-from kroma.projects.slugs import normalised_slug
+from kroma.db.keyset import EVERYTHING, Listing, Page, Window, ascending
+from kroma.db.prepared import Prepared
+from kroma.db.reader import Query, Reader, Rows, equals
+from kroma.projects.contents import get_in_project, newest_first
 from kroma.runs.errors import RunNotFoundError
-from kroma.runs.models import Run, RunJob, RunMode, RunStatus, Stage
+from kroma.runs.models import Run, RunCandidate, RunJob, RunMode, RunStatus, Stage
 
-_NEWEST = ListOrder("Run", descending(Run.created_at), descending(Run.id))
-_IN_PLAN_ORDER = ListOrder("RunJob", ascending(RunJob.ordinal))
+_RUNS = newest_first(
+    Run,
+    filters={
+        "status": equals(Run.status),
+        "stage": equals(Run.stage),
+        "mode": Run.run_mode == bindparam("mode"),
+    },
+    without=[Run.plan_json],
+)
+_JOBS = Listing(RunJob, ascending(RunJob.ordinal), of=RunJob.run_id)
+_candidates = Rows(RunCandidate)
+_CANDIDATES = Query(
+    _candidates,
+    _candidates.statement.where(RunCandidate.job_id == any_(bindparam("jobs", type_=ARRAY(Uuid)))).order_by(
+        RunCandidate.job_id, RunCandidate.candidate_index, RunCandidate.id
+    ),
+)
+_COUNTS = Prepared(
+    select(
+        *(
+            select(func.count()).select_from(counted).where(condition).scalar_subquery()
+            for counted, condition in (
+                (Run, Run.project_id == bindparam("project_id")),
+                (join(RunJob, Run), Run.project_id == bindparam("project_id")),
+                (Asset, Asset.project_id == bindparam("project_id")),
+            )
+        )
+    )
+)
 
 
 class ProjectCounts(NamedTuple):
@@ -27,14 +55,10 @@ class ProjectCounts(NamedTuple):
     assets: int
 
 
-async def count_project_contents(session: AsyncSession, project_id: UUID) -> ProjectCounts:
+async def count_project_contents(reader: Reader, project_id: UUID) -> ProjectCounts:
     """Runs, jobs and assets of a project, in one round trip."""
-    runs = select(func.count()).select_from(Run).where(Run.project_id == project_id)
-    jobs = select(func.count()).select_from(RunJob).join(Run).where(Run.project_id == project_id)
-    assets = select(func.count()).select_from(Asset).where(Asset.project_id == project_id)
-    statement = select(runs.scalar_subquery(), jobs.scalar_subquery(), assets.scalar_subquery())
-    row = (await session.execute(statement)).one()
-    return ProjectCounts(row[0], row[1], row[2])
+    (row,) = await reader.records(_COUNTS, project_id=project_id)
+    return ProjectCounts(*row)
 
 
 class RunFilter(NamedTuple):
@@ -46,42 +70,29 @@ class RunFilter(NamedTuple):
 
 
 async def list_runs(
-    session: AsyncSession, project_id: UUID, *, wanted: RunFilter, window: Window = EVERYTHING
+    reader: Reader, project_id: UUID, *, wanted: RunFilter, window: Window = EVERYTHING
 ) -> Page[Run]:
     """The runs of a project without their plans, newest first."""
-    statement = select(Run).where(Run.project_id == project_id).options(defer(Run.plan_json, raiseload=True))
-    for column, value in (
-        (Run.status, wanted.status),
-        (Run.stage, wanted.stage),
-        (Run.run_mode, wanted.mode),
-    ):
-        if value is not None:
-            statement = statement.where(column == value)
-    return await _NEWEST.page(session, statement, window, scope=project_id)
+    return await _RUNS.page(
+        reader, window, of=project_id, status=wanted.status, stage=wanted.stage, mode=wanted.mode
+    )
 
 
-async def get_run(session: AsyncSession, *, slug: str, run_id: str) -> Run:
+async def get_run(source: AsyncSession | Reader, *, slug: str, run_id: str) -> Run:
     """A project's run.
 
     Raises:
         RunNotFoundError: The project or the run is unknown.
     """
-    identifier = row_id(run_id)
-    project_slug = normalised_slug(slug)
-    if identifier is None or project_slug is None:
-        raise RunNotFoundError
-    statement = (
-        select(Run)
-        .join(Project, Project.id == Run.project_id)
-        .where(Project.slug == project_slug, Run.id == identifier)
-    )
-    run = await session.scalar(statement)
-    if run is None:
-        raise RunNotFoundError
-    return run
+    return await get_in_project(source, Run, slug=slug, identifier=run_id, missing=RunNotFoundError())
 
 
-async def list_jobs(session: AsyncSession, run_id: UUID, *, window: Window = EVERYTHING) -> Page[RunJob]:
-    """The jobs of a run in plan order, each with its candidates by index."""
-    statement = select(RunJob).where(RunJob.run_id == run_id).options(selectinload(RunJob.candidates))
-    return await _IN_PLAN_ORDER.page(session, statement, window, scope=run_id)
+async def list_jobs(reader: Reader, run_id: UUID, *, window: Window = EVERYTHING) -> Page[RunJob]:
+    """The jobs of a run in plan order."""
+    return await _JOBS.page(reader, window, of=run_id)
+
+
+async def list_candidates(reader: Reader, jobs: Iterable[RunJob]) -> Mapping[UUID, list[RunCandidate]]:
+    """The candidates of the jobs that have some, by the job's id; each job's by index."""
+    rows = await _CANDIDATES.all(reader, jobs=tuple(job.id for job in jobs))
+    return {job_id: list(candidates) for job_id, candidates in groupby(rows, key=lambda row: row.job_id)}

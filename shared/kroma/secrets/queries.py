@@ -7,15 +7,17 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kroma.db.keyset import EVERYTHING, ListOrder, Page, Window, ascending
+from kroma.db.keyset import EVERYTHING, Listing, Page, Window, ascending
+from kroma.db.reader import Reader
 from kroma.secrets.cipher import SecretPlace
 from kroma.secrets.models import ProjectSecret
 
 _ROWS_AT_A_TIME: Final = 500
-_BY_CODE_AND_NAME = ListOrder(
-    "ProjectSecret",
+_LISTED = Listing(
+    ProjectSecret,
     ascending(ProjectSecret.provider_code),
     ascending(ProjectSecret.secret_name),
+    of=ProjectSecret.project_id,
 )
 
 
@@ -25,11 +27,10 @@ def place_of(secret: ProjectSecret) -> SecretPlace:
 
 
 async def list_secrets(
-    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+    reader: Reader, project_id: UUID, *, window: Window = EVERYTHING
 ) -> Page[ProjectSecret]:
     """The secrets of a project by provider code and name."""
-    statement = select(ProjectSecret).where(ProjectSecret.project_id == project_id)
-    return await _BY_CODE_AND_NAME.page(session, statement, window, scope=project_id)
+    return await _LISTED.page(reader, window, of=project_id)
 
 
 async def list_secrets_for_change(
@@ -39,7 +40,7 @@ async def list_secrets_for_change(
     statement = (
         select(ProjectSecret)
         .where(ProjectSecret.project_id == project_id)
-        .order_by(*_BY_CODE_AND_NAME.clauses)
+        .order_by(ProjectSecret.provider_code, ProjectSecret.secret_name)
         .with_for_update()
     )
     if key_ref is not None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kroma.audit import service as audit
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
-from kroma.projects.queries import find_project, get_project
+from kroma.projects.queries import find_project, get_project, get_project_id
 from kroma.projects.slugs import normalised_slug, provider_code
 from kroma.secrets.cipher import SecretPlace, is_sealed
 from kroma.secrets.errors import NoSecretOpensError, SecretNotFoundError, SecretUnreadableError
@@ -185,9 +185,8 @@ async def encryption_status(db: Database, keyring: Keyring, *, slug: str) -> Enc
         ProjectNotFoundError: No project has this slug.
         MasterKeyFileError: The key's file exists and cannot be used.
     """
-    async with db.transaction() as session:
-        project = await get_project(session, slug)
-        rows = await list_secrets(session, project.id)
+    async with db.reading() as reader:
+        rows = await list_secrets(reader, await get_project_id(reader, slug))
     values = [row for row in rows if row.secret_value.strip()]
     sealed = [row for row in values if is_sealed(row.secret_value)]
     openable = sum(keyring.find_value(row.secret_value, place_of(row)) is not None for row in sealed)

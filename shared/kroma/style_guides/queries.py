@@ -5,20 +5,23 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.keyset import EVERYTHING, Page, Window
-from kroma.projects.contents import get_in_project, list_last_changed
+from kroma.db.reader import Reader
+from kroma.projects.contents import get_in_project, last_changed_first
 from kroma.style_guides.errors import StyleGuideNotFoundError
 from kroma.style_guides.models import StyleGuide
 
+_LISTED = last_changed_first(StyleGuide)
+
 
 async def list_style_guides(
-    session: AsyncSession, project_id: UUID, *, window: Window = EVERYTHING
+    reader: Reader, project_id: UUID, *, window: Window = EVERYTHING
 ) -> Page[StyleGuide]:
     """The style guides of a project, last changed first."""
-    return await list_last_changed(session, StyleGuide, project_id, window=window)
+    return await _LISTED.page(reader, window, of=project_id)
 
 
 async def get_style_guide(
-    session: AsyncSession, *, slug: str, style_guide_id: str, lock: bool = False
+    source: AsyncSession | Reader, *, slug: str, style_guide_id: str, lock: bool = False
 ) -> StyleGuide:
     """A project's style guide.
 
@@ -26,7 +29,7 @@ async def get_style_guide(
         StyleGuideNotFoundError: The project or the guide is unknown.
     """
     return await get_in_project(
-        session,
+        source,
         StyleGuide,
         slug=slug,
         identifier=style_guide_id,

@@ -6,7 +6,7 @@ from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from kroma.assets import queries, service
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.asset_links import (
@@ -30,10 +30,10 @@ async def list_asset_links(
     after: After = None,
 ) -> ListAssetLinksResponse:
     """The asset links of a project, or those of one asset or type, last changed first."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
         rows = await queries.list_asset_links(
-            session, project.id, asset_id=asset_id, link_type=link_type, window=open_window(limit, after)
+            reader, project_id, asset_id=asset_id, link_type=link_type, window=open_window(limit, after)
         )
     return ListAssetLinksResponse(
         count=len(rows), next=rows.following, asset_links=[AssetLinkView.of(row) for row in rows]
@@ -58,8 +58,8 @@ async def create_asset_link(
 @get("/{link_id:str}")
 async def get_asset_link(slug: FromPath[str], link_id: FromPath[str], db: Db) -> AssetLinkResponse:
     """One asset link."""
-    async with db.reading() as session:
-        link = await queries.get_asset_link(session, slug=slug, link_id=link_id)
+    async with db.reading() as reader:
+        link = await queries.get_asset_link(reader, slug=slug, link_id=link_id)
     return AssetLinkResponse(asset_link=AssetLinkView.of(link))
 
 

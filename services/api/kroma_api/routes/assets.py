@@ -7,7 +7,7 @@ from litestar.params import FromPath, QueryParameter
 
 from kroma.assets import queries
 from kroma.assets.models import AssetKind
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, one_of, window
 from kroma_api.schemas.assets import AssetResponse, AssetView, ListAssetsResponse
@@ -29,10 +29,10 @@ async def list_assets(
     job_id: JobFilter = None,
 ) -> ListAssetsResponse:
     """The newest assets of a project, or those of one kind, run or job."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
         wanted = queries.AssetFilter(one_of("kind", kind, AssetKind), run_id, job_id)
-        assets = await queries.list_assets(session, project.id, wanted=wanted, window=window(limit, after))
+        assets = await queries.list_assets(reader, project_id, wanted=wanted, window=window(limit, after))
     return ListAssetsResponse(
         count=len(assets), next=assets.following, assets=[AssetView.of(asset) for asset in assets]
     )
@@ -41,8 +41,8 @@ async def list_assets(
 @get("/{asset_id:str}")
 async def get_asset(slug: FromPath[str], asset_id: FromPath[str], db: Db) -> AssetResponse:
     """One asset."""
-    async with db.reading() as session:
-        asset = await queries.get_asset(session, slug=slug, asset_id=asset_id)
+    async with db.reading() as reader:
+        asset = await queries.get_asset(reader, slug=slug, asset_id=asset_id)
     return AssetResponse(asset=AssetView.of(asset))
 
 

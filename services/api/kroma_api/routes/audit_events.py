@@ -6,7 +6,7 @@ from litestar import Router, get
 from litestar.params import FromPath, QueryParameter
 
 from kroma.audit import queries
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma.texts import optional_text
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, window
@@ -22,10 +22,10 @@ async def list_audit_events(
     slug: FromPath[str], db: Db, event_code: EventCode = None, limit: Limit = None, after: After = None
 ) -> ListAuditEventsResponse:
     """What changed in a project, newest first."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
         events = await queries.list_audit_events(
-            session, project.id, window=window(limit, after), event_code=optional_text(event_code)
+            reader, project_id, window=window(limit, after), event_code=optional_text(event_code)
         )
     return ListAuditEventsResponse(
         count=len(events), next=events.following, audit_events=[AuditEventView.of(event) for event in events]

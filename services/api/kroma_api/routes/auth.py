@@ -41,8 +41,8 @@ async def create_token(
 @get("/tokens")
 async def list_tokens(db: Db, limit: Limit = None, after: After = None) -> ListTokensResponse:
     """All tokens of all users, newest first, without their secrets."""
-    async with db.reading() as session:
-        rows = await queries.list_tokens(session, window=open_window(limit, after))
+    async with db.reading() as reader:
+        rows = await queries.list_tokens(reader, window=open_window(limit, after))
     now = utc_now()
     return ListTokensResponse(
         count=len(rows), next=rows.following, auth_tokens=[TokenView.of(row, now=now) for row in rows]

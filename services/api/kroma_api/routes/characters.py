@@ -6,7 +6,7 @@ from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
 from kroma.characters import queries, service
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.characters import (
@@ -24,9 +24,9 @@ async def list_characters(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListCharactersResponse:
     """The characters of a project, last changed first."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
-        rows = await queries.list_characters(session, project.id, window=open_window(limit, after))
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
+        rows = await queries.list_characters(reader, project_id, window=open_window(limit, after))
     return ListCharactersResponse(
         count=len(rows), next=rows.following, characters=[CharacterView.of(row) for row in rows]
     )
@@ -50,8 +50,8 @@ async def create_character(
 @get("/{character_id:str}")
 async def get_character(slug: FromPath[str], character_id: FromPath[str], db: Db) -> CharacterResponse:
     """One character."""
-    async with db.reading() as session:
-        character = await queries.get_character(session, slug=slug, character_id=character_id)
+    async with db.reading() as reader:
+        character = await queries.get_character(reader, slug=slug, character_id=character_id)
     return CharacterResponse(character=CharacterView.of(character))
 
 

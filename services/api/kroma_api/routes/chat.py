@@ -6,7 +6,7 @@ from litestar import Router, get, post
 from litestar.params import FromPath, JSONBody
 
 from kroma.chat import queries, service
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.chat import (
@@ -26,9 +26,9 @@ async def list_chat_sessions(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListChatSessionsResponse:
     """The chat sessions of a project, last changed first."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
-        rows = await queries.list_sessions(session, project.id, window=open_window(limit, after))
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
+        rows = await queries.list_sessions(reader, project_id, window=open_window(limit, after))
     return ListChatSessionsResponse(
         count=len(rows), next=rows.following, sessions=[ChatSessionView.of(row) for row in rows]
     )
@@ -46,8 +46,8 @@ async def create_chat_session(
 @get("/{session_id:str}")
 async def get_chat_session(slug: FromPath[str], session_id: FromPath[str], db: Db) -> ChatSessionResponse:
     """One chat session."""
-    async with db.reading() as session:
-        found = await queries.get_session(session, slug=slug, session_id=session_id)
+    async with db.reading() as reader:
+        found = await queries.get_session(reader, slug=slug, session_id=session_id)
     return ChatSessionResponse(session=ChatSessionView.of(found))
 
 
@@ -56,9 +56,9 @@ async def list_chat_messages(
     slug: FromPath[str], session_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListChatMessagesResponse:
     """The transcript of a session, oldest message first."""
-    async with db.reading() as session:
-        found = await queries.get_session(session, slug=slug, session_id=session_id)
-        messages = await queries.list_messages(session, found, window=open_window(limit, after))
+    async with db.reading() as reader:
+        found = await queries.get_session(reader, slug=slug, session_id=session_id)
+        messages = await queries.list_messages(reader, found.id, window=open_window(limit, after))
     return ListChatMessagesResponse(
         session_id=session_id,
         count=len(messages),

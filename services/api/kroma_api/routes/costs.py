@@ -6,7 +6,7 @@ from litestar import Router, get
 from litestar.params import FromPath, QueryParameter
 
 from kroma.costs import queries
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.costs import CostEventView, ListCostEventsResponse
@@ -28,10 +28,10 @@ async def list_cost_events(
     provider: ProviderFilter = None,
 ) -> ListCostEventsResponse:
     """The newest cost events of a project, or those of one run or provider."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
         events = await queries.list_cost_events(
-            session, project.id, run_id=run_id, provider=provider, window=window(limit, after)
+            reader, project_id, run_id=run_id, provider=provider, window=window(limit, after)
         )
     return ListCostEventsResponse(
         count=len(events), next=events.following, cost_events=[CostEventView.of(event) for event in events]

@@ -4,7 +4,7 @@ from litestar import Router, get
 from litestar.params import FromPath
 
 from kroma.exports import queries
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.exports import ExportResponse, ExportView, ListExportsResponse
@@ -15,9 +15,9 @@ async def list_exports(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListExportsResponse:
     """The newest exports of a project."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
-        exports = await queries.list_exports(session, project.id, window=window(limit, after))
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
+        exports = await queries.list_exports(reader, project_id, window=window(limit, after))
     return ListExportsResponse(
         count=len(exports), next=exports.following, exports=[ExportView.of(export) for export in exports]
     )
@@ -26,8 +26,8 @@ async def list_exports(
 @get("/{export_id:str}")
 async def get_export(slug: FromPath[str], export_id: FromPath[str], db: Db) -> ExportResponse:
     """One export."""
-    async with db.reading() as session:
-        export = await queries.get_export(session, slug=slug, export_id=export_id)
+    async with db.reading() as reader:
+        export = await queries.get_export(reader, slug=slug, export_id=export_id)
     return ExportResponse(export=ExportView.of(export))
 
 

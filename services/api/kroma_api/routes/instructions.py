@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from kroma.instructions import callback, queries, service
 from kroma.instructions.service import ChangedInstruction
 from kroma.instructions.signature import CALLBACK_PATH, callback_signer
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Queue
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.instructions import (
@@ -37,9 +37,9 @@ async def list_instructions(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListInstructionsResponse:
     """The instructions of a project, last changed first."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
-        rows = await queries.list_instructions(session, project.id, window=open_window(limit, after))
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
+        rows = await queries.list_instructions(reader, project_id, window=open_window(limit, after))
     return ListInstructionsResponse(
         count=len(rows), next=rows.following, instructions=[InstructionView.of(row) for row in rows]
     )
@@ -59,8 +59,8 @@ async def create_instruction(
 @get("/{instruction_id:str}")
 async def get_instruction(slug: FromPath[str], instruction_id: FromPath[str], db: Db) -> InstructionResponse:
     """One instruction, with its attempts."""
-    async with db.reading() as session:
-        row = await queries.get_instruction(session, slug=slug, instruction_id=instruction_id)
+    async with db.reading() as reader:
+        row = await queries.get_instruction(reader, slug=slug, instruction_id=instruction_id)
     return InstructionResponse(instruction=InstructionView.of(row))
 
 
@@ -69,9 +69,9 @@ async def list_instruction_events(
     slug: FromPath[str], instruction_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListInstructionEventsResponse:
     """What happened to an instruction, oldest first."""
-    async with db.reading() as session:
-        row = await queries.get_instruction(session, slug=slug, instruction_id=instruction_id)
-        events = await queries.list_events(session, row, window=open_window(limit, after))
+    async with db.reading() as reader:
+        row = await queries.get_instruction(reader, slug=slug, instruction_id=instruction_id)
+        events = await queries.list_events(reader, row.id, window=open_window(limit, after))
     return ListInstructionEventsResponse(
         instruction_id=instruction_id,
         count=len(events),

@@ -37,12 +37,15 @@ async def list_projects(
     after: After = None,
 ) -> ListProjectsResponse:
     """Projects of one owner or of all, last changed first; a project's token sees its project only."""
-    async with db.reading() as session:
+    async with db.reading() as reader:
         projects = await queries.list_projects(
-            session, username=username, only_project_id=caller.project_id, window=open_window(limit, after)
+            reader, username=username, only_project_id=caller.project_id, window=open_window(limit, after)
         )
+        owners = await queries.usernames(reader, projects)
     return ListProjectsResponse(
-        count=len(projects), next=projects.following, projects=[ProjectListed.of(row) for row in projects]
+        count=len(projects),
+        next=projects.following,
+        projects=[ProjectListed.of(row, owners[row.owner_user_id]) for row in projects],
     )
 
 
@@ -69,24 +72,24 @@ async def upsert_project(
 @get("/{slug:str}")
 async def get_project(slug: FromPath[str], db: Db, settings: AppSettings) -> ProjectResponse:
     """A project with how much it holds and where."""
-    async with db.reading() as session:
-        project = await queries.get_project(session, slug)
-        counts = await count_project_contents(session, project.id)
+    async with db.reading() as reader:
+        project, storage = await queries.get_stored_project(reader, slug)
+        counts = await count_project_contents(reader, project.id)
     return ProjectResponse(
         project=ProjectView.of(project),
         counts=ProjectCountsView.of(counts),
-        storage=StorageView.of(project, project.storage, data_dir=settings.data_dir),
+        storage=StorageView.of(project, storage, data_dir=settings.data_dir),
     )
 
 
 @get("/{slug:str}/storage")
 async def get_storage(slug: FromPath[str], db: Db, settings: AppSettings) -> StorageResponse:
     """Where a project keeps its files."""
-    async with db.reading() as session:
-        project = await queries.get_project(session, slug)
+    async with db.reading() as reader:
+        project, storage = await queries.get_stored_project(reader, slug)
     return StorageResponse(
         project=ProjectName.of(project),
-        storage=StorageView.of(project, project.storage, data_dir=settings.data_dir),
+        storage=StorageView.of(project, storage, data_dir=settings.data_dir),
     )
 
 

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma.prompt_templates import queries, service
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, open_window
@@ -24,9 +24,9 @@ async def list_prompt_templates(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListPromptTemplatesResponse:
     """The prompt templates of a project, last changed first."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
-        rows = await queries.list_prompt_templates(session, project.id, window=open_window(limit, after))
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
+        rows = await queries.list_prompt_templates(reader, project_id, window=open_window(limit, after))
     return ListPromptTemplatesResponse(
         count=len(rows), next=rows.following, prompt_templates=[PromptTemplateView.of(row) for row in rows]
     )
@@ -51,8 +51,8 @@ async def get_prompt_template(
     slug: FromPath[str], template_id: FromPath[str], db: Db
 ) -> PromptTemplateResponse:
     """One prompt template."""
-    async with db.reading() as session:
-        template = await queries.get_prompt_template(session, slug=slug, template_id=template_id)
+    async with db.reading() as reader:
+        template = await queries.get_prompt_template(reader, slug=slug, template_id=template_id)
     return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
 
 

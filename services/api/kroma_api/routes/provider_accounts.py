@@ -5,7 +5,7 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma.provider_accounts import queries, service
 from kroma_api.dependencies import CurrentCaller, Db
 from kroma_api.routes.limits import After, Limit, open_window
@@ -25,9 +25,9 @@ async def list_provider_accounts(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListProviderAccountsResponse:
     """The provider accounts of a project by code."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
-        rows = await queries.list_provider_accounts(session, project.id, window=open_window(limit, after))
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
+        rows = await queries.list_provider_accounts(reader, project_id, window=open_window(limit, after))
     return ListProviderAccountsResponse(
         count=len(rows), next=rows.following, provider_accounts=[ProviderAccountView.of(row) for row in rows]
     )
@@ -59,8 +59,8 @@ async def get_provider_account(
     slug: FromPath[str], provider_code: FromPath[str], db: Db
 ) -> ProviderAccountResponse:
     """One provider account."""
-    async with db.reading() as session:
-        account = await queries.get_provider_account(session, slug=slug, code=provider_code)
+    async with db.reading() as reader:
+        account = await queries.get_provider_account(reader, slug=slug, code=provider_code)
     return ProviderAccountResponse(provider_account=ProviderAccountView.of(account))
 
 

@@ -3,7 +3,7 @@
 from litestar import Router, get
 from litestar.params import FromPath
 
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma.quality import queries
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, window
@@ -15,9 +15,9 @@ async def list_quality_reports(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListQualityReportsResponse:
     """The newest quality reports of a project."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
-        reports = await queries.list_quality_reports(session, project.id, window=window(limit, after))
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
+        reports = await queries.list_quality_reports(reader, project_id, window=window(limit, after))
     return ListQualityReportsResponse(
         count=len(reports),
         next=reports.following,

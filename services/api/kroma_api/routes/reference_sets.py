@@ -5,7 +5,7 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma.reference_sets import queries, service
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, open_window
@@ -29,9 +29,9 @@ async def list_reference_sets(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListReferenceSetsResponse:
     """The reference sets of a project, last changed first."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
-        rows = await queries.list_reference_sets(session, project.id, window=open_window(limit, after))
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
+        rows = await queries.list_reference_sets(reader, project_id, window=open_window(limit, after))
     return ListReferenceSetsResponse(
         count=len(rows), next=rows.following, reference_sets=[ReferenceSetView.of(row) for row in rows]
     )
@@ -56,8 +56,8 @@ async def get_reference_set(
     slug: FromPath[str], reference_set_id: FromPath[str], db: Db
 ) -> ReferenceSetResponse:
     """One reference set."""
-    async with db.reading() as session:
-        reference_set = await queries.get_reference_set(session, slug=slug, reference_set_id=reference_set_id)
+    async with db.reading() as reader:
+        reference_set = await queries.get_reference_set(reader, slug=slug, reference_set_id=reference_set_id)
     return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
 
 
@@ -90,9 +90,9 @@ async def list_reference_items(
     slug: FromPath[str], reference_set_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListReferenceItemsResponse:
     """The items of a reference set in their order."""
-    async with db.reading() as session:
-        reference_set = await queries.get_reference_set(session, slug=slug, reference_set_id=reference_set_id)
-        rows = await queries.list_reference_items(session, reference_set.id, window=open_window(limit, after))
+    async with db.reading() as reader:
+        reference_set = await queries.get_reference_set(reader, slug=slug, reference_set_id=reference_set_id)
+        rows = await queries.list_reference_items(reader, reference_set.id, window=open_window(limit, after))
     return ListReferenceItemsResponse(
         count=len(rows),
         next=rows.following,
@@ -124,9 +124,9 @@ async def get_reference_item(
     slug: FromPath[str], reference_set_id: FromPath[str], item_id: FromPath[str], db: Db
 ) -> ReferenceItemResponse:
     """One item of a reference set."""
-    async with db.reading() as session:
+    async with db.reading() as reader:
         item = await queries.get_reference_item(
-            session, slug=slug, reference_set_id=reference_set_id, item_id=item_id
+            reader, slug=slug, reference_set_id=reference_set_id, item_id=item_id
         )
     return ReferenceItemResponse(item=ReferenceItemView.of(item))
 

@@ -11,7 +11,7 @@ from kroma.pipeline import trigger
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.validate import validate_config
 from kroma.pipeline.wait import wait_for_end
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project, get_project_id
 from kroma.runs import queries
 from kroma.runs.logs import read_run_log
 from kroma.runs.models import RunMode, RunStatus, Stage
@@ -59,15 +59,15 @@ async def list_runs(
     mode: ModeFilter = None,
 ) -> ListRunsResponse:
     """The newest runs of a project, or those of one status, stage or mode."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
         wanted = queries.RunFilter(
             status=one_of("status", status, RunStatus),
             stage=one_of("stage", stage, Stage),
             mode=one_of("mode", mode, RunMode),
         )
         asked = window(limit, after, default=DEFAULT_RUNS, largest=MAX_RUNS)
-        runs = await queries.list_runs(session, project.id, wanted=wanted, window=asked)
+        runs = await queries.list_runs(reader, project_id, wanted=wanted, window=asked)
     return ListRunsResponse(count=len(runs), next=runs.following, runs=[RunView.of(run) for run in runs])
 
 
@@ -117,10 +117,13 @@ async def check_config(
 @get("/{run_id:str}")
 async def get_run(slug: FromPath[str], run_id: FromPath[str], db: Db) -> RunResponse:
     """A run with its jobs and their candidates."""
-    async with db.reading() as session:
-        run = await queries.get_run(session, slug=slug, run_id=run_id)
-        jobs = await queries.list_jobs(session, run.id)
-    return RunResponse(run=RunView.of(run), jobs=[JobView.of(job) for job in jobs])
+    async with db.reading() as reader:
+        run = await queries.get_run(reader, slug=slug, run_id=run_id)
+        jobs = await queries.list_jobs(reader, run.id)
+        candidates = await queries.list_candidates(reader, jobs)
+    return RunResponse(
+        run=RunView.of(run), jobs=[JobView.of(job, candidates.get(job.id, ())) for job in jobs]
+    )
 
 
 @get("/{run_id:str}/jobs")
@@ -128,11 +131,15 @@ async def list_jobs(
     slug: FromPath[str], run_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListJobsResponse:
     """The jobs of a run, in plan order, with their candidates."""
-    async with db.reading() as session:
-        run = await queries.get_run(session, slug=slug, run_id=run_id)
-        jobs = await queries.list_jobs(session, run.id, window=open_window(limit, after))
+    async with db.reading() as reader:
+        run = await queries.get_run(reader, slug=slug, run_id=run_id)
+        jobs = await queries.list_jobs(reader, run.id, window=open_window(limit, after))
+        candidates = await queries.list_candidates(reader, jobs)
     return ListJobsResponse(
-        run_id=run_id, count=len(jobs), next=jobs.following, jobs=[JobView.of(job) for job in jobs]
+        run_id=run_id,
+        count=len(jobs),
+        next=jobs.following,
+        jobs=[JobView.of(job, candidates.get(job.id, ())) for job in jobs],
     )
 
 
@@ -141,7 +148,7 @@ async def get_run_log(
     slug: FromPath[str], run_id: FromPath[str], db: Db, stores: Stores, settings: AppSettings
 ) -> RunLogResponse:
     """The record of a run, once it has ended."""
-    async with db.reading() as session:
+    async with db.transaction() as session:
         run = await queries.get_run(session, slug=slug, run_id=run_id)
         project = await get_project(session, slug)
     run_log = await read_run_log(stores, run, project, data_dir=settings.data_dir)

@@ -5,7 +5,7 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post
 from litestar.params import FromPath, JSONBody
 
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma.secrets import queries, service
 from kroma_api.dependencies import CurrentCaller, Db, Keys
 from kroma_api.front import SLASH_IN_NAME
@@ -27,9 +27,9 @@ async def list_secrets(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListSecretsResponse:
     """The secrets of a project by provider code and name, without their values."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
-        rows = await queries.list_secrets(session, project.id, window=open_window(limit, after))
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
+        rows = await queries.list_secrets(reader, project_id, window=open_window(limit, after))
     return ListSecretsResponse(
         count=len(rows), next=rows.following, secrets=[SecretView.of(row) for row in rows]
     )

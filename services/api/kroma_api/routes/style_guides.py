@@ -5,7 +5,7 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
-from kroma.projects.queries import get_project
+from kroma.projects.queries import get_project_id
 from kroma.style_guides import queries, service
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, open_window
@@ -24,9 +24,9 @@ async def list_style_guides(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListStyleGuidesResponse:
     """The style guides of a project, last changed first."""
-    async with db.reading() as session:
-        project = await get_project(session, slug)
-        rows = await queries.list_style_guides(session, project.id, window=open_window(limit, after))
+    async with db.reading() as reader:
+        project_id = await get_project_id(reader, slug)
+        rows = await queries.list_style_guides(reader, project_id, window=open_window(limit, after))
     return ListStyleGuidesResponse(
         count=len(rows), next=rows.following, style_guides=[StyleGuideView.of(row) for row in rows]
     )
@@ -50,8 +50,8 @@ async def create_style_guide(
 @get("/{style_guide_id:str}")
 async def get_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db: Db) -> StyleGuideResponse:
     """One style guide."""
-    async with db.reading() as session:
-        guide = await queries.get_style_guide(session, slug=slug, style_guide_id=style_guide_id)
+    async with db.reading() as reader:
+        guide = await queries.get_style_guide(reader, slug=slug, style_guide_id=style_guide_id)
     return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
 
 
