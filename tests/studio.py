@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from kroma.costs.models import CostEvent
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.pipeline.execute import Workplace
+from kroma.pipeline.keeper import LeaseKeeper
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.trigger import trigger_run
 from kroma.projects.models import Project
@@ -27,6 +29,11 @@ from kroma_worker.tasks import runs as tasks
 
 SCENES = ("harbor.png", "tower.png")
 TASKS = (tasks,)  # importing the module registers its tasks
+
+
+def url_of(db: Database) -> str:
+    """Where a pool of connections leads."""
+    return db.engine.url.render_as_string(hide_password=False)
 
 
 class Order(msgspec.Struct, kw_only=True):
@@ -70,6 +77,7 @@ class Studio:
         self.stores = stores
         self.cpu = cpu
         self.provider = FakeProvider()
+        self.keeper = LeaseKeeper(url_of(db), look_every=timedelta(milliseconds=100))
 
     def script(self, *outcomes: FakeOutcome, **options: Any) -> FakeProvider:
         self.provider = FakeProvider(FakeScript(outcomes=outcomes, **options))
@@ -77,7 +85,13 @@ class Studio:
 
     @property
     def place(self) -> Workplace:
-        return Workplace(db=self.db, stores=self.stores, providers={"fake": self.provider}, cpu=self.cpu)
+        return Workplace(
+            db=self.db,
+            keeper=self.keeper,
+            stores=self.stores,
+            providers={"fake": self.provider},
+            cpu=self.cpu,
+        )
 
     @property
     def deps(self) -> TaskDeps:

@@ -22,6 +22,7 @@ from kroma.logs import configure_logs
 from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import AllowList, UrlGuard
 from kroma.pipeline.execute import Workplace
+from kroma.pipeline.keeper import LeaseKeeper
 from kroma.providers import PROVIDERS, UnknownProviderError
 from kroma.resources import Resources, open_resources
 from kroma.secrets.service import read_secret
@@ -52,7 +53,8 @@ async def work(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     async with open_resources(settings) as opened, agent_dispatcher(opened) as agents:
-        place = Workplace(db=opened.db, stores=opened.stores, providers=opened.providers, cpu=opened.cpu)
+        keeper = LeaseKeeper(opened.settings.database_url or "")
+        place = Workplace(db=opened.db, keeper=keeper, stores=opened.stores, providers=opened.providers, cpu=opened.cpu)
         name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
         deps = TaskDeps(place=place, queue=opened.queue, worker=name, agents=agents)
         serving = [

@@ -1,33 +1,60 @@
 """Taking a job or a run to work on: a row lock to decide, a lease to hold, a fence to write.
 
 A claim succeeds when the row is due and nobody else's lease on it is alive. It raises the
-row's fence, and every later write names the fence it was given: a worker that slept through
-its lease finds that its fence is old and that its writes change nothing.
+row's fence, and every later write names the fence and the worker it was given: a worker that slept
+through its lease finds that its fence is old and that its writes change nothing.
+
+What a newer Kroma planned or recorded is left to a newer worker; what nobody can read ends here, with
+the reason, and not in a worker that fails over it again and again.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy import ColumnElement, Select, and_, bindparam, case, exists, func, null, or_, select, update
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Interval,
+    Select,
+    Text,
+    Uuid,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
-from kroma.pipeline.plan import RunPlan
-from kroma.runs.models import OPEN_JOB_STATUSES, OPEN_RUN_STATUSES, JobStatus, Run, RunJob, RunStatus
+from kroma.pipeline.image_job import STEP_VERSION
+from kroma.pipeline.plan import PLAN_VERSION, RunPlan
+from kroma.runs.models import (
+    OPEN_JOB_STATUSES,
+    OPEN_RUN_STATUSES,
+    JobStatus,
+    Run,
+    RunJob,
+    RunStatus,
+    RunStep,
+)
 
 log = structlog.get_logger(__name__)
 
 LEASE: Final = timedelta(seconds=30)  # docs/decisions/0006: a killed worker costs at most 45 s
-RENEW_EVERY: Final = timedelta(seconds=10)
 FINISH_ATTEMPTS: Final = 3
+SUSPECT_AFTER: Final = 2
+"""A job that lost so many workers is carried with nothing beside it, which it might take along."""
+PLAN_UNREADABLE: Final = "plan_unreadable"
 
 
 class JobClaim(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +68,10 @@ class JobClaim(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     """This attempt, from 1."""
     max_attempts: int
+    worker: str
+    """Whose lease it is."""
+    started_at: datetime
+    """Of the job's first claim."""
     plan: RunPlan
 
     @property
@@ -56,6 +87,7 @@ class RunClaim(msgspec.Struct, frozen=True, kw_only=True):
     project_id: UUID
     fence: int
     attempt: int
+    worker: str
     plan: RunPlan
 
     @property
@@ -91,7 +123,33 @@ def job_is_claimable() -> ColumnElement[bool]:
 
 def has_open_jobs() -> ColumnElement[bool]:
     """Whether a job of the run in the outer query is still to be done."""
-    return exists().where(RunJob.run_id == Run.id, RunJob.status.in_(OPEN_JOB_STATUSES))
+    # Not IN: statements that are compiled once have no lists of a length of their own.
+    is_open = or_(*(RunJob.status == status for status in OPEN_JOB_STATUSES))
+    return exists().where(RunJob.run_id == Run.id, is_open)
+
+
+def run_is_open() -> ColumnElement[bool]:
+    """Whether the run has not ended."""
+    return or_(*(Run.status == status for status in OPEN_RUN_STATUSES))
+
+
+def plan_is_newer() -> ColumnElement[bool]:
+    """Whether a newer Kroma planned the run; comparing as JSON fails for no value."""
+    version = Run.plan_json["version"]
+    is_newer = and_(
+        func.jsonb_typeof(version) == "number", version > literal_column(f"'{PLAN_VERSION}'::jsonb")
+    )
+    return func.coalesce(is_newer, literal_column("false"))
+
+
+def has_newer_steps() -> ColumnElement[bool]:
+    """Whether a newer Kroma recorded steps of the job in the outer query."""
+    return exists().where(RunStep.job_id == RunJob.id, RunStep.version > STEP_VERSION)
+
+
+def is_suspect() -> ColumnElement[bool]:
+    """Whether the job's workers were lost so often that it may be its doing."""
+    return and_(RunJob.status == JobStatus.RUNNING, RunJob.attempt >= SUSPECT_AFTER)
 
 
 def _claim_statement() -> Select[Any]:
@@ -103,9 +161,12 @@ def _claim_statement() -> Select[Any]:
         .where(
             RunJob.id == bindparam("job_id"),
             job_is_claimable(),
+            or_(bindparam("is_alone", type_=Boolean()), ~is_suspect()),
             or_(Run.status == RunStatus.QUEUED, Run.status == RunStatus.RUNNING),
+            ~plan_is_newer(),
+            or_(RunJob.fence == 0, ~has_newer_steps()),
         )
-        .with_for_update(of=RunJob, skip_locked=True)
+        .with_for_update(of=RunJob, skip_locked=True, key_share=True)
         .cte("picked")
     )
     claimed = (
@@ -116,11 +177,18 @@ def _claim_statement() -> Select[Any]:
             fence=RunJob.fence + 1,
             attempt=RunJob.attempt + 1,
             lease_owner=bindparam("worker"),
-            lease_expires_at=now + LEASE,
+            lease_expires_at=now + bindparam("lease", type_=Interval()),
             available_at=null(),
             started_at=func.coalesce(RunJob.started_at, now),
         )
-        .returning(RunJob.run_id, RunJob.ordinal, RunJob.fence, RunJob.attempt, RunJob.max_attempts)
+        .returning(
+            RunJob.run_id,
+            RunJob.ordinal,
+            RunJob.fence,
+            RunJob.attempt,
+            RunJob.max_attempts,
+            RunJob.started_at,
+        )
         .cte("claimed")
     )
     started = (
@@ -136,18 +204,62 @@ def _claim_statement() -> Select[Any]:
 
 
 _CLAIM: Final = Prepared(_claim_statement())
+_WAITS_FOR_QUIET: Final = Prepared(
+    select(RunJob.id).where(RunJob.id == bindparam("job_id"), job_is_claimable(), is_suspect())
+)
+_FAIL_UNREADABLE: Final = Prepared(
+    update(RunJob)
+    .where(
+        RunJob.id == bindparam("job_id", type_=Uuid()),
+        RunJob.fence == bindparam("claimed_fence", type_=RunJob.fence.type),
+        RunJob.status == JobStatus.RUNNING,
+    )
+    .values(
+        status=JobStatus.FAILED,
+        finished_at=func.clock_timestamp(),
+        lease_owner=null(),
+        lease_expires_at=null(),
+        error=bindparam("problem", type_=Text()),
+        error_kind="infra",
+        error_code=PLAN_UNREADABLE,
+    )
+)
 
 
-async def claim_job(db: Database, job_id: UUID, *, worker: str) -> JobClaim | None:
+async def claim_job(
+    db: Database, job_id: UUID, *, worker: str, lease: timedelta = LEASE, is_alone: bool = True
+) -> JobClaim | None:
     """Claim one job, and start its run if it is the first.
 
+    Args:
+        db: Where it is.
+        job_id: Which.
+        worker: The name left on the lease.
+        lease: How long the claim holds unless it is renewed.
+        is_alone: Whether nothing else is carried beside it; without that, a suspect is not taken.
+
     Returns:
-        None when the job has ended, is not due, is held by a live lease, or its run is being cancelled.
+        None when the job has ended, is not due, is held by a live lease, waits to be carried alone or for
+        a newer worker, when its run is being cancelled, or when its plan cannot be read: then it has
+        failed now.
     """
-    rows = await db.fetch(_CLAIM, {"job_id": job_id, "worker": worker})
+    values = {"job_id": job_id, "worker": worker, "lease": lease, "is_alone": is_alone}
+    rows = await db.fetch(_CLAIM, values)
     if not rows:
         return None
     (row,) = rows
+    try:
+        plan = msgspec.convert(row["plan_json"], RunPlan)
+        if row["ordinal"] >= len(plan.jobs):
+            problem = f"it has no job at position {row['ordinal']}"
+            raise msgspec.ValidationError(problem)  # noqa: TRY301 - the same end for both
+    except msgspec.ValidationError as exc:
+        problem = f"The plan of its run cannot be read: {exc}"
+        log.warning("job.plan_unreadable", job_id=str(job_id), problem=str(exc))
+        await db.fetch(
+            _FAIL_UNREADABLE, {"job_id": job_id, "claimed_fence": row["fence"], "problem": problem}
+        )
+        return None
     return JobClaim(
         job_id=job_id,
         run_id=row["run_id"],
@@ -156,47 +268,83 @@ async def claim_job(db: Database, job_id: UUID, *, worker: str) -> JobClaim | No
         fence=row["fence"],
         attempt=row["attempt"],
         max_attempts=row["max_attempts"],
-        plan=msgspec.convert(row["plan_json"], RunPlan),
+        worker=worker,
+        started_at=row["started_at"],
+        plan=plan,
     )
 
 
-async def claim_run(db: Database, run_id: UUID, *, worker: str) -> RunClaim | None:
+async def waits_for_quiet(db: Database, job_id: UUID) -> bool:
+    """Whether the job could be claimed by a worker that carries nothing else."""
+    return bool(await db.fetch(_WAITS_FOR_QUIET, {"job_id": job_id}))
+
+
+_CLAIM_RUN: Final = Prepared(
+    update(Run)
+    .where(
+        Run.id == bindparam("run_id", type_=Uuid()),
+        run_is_open(),
+        lease_is_free(Run),
+        is_due(Run),
+        ~has_open_jobs(),
+        ~plan_is_newer(),
+    )
+    .values(
+        status=case((Run.status == RunStatus.QUEUED, RunStatus.RUNNING), else_=Run.status),
+        fence=Run.fence + 1,
+        attempt=Run.attempt + 1,
+        lease_owner=bindparam("worker"),
+        lease_expires_at=func.clock_timestamp() + bindparam("lease", type_=Interval()),
+        started_at=func.coalesce(Run.started_at, func.clock_timestamp()),
+        finishing_at=func.coalesce(Run.finishing_at, func.clock_timestamp()),
+    )
+    .returning(Run.project_id, Run.fence, Run.attempt, Run.plan_json)
+)
+_END_UNREADABLE: Final = Prepared(
+    update(Run)
+    .where(
+        Run.id == bindparam("run_id", type_=Uuid()),
+        Run.fence == bindparam("claimed_fence", type_=Run.fence.type),
+        or_(Run.status == RunStatus.RUNNING, Run.status == RunStatus.CANCELLING),
+    )
+    .values(
+        status=case((Run.status == RunStatus.CANCELLING, RunStatus.CANCELED), else_=RunStatus.FAILED),
+        finished_at=func.clock_timestamp(),
+        lease_owner=null(),
+        lease_expires_at=null(),
+        error=bindparam("problem", type_=Text()),
+        stderr=bindparam("problem", type_=Text()),
+        error_kind="infra",
+        error_code=PLAN_UNREADABLE,
+    )
+)
+
+
+async def claim_run(db: Database, run_id: UUID, *, worker: str, lease: timedelta = LEASE) -> RunClaim | None:
     """Claim the finishing of a run.
 
     Returns:
-        None when a job is still open, the run has ended, or another worker is finishing it.
+        None when a job is still open, the run has ended, another worker is finishing it, it is a newer
+        worker's, or its plan cannot be read: then it has failed now, without a log.
     """
-    now = func.clock_timestamp()
-    async with db.transaction() as session:
-        claimed = await session.execute(
-            update(Run)
-            .where(
-                Run.id == run_id,
-                Run.status.in_(OPEN_RUN_STATUSES),
-                lease_is_free(Run),
-                is_due(Run),
-                ~has_open_jobs(),
-            )
-            .values(
-                status=case((Run.status == RunStatus.QUEUED, RunStatus.RUNNING), else_=Run.status),
-                fence=Run.fence + 1,
-                attempt=Run.attempt + 1,
-                lease_owner=worker,
-                lease_expires_at=now + LEASE,
-                started_at=func.coalesce(Run.started_at, now),
-            )
-            .returning(Run.project_id, Run.fence, Run.attempt, Run.plan_json)
-            .execution_options(synchronize_session=False)
-        )
-        row = claimed.one_or_none()
-    if row is None:
+    rows = await db.fetch(_CLAIM_RUN, {"run_id": run_id, "worker": worker, "lease": lease})
+    if not rows:
+        return None
+    (row,) = rows
+    try:
+        plan = msgspec.convert(row["plan_json"], RunPlan)
+    except msgspec.ValidationError as exc:
+        log.warning("run.plan_unreadable", run_id=str(run_id), problem=str(exc))
+        problem = f"The plan of the run cannot be read: {exc}"
+        await db.fetch(_END_UNREADABLE, {"run_id": run_id, "claimed_fence": row["fence"], "problem": problem})
         return None
     return RunClaim(
         run_id=run_id,
-        project_id=row.project_id,
-        fence=row.fence,
-        attempt=row.attempt,
-        plan=msgspec.convert(row.plan_json, RunPlan),
+        project_id=row["project_id"],
+        fence=row["fence"],
+        attempt=row["attempt"],
+        worker=worker,
+        plan=plan,
     )
 
 
@@ -208,60 +356,13 @@ async def hold_job(session: AsyncSession, claim: JobClaim) -> None:
     """
     held = await session.scalar(
         select(RunJob.id)
-        .where(RunJob.id == claim.job_id, RunJob.fence == claim.fence, RunJob.status == JobStatus.RUNNING)
-        .with_for_update()
+        .where(
+            RunJob.id == claim.job_id,
+            RunJob.fence == claim.fence,
+            RunJob.lease_owner == claim.worker,
+            RunJob.status == JobStatus.RUNNING,
+        )
+        .with_for_update(key_share=True)
     )
     if held is None:
         raise ClaimLostError
-
-
-@asynccontextmanager
-async def kept_alive(
-    db: Database, row: type[RunJob] | type[Run], claim: JobClaim | RunClaim
-) -> AsyncGenerator[None]:
-    """Renew a claim's lease while the block runs; cancel the block when the claim is lost.
-
-    Raises:
-        ClaimLostError: The lease could not be renewed because a newer claim exists.
-    """
-    block = asyncio.current_task()
-    lost = False
-    row_id = claim.job_id if isinstance(claim, JobClaim) else claim.run_id
-
-    async def renew() -> None:
-        nonlocal lost
-        while True:
-            await asyncio.sleep(RENEW_EVERY.total_seconds())
-            try:
-                if not await _renew(db, row, row_id, fence=claim.fence):
-                    lost = True
-                    if block is not None:
-                        block.cancel()
-                    return
-            except (DBAPIError, OSError) as exc:
-                # The lease may still hold; if not, the fence protects every write.
-                log.warning("lease.not_renewed", error=type(exc).__name__)
-
-    renewing = asyncio.ensure_future(renew())
-    try:
-        yield
-    except asyncio.CancelledError:
-        if lost and block is not None:
-            block.uncancel()
-            raise ClaimLostError from None
-        raise
-    finally:
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
-
-
-async def _renew(db: Database, row: type[RunJob] | type[Run], row_id: UUID, *, fence: int) -> bool:
-    async with db.transaction() as session:
-        renewed = await session.execute(
-            update(row)
-            .where(row.id == row_id, row.fence == fence, row.lease_expires_at.is_not(None))
-            .values(lease_expires_at=func.clock_timestamp() + LEASE)
-            .returning(row.id)
-            .execution_options(synchronize_session=False)
-        )
-        return renewed.one_or_none() is not None

@@ -3,20 +3,36 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any, Final, cast
 from uuid import UUID
 
 import msgspec
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Interval,
+    Table,
+    Text,
+    Uuid,
+    bindparam,
+    func,
+    null,
+    or_,
+    select,
+    update,
+)
 
 from kroma.cpu import CpuPool
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.db.prepared import Prepared
 from kroma.errors import KromaError
-from kroma.pipeline.backoff import backoff
-from kroma.pipeline.claim import ClaimLostError, JobClaim, hold_job, kept_alive
+from kroma.pipeline.backoff import next_try
+from kroma.pipeline.claim import ClaimLostError, JobClaim
 from kroma.pipeline.image_job import Candidate, ImageJob
 from kroma.pipeline.joblog import ended_log
+from kroma.pipeline.keeper import LeaseKeeper, Stop, WorkStoppedError
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.recorder import TableRecorder
 from kroma.pipeline.steps import STEPS
@@ -37,6 +53,7 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker brings to its jobs."""
 
     db: Database
+    keeper: LeaseKeeper
     stores: ProjectStores
     providers: Mapping[str, Provider]
     """Opened, by code."""
@@ -91,10 +108,15 @@ async def run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | None
         ordinal=claim.ordinal,
     )
     try:
-        async with kept_alive(place.db, RunJob, claim):
+        async with place.keeper.kept_alive(claim):
             job = await _apply_steps(place, claim, recorder, job)
     except ClaimLostError:
         raise
+    except WorkStoppedError as exc:
+        if exc.stop is Stop.PAUSED:
+            await _requeue(place.db, claim, delay=timedelta(), attempts_used=0)
+            return None
+        return await _failed(place.db, claim, recorder, job, RunCancelledError())
     except asyncio.CancelledError:
         await asyncio.shield(_requeue(place.db, claim, delay=timedelta(), attempts_used=0))
         raise
@@ -125,9 +147,7 @@ def _tools(place: Workplace, claim: JobClaim, recorder: TableRecorder) -> StepTo
         raise UnknownProviderError(claim.plan.provider)
 
     async def is_cancelled() -> bool:
-        async with place.db.transaction() as session:
-            status = await session.scalar(select(Run.status).where(Run.id == claim.run_id))
-        return status not in {RunStatus.QUEUED, RunStatus.RUNNING}
+        return not await place.db.fetch(_WANTED, {"run_id": claim.run_id})
 
     return StepTools(
         store=place.stores.open(claim.plan.project_root),
@@ -142,10 +162,10 @@ def _tools(place: Workplace, claim: JobClaim, recorder: TableRecorder) -> StepTo
 async def _failed(
     db: Database, claim: JobClaim, recorder: TableRecorder, job: ImageJob, error: KromaError
 ) -> timedelta | None:
-    if error.retryable and not claim.is_last_attempt:
-        delay = backoff(claim.attempt)
-        await _requeue(db, claim, delay=delay, attempts_used=1, error=error)
-        return delay
+    again = next_try(error, attempt=claim.attempt, is_last=claim.is_last_attempt)
+    if again is not None:
+        await _requeue(db, claim, delay=again.after, attempts_used=again.attempts_used, error=error)
+        return again.after
     status = JobStatus.FAILED
     if isinstance(error, NoUsableCandidateError):
         status = JobStatus.FAILED_OUTPUT_GUARD
@@ -170,26 +190,74 @@ def latest_candidates(steps: Sequence[RunStep]) -> tuple[Candidate, ...]:
     return tuple(latest[index] for index in sorted(latest))
 
 
+def _mine(*statuses: JobStatus) -> tuple[ColumnElement[bool], ...]:
+    """The job in the hands of the claim of ``job_id``, ``claimed_fence`` and ``worker``."""
+    return (
+        RunJob.id == bindparam("job_id", type_=Uuid()),
+        RunJob.fence == bindparam("claimed_fence", type_=RunJob.fence.type),
+        RunJob.lease_owner == bindparam("worker", type_=Text()),
+        or_(*(RunJob.status == status for status in statuses)),
+    )
+
+
+def _whose(claim: JobClaim) -> dict[str, object]:
+    return {"job_id": claim.job_id, "claimed_fence": claim.fence, "worker": claim.worker}
+
+
+def _reason(error: KromaError | None) -> dict[str, object]:
+    if error is None:
+        return {"error": None, "error_kind": None, "error_code": None}
+    return {"error": error.message, "error_kind": error.kind, "error_code": error.code}
+
+
+def _given(*names: str) -> dict[str, BindParameter[Any]]:
+    columns = cast("Table", RunJob.__table__).c
+    return {name: bindparam(name, type_=columns[name].type) for name in names}
+
+
+_WANTED: Final = Prepared(
+    select(Run.id).where(
+        Run.id == bindparam("run_id"), or_(Run.status == RunStatus.QUEUED, Run.status == RunStatus.RUNNING)
+    )
+)
+_REQUEUE: Final = Prepared(
+    update(RunJob)
+    .where(*_mine(JobStatus.RUNNING))
+    .values(
+        status=JobStatus.QUEUED,
+        available_at=func.clock_timestamp() + bindparam("delay", type_=Interval()),
+        lease_owner=null(),
+        lease_expires_at=null(),
+        **_given("attempt", "error", "error_kind", "error_code"),
+    )
+)
+_END: Final = Prepared(
+    update(RunJob)
+    .where(*_mine(JobStatus.RUNNING))
+    .values(
+        lease_owner=null(),
+        lease_expires_at=null(),
+        **_given(
+            "status",
+            "selected_candidate_index",
+            "final_output",
+            "meta_json",
+            "finished_at",
+            "error",
+            "error_kind",
+            "error_code",
+        ),
+    )
+    .returning(RunJob.id)
+)
+
+
 async def _requeue(
     db: Database, claim: JobClaim, *, delay: timedelta, attempts_used: int, error: KromaError | None = None
 ) -> None:
     """Give the job back. A worker that stops uses up no attempt; a failure does."""
-    async with db.transaction() as session:
-        await session.execute(
-            update(RunJob)
-            .where(RunJob.id == claim.job_id, RunJob.fence == claim.fence, RunJob.status == JobStatus.RUNNING)
-            .values(
-                status=JobStatus.QUEUED,
-                attempt=claim.attempt - 1 + attempts_used,
-                available_at=func.clock_timestamp() + delay,
-                lease_owner=None,
-                lease_expires_at=None,
-                error=error.message if error else None,
-                error_kind=error.kind if error else None,
-                error_code=error.code if error else None,
-            )
-            .execution_options(synchronize_session=False)
-        )
+    values = {"delay": delay, "attempt": claim.attempt - 1 + attempts_used}
+    await db.fetch(_REQUEUE, {**_whose(claim), **_reason(error), **values})
 
 
 async def _end(
@@ -201,37 +269,25 @@ async def _end(
     *,
     error: KromaError | None = None,
 ) -> None:
-    steps = await recorder.list_steps()
     finished_at = utc_now()
     winner = job.winner if status is JobStatus.DONE else None
-    async with db.transaction() as session:
-        await hold_job(session, claim)
-        started_at = await session.scalar(select(RunJob.started_at).where(RunJob.id == claim.job_id))
-        entry = ended_log(
-            claim.plan,
-            job,
-            status=status,
-            steps=steps,
-            attempts=claim.attempt,
-            started_at=started_at,
-            finished_at=finished_at,
-            error=(error.message, error.kind, error.code) if error else None,
-        )
-        await session.execute(
-            update(RunJob)
-            .where(RunJob.id == claim.job_id, RunJob.fence == claim.fence)
-            .values(
-                status=status,
-                selected_candidate_index=winner.index if winner else None,
-                final_output=winner.file.path if winner and winner.file else None,
-                meta_json=msgspec.to_builtins(entry),
-                finished_at=finished_at,
-                lease_owner=None,
-                lease_expires_at=None,
-                error=error.message if error else None,
-                error_kind=error.kind if error else None,
-                error_code=error.code if error else None,
-            )
-            .execution_options(synchronize_session=False)
-        )
+    entry = ended_log(
+        claim.plan,
+        job,
+        status=status,
+        steps=await recorder.list_steps(),
+        attempts=claim.attempt,
+        started_at=claim.started_at,
+        finished_at=finished_at,
+        error=(error.message, error.kind, error.code) if error else None,
+    )
+    values = {
+        "status": status,
+        "selected_candidate_index": winner.index if winner else None,
+        "final_output": winner.file.path if winner and winner.file else None,
+        "meta_json": msgspec.to_builtins(entry),
+        "finished_at": finished_at,
+    }
+    if not await db.fetch(_END, {**_whose(claim), **_reason(error), **values}):
+        raise ClaimLostError
     log.info("job.ended", job_id=str(claim.job_id), run_id=str(claim.run_id), status=status)

@@ -18,7 +18,7 @@ from kroma.db.engine import Database
 from kroma.errors import ConflictError, InvalidRequestError, KromaError
 from kroma.ingest.service import ingest_log
 from kroma.pipeline.backoff import backoff
-from kroma.pipeline.claim import RunClaim, kept_alive
+from kroma.pipeline.claim import RunClaim
 from kroma.pipeline.execute import Workplace, latest_candidates, planned_job
 from kroma.pipeline.joblog import cost_logs, ended_log, guard_log, iso, planned_log
 from kroma.pipeline.plan import RunPlan
@@ -53,7 +53,7 @@ async def finish_claimed_run(place: Workplace, claim: RunClaim) -> timedelta | N
     Raises:
         ClaimLostError: Another worker finishes the run.
     """
-    async with kept_alive(place.db, Run, claim):
+    async with place.keeper.kept_alive(claim):
         async with place.db.transaction() as session:
             run = (await session.scalars(select(Run).where(Run.id == claim.run_id))).one()
             jobs = list(

@@ -2,71 +2,183 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any, Final, TypeVar, cast
+from uuid import UUID, uuid4
 
 import msgspec
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import ColumnElement, Select, String, Table, Uuid, bindparam, column, func, literal, select
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
-from kroma.pipeline.claim import JobClaim, hold_job
+from kroma.db.prepared import Prepared
+from kroma.errors import InfraError
+from kroma.pipeline.claim import ClaimLostError, JobClaim
 from kroma.pipeline.image_job import STEP_VERSION, Candidate
 from kroma.pipeline.joblog import candidate_log
-from kroma.runs.models import CandidateStatus, RunCandidate, RunStep
+from kroma.runs.models import CandidateStatus, JobStatus, RunCandidate, RunJob, RunStep
 
 T = TypeVar("T")
 
+_STEPS: Final = cast("Table", RunStep.__table__)
+_CANDIDATES: Final = cast("Table", RunCandidate.__table__)
+_STEP_COLUMNS: Final = ("version", "fence", "input_hash", "output_json", "started_at", "finished_at")
+_CANDIDATE_COLUMNS: Final = (
+    "candidate_index",
+    "status",
+    "output_path",
+    "final_output_path",
+    "rank_hard_failures",
+    "rank_soft_warnings",
+    "rank_avg_chroma_exceed",
+    "meta_json",
+)
+
+
+def _record_statement() -> Select[Any, Any]:
+    """One statement for the step, its candidates and its event, all of it under the claim."""
+    held = (
+        select(RunJob.id)
+        .where(
+            RunJob.id == bindparam("job_id"),
+            RunJob.fence == bindparam("fence", type_=RunJob.fence.type),
+            RunJob.lease_owner == bindparam("worker"),
+            RunJob.status == JobStatus.RUNNING,
+        )
+        .with_for_update(key_share=True)
+        .cte("held")
+    )
+    new: list[ColumnElement[Any]] = [bindparam(name, type_=_STEPS.c[name].type) for name in _STEP_COLUMNS]
+    own: list[ColumnElement[Any]] = [bindparam("id", type_=Uuid()), bindparam("name", type_=String())]
+    step = insert(_STEPS).from_select(
+        ["id", "name", "job_id", *_STEP_COLUMNS],
+        select(*own, held.c.id, *new),
+        include_defaults=False,
+    )
+    step = step.on_conflict_do_update(
+        index_elements=["job_id", "name"], set_={name: step.excluded[name] for name in _STEP_COLUMNS}
+    )
+    given = (
+        func.jsonb_to_recordset(bindparam("candidates", type_=JSONB()))
+        .table_valued(
+            *(column(name, _CANDIDATES.c[name].type) for name in ("id", *_CANDIDATE_COLUMNS)), name="given"
+        )
+        .render_derived(with_types=True)
+    )
+    candidates = insert(_CANDIDATES).from_select(
+        ["id", "job_id", *_CANDIDATE_COLUMNS],
+        select(given.c.id, held.c.id, *(given.c[name] for name in _CANDIDATE_COLUMNS)),
+        include_defaults=False,
+    )
+    candidates = candidates.on_conflict_do_update(
+        index_elements=["job_id", "candidate_index"],
+        set_={name: candidates.excluded[name] for name in _CANDIDATE_COLUMNS},
+    )
+    event = func.kroma_run_event(
+        bindparam("run_id", type_=Uuid()),
+        "step",
+        func.jsonb_build_object(
+            literal("job_id", String()),
+            held.c.id,
+            literal("step", String()),
+            sql_cast(bindparam("name"), String()),
+        ),
+    )
+    return select(held.c.id, event).add_cte(step.cte("step"), candidates.cte("candidates"))
+
+
+_RECORD: Final = Prepared(_record_statement())
+_RECORDED: Final = Prepared(
+    select(
+        RunStep.name,
+        RunStep.version,
+        RunStep.fence,
+        RunStep.output_json,
+        RunStep.started_at,
+        RunStep.finished_at,
+    )
+    .where(RunStep.job_id == bindparam("job_id"))
+    .order_by(RunStep.finished_at, RunStep.name)
+)
+
+
+class StepUnreadableError(InfraError):
+    """A recorded step is of a shape that this Kroma does not know; running it again may cost money again."""
+
+    code = "step_unreadable"
+    retryable = False
+
+    def __init__(self, name: str, problem: str) -> None:
+        super().__init__(f"The recorded step '{name}' cannot be read: {problem}")
+
 
 class TableRecorder:
-    """Records under one claim."""
+    """Records under one claim, and knows what has been: while the claim holds, nobody else records."""
 
     def __init__(self, db: Database, claim: JobClaim) -> None:
         self._db = db
         self._claim = claim
-        self._earlier: dict[str, Any] | None = None
+        self._steps: dict[str, RunStep] | None = None
         if claim.fence == 1:
-            self._earlier = {}  # the first claim ever: nobody can have recorded anything
+            self._steps = {}  # the first claim ever: nobody can have recorded anything
 
     async def find(self, name: str, kind: type[T]) -> T | None:
-        if self._earlier is None:
-            # Read once: while the claim holds, nobody else writes steps of this job.
-            steps = await self.list_steps()
-            self._earlier = {step.name: step.output_json for step in steps if step.version == STEP_VERSION}
-        output = self._earlier.get(name)
-        return None if output is None else msgspec.convert(output, kind)
+        step = (await self._known()).get(name)
+        if step is None:
+            return None
+        try:
+            if step.version != STEP_VERSION:
+                problem = f"its version is {step.version}, not {STEP_VERSION}"
+                raise StepUnreadableError(name, problem)
+            return msgspec.convert(step.output_json, kind)
+        except msgspec.ValidationError as exc:
+            raise StepUnreadableError(name, str(exc)) from exc
 
     async def record(
-        self, name: str, output: object, *, started_at: datetime, candidates: tuple[Candidate, ...] = ()
+        self,
+        name: str,
+        output: object,
+        *,
+        started_at: datetime,
+        candidates: tuple[Candidate, ...] = (),
+        input_hash: str | None = None,
     ) -> None:
-        step = {
-            "version": STEP_VERSION,
-            "fence": self._claim.fence,
-            "output_json": msgspec.to_builtins(output),
-            "started_at": started_at,
-            "finished_at": utc_now(),
+        known = await self._known()
+        step = RunStep(
+            id=uuid4(),
+            job_id=self._claim.job_id,
+            name=name,
+            version=STEP_VERSION,
+            fence=self._claim.fence,
+            input_hash=input_hash,
+            output_json=msgspec.to_builtins(output),
+            started_at=started_at,
+            finished_at=utc_now(),
+        )
+        values = {
+            **{key: getattr(step, key) for key in ("id", "job_id", "name", *_STEP_COLUMNS)},
+            "worker": self._claim.worker,
+            "run_id": self._claim.run_id,
+            "candidates": [{"id": candidate.id, **candidate_row(candidate)} for candidate in candidates],
         }
-        async with self._db.transaction() as session:
-            await hold_job(session, self._claim)
-            await session.execute(
-                insert(RunStep)
-                .values(job_id=self._claim.job_id, name=name, **step)
-                .on_conflict_do_update(index_elements=["job_id", "name"], set_=step)
-            )
-            for candidate in candidates:
-                row = candidate_row(candidate)
-                await session.execute(
-                    insert(RunCandidate)
-                    .values(id=candidate.id, job_id=self._claim.job_id, **row)
-                    .on_conflict_do_update(index_elements=["job_id", "candidate_index"], set_=row)
-                )
+        if not await self._db.fetch(_RECORD, values):
+            raise ClaimLostError
+        known.pop(name, None)  # last in order, too
+        known[name] = step
 
     async def list_steps(self) -> list[RunStep]:
         """Every finished step of the job, oldest first."""
-        async with self._db.transaction() as session:
-            return await list_steps(session, self._claim.job_id)
+        return list((await self._known()).values())
+
+    async def _known(self) -> dict[str, RunStep]:
+        if self._steps is None:
+            rows = await self._db.fetch(_RECORDED, {"job_id": self._claim.job_id})
+            steps = [RunStep(job_id=self._claim.job_id, **row) for row in rows]
+            if self._steps is None:
+                self._steps = {step.name: step for step in steps}
+        return self._steps
 
 
 async def list_steps(session: AsyncSession, job_id: UUID) -> list[RunStep]:

@@ -11,12 +11,14 @@ from agent_server import AgentServer, Received, http, said
 from desk import Desk
 from kroma.cpu import CpuPool
 from kroma.pipeline.execute import Workplace
+from kroma.pipeline.keeper import LeaseKeeper
 from kroma.queue.messages import DispatchInstruction
 from kroma.storage.directory import DirectoryStores
 from kroma_worker.main import TASK_MODULES
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
 from kroma_worker.tasks import instructions
 from kroma_worker.tasks.sweep import sweep_for_ever
+from studio import url_of
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -25,7 +27,8 @@ pytestmark = pytest.mark.timeout(60)
 async def deps(desk: Desk) -> AsyncIterator[TaskDeps]:
     cpu = CpuPool(1)
     stores = DirectoryStores(desk.data_dir, allow_any_root=True)
-    place = Workplace(db=desk.db, stores=stores, providers={}, cpu=cpu)
+    keeper = LeaseKeeper(url_of(desk.db))
+    place = Workplace(db=desk.db, keeper=keeper, stores=stores, providers={}, cpu=cpu)
     yield TaskDeps(place=place, queue=desk.queue, worker="worker-1", agents=desk.dispatcher())
     await cpu.close()
 

@@ -1,7 +1,7 @@
 """A studio on a database of its own, with one picture process for all tests of an xdist worker."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ def cpu() -> Iterator[CpuPool]:
 
 
 @pytest.fixture
-async def studio(fresh_db: Database, cpu: CpuPool, data_dir: Path) -> Studio:
+async def studio(fresh_db: Database, cpu: CpuPool, data_dir: Path) -> AsyncIterator[Studio]:
     settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=data_dir)
     root = data_dir / "comic"
     root.mkdir()
@@ -31,4 +31,6 @@ async def studio(fresh_db: Database, cpu: CpuPool, data_dir: Path) -> Studio:
     async with fresh_db.transaction() as session:
         project = await make_project(session, slug="comic", root=root)
     stores = DirectoryStores(data_dir, allow_any_root=True)
-    return Studio(fresh_db, cpu, settings, project, stores)
+    opened = Studio(fresh_db, cpu, settings, project, stores)
+    yield opened
+    await opened.keeper.close()
