@@ -1,0 +1,135 @@
+"""Every migration down and up again, on a database that holds one of everything."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import httpx
+import pytest
+from alembic.script import ScriptDirectory
+from sqlalchemy import select
+
+from filled import fill_project
+from kroma.config import Settings
+from kroma.costs.models import CostEvent
+from kroma.db.base import utc_now
+from kroma.migrations.run import config, downgrade, upgrade
+from kroma.projects.queries import get_project
+from kroma.quality.models import QualityReport
+from kroma.queue.models import QueueMessage
+from kroma.resources import open_resources
+from kroma.runs.models import RunCandidate, RunJob, RunStep
+from kroma_api.app import create_app
+
+pytestmark = pytest.mark.timeout(120)
+
+REVISIONS = [script.revision for script in ScriptDirectory.from_config(config("")).walk_revisions()]
+"""From the newest to the first."""
+
+Rows = Mapping[str, list[dict[str, Any]]]
+"""By table."""
+
+_TABLES = """
+SELECT table_name AS name FROM information_schema.tables
+WHERE table_schema = 'public' AND table_name <> 'alembic_version'
+"""
+_WATCH = """
+CREATE SCHEMA watch;
+CREATE TABLE watch.waits (lock_timeout text);
+CREATE FUNCTION watch.note() RETURNS event_trigger LANGUAGE plpgsql AS $$
+BEGIN INSERT INTO watch.waits VALUES (current_setting('lock_timeout')); END $$;
+CREATE EVENT TRIGGER waits ON ddl_command_start EXECUTE FUNCTION watch.note();
+"""
+
+
+async def fill(url: str, data_dir: Path) -> None:
+    """One row at least in each table of the contract."""
+    variables = {"KROMA_DATABASE_URL": url, "KROMA_QUEUE": "postgres", "KROMA_API_AUTH_DEV_BYPASS": "1"}
+    async with open_resources(Settings.from_environment(variables, data_dir=data_dir)) as resources:
+        transport = httpx.ASGITransport(create_app(resources))
+        async with httpx.AsyncClient(transport=transport, base_url="http://kroma.test") as client:
+            known = await fill_project(client, resources.db)
+            messages = f"/api/projects/{known['slug']}/chat/sessions/{known['session_id']}/messages"
+            (await client.post(messages, json={"role": "user", "content": "Darker."})).raise_for_status()
+        async with resources.db.transaction() as session:
+            project = await get_project(session, known["slug"])
+            run_id, asset_id = UUID(known["run_id"]), UUID(known["asset_id"])
+            job = await session.scalar(select(RunJob).where(RunJob.run_id == run_id))
+            assert job is not None
+            now = utc_now()
+            of_run = {"project_id": project.id, "run_id": run_id}
+            session.add_all(
+                [
+                    RunCandidate(job_id=job.id, candidate_index=1, status="done", output_asset_id=asset_id),
+                    QualityReport(**of_run, asset_id=asset_id, report_type="image"),
+                    RunStep(
+                        job_id=job.id, name="plan", fence=1, output_json={}, started_at=now, finished_at=now
+                    ),
+                    QueueMessage(payload=b"x"),
+                    CostEvent(**of_run, provider_code="openai", event_type="image"),
+                ]
+            )
+
+
+async def answer(url: str, statement: str) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetch(statement)
+    finally:
+        await connection.close()
+
+
+async def execute(url: str, script: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(script)
+    finally:
+        await connection.close()
+
+
+async def stored(url: str) -> Rows:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for table in await answer(url, _TABLES):
+        rows = await answer(url, f'SELECT to_jsonb(row)::text AS row FROM "{table["name"]}" AS row')  # noqa: S608 - a name of our own schema
+        found[table["name"]] = [json.loads(row["row"]) for row in rows]
+    return found
+
+
+def shared(rows: Rows, other: Rows) -> dict[str, list[str]]:
+    """The rows of tables that both have, with the columns that both have, in one order."""
+    return {
+        table: sorted(
+            json.dumps({column: row[column] for column in sorted({*row} & {*other[table][0]})})
+            for row in rows[table]
+        )
+        for table in sorted({*rows} & {*other})
+        if rows[table] and other[table]
+    }
+
+
+def test_every_migration_keeps_the_rows_that_both_sides_know(fresh_database_url: str, data_dir: Path) -> None:
+    url = fresh_database_url
+    asyncio.run(fill(url, data_dir))
+    asyncio.run(execute(url, _WATCH))
+    at_head = asyncio.run(stored(url))
+    above = at_head
+
+    for revision in REVISIONS[1:]:
+        downgrade(url, revision)
+        below = asyncio.run(stored(url))
+        assert shared(below, above) == shared(above, below), f"down to {revision}"
+        if revision == "0004":  # the whole contract; what comes later may have no row
+            assert [name for name, rows in below.items() if not rows] == []
+        above = below
+    for revision in reversed(REVISIONS[:-1]):
+        upgrade(url, revision)
+        after = asyncio.run(stored(url))
+        assert shared(after, above) == shared(above, after), f"up to {revision}"
+        above = after
+
+    assert {*above} == {*at_head}
+    assert {row["lock_timeout"] for row in asyncio.run(answer(url, "TABLE watch.waits"))} == {"5s"}
