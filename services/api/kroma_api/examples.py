@@ -184,6 +184,11 @@ _ERRORS: Final[Mapping[HTTPStatus, tuple[str, str, str]]] = {
     HTTPStatus.UNAUTHORIZED: ("Missing Authorization: Bearer token", "validation", "unauthorized"),
     HTTPStatus.FORBIDDEN: ("Token is not authorized for this project", "validation", "forbidden"),
     HTTPStatus.NOT_FOUND: ("Project not found", "validation", "not_found"),
+    HTTPStatus.CONFLICT: (
+        "Header 'Idempotency-Key': the first request with this key is still in flight",
+        "validation",
+        "request_in_flight",
+    ),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
         "The request body is larger than 2097152 bytes",
         "validation",

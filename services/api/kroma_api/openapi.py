@@ -24,6 +24,7 @@ from kroma.instructions.signature import CALLBACK_PATH
 from kroma_api.dependencies import DEPENDENCIES
 from kroma_api.errors import MAX_BODY_BYTES, ErrorResponse
 from kroma_api.examples import REQUESTS, error_example, reply_example
+from kroma_api.idempotency import CHANGES, KEY_PATTERN, REPLAYED
 
 _ERROR_REF: Final = {"$ref": "#/components/schemas/ErrorResponse"}
 _ALWAYS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -42,6 +43,7 @@ _ERROR_TEXTS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.UNAUTHORIZED: "There is no bearer token, or it is unknown, revoked or expired",
     HTTPStatus.FORBIDDEN: "The token does not open this project, or there is no such project",
     HTTPStatus.NOT_FOUND: "What the path names does not exist, or belongs to another project",
+    HTTPStatus.CONFLICT: "What is there forbids it for now; `error_code` says what",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The body is larger than {MAX_BODY_BYTES} bytes",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not sent as JSON",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The body is JSON of another shape; `error` names the field",
@@ -56,6 +58,13 @@ _PARAMETERS: Final[Mapping[str, str]] = {
     "link_type": "Only links of this type",
 }
 """What the routes do not say of their parameters; others are ids."""
+_IDEMPOTENCY_KEY: Final[Mapping[str, Any]] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "A text of your own: the same request is answered again for 7 days, and done once",
+    "schema": {"type": "string", "pattern": KEY_PATTERN},
+}
 
 
 def document(routers: Sequence[Router]) -> dict[str, Any]:
@@ -86,7 +95,9 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
         if name.endswith("Response"):
             schema["required"] = sorted({*schema["required"], "ok"})
     for path, item in described["paths"].items():
-        for operation in item.values():
+        for method, operation in item.items():
+            if method == "post" and path in CHANGES:
+                _describe_idempotency(operation)
             _describe_parameters(operation)
             _describe_errors(operation, path)
             _show_examples(operation, schemas)
@@ -178,6 +189,15 @@ def _describe_parameters(operation: dict[str, Any]) -> None:
         parameter.setdefault("description", _PARAMETERS.get(name) or f"The {of_what}'s id; any text is one")
 
 
+def _describe_idempotency(operation: dict[str, Any]) -> None:
+    operation.setdefault("parameters", []).append(dict(_IDEMPOTENCY_KEY))
+    for response in operation["responses"].values():
+        response.setdefault("headers", {})[REPLAYED] = {
+            "description": "`true` where an earlier answer is given again",
+            "schema": {"type": "string", "const": "true"},
+        }
+
+
 def _show_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     if "requestBody" in operation:
         body = operation["requestBody"]["content"]["application/json"]
@@ -209,6 +229,8 @@ def _describe_errors(operation: dict[str, Any], path: str) -> None:
     if "requestBody" in operation:
         statuses.update(_WITH_BODY)
         operation["requestBody"]["required"] = False
+    if "Idempotency-Key" in {parameter["name"] for parameter in operation.get("parameters", ())}:
+        statuses.update((HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY))
     for status in sorted(statuses):
         operation["responses"][str(status.value)] = {
             "description": _ERROR_TEXTS[status],
