@@ -79,12 +79,27 @@ def _replace_dead_connections(engine: Engine) -> None:
     event.listen(engine, "checkout", taken)
 
 
+def _is_closed(pooled: PoolProxiedConnection) -> bool:
+    driver: Any = pooled.driver_connection
+    return driver.is_closed()
+
+
+async def _give_back(pooled: PoolProxiedConnection) -> None:
+    # One over the pool's size is closed for good here, which waits for the server.
+    await greenlet_spawn(pooled.close)
+
+
 class Database:
     """Opens short transactions; ``.commit(`` stands nowhere else."""
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession], engine: AsyncEngine | None = None) -> None:
+    def __init__(
+        self, sessions: async_sessionmaker[AsyncSession], engine: AsyncEngine | None = None, *, keep: int = 0
+    ) -> None:
         self._sessions = sessions
         self._engine = engine
+        # A pool's checkout and return cost readers as much as a short statement does.
+        self._kept: list[tuple[PoolProxiedConnection, float]] = []
+        self._keep = keep
 
     @classmethod
     def connect(cls, url: str, *, pool_size: int = 10) -> Self:
@@ -98,7 +113,7 @@ class Database:
             connect_args={"timeout": 10, "server_settings": {"application_name": "kroma"}},
         )
         _replace_dead_connections(engine.sync_engine)
-        return cls(async_sessionmaker(engine, expire_on_commit=False), engine)
+        return cls(async_sessionmaker(engine, expire_on_commit=False), engine, keep=pool_size // 2)
 
     @classmethod
     def joined(cls, connection: AsyncConnection) -> Self:
@@ -133,12 +148,23 @@ class Database:
                 joined = await (await session.connection()).get_raw_connection()
                 yield Reader(joined.driver_connection)
             return
-        pooled = await self._engine.raw_connection()
+        pooled = await self._at_hand() or await self._engine.raw_connection()
         try:
             yield Reader(pooled.driver_connection)
         finally:
-            # One over the pool's size is closed for good here, which waits for the server.
-            await greenlet_spawn(pooled.close)
+            if len(self._kept) < self._keep:
+                self._kept.append((pooled, monotonic()))
+            else:
+                await _give_back(pooled)
+
+    async def _at_hand(self) -> PoolProxiedConnection | None:
+        """A connection that an earlier reader left, unless the pool had better look at it."""
+        while self._kept:
+            pooled, since = self._kept.pop()
+            if monotonic() - since <= PING_AFTER_S and not _is_closed(pooled):
+                return pooled
+            await _give_back(pooled)
+        return None
 
     async def fetch(self, statement: Prepared, values: Mapping[str, object]) -> list[Any]:
         """Run one statement on the driver alone; it is a transaction of its own.
@@ -152,4 +178,6 @@ class Database:
     async def close(self) -> None:
         """Give the connections back."""
         if self._engine is not None:
+            while self._kept:
+                await _give_back(self._kept.pop()[0])
             await self._engine.dispose()

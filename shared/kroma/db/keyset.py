@@ -10,12 +10,13 @@ import binascii
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
-from sqlalchemy import BigInteger, ColumnElement, Integer, Select, and_, bindparam, or_, tuple_
+from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, literal_column, or_, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from kroma.db.reader import Query, Reader, Rows
@@ -33,6 +34,9 @@ _BIG_INTEGER: Final[Any] = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 _POSITION: Final = ("after_1", "after_2", "after_3")
 """Names of a cursor's values in the statements."""
+
+_STATEMENTS: Final = 100
+"""Compiled statements per list; pages of many lengths would otherwise fill the memory."""
 
 Row = TypeVar("Row")
 
@@ -98,7 +102,7 @@ def descending(column: InstrumentedAttribute[Any]) -> SortKey:
 class Listing(Generic[Row]):
     """A list of a table's rows in a total order: no two rows share all columns of the order.
 
-    Its statements are compiled once for each set of filters.
+    Its statements are compiled once for each set of filters and length of page.
     """
 
     def __init__(
@@ -123,7 +127,7 @@ class Listing(Generic[Row]):
         self._of = of
         self._filters = filters or {}
         self._rows = Rows(model, without=without)
-        self._queries: dict[tuple[bool, bool, tuple[str, ...]], Query[Row]] = {}
+        self._query = lru_cache(_STATEMENTS)(self._compiled)
         self._decoder = msgspec.msgpack.Decoder(tuple.__class_getitem__(tuple(key.shape for key in order)))
 
     async def page(
@@ -141,26 +145,18 @@ class Listing(Generic[Row]):
             WrongCursorError: The window's cursor is not one of this list.
         """
         given = {name: value for name, value in wanted.items() if value is not None}
-        query = self._query(window.after is not None, window.limit is not None, tuple(given))
+        # One more than wanted tells whether there is a next page.
+        limit = None if window.limit is None else window.limit + 1
+        query = self._query(tuple(given), limit, is_after=window.after is not None)
         if window.after is not None:
             given |= zip(_POSITION, self._position(window.after, of), strict=False)
-        if window.limit is None:
-            return Page(await query.all(reader, **given, of=of))
-        # One more than wanted tells whether there is a next page.
-        rows = await query.all(reader, **given, of=of, limit=window.limit + 1)
-        if len(rows) <= window.limit:
+        rows = await query.all(reader, **given, of=of)
+        if limit is None or len(rows) < limit:
             return Page(rows)
-        del rows[window.limit :]
+        del rows[-1]
         return Page(rows, following=self._cursor(rows[-1], of))
 
-    def _query(self, is_after: bool, is_limited: bool, filters: tuple[str, ...]) -> Query[Row]:  # noqa: FBT001 - a key
-        key = (is_after, is_limited, filters)
-        query = self._queries.get(key)
-        if query is None:
-            query = self._queries[key] = Query(self._rows, self._statement(*key))
-        return query
-
-    def _statement(self, is_after: bool, is_limited: bool, filters: tuple[str, ...]) -> Select[Any]:  # noqa: FBT001
+    def _compiled(self, filters: tuple[str, ...], limit: int | None, *, is_after: bool) -> Query[Row]:
         statement = self._rows.statement.where(*(self._filters[name] for name in filters))
         statement = statement.order_by(*(key.clause for key in self._order))
         if self._of is not None:
@@ -170,7 +166,10 @@ class Listing(Generic[Row]):
             statement = statement.where(
                 self._behind(tuple(bindparam(name, type_=key.column.type) for name, key in position))
             )
-        return statement.limit(bindparam("limit", type_=Integer)) if is_limited else statement
+        if limit is not None:
+            # Not a parameter: for a limit that it does not know, PostgreSQL plans the statement every time.
+            statement = statement.limit(literal_column(str(limit)))
+        return Query(self._rows, statement)
 
     def _cursor(self, row: object, of: UUID | None) -> str:
         packed = msgspec.msgpack.encode([getattr(row, key.attribute) for key in self._order])
