@@ -128,7 +128,7 @@ async def _measured(
             stores=stores,
             keyring=Keyring(settings.master_key),
             cpu=cpu,
-            providers=open_providers(cpu),
+            providers=open_providers(cpu, settings),
         )
     )
     at = "/api/projects/p1"

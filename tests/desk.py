@@ -80,7 +80,7 @@ class Desk:
                 stores=DirectoryStores(self.data_dir, allow_any_root=True),
                 keyring=Keyring(settings.master_key),
                 cpu=cpu,
-                providers=open_providers(cpu),
+                providers=open_providers(cpu, settings),
             )
         )
         return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://kroma.test")

@@ -51,6 +51,10 @@ class Environment:
                 return value
         return None
 
+    def shared_text(self, name: str) -> str | None:
+        """As ``text``, else the trimmed value of ``<name>`` itself, which other programs read too."""
+        return self.text(name) or self._variables.get(name, "").strip() or None
+
     def flag(self, name: str, *, default: bool) -> bool:
         """A switch after contract 1.8."""
         value = self.text(name)
@@ -229,6 +233,41 @@ class ProviderLimits(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class OpenAIOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What OpenAI is asked for (pipeline.md 5.1); its representation shows no key."""
+
+    api_key: str | None = None
+    """For projects without a key of their own."""
+    model: str = "gpt-image-1"
+    size: str = "1024x1536"
+    quality: str = "high"
+    connect_timeout: timedelta = timedelta(seconds=30)
+    timeout: timedelta = timedelta(seconds=180)
+    """The whole call, and each of its phases after the connection."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(model={self.model!r}, size={self.size!r}, quality={self.quality!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("model", self.model), ("size", self.size), ("quality", self.quality)]
+
+    @classmethod
+    def from_environment(cls, env: Environment) -> Self:
+        """Read ``KROMA_OPENAI_*``, and the original's ``OPENAI_*``.
+
+        Raises:
+            SettingsError: A time is no such span.
+        """
+        return cls(
+            api_key=env.shared_text("OPENAI_API_KEY"),
+            model=env.shared_text("OPENAI_IMAGE_MODEL") or "gpt-image-1",
+            size=env.shared_text("OPENAI_IMAGE_SIZE") or "1024x1536",
+            quality=env.shared_text("OPENAI_IMAGE_QUALITY") or "high",
+            connect_timeout=env.seconds("OPENAI_CONNECT_TIMEOUT_S", default=30, minimum=0.1),
+            timeout=env.seconds("OPENAI_TIMEOUT_S", default=180, minimum=0.1),
+        )
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an entry point decides from its environment."""
 
@@ -263,6 +302,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers must then share."""
     agent: AgentOptions
     master_key: MasterKeyOptions
+    openai: OpenAIOptions = OpenAIOptions()
 
     @classmethod
     def from_environment(
@@ -306,6 +346,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             callback_key=_callback_key(env),
             agent=AgentOptions.from_environment(env),
             master_key=MasterKeyOptions.from_environment(env, data_dir=folder),
+            openai=OpenAIOptions.from_environment(env),
         )
 
 

@@ -52,7 +52,7 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     db = Database.connect(settings.database_url)
     queue = _queue(settings, db)
     cpu = CpuPool(settings.cpu_processes)
-    providers = open_providers(cpu)
+    providers = open_providers(cpu, settings)
     try:
         await _check_secrets(db, keyring)
         yield Resources(

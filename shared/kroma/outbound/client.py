@@ -66,22 +66,46 @@ class OutboundClient:
             UrlRefusedError: The guard forbids the address.
             OutboundError: No complete reply came.
         """
-        try:
-            async with asyncio.timeout(limit.total_seconds()):
-                target = await self._guard.checked(url)
-                return await self._post(target, body, headers, max_bytes=max_bytes)
-        except TimeoutError as exc:
-            raise CallTimedOutError(limit.total_seconds()) from exc
+        headers = {**headers, "Content-Type": "application/json"}
+        return await self._call("POST", url, body, headers, limit=limit, max_bytes=max_bytes)
+
+    async def get(
+        self, url: str, *, headers: Mapping[str, str], limit: timedelta, max_bytes: int = MAX_REPLY_BYTES
+    ) -> OutboundReply:
+        """Get JSON and read the whole reply; arguments and errors as with ``post_json``.
+
+        Raises:
+            UrlRefusedError: The guard forbids the address.
+            OutboundError: No complete reply came.
+        """
+        return await self._call("GET", url, b"", headers, limit=limit, max_bytes=max_bytes)
 
     async def close(self) -> None:
         """Give back connections."""
         await self._transport.aclose()
 
-    async def _post(
-        self, target: GuardedUrl, body: bytes, headers: Mapping[str, str], *, max_bytes: int
+    async def _call(
+        self,
+        method: str,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        limit: timedelta,
+        max_bytes: int,
+    ) -> OutboundReply:
+        try:
+            async with asyncio.timeout(limit.total_seconds()):
+                target = await self._guard.checked(url)
+                return await self._send(method, target, body, headers, max_bytes=max_bytes)
+        except TimeoutError as exc:
+            raise CallTimedOutError(limit.total_seconds()) from exc
+
+    async def _send(
+        self, method: str, target: GuardedUrl, body: bytes, headers: Mapping[str, str], *, max_bytes: int
     ) -> OutboundReply:
         for address in target.addresses:
-            request = _request(target, address, body, headers)
+            request = _request(method, target, address, body, headers)
             try:
                 response = await self._transport.handle_async_request(request)
             except httpx.ConnectError:
@@ -97,14 +121,15 @@ class OutboundClient:
         raise ConnectionFailedError
 
 
-def _request(target: GuardedUrl, address: str, body: bytes, headers: Mapping[str, str]) -> httpx.Request:
+def _request(
+    method: str, target: GuardedUrl, address: str, body: bytes, headers: Mapping[str, str]
+) -> httpx.Request:
     return httpx.Request(
-        "POST",
+        method,
         target.url.copy_with(host=address),
         headers={
             **headers,
             "Host": target.url.netloc.decode("ascii"),
-            "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "identity",  # a small compressed reply may be a huge one
             "User-Agent": "kroma",

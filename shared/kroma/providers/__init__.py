@@ -1,19 +1,31 @@
-"""The providers by their codes. Importing this loads no picture library."""
+"""The providers by their codes. Importing this loads no picture library and no SDK."""
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
+from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.errors import InvalidRequestError
-from kroma.providers.base import Provider
+from kroma.providers.base import ModelOffer, Provider
 from kroma.providers.fake import FakeProvider
 from kroma.providers.local import LocalProvider
+from kroma.providers.openai import OpenAIProvider
 
-PROVIDERS: Final[Mapping[str, Callable[[CpuPool], Provider]]] = {
-    "local": LocalProvider,
-    "fake": FakeProvider.from_environment,
+
+class ProviderKind(NamedTuple):
+    """What is known of a provider before it is opened."""
+
+    open: Callable[[CpuPool, Settings], Provider]
+    models: Callable[[], tuple[ModelOffer, ...]]
+    """What may be asked for; a run that asks for something else is refused when it is planned."""
+
+
+PROVIDERS: Final[Mapping[str, ProviderKind]] = {
+    "local": ProviderKind(LocalProvider.opened, LocalProvider.models),
+    "openai": ProviderKind(OpenAIProvider.opened, OpenAIProvider.models),
+    "fake": ProviderKind(FakeProvider.opened, FakeProvider.models),
 }
-"""What ``KROMA_PROVIDER`` may name, and how each is opened."""
+"""What ``KROMA_PROVIDER`` and a trigger may name."""
 
 
 class UnknownProviderError(InvalidRequestError):
@@ -30,18 +42,23 @@ def provider_codes() -> tuple[str, ...]:
     return tuple(PROVIDERS)
 
 
-def open_provider(code: str, cpu: CpuPool) -> Provider:
+def open_provider(code: str, cpu: CpuPool, settings: Settings) -> Provider:
     """The provider with this code.
 
     Raises:
         UnknownProviderError: There is none; the message names the choices.
+        SettingsError: A setting of its own has a value that cannot be meant.
     """
-    factory = PROVIDERS.get(code)
-    if factory is None:
+    kind = PROVIDERS.get(code)
+    if kind is None:
         raise UnknownProviderError(code)
-    return factory(cpu)
+    return kind.open(cpu, settings)
 
 
-def open_providers(cpu: CpuPool) -> dict[str, Provider]:
-    """Every provider, by code; nothing is called or loaded before it is used."""
-    return {code: make(cpu) for code, make in PROVIDERS.items()}
+def open_providers(cpu: CpuPool, settings: Settings) -> dict[str, Provider]:
+    """Every provider, by code; nothing is called or loaded before it is used.
+
+    Raises:
+        SettingsError: A setting has a value that cannot be meant.
+    """
+    return {code: kind.open(cpu, settings) for code, kind in PROVIDERS.items()}

@@ -1,6 +1,6 @@
 """The provider protocol: pictures and a prompt in, one picture and its cost out."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any, Protocol, runtime_checkable
 from uuid import UUID
@@ -73,20 +73,35 @@ class EditResult(msgspec.Struct, frozen=True, kw_only=True):
     """What this variation is made of, named, so that a person can ask for it again."""
 
 
+class ModelOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be asked of one model."""
+
+    name: str
+    sizes: tuple[str, ...] = ()
+    """Empty: any size."""
+    qualities: tuple[str, ...] = ()
+    """Empty: it takes none."""
+    max_inputs: int | None = None
+    """How many pictures one call takes, scene and styles together; None is any number."""
+
+
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider can do."""
 
-    models: tuple[str, ...]
-    sizes: tuple[str, ...]
-    """Empty: any size."""
+    models: tuple[ModelOffer, ...]
+    """The first is the default when nothing else names one."""
     mime_types: tuple[str, ...]
     """Input types it takes as they are."""
     deterministic: bool
     """Whether a seed gives the same picture again."""
     free: bool
     """Whether no call ever costs anything; then none is entered in the ledger."""
+    takes_key: bool = False
+    """Whether it is reached with a project's key and address."""
     finds_calls: bool = False
     """Whether ``find_call`` can say what became of a call whose answer was lost."""
+    prices_as_of: date | None = None
+    """The day its prices are of; None where no list of prices is kept."""
 
 
 class FoundCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +117,8 @@ class ProviderHealth(msgspec.Struct, frozen=True, kw_only=True):
 
     ok: bool
     message: str
+    code: str = "well"
+    """``well``, ``key_missing``, ``key_refused``, ``address_refused``, ``unreachable`` or ``failing``."""
 
 
 @runtime_checkable
@@ -151,6 +168,8 @@ class ProviderFailedError(ProviderError):
     """A provider call failed; the text is ours, never the provider's whole answer."""
 
     code = "provider_failed"
+    request_id: str | None = None
+    """The provider's own id of the call, where it answered with one."""
 
     def __init__(self, provider: str, reason: str, *, retryable: bool = False) -> None:
         super().__init__(f"Provider '{provider}' failed: {reason}")

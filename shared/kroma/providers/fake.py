@@ -35,7 +35,7 @@ from uuid import UUID
 
 import msgspec
 
-from kroma.config import Environment, SettingsError
+from kroma.config import Environment, Settings, SettingsError
 from kroma.cpu import CpuPool
 from kroma.imaging.header import inspect
 from kroma.imaging.png_text import SIGNATURE, chunk
@@ -44,6 +44,7 @@ from kroma.providers.base import (
     EditRequest,
     EditResult,
     FoundCall,
+    ModelOffer,
     ProviderAccess,
     ProviderHealth,
     ProviderRefusedError,
@@ -106,7 +107,17 @@ class FakeProvider:
         self._used = [0] * len(self._script.outcomes)
 
     @classmethod
-    def from_environment(cls, cpu: CpuPool, variables: Mapping[str, str] | None = None) -> Self:  # noqa: ARG003 - every factory gets the pool
+    def opened(cls, cpu: CpuPool, settings: Settings) -> Self:  # noqa: ARG003 - its script is all it needs
+        """The provider of an installation: ``from_environment``."""
+        return cls.from_environment()
+
+    @staticmethod
+    def models() -> tuple[ModelOffer, ...]:
+        """One, of any size."""
+        return (ModelOffer(name=_MODEL),)
+
+    @classmethod
+    def from_environment(cls, variables: Mapping[str, str] | None = None) -> Self:
         """The provider with the script that ``KROMA_FAKE_SCRIPT`` names, else with none.
 
         Raises:
@@ -137,8 +148,7 @@ class FakeProvider:
     def capabilities(self) -> Capabilities:
         """Takes anything."""
         return Capabilities(
-            models=(_MODEL,),
-            sizes=(),
+            models=self.models(),
             mime_types=("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff"),
             deterministic=True,
             free=not self._script.cost_usd,

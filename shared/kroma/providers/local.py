@@ -5,8 +5,10 @@ Honest about what it is: line, tone, colour statistics, light and rain by plain 
 """
 
 from decimal import Decimal
+from typing import Self
 from uuid import UUID
 
+from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.imaging.restyle.order import RedrawnPicture, RedrawOrder
 from kroma.providers.base import (
@@ -14,6 +16,7 @@ from kroma.providers.base import (
     EditRequest,
     EditResult,
     FoundCall,
+    ModelOffer,
     ProviderAccess,
     ProviderHealth,
 )
@@ -27,6 +30,16 @@ class LocalProvider:
     def __init__(self, cpu: CpuPool) -> None:
         self._cpu = cpu
 
+    @classmethod
+    def opened(cls, cpu: CpuPool, settings: Settings) -> Self:  # noqa: ARG003 - nothing to set
+        """The provider of an installation."""
+        return cls(cpu)
+
+    @staticmethod
+    def models() -> tuple[ModelOffer, ...]:
+        """One, of any size."""
+        return (ModelOffer(name=_MODEL),)
+
     @property
     def code(self) -> str:
         """Its name."""
@@ -36,8 +49,7 @@ class LocalProvider:
     def capabilities(self) -> Capabilities:
         """Every size and input type, free and deterministic."""
         return Capabilities(
-            models=(_MODEL,),
-            sizes=(),
+            models=self.models(),
             mime_types=("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff"),
             deterministic=True,
             free=True,

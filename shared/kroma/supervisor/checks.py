@@ -260,9 +260,12 @@ async def _provider(place: Place) -> Check:
     from kroma.providers import open_provider  # noqa: PLC0415 - slow to import
     from kroma.providers.base import ProviderAccess  # noqa: PLC0415 - comes with it
 
-    provider = open_provider(place.settings.provider, CpuPool(1))
+    provider = open_provider(place.settings.provider, CpuPool(1), place.settings)
+    key = place.settings.openai.api_key if provider.capabilities.takes_key else None
+    if provider.capabilities.takes_key and key is None:
+        return Check("provider", Verdict.OK, f"{provider.code}: no key of its own; projects bring theirs")
     try:
-        health = await provider.health(ProviderAccess())
+        health = await provider.health(ProviderAccess(api_key=key))
     finally:
         await provider.close()
     if not health.ok:

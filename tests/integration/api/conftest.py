@@ -59,7 +59,7 @@ async def filled(
         stores=DirectoryStores(settings.data_dir, allow_any_root=False),
         keyring=Keyring(settings.master_key),
         cpu=cpu,
-        providers=open_providers(cpu),
+        providers=open_providers(cpu, settings),
     )
     async with checked_client(resources, documentation) as client:
         known = await fill_project(client, database)
@@ -96,7 +96,7 @@ async def client_with(
                 stores=stores,
                 keyring=Keyring(settings.master_key),
                 cpu=cpu,
-                providers=open_providers(cpu) if providers is None else providers,
+                providers=open_providers(cpu, settings) if providers is None else providers,
             )
             client = checked_client(resources, documentation)
             stack.push_async_callback(client.aclose)

@@ -2,12 +2,13 @@ import io
 import json
 from decimal import Decimal
 from pathlib import Path
+from uuid import uuid4
 
 import msgspec
 import pytest
 from PIL import Image
 
-from kroma.config import SettingsError
+from kroma.config import Settings, SettingsError
 from kroma.cpu import CpuPool
 from kroma.imaging.codec import decode, verify
 from kroma.imaging.errors import UnreadablePictureError
@@ -15,6 +16,9 @@ from kroma.providers import PROVIDERS, UnknownProviderError, open_provider, prov
 from kroma.providers.base import EditRequest, Provider, ProviderAccess, ProviderFailedError, ProviderPicture
 from kroma.providers.fake import GARBAGE, FakeOutcome, FakeProvider, FakeScript
 from kroma.providers.local import LocalProvider
+
+
+SETTINGS = Settings.from_environment({})
 
 
 def picture(name: str = "scene.png", size: tuple[int, int] = (48, 32)) -> ProviderPicture:
@@ -41,22 +45,34 @@ def colour(data: bytes) -> list[int]:
 
 
 @pytest.mark.parametrize("code", provider_codes())
-def test_every_provider_fits_the_protocol_and_is_free_and_well(code: str) -> None:
-    provider = open_provider(code, CpuPool(1))
+def test_every_provider_fits_the_protocol(code: str) -> None:
+    provider = open_provider(code, CpuPool(1), SETTINGS)
     assert isinstance(provider, Provider)
     assert provider.code == code
-    assert provider.estimate(request()) == Decimal(0)
-    assert provider.capabilities.free
+    offered = provider.capabilities
+    assert offered.models == PROVIDERS[code].models()
+    assert len({model.name for model in offered.models}) == len(offered.models) > 0
+    assert offered.mime_types
+    estimate = provider.estimate(request())
+    assert (estimate == Decimal(0)) is offered.free
+    assert offered.free is not offered.takes_key
+
+
+@pytest.mark.parametrize("code", provider_codes())
+async def test_every_provider_knows_of_no_call_that_it_never_got(code: str) -> None:
+    provider = open_provider(code, CpuPool(1), SETTINGS)
+    assert await provider.find_call(uuid4(), ProviderAccess(api_key="sk-test")) is None
+    assert not provider.capabilities.finds_calls
+    await provider.close()
 
 
 def test_the_default_comes_first() -> None:
-    assert provider_codes() == ("local", "fake")
-    assert set(PROVIDERS) == {"local", "fake"}
+    assert provider_codes() == ("local", "openai", "fake")
 
 
 def test_an_unknown_provider_names_the_choices() -> None:
-    with pytest.raises(UnknownProviderError, match=r"'dream'.*local, fake"):
-        open_provider("dream", CpuPool(1))
+    with pytest.raises(UnknownProviderError, match=r"'dream'.*local, openai, fake"):
+        open_provider("dream", CpuPool(1), SETTINGS)
 
 
 @pytest.mark.timeout(120)
@@ -132,7 +148,7 @@ async def test_a_script_file_drives_a_fake_in_another_process(tmp_path: Path) ->
     }
     path = tmp_path / "script.json"
     path.write_text(json.dumps(script))
-    fake = FakeProvider.from_environment(CpuPool(1), {"KROMA_FAKE_SCRIPT": str(path)})
+    fake = FakeProvider.from_environment({"KROMA_FAKE_SCRIPT": str(path)})
     result = await fake.edit(request())
     assert verify(result.data, name="out").width == 5
     lines = (tmp_path / "calls.jsonl").read_text().splitlines()
@@ -146,4 +162,4 @@ def test_a_bad_script_names_its_variable(tmp_path: Path, text: str) -> None:
     path = tmp_path / "script.json"
     path.write_text(text)
     with pytest.raises(SettingsError, match="KROMA_FAKE_SCRIPT"):
-        FakeProvider.from_environment(CpuPool(1), {"KROMA_FAKE_SCRIPT": str(path)})
+        FakeProvider.from_environment({"KROMA_FAKE_SCRIPT": str(path)})

@@ -1,0 +1,280 @@
+"""The paid provider: OpenAI's image edit, or a service with the same address space.
+
+It sends a call once. What a failure means for the money is in the error's class, and only the ledger
+decides whether there is a next one.
+"""
+
+import asyncio
+import re
+from datetime import timedelta
+from decimal import Decimal
+from http import HTTPStatus
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Final, NoReturn, Self
+from uuid import UUID
+
+import msgspec
+
+from kroma.config import OpenAIOptions, Settings
+from kroma.cpu import CpuPool
+from kroma.imaging.errors import PictureError
+from kroma.imaging.header import PictureHeader
+from kroma.outbound.client import OutboundClient
+from kroma.outbound.errors import OutboundError, UrlRefusedError
+from kroma.outbound.guard import AllowList, UrlGuard
+from kroma.providers.base import (
+    AnswerUnusableError,
+    Capabilities,
+    EditRequest,
+    EditResult,
+    FoundCall,
+    ModelOffer,
+    ProviderAccess,
+    ProviderHealth,
+    ProviderKeyRefusedError,
+    ProviderPicture,
+    ProviderRefusedError,
+)
+from kroma.providers.openai_answers import CODE, ImageReply, RawAnswer, picture_of, read_reply, request_id
+from kroma.providers.openai_input import InputLimits, fitted, verified
+from kroma.providers.price_list import PricedModel, openai_prices, read_usage
+
+if TYPE_CHECKING:
+    from kroma.providers.openai_client import OpenAICalls
+
+OFFICIAL_URL: Final = "https://api.openai.com/v1"
+_KEY: Final = re.compile(r"[!-~]+")
+_CHECK_LIMIT: Final = timedelta(seconds=15)
+_CHECK_BYTES: Final = 4 * 1024**2
+"""A list of models is a few hundred lines."""
+
+
+class _Models(msgspec.Struct, frozen=True):
+    data: list[object]
+
+
+class OpenAIProvider:
+    """Draws by OpenAI's image models, for money."""
+
+    def __init__(self, cpu: CpuPool, options: OpenAIOptions, guard: UrlGuard) -> None:
+        self._cpu = cpu
+        self._options = options
+        self._guard = guard
+        self._client: OutboundClient | None = None
+        self._calls: OpenAICalls | None = None
+        self._loading = asyncio.Lock()
+
+    @classmethod
+    def opened(cls, cpu: CpuPool, settings: Settings) -> Self:
+        """The provider of an installation.
+
+        Raises:
+            SettingsError: ``KROMA_URL_ALLOW`` holds what is no range.
+        """
+        return cls(cpu, settings.openai, UrlGuard(AllowList.parsed(settings.url_allow)))
+
+    @staticmethod
+    def models() -> tuple[ModelOffer, ...]:
+        """What the price list holds."""
+        return openai_prices().offers()
+
+    @property
+    def code(self) -> str:
+        """Its name."""
+        return CODE
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the price list holds; no seed, and every call costs."""
+        return Capabilities(
+            models=self.models(),
+            mime_types=openai_prices().input_mime_types,
+            deterministic=False,
+            free=False,
+            takes_key=True,
+        )
+
+    def estimate(self, request: EditRequest) -> Decimal | None:
+        """The price of a call from the list, the pictures sent along included; None when unknown."""
+        model = openai_prices().find(request.model or self._options.model)
+        if model is None:
+            return None
+        return model.estimate(
+            size=request.size or self._options.size,
+            quality=request.quality or self._options.quality,
+            prompt=request.prompt.strip(),
+            pictures=1 + len(request.styles),
+        )
+
+    async def edit(self, request: EditRequest) -> EditResult:
+        """Make one candidate, by one call.
+
+        Raises:
+            ProviderRefusedError: It was not done and cost nothing.
+            AnswerLostError: It may have been done and charged.
+            AnswerUnusableError: It was charged, and brought no picture.
+            PictureError: An input does not decode.
+        """
+        # Imported here, by the first paid call: it is heavy, see its module.
+        api_key, base_url = _checked(request.access)
+        model = self._model(request)
+        prompt = _prompt(request)
+        pictures = [await self._fitted(picture) for picture in (request.scene, *request.styles)]
+        calls = await self._loaded()
+        from kroma.providers.openai_client import EditForm  # noqa: PLC0415 - as above
+
+        form = EditForm(
+            model=model.name,
+            size=request.size or self._options.size,
+            quality=request.quality or self._options.quality,
+            prompt=prompt,
+            input_fidelity=model.input_fidelity,
+            pictures=pictures,
+        )
+        call_id = None if request.call_id is None else str(request.call_id)
+        answer = await calls.edit(form, api_key=api_key, base_url=base_url, call_id=call_id)
+        reply = await asyncio.to_thread(read_reply, answer)
+        return await self._result(answer, reply, model, form.size, form.quality)
+
+    async def find_call(self, call_id: UUID, access: ProviderAccess) -> FoundCall | None:  # noqa: ARG002 - cannot be asked
+        """Nothing: OpenAI has no way to ask what became of a call."""
+        return None
+
+    async def health(self, access: ProviderAccess) -> ProviderHealth:
+        """Ask for the list of models, which costs nothing and loads no SDK."""
+        try:
+            api_key, base_url = _checked(access)
+        except ProviderKeyRefusedError as exc:
+            return ProviderHealth(ok=False, code="key_missing", message=exc.message)
+        self._client = self._client or OutboundClient(self._guard)
+        try:
+            reply = await self._client.get(
+                f"{base_url.rstrip('/')}/models",
+                headers={"Authorization": f"Bearer {api_key}"},
+                limit=_CHECK_LIMIT,
+                max_bytes=_CHECK_BYTES,
+            )
+        except UrlRefusedError as exc:
+            return ProviderHealth(ok=False, code="address_refused", message=exc.message)
+        except OutboundError as exc:
+            return ProviderHealth(ok=False, code="unreachable", message=exc.message)
+        return _judged(reply.status, reply.body)
+
+    async def close(self) -> None:
+        """Give back connections; the pool belongs to the caller."""
+        if self._client is not None:
+            await self._client.close()
+        if self._calls is not None:
+            await self._calls.close()
+
+    async def _loaded(self) -> "OpenAICalls":
+        async with self._loading:
+            if self._calls is None:
+                # In a thread, so that other jobs go on meanwhile.
+                await asyncio.to_thread(__import__, "kroma.providers.openai_client")
+                from kroma.providers.openai_client import OpenAICalls  # noqa: PLC0415 - loaded just now
+
+                self._calls = OpenAICalls(self._guard, self._options)
+        return self._calls
+
+    def _model(self, request: EditRequest) -> PricedModel:
+        name = request.model or self._options.model
+        model = openai_prices().find(name)
+        if model is None:
+            raise ProviderRefusedError(CODE, f"the price list has no model '{name}'")
+        return model
+
+    async def _fitted(self, picture: ProviderPicture) -> tuple[str, bytes, str]:
+        prices = openai_prices()
+        limits = InputLimits(
+            mime_types=prices.input_mime_types,
+            max_bytes=prices.max_input_bytes,
+            max_pixels=prices.max_input_pixels,
+        )
+        name = PurePosixPath(picture.name)
+        changed = await self._cpu.run(fitted, picture.data, picture.name, limits)
+        if changed is None:
+            return name.name, picture.data, picture.mime_type
+        return f"{name.stem}.png", changed.data, changed.mime_type
+
+    async def _result(
+        self, answer: RawAnswer, reply: ImageReply, model: PricedModel, size: str, quality: str
+    ) -> EditResult:
+        usage = reply.usage or {}
+        counted = read_usage(usage)
+        if counted is not None:
+            cost = model.cost(counted)
+        else:
+            cost = (model.usd_per_image or {}).get(quality, {}).get(size)
+
+        def unusable(reason: str) -> NoReturn:
+            raise AnswerUnusableError(
+                CODE, reason, model=model.name, request_id=request_id(answer), cost_usd=cost
+            )
+
+        data = await asyncio.to_thread(picture_of, reply)
+        if data is None:
+            unusable("its answer holds no picture")
+        header = await self._verified(data)
+        if header is None:
+            unusable("its answer is no usable picture")
+        return EditResult(
+            data=data,
+            mime_type=header.mime_type,
+            provider_code=CODE,
+            model=model.name,
+            cost_usd=cost,
+            request_id=request_id(answer),
+            usage=usage,
+            parameters={"size": size, "quality": quality},
+        )
+
+    async def _verified(self, data: bytes) -> PictureHeader | None:
+        try:
+            return await self._cpu.run(verified, data)
+        except PictureError:
+            return None
+
+
+def _checked(access: ProviderAccess) -> tuple[str, str]:
+    """Key and address.
+
+    Raises:
+        ProviderKeyRefusedError: There is no key, or one that no header can carry.
+    """
+    if not access.api_key:
+        raise ProviderKeyRefusedError(CODE, "there is no API key")
+    if _KEY.fullmatch(access.api_key) is None:
+        raise ProviderKeyRefusedError(CODE, "the API key holds characters that no key has")
+    return access.api_key, access.base_url or OFFICIAL_URL
+
+
+def _prompt(request: EditRequest) -> str:
+    """The prompt as it is sent.
+
+    Raises:
+        ProviderRefusedError: It is blank or too long, or there are too many pictures.
+    """
+    prices = openai_prices()
+    prompt = request.prompt.strip()
+    if not prompt:
+        raise ProviderRefusedError(CODE, "the prompt is empty")
+    if len(prompt) > prices.max_prompt_characters:
+        raise ProviderRefusedError(
+            CODE, f"the prompt has more than {prices.max_prompt_characters} characters"
+        )
+    if 1 + len(request.styles) > prices.max_inputs:
+        raise ProviderRefusedError(CODE, f"one call takes at most {prices.max_inputs} pictures")
+    return prompt
+
+
+def _judged(status: int, body: bytes) -> ProviderHealth:
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return ProviderHealth(ok=False, code="key_refused", message=f"It refused the API key ({status})")
+    if status == HTTPStatus.OK:
+        try:
+            count = len(msgspec.json.decode(body, type=_Models).data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return ProviderHealth(ok=False, code="failing", message="The address answers no list of models")
+        return ProviderHealth(ok=True, message=f"Key and address work; it lists {count} models")
+    return ProviderHealth(ok=False, code="failing", message=f"It answered with {status}")
