@@ -77,7 +77,7 @@ class ProviderCall(Identified, Created, Base):
     error_code: Mapped[str | None]
     sent_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
-    """When it was settled, refused or found lost."""
+    """When the provider had answered, or it was refused or found lost."""
     resolution: Mapped[str | None]
     """What a person or the provider said of an unknown call."""
     resolved_at: Mapped[datetime | None]
@@ -94,7 +94,7 @@ class ProviderGate(Identified, Base):
     project_id: Mapped[UUID | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     """None is the gate of all projects."""
     next_call_at: Mapped[datetime | None]
-    """The rate limit's theoretical arrival time (GCRA): a call may leave from here, less the burst."""
+    """The rate limit's theoretical arrival time (GCRA with a burst of one): a call may leave from here."""
     retry_after: Mapped[datetime | None]
     """Until when the provider asked to be left alone."""
     failures: Mapped[int] = mapped_column(default=0, server_default=text("0"))

@@ -1,0 +1,606 @@
+"""The one way to a call that costs money.
+
+What is committed before what (docs/decisions/0014)::
+
+    intent       committed: the call's id and price, under the job's fence
+    sent         committed: the gates are passed and the fence still holds; only now the request leaves
+    answer       the picture and a note of what was answered go to the store, under keys of this call alone
+    settled      committed: cost, the provider's id of the call and its cost event
+    step         committed under the job's fence, by the step that asked
+
+A worker can end between any two of these. ``intent`` is a call that never left. ``sent`` with a note
+in the store is an answer, taken from there. ``sent`` without one may have been charged: it becomes
+``unknown`` and is never sent again by itself. What a call cost is written by its id, whether or not its
+worker still holds the job; only the step is fenced.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
+from time import monotonic
+from typing import Any, Final, Generic, Protocol, TypeVar
+from uuid import UUID, uuid4
+
+import msgspec
+import structlog
+from sqlalchemy import cast, func, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from kroma.db.engine import Database
+from kroma.db.reader import Reader
+from kroma.errors import ProviderError
+from kroma.ledger import gates, outcomes
+from kroma.ledger.desk import CallDesk
+from kroma.ledger.errors import (
+    AnswerNotKeptError,
+    AnswerUnknownError,
+    CallLaterError,
+    ClaimGoneError,
+    ProviderBusyError,
+    ProviderPausedError,
+    RateLimitedError,
+    RetriesSpentError,
+)
+from kroma.ledger.models import CallStatus, ProviderCall
+from kroma.ledger.outcomes import NEVER_SENT, NOT_CHARGED, Answer, Verdict
+from kroma.providers.base import (
+    AnswerUnusableError,
+    EditRequest,
+    EditResult,
+    Provider,
+    ProviderKeyRefusedError,
+    ProviderRefusedError,
+)
+from kroma.runs.models import JobStatus, Run, RunJob
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Kept = TypeVar("Kept")
+
+OPERATION: Final = "image_edit"
+PATIENCE: Final = timedelta(seconds=10)
+"""A job waits so long in its place; for more it is given back, since others may go on meanwhile."""
+LOOK_EVERY: Final = timedelta(seconds=1)
+"""A waiting call notices that its run was cancelled within this."""
+FIRST_PAUSE: Final = timedelta(milliseconds=30)
+LONGEST_PAUSE: Final = timedelta(milliseconds=200)
+FIRST_RETRY: Final = timedelta(seconds=1)
+LONGEST_RETRY: Final = timedelta(minutes=1)
+_STALE: Final = "its worker was lost before it left"
+
+
+class Claimed(msgspec.Struct, frozen=True, kw_only=True):
+    """The claim under which calls are made."""
+
+    project_id: UUID
+    run_id: UUID
+    job_id: UUID
+    job_key: str
+    fence: int
+
+
+class Shelved(msgspec.Struct, Generic[Kept], frozen=True, kw_only=True):
+    """An answer that lies in the store."""
+
+    answer: Answer
+    kept: Kept
+
+
+class Shelf(Protocol[Kept]):
+    """Where the answers of one candidate's calls are kept, under keys that no other call writes."""
+
+    async def keep(self, call_id: UUID, result: EditResult, *, earlier_lost: int) -> Kept:
+        """Store a picture and the note of what was answered.
+
+        Args:
+            call_id: Names the note.
+            result: The answer; one that is no picture is kept as such, without an error.
+            earlier_lost: Calls of the candidate whose answers were lost: their pictures may still come,
+                so this one's must not share their key.
+
+        Raises:
+            InfraError: The store cannot take it.
+        """
+        ...
+
+    async def find(self, call_id: UUID) -> Shelved[Kept] | None:
+        """What an earlier worker kept of this call; None when nothing of it can be used."""
+        ...
+
+
+class _Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A call past its gates."""
+
+    id: UUID
+    request: EditRequest
+    passage: gates.Passage
+    earlier_lost: int
+
+
+class PaidCalls:
+    """Makes the paid calls of one claim."""
+
+    def __init__(self, db: Database, desk: CallDesk, provider: Provider, claim: Claimed) -> None:
+        self._db = db
+        self._desk = desk
+        self._provider = provider
+        self._claim = claim
+
+    async def edit(self, request: EditRequest, shelf: Shelf[Kept]) -> Kept:
+        """One candidate's picture: what an earlier claim was answered, else a new call.
+
+        Returns:
+            What the shelf made of the answer.
+
+        Raises:
+            CallLaterError: Not now; its ``not_before`` says when.
+            RunCancelledError: The run is being cancelled; no call was made.
+            ClaimGoneError: A newer claim holds the job; no call was made.
+            AnswerUnknownError: An answer was lost. It is not asked for again.
+            AnswerUnusableError: Charged, and no picture.
+            AnswerNotKeptError: Charged, and the picture is gone.
+            ProviderRefusedError: Refused for good, or as often as the budget allows.
+        """
+        earlier = await self._earlier(request.candidate_index)
+        if earlier:
+            shelved = await self._resumed(earlier[-1], request, shelf)
+            if shelved is not None:
+                return shelved.kept
+        return await self._asked(request, shelf, earlier)
+
+    async def _earlier(self, candidate_index: int) -> Sequence[ProviderCall]:
+        if self._claim.fence == 1:
+            return ()  # the first claim ever: nobody can have called
+        async with self._db.transaction() as session:
+            return (
+                await session.scalars(
+                    select(ProviderCall)
+                    .where(
+                        ProviderCall.job_id == self._claim.job_id,
+                        ProviderCall.candidate_index == candidate_index,
+                    )
+                    .order_by(ProviderCall.number)
+                )
+            ).all()
+
+    async def _resumed(
+        self, call: ProviderCall, request: EditRequest, shelf: Shelf[Kept]
+    ) -> Shelved[Kept] | None:
+        """Deal with the last call of an earlier claim; None leaves the way free for the next one."""
+        match CallStatus(call.status):
+            case CallStatus.REFUSED:
+                return None
+            case CallStatus.INTENT:
+                verdict = Verdict(error=f"Never sent: {_STALE}", error_code=NEVER_SENT)
+                await self._write(lambda session: outcomes.refuse(session, call.id, verdict))
+                return None
+            case CallStatus.SETTLED:
+                shelved = await shelf.find(call.id)
+                if shelved is None:
+                    raise AnswerNotKeptError(self._provider.code, call.error)
+                return shelved
+            case CallStatus.SENT | CallStatus.UNKNOWN:
+                return await self._recovered(call, request, shelf)
+
+    async def _recovered(
+        self, call: ProviderCall, request: EditRequest, shelf: Shelf[Kept]
+    ) -> Shelved[Kept] | None:
+        """A call that left, and whose worker wrote nothing more: not sent again while nobody knows better."""
+        shelved = await shelf.find(call.id)
+        if shelved is not None:
+            await self._write(lambda session: outcomes.settle(session, call.id, shelved.answer))
+            return shelved
+        reason = "Its worker was lost before the answer was written"
+        await self._write(lambda session: outcomes.lose(session, call.id, reason=reason))
+        was_charged = await ask_provider(self._db, self._provider, call.id, request)
+        if was_charged is None:
+            raise AnswerUnknownError(self._provider.code, call.id)
+        if was_charged:
+            raise AnswerNotKeptError(self._provider.code)
+        return None
+
+    async def _asked(self, request: EditRequest, shelf: Shelf[Kept], earlier: Sequence[ProviderCall]) -> Kept:
+        """Call until there is an answer, as often as the budget allows."""
+        number = earlier[-1].number if earlier else 0
+        earlier_lost = sum(_was_lost(call) for call in earlier)
+        refusals = sum(_counts(call) for call in earlier)
+        not_before = monotonic()
+        while True:
+            number += 1
+            call = await self._admitted(request, number, earlier_lost, not_before)
+            try:
+                return await self._answered(call, shelf)
+            except ProviderKeyRefusedError as exc:
+                # What the old key met says nothing of a key that was stored meanwhile: the gate knows.
+                raise ProviderPausedError(self._provider.code, exc.message) from exc
+            except ProviderRefusedError as exc:
+                refusals += 1
+                if not exc.retryable:
+                    raise
+                if refusals > self._desk.limits.retries:
+                    raise RetriesSpentError(exc.message, calls=refusals) from exc
+                wait = max(_retry_pause(refusals), exc.retry_after or timedelta())
+                if wait > PATIENCE:
+                    raise RateLimitedError(self._provider.code, wait=wait) from exc
+                not_before = monotonic() + wait.total_seconds()
+
+    # The way to the provider.
+
+    async def _admitted(
+        self, request: EditRequest, number: int, earlier_lost: int, not_before: float
+    ) -> _Call:
+        """Wait for the gates, enter the call, pass.
+
+        Raises:
+            CallLaterError: It takes longer than a job waits in its place.
+        """
+        until = max(monotonic(), not_before) + PATIENCE.total_seconds()
+        call_id = uuid4()
+        lane = (self._provider.code, self._claim.project_id)
+        async with self._desk.waiting(lane) as turn:
+            while not turn.done():
+                await asyncio.wait((turn,), timeout=LOOK_EVERY.total_seconds())
+                if not turn.done():
+                    self._give_up_at(until, await self._obstacle(request))
+            pause = FIRST_PAUSE
+            entered = False
+            try:
+                while True:
+                    hindrance = await self._obstacle(request)
+                    if hindrance is None and monotonic() >= not_before:
+                        if not entered:
+                            await self._enter(call_id, request, number)
+                            entered = True
+                        passage = await self._pass(call_id, request)
+                        if passage is not None:
+                            return _Call(
+                                id=call_id, request=request, passage=passage, earlier_lost=earlier_lost
+                            )
+                    self._give_up_at(until, hindrance)
+                    await self._desk.freed(at_most=pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load
+                    pause = min(pause * 1.5, LONGEST_PAUSE)
+            except BaseException as exc:
+                if entered:
+                    await asyncio.shield(self._never_left(call_id, exc))
+                raise
+
+    def _give_up_at(self, until: float, hindrance: CallLaterError | None) -> None:
+        left = timedelta(seconds=until - monotonic())
+        if hindrance is not None and (hindrance.wait > left or hindrance.is_of_no_use):
+            raise hindrance
+        if left < timedelta():
+            raise ProviderBusyError(self._provider.code, limit=self._desk.limits.concurrency)
+
+    async def _obstacle(self, request: EditRequest) -> CallLaterError | None:
+        async with self._db.reading() as reader:
+            sight = await self._sight(reader)
+        return self._judged(sight, request)
+
+    async def _sight(self, reader: Reader) -> gates.Sight:
+        rows = await reader.records(
+            gates.SIGHT,
+            provider=self._provider.code,
+            project_id=self._claim.project_id,
+            job_id=self._claim.job_id,
+            fence=self._claim.fence,
+        )
+        if not rows:
+            raise ClaimGoneError
+        return gates.seen(rows[0])
+
+    def _judged(self, sight: gates.Sight, request: EditRequest) -> CallLaterError | None:
+        return gates.obstacle(
+            sight, self._provider.code, self._desk.limits, own_address=_has_own_address(request)
+        )
+
+    async def _enter(self, call_id: UUID, request: EditRequest, number: int) -> None:
+        """Commit what is about to be bought; under the job's fence, so that only its holder can."""
+        values: dict[str, Any] = {
+            "id": call_id,
+            "project_id": self._claim.project_id,
+            "run_id": self._claim.run_id,
+            "job_id": self._claim.job_id,
+            "job_key": self._claim.job_key,
+            "candidate_index": request.candidate_index,
+            "number": number,
+            "fence": self._claim.fence,
+            "provider_code": self._provider.code,
+            "model_name": request.model or "",
+            "operation": OPERATION,
+            "status": CallStatus.INTENT,
+            "price_usd": self._provider.estimate(request),
+        }
+        async with self._db.transaction() as session:
+            await self._hold(session)
+            await session.execute(insert(ProviderCall).values(**values))
+
+    async def _hold(self, session: AsyncSession) -> None:
+        """Keep the job with this claim, and its run as it is, until the transaction ends."""
+        held = await session.scalar(
+            select(RunJob.id)
+            .join(Run, Run.id == RunJob.run_id)
+            .where(
+                RunJob.id == self._claim.job_id,
+                RunJob.fence == self._claim.fence,
+                RunJob.status == JobStatus.RUNNING,
+            )
+            .with_for_update(read=True, of=[RunJob, Run])
+        )
+        if held is None:
+            raise ClaimGoneError
+
+    async def _pass(self, call_id: UUID, request: EditRequest) -> gates.Passage | None:
+        """Through the gates in one transaction; the request may leave once it is committed."""
+        provider, project_id = self._provider.code, self._claim.project_id
+        own_address = _has_own_address(request)
+        async with self._db.transaction() as session:
+            await self._hold(session)
+            await gates.lock_gates(session, provider, project_id)
+            # Only a statement that begins after the locks sees what others did before they let go.
+            raw = await (await session.connection()).get_raw_connection()
+            sight = await self._sight(Reader(raw.driver_connection))
+            if self._judged(sight, request) is not None:
+                return None
+            passage = await gates.mark_passed(
+                session, sight, provider, project_id, self._desk.limits, own_address=own_address
+            )
+            sent = await session.scalar(
+                update(ProviderCall)
+                .where(
+                    ProviderCall.id == call_id,
+                    ProviderCall.status == CallStatus.INTENT,
+                    ProviderCall.fence == self._claim.fence,
+                )
+                .values(status=CallStatus.SENT, sent_at=passage.sent_at)
+                .returning(ProviderCall.id)
+                .execution_options(synchronize_session=False)
+            )
+            if sent is None:
+                raise ClaimGoneError
+        return passage
+
+    async def _never_left(self, call_id: UUID, cause: BaseException) -> None:
+        """End an entered call whose request certainly did not leave, even if its passage was committed."""
+        reason = cause.message if isinstance(cause, ProviderError) else type(cause).__name__
+        verdict = Verdict(error=f"Never sent: {reason}", error_code=NEVER_SENT)
+        try:
+            await outcomes.written(
+                self._db,
+                lambda session: outcomes.refuse(session, call_id, verdict),
+                within=LOOK_EVERY,
+            )
+        except (DBAPIError, OSError):
+            log.warning("ledger.not_written", call_id=str(call_id), outcome=NEVER_SENT)
+
+    # The answer.
+
+    async def _answered(self, call: _Call, shelf: Shelf[Kept]) -> Kept:
+        """Carry a call in a task that a cancellation of the job does not touch: it is being paid for."""
+        task = self._desk.start(self._carried(call, shelf))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # A cancelled run's or a lost claim's calls end on their own; only a stopping worker ends them.
+            if not task.done() and await self._is_still_ours(call.request):
+                await _ended_within(task, self._desk.answer_grace)
+            raise
+
+    async def _is_still_ours(self, request: EditRequest) -> bool:
+        try:
+            await self._obstacle(request)
+        except (DBAPIError, OSError):
+            return True
+        except Exception:  # noqa: BLE001 - the run is cancelled or the claim is gone
+            return False
+        return True
+
+    async def _carried(self, call: _Call, shelf: Shelf[Kept]) -> Kept:
+        request = msgspec.structs.replace(call.request, call_id=call.id)
+        try:
+            result = await self._provider.edit(request)
+        except BaseException as exc:
+            await _to_the_end(self._note_no_picture(call, exc))
+            if isinstance(exc, ProviderRefusedError | AnswerUnusableError) or not isinstance(exc, Exception):
+                raise
+            raise AnswerUnknownError(self._provider.code, call.id) from exc
+        return await _to_the_end(self._shelve(call, result, shelf))
+
+    async def _note_no_picture(self, call: _Call, cause: BaseException) -> None:
+        match cause:
+            case ProviderRefusedError():
+                await self._note_refusal(call, cause)
+            case AnswerUnusableError():
+                answer = Answer(model=cause.model, cost_usd=cause.cost_usd, request_id=cause.request_id)
+                await self._settle(call, answer, Verdict(error=cause.message, error_code=cause.code))
+            case _:
+                # Whatever it was, nobody can say that the provider did not get the request.
+                await self._note_loss(call, cause)
+
+    async def _shelve(self, call: _Call, result: EditResult, shelf: Shelf[Kept]) -> Kept:
+        """Keep the answer, then settle: a worker that ends in between leaves a picture that can be found."""
+        answer = Answer(
+            model=result.model, cost_usd=result.cost_usd, request_id=result.request_id, usage=result.usage
+        )
+        place = self._desk.start(self._leave_place(call))
+        try:
+            kept = await shelf.keep(call.id, result, earlier_lost=call.earlier_lost)
+        except Exception as exc:
+            await asyncio.wait((place,))
+            reason = "It was charged, but its picture could not be kept"
+            await self._settle(call, answer, Verdict(error=reason, error_code=AnswerNotKeptError.code))
+            raise AnswerNotKeptError(self._provider.code) from exc
+        await asyncio.wait((place,))
+        await self._settle(call, answer)
+        return kept
+
+    async def _leave_place(self, call: _Call) -> None:
+        """While the picture is being kept, the provider is free for another call."""
+        answered = (
+            update(ProviderCall)
+            .where(ProviderCall.id == call.id, ProviderCall.status == CallStatus.SENT)
+            .values(ended_at=func.clock_timestamp())
+            .execution_options(synchronize_session=False)
+        )
+        try:
+            async with self._db.transaction() as session:
+                await session.execute(answered)
+        except (DBAPIError, OSError):
+            log.warning("ledger.place_not_left", call_id=str(call.id))
+
+    async def _settle(self, call: _Call, answer: Answer, verdict: Verdict = outcomes.FINE) -> None:
+        async def write(session: AsyncSession) -> tuple[bool, bool]:
+            moved = await outcomes.settle(session, call.id, answer, verdict)
+            return moved, await self._note_answer(session, call)
+
+        moved, closed = await self._write(write)
+        if not moved:
+            log.error("ledger.answer_came_too_late", call_id=str(call.id))
+        if closed:
+            await self._say("provider_circuit_closed", f"Provider '{self._provider.code}' answers again")
+
+    async def _note_answer(self, session: AsyncSession, call: _Call) -> bool:
+        return await gates.note_answer(
+            session,
+            self._provider.code,
+            self._claim.project_id,
+            own_address=_has_own_address(call.request),
+        )
+
+    async def _note_refusal(self, call: _Call, refusal: ProviderRefusedError) -> None:
+        provider, project_id = self._provider.code, self._claim.project_id
+
+        async def write(session: AsyncSession) -> bool:
+            verdict = Verdict(error=refusal.message, error_code=refusal.code)
+            await outcomes.refuse(session, call.id, verdict)
+            if refusal.retry_after is not None:
+                await gates.note_retry_after(session, provider, project_id, wait=refusal.retry_after)
+            if isinstance(refusal, ProviderKeyRefusedError):
+                await gates.pause_provider(
+                    session,
+                    project_id,
+                    provider,
+                    reason_code=refusal.code,
+                    reason=refusal.message,
+                    sent_at=call.passage.sent_at,
+                )
+            if refusal.is_down:
+                return await self._note_failure(session, call)
+            await self._note_answer(session, call)
+            return False
+
+        if await self._write(write):
+            await self._say_open(refusal)
+
+    async def _note_loss(self, call: _Call, cause: BaseException) -> None:
+        reason = cause.message if isinstance(cause, ProviderError) else f"No answer: {type(cause).__name__}"
+
+        async def write(session: AsyncSession) -> bool:
+            await outcomes.lose(session, call.id, reason=reason)
+            # A stopping worker's own doing says nothing of the provider.
+            return isinstance(cause, Exception) and await self._note_failure(session, call)
+
+        if await self._write(write):
+            await self._say_open(cause)
+
+    async def _note_failure(self, session: AsyncSession, call: _Call) -> bool:
+        return await gates.note_failure(
+            session,
+            self._provider.code,
+            self._claim.project_id,
+            own_address=_has_own_address(call.request),
+            is_probe=call.passage.is_probe,
+        )
+
+    async def _say_open(self, cause: BaseException) -> None:
+        reason = cause.message if isinstance(cause, ProviderError) else type(cause).__name__
+        text = f"Provider '{self._provider.code}' does not answer and is left alone for a while: {reason}"
+        await self._say("provider_circuit_open", text)
+
+    async def _say(self, code: str, text: str) -> None:
+        """Tell the run's watchers; in a transaction of its own, since it waits for the run's row."""
+        data = cast(literal({"code": code, "message": text}, JSONB), JSONB)
+        event = select(func.kroma_run_event(self._claim.run_id, "notice", data))
+        await self._write(lambda session: session.execute(event))
+
+    async def _write(self, write: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        return await outcomes.written(self._db, write)
+
+
+async def ask_provider(db: Database, provider: Provider, call_id: UUID, request: EditRequest) -> bool | None:
+    """What the provider says of a lost answer, written down if it knows.
+
+    Returns:
+        Whether it was charged; None when the provider cannot say, or cannot be asked now.
+    """
+    if not provider.capabilities.finds_calls:
+        return None
+    try:
+        found = await provider.find_call(call_id, request.access)
+    except ProviderError as exc:
+        log.warning("ledger.provider_not_asked", call_id=str(call_id), error=exc.message)
+        return None
+    if found is None:
+        return None
+    if found.was_charged:
+        answer = Answer(cost_usd=found.cost_usd, request_id=found.request_id)
+        verdict = Verdict(
+            error="The provider charged it; its answer was lost",
+            error_code=AnswerNotKeptError.code,
+            resolution=outcomes.CHARGED,
+        )
+        await outcomes.written(db, lambda session: outcomes.settle(session, call_id, answer, verdict))
+        return True
+    verdict = Verdict(
+        error="The provider did not carry it out", error_code="provider_refused", resolution=NOT_CHARGED
+    )
+    await outcomes.written(db, lambda session: outcomes.refuse(session, call_id, verdict))
+    return False
+
+
+def _has_own_address(request: EditRequest) -> bool:
+    return request.access.base_url is not None
+
+
+def _counts(call: ProviderCall) -> bool:
+    """Whether a call used up one of the candidate's further ones."""
+    return call.status == CallStatus.REFUSED and call.error_code == ProviderRefusedError.code
+
+
+def _was_lost(call: ProviderCall) -> bool:
+    """Whether its worker may still come back with a picture; a call just found not to be charged, too."""
+    return call.resolution is not None or call.status in {CallStatus.SENT, CallStatus.UNKNOWN}
+
+
+def _retry_pause(refusals: int) -> timedelta:
+    ceiling = min(FIRST_RETRY * 2 ** min(refusals - 1, 16), LONGEST_RETRY)
+    return ceiling * random.random()  # noqa: S311 - spreads load, keeps no secret
+
+
+async def _ended_within(task: asyncio.Task[Any], grace: timedelta) -> None:
+    """Give a call the grace, then have its answer written off; a second cancellation ends the grace."""
+    try:
+        await asyncio.wait((task,), timeout=grace.total_seconds())
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
+    """Carry a piece of work to its end, and only then be cancelled."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait((task,))
+        except asyncio.CancelledError as exc:
+            cancelled = exc
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()
+        raise cancelled
+    return task.result()

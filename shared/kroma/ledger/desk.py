@@ -1,0 +1,75 @@
+"""What the paid calls of one worker share: lines in front of the gates, and calls that nobody awaits."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from kroma.config import ProviderLimits
+
+ANSWER_GRACE: Final = timedelta(seconds=2)
+"""For the answer of a call under way when its worker is told to stop."""
+
+Lane = tuple[str, UUID]
+"""Provider and project: calls of one lane pass in the order they came."""
+
+
+class CallDesk:
+    """One per worker; the tables alone decide who passes, this only keeps callers from crowding them."""
+
+    def __init__(
+        self, limits: ProviderLimits | None = None, *, answer_grace: timedelta = ANSWER_GRACE
+    ) -> None:
+        self.limits = limits or ProviderLimits()
+        self.answer_grace = answer_grace
+        self._turns: defaultdict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._freed = asyncio.Event()
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    @asynccontextmanager
+    async def waiting(self, lane: Lane) -> AsyncGenerator[asyncio.Task[Any]]:
+        """A place in the lane's line: the task is done when it is the caller's turn, until the block ends."""
+        turn = self._turns[lane]
+        asked = asyncio.ensure_future(turn.acquire())
+        try:
+            yield asked
+        finally:
+            # Not awaited in between: an answer and a cancellation cannot both come to a task.
+            if asked.done() and not asked.cancelled():
+                turn.release()
+            else:
+                asked.cancel()
+
+    def start(self, call: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Carry a call in a task of its own, which outlives its caller."""
+        task = asyncio.ensure_future(call)
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        self._freed.set()
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; nobody may wait any more
+
+    async def freed(self, *, at_most: timedelta) -> None:
+        """Wait until a call of this worker ends, or for so long: other workers' calls end too."""
+        self._freed.clear()
+        try:
+            async with asyncio.timeout(at_most.total_seconds()):
+                await self._freed.wait()
+        except TimeoutError:
+            return
+
+    async def drain(self) -> None:
+        """Before the worker ends: give calls that nobody awaits the grace, then write them off."""
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=self.answer_grace.total_seconds())
+        for task in self._under_way:
+            task.cancel()
+        if self._under_way:
+            await asyncio.wait(self._under_way)

@@ -1,0 +1,192 @@
+"""What became of a call, written by its id: no fence, no lease and no cancellation keeps a money fact out."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from decimal import Decimal
+from time import monotonic
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import msgspec
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from kroma.costs.models import CostEvent
+from kroma.db.engine import Database
+from kroma.ledger.models import CallStatus, ProviderCall
+from kroma.runlog.ids import stable_id
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+COST_OPERATION: Final = "image_generation"
+"""What a cost event of a generated picture says was paid for, in the table and in run logs."""
+NEVER_SENT: Final = "never_sent"
+CHARGED: Final = "charged"
+NOT_CHARGED: Final = "not_charged"
+PERSISTENCE: Final = timedelta(minutes=2)
+"""How long an outcome is offered to a database that is away; what is left then is the reaper's."""
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider said of a call that it charged."""
+
+    model: str = ""
+    """Empty keeps the model that was asked for."""
+    cost_usd: Decimal | None = None
+    """None takes the price; an unknown price stays unknown."""
+    request_id: str | None = None
+    usage: dict[str, Any] = {}
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a call ended as it did."""
+
+    error: str | None = None
+    error_code: str | None = None
+    resolution: str | None = None
+    """``charged`` or ``not_charged``, of a call whose answer was lost."""
+    resolved_by: UUID | None = None
+    """The person who said so; None is the provider, or the store."""
+
+
+FINE: Final = Verdict()
+
+
+def cost_event_id(call_id: UUID) -> UUID:
+    """The cost event of a call: one, wherever it is written first."""
+    return stable_id(call_id, "cost")
+
+
+async def settle(session: AsyncSession, call_id: UUID, answer: Answer, verdict: Verdict = FINE) -> bool:
+    """The call was charged: write what it cost, once.
+
+    Returns:
+        Whether it moved; False when it was settled before, or written off.
+    """
+    values: dict[str, Any] = {
+        "status": CallStatus.SETTLED,
+        "cost_usd": ProviderCall.price_usd if answer.cost_usd is None else answer.cost_usd,
+        "usage_json": answer.usage,
+        **_ended(verdict),
+    }
+    if answer.model:
+        values["model_name"] = answer.model
+    if answer.request_id is not None:
+        values["request_id"] = answer.request_id
+    moved = await _moved(session, call_id, (CallStatus.SENT, CallStatus.UNKNOWN), values)
+    if not moved:
+        return False
+    call = (await session.scalars(select(ProviderCall).where(ProviderCall.id == call_id))).one()
+    cost = call.cost_usd
+    meta: dict[str, Any] = {
+        "provider_call_id": str(call.id),
+        "operation": call.operation,
+        "candidate_index": call.candidate_index,
+        "provider_request_id": call.request_id,
+        "usage": call.usage_json,
+    }
+    if cost is None:
+        meta["price"] = "unknown"  # the column holds 0, and this says that it was not for free
+    await session.execute(
+        insert(CostEvent)
+        .values(
+            id=cost_event_id(call.id),
+            project_id=call.project_id,
+            run_id=call.run_id,
+            job_id=call.job_key,
+            provider_code=call.provider_code,
+            model_name=call.model_name,
+            event_type=COST_OPERATION,
+            units=1,
+            unit_cost_usd=cost or 0,
+            total_cost_usd=cost or 0,
+            meta_json=meta,
+        )
+        .on_conflict_do_nothing()
+    )
+    return True
+
+
+async def refuse(session: AsyncSession, call_id: UUID, verdict: Verdict) -> bool:
+    """The call was certainly not carried out.
+
+    Returns:
+        Whether it moved; False when something else is known of it already.
+    """
+    from_statuses = (CallStatus.INTENT, CallStatus.SENT, CallStatus.UNKNOWN)
+    values: dict[str, Any] = {"status": CallStatus.REFUSED, **_ended(verdict)}
+    return await _moved(session, call_id, from_statuses, values)
+
+
+async def lose(session: AsyncSession, call_id: UUID, *, reason: str) -> bool:
+    """The answer of a sent call will not come any more; nobody knows whether it was charged.
+
+    Returns:
+        Whether it moved.
+    """
+    verdict = Verdict(error=reason, error_code="provider_answer_lost")
+    return await _moved(
+        session, call_id, (CallStatus.SENT,), {"status": CallStatus.UNKNOWN, **_ended(verdict)}
+    )
+
+
+def _ended(verdict: Verdict) -> dict[str, Any]:
+    now = func.clock_timestamp()
+    values: dict[str, Any] = {"ended_at": now, "error": verdict.error, "error_code": verdict.error_code}
+    if verdict.resolution is not None:
+        values |= {
+            "resolution": verdict.resolution,
+            "resolved_at": now,
+            "resolved_by": verdict.resolved_by,
+        }
+    return values
+
+
+async def _moved(
+    session: AsyncSession, call_id: UUID, from_statuses: tuple[CallStatus, ...], values: dict[str, Any]
+) -> bool:
+    moved = await session.scalar(
+        update(ProviderCall)
+        .where(ProviderCall.id == call_id, ProviderCall.status.in_(from_statuses))
+        .values(**values)
+        .returning(ProviderCall.id)
+        .execution_options(synchronize_session=False)
+    )
+    return moved is not None
+
+
+async def written(
+    db: Database, write: Callable[[AsyncSession], Awaitable[T]], *, within: timedelta = PERSISTENCE
+) -> T:
+    """Write in one transaction, again and again while the database is away.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: It was away for longer than ``within``, or refuses.
+        OSError: The same, before a connection stood.
+    """
+    until = monotonic() + within.total_seconds()
+    pause = 0.1
+    while True:
+        try:
+            async with db.transaction() as session:
+                return await write(session)
+        except (DBAPIError, OSError) as exc:
+            away = isinstance(exc, OSError) or exc.connection_invalidated or _is_passing(exc)
+            if not away or monotonic() > until:
+                raise
+            log.warning("ledger.database_away", error=type(exc).__name__)
+        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, keeps no secret
+        pause = min(2 * pause, 5.0)
+
+
+def _is_passing(error: DBAPIError) -> bool:
+    # Classes of SQLSTATE: connection, rollback (deadlock), resources, operator intervention.
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return state[:2] in {"08", "40", "53", "57"}
