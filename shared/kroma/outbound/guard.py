@@ -101,6 +101,17 @@ class UrlGuard:
             raise UrlRefusedError("it leads to a host that is not public; KROMA_URL_ALLOW may list it")
         return GuardedUrl(parsed, host, tuple(map(str, addresses)))
 
+    async def is_listed(self, url: str) -> bool:
+        """Whether the settings themselves name where an address leads, not only the rule for public hosts.
+
+        Raises:
+            UrlRefusedError: It may not be called at all.
+            HostNotFoundError: Its name has no address.
+        """
+        target = await self.checked(url)
+        addresses = (_inner(ipaddress.ip_address(address)) for address in target.addresses)
+        return target.host in self._allowed.hosts or all(address in self._allowed for address in addresses)
+
     async def _addresses(self, host: str, port: int) -> list[Address]:
         literal = _literal(host)
         if literal is not None:

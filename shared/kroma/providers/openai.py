@@ -92,6 +92,7 @@ class OpenAIProvider:
             deterministic=False,
             free=False,
             takes_key=True,
+            prices_as_of=openai_prices().as_of,
         )
 
     def estimate(self, request: EditRequest) -> Decimal | None:

@@ -17,7 +17,6 @@ from kroma.providers.base import EditRequest, Provider, ProviderAccess, Provider
 from kroma.providers.fake import GARBAGE, FakeOutcome, FakeProvider, FakeScript
 from kroma.providers.local import LocalProvider
 
-
 SETTINGS = Settings.from_environment({})
 
 
