@@ -74,7 +74,7 @@ def decode(raw: bytes, shape: type[Shape]) -> Shape:
         if _NUL_ESCAPE in raw:
             _refuse_nul(msgspec.json.decode(raw))
     except msgspec.ValidationError as exc:
-        problems = shape.problems(msgspec.json.decode(raw)) if isinstance(shape, TellsProblems) else ()
+        problems = _problems(raw, shape)
         text = problems[0].message if problems else _shape_problem(str(exc))
         raise HttpRuleError(HTTPStatus.UNPROCESSABLE_ENTITY, text, problems=problems) from exc
     except RecursionError as exc:
@@ -83,6 +83,15 @@ def decode(raw: bytes, shape: type[Shape]) -> Shape:
     except (msgspec.DecodeError, ValueError) as exc:
         raise HttpRuleError(HTTPStatus.BAD_REQUEST, "The request body is not valid JSON") from exc
     return decoded
+
+
+def _problems(raw: bytes, shape: type[Any]) -> Sequence[Problem]:
+    if not isinstance(shape, TellsProblems):
+        return ()
+    try:
+        return shape.problems(msgspec.json.decode(raw))
+    except (ValueError, RecursionError):  # behind the first wrong type it is not even JSON
+        return ()
 
 
 def _shape_problem(msgspec_text: str) -> str:
