@@ -20,6 +20,7 @@ from stack import Stack, running_stack, running_worker
 from trigger import p95
 
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.order import RunOrder
@@ -27,6 +28,7 @@ from kroma.pipeline.trigger import trigger_run
 from kroma.pipeline.wait import wait_for_end
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.projects.storage import resolve_root
+from kroma.providers.local import LocalProvider
 from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.base import TaskQueue
 from kroma.queue.memory import MemoryTaskQueue
@@ -41,7 +43,15 @@ WARM_UP = 3
 async def _picked_up_ms(db: Database, queue: TaskQueue, settings: Settings, order: RunOrder) -> float:
     stores = DirectoryStores(settings.data_dir, allow_any_root=False)
     # Committed first and rung for here, so that the clock starts at the commit.
-    run = await trigger_run(db, MemoryTaskQueue(), stores, settings, slug="bench", order=order)
+    run = await trigger_run(
+        db,
+        MemoryTaskQueue(),
+        stores,
+        settings,
+        slug="bench",
+        order=order,
+        providers={"local": LocalProvider(CpuPool(1))},
+    )
     committed = datetime.now(UTC)
     await queue.enqueue_many([ExecuteJob(job_id=job.id) for job in run.jobs])
     await wait_for_end(db, run.id, timeout=timedelta(seconds=30))

@@ -24,6 +24,7 @@ import uvloop
 from PIL import Image
 
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.embedded.postgres import EmbeddedPostgres
 from kroma.migrations.run import upgrade
@@ -31,6 +32,7 @@ from kroma.pipeline.order import RunOrder
 from kroma.pipeline.trigger import trigger_run
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.projects.storage import resolve_root
+from kroma.providers.local import LocalProvider
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.runs.models import Run, RunJob, RunMode
 from kroma.storage.directory import DirectoryStores
@@ -97,12 +99,19 @@ class Ours:
         self._queue = MemoryTaskQueue()
         self._stores = DirectoryStores(data_dir, allow_any_root=False)
         self._settings = Settings.from_environment({}, data_dir=data_dir)
+        self._providers = {"local": LocalProvider(CpuPool(1))}
         self.order = RunOrder(mode=RunMode.RUN, scene_refs=SCENES, style_refs=STYLES, candidates=2)
 
     async def run(self) -> Run:
         self._queue.messages.clear()
         return await trigger_run(
-            self._db, self._queue, self._stores, self._settings, slug="bench", order=self.order
+            self._db,
+            self._queue,
+            self._stores,
+            self._settings,
+            slug="bench",
+            order=self.order,
+            providers=self._providers,
         )
 
     async def once_ms(self) -> float:

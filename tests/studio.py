@@ -18,6 +18,7 @@ from kroma.pipeline.keeper import LeaseKeeper
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.trigger import trigger_run
 from kroma.projects.models import Project
+from kroma.providers.base import Provider
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.quality.models import QualityReport
 from kroma.queue.memory import MemoryTaskQueue
@@ -50,6 +51,11 @@ class Order(msgspec.Struct, kw_only=True):
     weather: str | None = None
     candidates: int | None = 2
     storage_sync_s3: bool | None = None
+    provider: str | None = None
+    model: str | None = None
+    size: str | None = None
+    quality: str | None = None
+    seed: int | None = None
 
 
 class Rows(msgspec.Struct):
@@ -84,12 +90,16 @@ class Studio:
         return self.provider
 
     @property
+    def providers(self) -> Mapping[str, Provider]:
+        return {"fake": self.provider}
+
+    @property
     def place(self) -> Workplace:
         return Workplace(
             db=self.db,
             keeper=self.keeper,
             stores=self.stores,
-            providers={"fake": self.provider},
+            providers=self.providers,
             cpu=self.cpu,
         )
 
@@ -106,6 +116,7 @@ class Studio:
             self.settings,
             slug=self.project.slug,
             order=RunOrder.checked(order),
+            providers=self.providers,
         )
 
     async def work(self) -> None:

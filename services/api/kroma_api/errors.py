@@ -19,6 +19,8 @@ from kroma.idempotency.errors import (
     OutcomeUnknownError,
     RequestInFlightError,
 )
+from kroma.pipeline.errors import PlanChangedError
+from kroma_api.replies import send_json
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -31,6 +33,7 @@ _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
     InfraError: HTTPStatus.INTERNAL_SERVER_ERROR,
     KeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    PlanChangedError: HTTPStatus.CONFLICT,
     RequestInFlightError: HTTPStatus.CONFLICT,
     OutcomeUnknownError: HTTPStatus.CONFLICT,
     AnswerNotKeptError: HTTPStatus.CONFLICT,
@@ -100,14 +103,8 @@ def error_answer(error: Exception) -> ErrorAnswer:
 async def send_error(error: Exception, send: Send) -> None:
     """Answer with an error from outside the framework."""
     answer = error_answer(error)
-    body = msgspec.json.encode(answer.body)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        *((name.lower().encode(), value.encode()) for name, value in answer.headers.items()),
-    ]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
+    await send_json(send, answer.body, status=answer.status, headers=headers)
 
 
 def _status(error: KromaError) -> HTTPStatus:

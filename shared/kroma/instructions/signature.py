@@ -60,9 +60,14 @@ class CallbackSigner:
 
 
 def callback_signer(settings: Settings) -> CallbackSigner:
-    """The signer of this installation; its key is made on first use."""
+    """The signer of this installation."""
+    return CallbackSigner(signing_key(settings))
+
+
+def signing_key(settings: Settings) -> bytes:
+    """The key of this installation, made on first use; every use of it signs its own purpose along."""
     key = settings.callback_key or _kept_key(settings.data_dir / "callback.key")
-    return CallbackSigner(key.encode())
+    return key.encode()
 
 
 def _kept_key(path: Path) -> str:

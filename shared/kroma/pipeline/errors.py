@@ -9,12 +9,19 @@
     |- ProjectRootManagedError              project_root_managed
     |- ConfigFileError                      config_file_invalid, met only inside the next two
     |- PlanningPreflightError               planning_preflight_failed
-    `- ConfigValidationError                config_validation_failed
+    |- ConfigValidationError                config_validation_failed
+    `- InvalidQuoteTokenError               invalid_quote_token
+    ConflictError                           validation
+    `- RunNotAgainError                     run_not_repeatable
     PolicyError                             policy
-    `- SpendConfirmationRequiredError       spend_confirmation_required
+    |- SpendConfirmationRequiredError       spend_confirmation_required
+    |- PlanChangedError                     plan_changed, the one 409 beside idempotency
+    `- CallsUnresolvedError                 provider_calls_unresolved
 """
 
-from kroma.errors import InvalidRequestError, PolicyError
+from collections.abc import Sequence
+
+from kroma.errors import ConflictError, InvalidRequestError, PolicyError
 
 _SHOWN_CHARACTERS = 1000
 
@@ -47,6 +54,46 @@ class SpendConfirmationRequiredError(PolicyError):
 
     def __init__(self) -> None:
         super().__init__("Run mode requires explicit spend confirmation")
+
+
+class InvalidQuoteTokenError(InvalidRequestError):
+    """A quote token was not made here, for this project, or not lately."""
+
+    code = "invalid_quote_token"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"Field 'quote_token' {problem}; ask for a new quote")
+
+
+class PlanChangedError(PolicyError):
+    """The same request makes, or costs, something else than when it was quoted."""
+
+    code = "plan_changed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The plan is not the one that was quoted: settings, pictures or prices have changed,"
+            " or the request has; ask for a new quote"
+        )
+
+
+class RunNotAgainError(ConflictError):
+    """The run cannot be retried or run again as it stands."""
+
+    code = "run_not_repeatable"
+
+
+class CallsUnresolvedError(PolicyError):
+    """Calls of the run may have been charged; making them again might pay twice."""
+
+    code = "provider_calls_unresolved"
+
+    def __init__(self, calls: Sequence[tuple[str, int]]) -> None:
+        named = ", ".join(f"candidate {index} of '{job_key}'" for job_key, index in calls)
+        super().__init__(
+            f"Nobody knows yet whether the provider was paid for {named}: see provider-calls?status=unknown"
+            " and resolve each call as charged or not_charged"
+        )
 
 
 class InvalidProjectSlugError(InvalidRequestError):

@@ -11,6 +11,7 @@ from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 
 MIN_CANDIDATES: Final = 1
 MAX_CANDIDATES: Final = 6
+SEEDS: Final = 2**63
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -40,6 +41,16 @@ class RawOrder(Protocol):
     def candidates(self) -> int | None: ...
     @property
     def storage_sync_s3(self) -> bool | None: ...
+    @property
+    def provider(self) -> str | None: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def size(self) -> str | None: ...
+    @property
+    def quality(self) -> str | None: ...
+    @property
+    def seed(self) -> int | None: ...
 
 
 class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +68,14 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int | None = None
     """Images generated per job before ranking, 1 to 6; None takes the manifest's."""
     storage_sync_s3: bool = False
+    provider: str | None = None
+    """The code; None takes the installation's."""
+    model: str | None = None
+    size: str | None = None
+    """``<width>x<height>`` in pixels."""
+    quality: str | None = None
+    seed: int | None = None
+    """0 to 2**63 - 1; None draws one."""
 
     @classmethod
     def checked(cls, raw: RawOrder) -> Self:
@@ -78,6 +97,13 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
         _check_stage_fits(stage, time_of_day, weather)
         if mode is RunMode.RUN and raw.confirm_spend is not True:
             raise SpendConfirmationRequiredError
+        # Ours, after all of the contract's rules; what the provider offers is looked at when planning.
+        provider, size, quality = (
+            _name(field, text, lower=True)
+            for field, text in (("provider", raw.provider), ("size", raw.size), ("quality", raw.quality))
+        )
+        model = _name("model", raw.model)
+        _check_seed(raw.seed)
         return cls(
             mode=mode,
             input=source,
@@ -88,6 +114,11 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
             weather=weather or Weather.CLEAR,
             candidates=raw.candidates,
             storage_sync_s3=raw.storage_sync_s3 is True,
+            provider=provider,
+            model=model,
+            size=size,
+            quality=quality,
+            seed=raw.seed,
         )
 
 
@@ -142,6 +173,20 @@ def _check_candidates(count: int | None) -> None:
         raise InvalidRunRequestError(
             f"Field 'candidates' must be between {MIN_CANDIDATES} and {MAX_CANDIDATES}"
         )
+
+
+def _name(field: str, text: str | None, *, lower: bool = False) -> str | None:
+    if text is None:
+        return None
+    trimmed = text.strip()
+    if not trimmed:
+        raise InvalidRunRequestError(f"Field '{field}' must not be empty")
+    return trimmed.lower() if lower else trimmed
+
+
+def _check_seed(seed: int | None) -> None:
+    if seed is not None and not 0 <= seed < SEEDS:
+        raise InvalidRunRequestError(f"Field 'seed' must be between 0 and {SEEDS - 1}")
 
 
 def _check_stage_fits(stage: Stage | None, time_of_day: TimeOfDay | None, weather: Weather | None) -> None:

@@ -1,43 +1,63 @@
 """The trigger: plan, insert, commit, ring."""
 
-import re
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from decimal import Decimal
 from uuid import UUID, uuid4
 
 import msgspec
 import structlog
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
+from sqlalchemy.orm import selectinload
 
 from kroma.config import Settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
-from kroma.db.prepared import Prepared
-from kroma.pipeline.errors import InvalidProjectSlugError
+from kroma.pipeline.errors import PlanChangedError
 from kroma.pipeline.order import RunOrder
+from kroma.pipeline.place import get_place
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.planning import plan_run
-from kroma.projects.errors import ProjectNotFoundError
-from kroma.projects.models import Project, ProjectStorage
-from kroma.projects.slugs import normalised_slug
-from kroma.projects.storage import resolve_root
+from kroma.pipeline.price import price_plan
+from kroma.pipeline.quote import opened_quote, plan_hash
+from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
 from kroma.runs.models import JobStatus, Run, RunJob, RunMode, RunStatus
-from kroma.runs.service import insert_run
+from kroma.spend.service import confirm_run
 from kroma.storage.base import ProjectStores
 from kroma.storage.keys import run_log_key
 
 log = structlog.get_logger(__name__)
 
-_SLUG: Final = re.compile(r"[A-Za-z0-9_-]+")
-
 
 async def trigger_run(
-    db: Database, queue: TaskQueue, stores: ProjectStores, settings: Settings, *, slug: str, order: RunOrder
+    db: Database,
+    queue: TaskQueue,
+    stores: ProjectStores,
+    settings: Settings,
+    *,
+    slug: str,
+    order: RunOrder,
+    providers: Mapping[str, Provider],
+    quote_token: str | None = None,
+    actor: UUID | None = None,
+    idempotency_id: UUID | None = None,
 ) -> Run:
-    """Plan a run, commit it, then ring for its jobs.
+    """Plan a run, confirm what it costs, commit it, then ring for its jobs.
+
+    Args:
+        db: Where projects and runs are.
+        queue: The bell.
+        stores: Where pictures are.
+        settings: Of the installation.
+        slug: The project.
+        order: What to make.
+        providers: By code; asked for prices.
+        quote_token: Of the quote that the caller saw; without one any plan will do.
+        actor: The token's user, for the trail.
+        idempotency_id: The record of the request's ``Idempotency-Key``.
 
     Returns:
         The run with its jobs, in plan order.
@@ -45,51 +65,55 @@ async def trigger_run(
     Raises:
         ProjectNotFoundError: No project has this slug.
         InvalidProjectSlugError: One has, but the slug is not written as one.
+        InvalidQuoteTokenError: The token is not ours, another project's, or too old.
         PlanningPreflightError: Settings, manifest or pictures make no plan; no row stays.
+        PlanChangedError: The plan is no longer the one that was quoted.
+        BudgetExceededError: The project's budget does not hold what the run may cost.
+        UnknownPriceError: The project has a budget, and nobody knows the price.
     """
-    project = await _get_place(db, slug)
-    if _SLUG.fullmatch(slug.strip()) is None:
-        raise InvalidProjectSlugError(slug)
-    root = resolve_root(settings.data_dir, project.slug, project.storage)
+    if idempotency_id is not None and (made := await find_made_run(db, idempotency_id)) is not None:
+        await ring_for(queue, made)
+        return made
+    place = await get_place(db, slug)
+    quoted = None if quote_token is None else await opened_quote(settings, place.id, quote_token)
     # Reads the disk, so outside a transaction.
-    plan = await plan_run(stores, settings, project_slug=project.slug, root=root, order=order)
-    run = _new_run(project.id, plan)
-    await insert_run(db, run)
+    plan = await plan_run(stores, settings, project_slug=place.slug, root=place.root(settings), order=order)
+    price = price_plan(providers, plan)
+    if quoted is not None and quoted != await plan_hash(stores, plan, price, order=order):
+        raise PlanChangedError
+    run = new_run(place.id, plan, estimated_usd=price.total_usd, idempotency_id=idempotency_id)
+    await confirm_run(db, run, actor=actor)
     # Only after the commit: a worker must never receive an id it cannot load.
-    await _ring(queue, run)
+    await ring_for(queue, run)
     return run
 
 
-class _Place(msgspec.Struct, frozen=True):
-    """What a trigger needs of a project."""
-
-    id: UUID
-    slug: str
-    storage: ProjectStorage | None
-
-
-_PLACE: Final = Prepared(
-    select(Project.id, Project.slug, ProjectStorage.local_base_dir, ProjectStorage.local_project_root)
-    .join(ProjectStorage, ProjectStorage.project_id == Project.id, isouter=True)
-    .where(Project.slug == bindparam("slug"))
-)
-
-
-async def _get_place(db: Database, slug: str) -> _Place:
-    """``projects.queries.get_project`` without its entities."""
-    rows = await db.fetch(_PLACE, {"slug": normalised_slug(slug)})
-    if not rows:
-        raise ProjectNotFoundError
-    (row,) = rows
-    storage = None
-    if row["local_base_dir"] is not None:
-        storage = ProjectStorage(
-            local_base_dir=row["local_base_dir"], local_project_root=row["local_project_root"]
+async def find_made_run(db: Database, idempotency_id: UUID) -> Run | None:
+    """What a request with this record made before its process died, with its jobs."""
+    async with db.transaction() as session:
+        return await session.scalar(
+            select(Run).where(Run.idempotency_id == idempotency_id).options(selectinload(Run.jobs))
         )
-    return _Place(row["id"], row["slug"], storage)
 
 
-def _new_run(project_id: UUID, plan: RunPlan) -> Run:
+def new_run(
+    project_id: UUID,
+    plan: RunPlan,
+    *,
+    estimated_usd: Decimal | None,
+    origin: tuple[str, UUID] | None = None,
+    idempotency_id: UUID | None = None,
+) -> Run:
+    """A queued run of a plan, with its jobs; no session knows it.
+
+    Args:
+        project_id: Whose.
+        plan: Frozen from here on.
+        estimated_usd: What its calls may cost; None is unknown.
+        origin: ``retry`` or ``rerun``, and of which run.
+        idempotency_id: The record of the request's ``Idempotency-Key``.
+    """
+    origin_kind, origin_run_id = origin or (None, None)
     run_id, now = uuid4(), utc_now()
     stored_plan = msgspec.structs.replace(plan, settings_snapshot={})
     return Run(
@@ -112,10 +136,10 @@ def _new_run(project_id: UUID, plan: RunPlan) -> Run:
         fence=0,
         attempt=0,
         revision=1,
-        estimated_usd=None,
-        origin_run_id=None,
-        origin_kind=None,
-        idempotency_id=None,
+        estimated_usd=estimated_usd,
+        origin_run_id=origin_run_id,
+        origin_kind=origin_kind,
+        idempotency_id=idempotency_id,
         stdout="",
         stderr="",
         created_at=now,
@@ -140,7 +164,8 @@ def _new_jobs(run_id: UUID, plan: RunPlan, *, created_at: datetime) -> list[RunJ
     ]
 
 
-async def _ring(queue: TaskQueue, run: Run) -> None:
+async def ring_for(queue: TaskQueue, run: Run) -> None:
+    """Ring for a new run's jobs; while the bell is down, the sweep finds them."""
     messages: list[AnyMessage] = (
         [ExecuteJob(job_id=job.id) for job in run.jobs]
         if run.run_mode == RunMode.RUN

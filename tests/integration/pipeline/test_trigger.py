@@ -13,6 +13,7 @@ from sqlalchemy.orm import selectinload
 
 from factories import jpeg, make_project, png
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.pipeline.errors import InvalidProjectSlugError, PlanningPreflightError
 from kroma.pipeline.order import RunOrder
@@ -20,12 +21,13 @@ from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.trigger import trigger_run
 from kroma.projects.errors import ProjectNotFoundError
 from kroma.projects.models import Project
+from kroma.providers.local import LocalProvider
 from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
 from kroma.runs.models import Run, RunJob, RunMode, Stage, TimeOfDay, Weather
-from kroma.runs.service import insert_run
+from kroma.spend.service import confirm_run
 from kroma.storage.directory import DirectoryStores
 
 pytestmark = pytest.mark.timeout(60)
@@ -49,7 +51,15 @@ class Trigger:
         self.stores = DirectoryStores(data_dir, allow_any_root=False)
 
     async def __call__(self, order: RunOrder, *, slug: str = "comic") -> Run:
-        return await trigger_run(self.db, self.queue, self.stores, self.settings, slug=slug, order=order)
+        return await trigger_run(
+            self.db,
+            self.queue,
+            self.stores,
+            self.settings,
+            slug=slug,
+            order=order,
+            providers={"local": LocalProvider(CpuPool(1))},
+        )
 
 
 @pytest.fixture
@@ -241,7 +251,7 @@ async def test_a_run_whose_job_cannot_be_stored_is_not_stored_either(
 
     # Its jobs have ids that are taken.
     with pytest.raises(asyncpg.UniqueViolationError):
-        await insert_run(db, twin)
+        await confirm_run(db, twin, actor=None)
 
     assert await rows(db) == (1, 2)
     assert len(queue.messages) == 1

@@ -15,7 +15,15 @@ from kroma.projects.queries import get_project, get_project_id
 from kroma.runs import queries
 from kroma.runs.logs import read_run_log
 from kroma.runs.models import RunMode, RunStatus, Stage
-from kroma_api.dependencies import AppSettings, Db, Queue, Stores
+from kroma_api.dependencies import (
+    AppSettings,
+    CurrentCaller,
+    Db,
+    IdempotencyId,
+    Providers,
+    Queue,
+    Stores,
+)
 from kroma_api.prefer import preferred_wait
 from kroma_api.routes.limits import DEFAULT_RUNS, MAX_RUNS, After, Limit, one_of, open_window, window
 from kroma_api.schemas.runs import (
@@ -88,11 +96,25 @@ async def trigger_run(
     queue: Queue,
     stores: Stores,
     settings: AppSettings,
+    providers: Providers,
+    caller: CurrentCaller,
+    idempotency_id: IdempotencyId,
     prefer: Prefer = None,
 ) -> Response[TriggerRunResponse]:
     """Plan a run and queue it: the contract's 400s first, then 404 without the project."""
     order = RunOrder.checked(data)
-    run = await trigger.trigger_run(db, queue, stores, settings, slug=slug, order=order)
+    run = await trigger.trigger_run(
+        db,
+        queue,
+        stores,
+        settings,
+        slug=slug,
+        order=order,
+        providers=providers,
+        quote_token=data.quote_token,
+        actor=caller.user_id,
+        idempotency_id=idempotency_id,
+    )
     reply = TriggerRunResponse.of(run)
     headers = {"Location": reply.links.self}
     wait = preferred_wait(prefer)

@@ -214,8 +214,20 @@ class TriggerRunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """``clear`` (default) or ``rain``."""
     candidates: int | None = None
     """1 to 6 per scene; absent takes the manifest's."""
+    provider: str | None = None
+    """Who makes the pictures: `local`, `openai` or `fake`; the installation's when absent."""
+    model: str | None = None
+    """One of the provider's models; its default when absent."""
+    size: str | None = None
+    """`<width>x<height>` in pixels, like `1024x1536`; some providers have a few only."""
+    quality: str | None = None
+    """`low`, `medium` or `high`, for providers that take one."""
+    seed: int | None = None
+    """0 to 9223372036854775807: the same again from a provider that can; drawn when absent."""
     storage_sync_s3: bool | None = None
     """Copy what was made to S3 after a run."""
+    quote_token: str | None = None
+    """Of `POST runs/quote`: refuse to make anything but what was quoted."""
 
 
 class ValidateConfigRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,114 @@
+"""What a plan may cost, before anything of it is made."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from kroma.pipeline.plan import PlannedJob, PlannedPicture, RunPlan
+from kroma.providers import UnknownProviderError
+from kroma.providers.base import EditRequest, Provider, ProviderPicture
+from kroma.runs.models import RunMode
+
+CURRENCY: Final = "USD"
+
+
+class JobPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """The price of one job's calls; None is unknown."""
+
+    calls: int
+    usd: Decimal | None
+    dearest_call_usd: Decimal | None
+
+
+class PlanPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """The price of a plan's calls; None is unknown, never nothing."""
+
+    jobs: tuple[JobPrice, ...]
+    """In plan order."""
+    is_free: bool
+    """Whether the provider never asks for anything."""
+    as_of: date | None
+    """The day of the provider's price list."""
+
+    @property
+    def calls(self) -> int:
+        """How many calls would be made."""
+        return sum(job.calls for job in self.jobs)
+
+    @property
+    def total_usd(self) -> Decimal | None:
+        """Of all calls."""
+        return _sum([job.usd for job in self.jobs])
+
+    @property
+    def dearest_job_usd(self) -> Decimal | None:
+        """Of one job; the dearest, where they differ."""
+        return _highest([job.usd for job in self.jobs])
+
+    @property
+    def dearest_call_usd(self) -> Decimal | None:
+        """Of one call; the dearest, where they differ."""
+        return _highest([job.dearest_call_usd for job in self.jobs if job.calls])
+
+
+def price_plan(
+    providers: Mapping[str, Provider], plan: RunPlan, *, made: frozenset[tuple[int, int]] = frozenset()
+) -> PlanPrice:
+    """Ask the plan's provider for the price of each call; a dry run makes none.
+
+    Args:
+        providers: By code.
+        plan: What would be made.
+        made: (position of the job, index of the candidate) of what is there already and costs nothing.
+
+    Raises:
+        UnknownProviderError: The plan's provider is none of these.
+    """
+    provider = providers.get(plan.provider)
+    if provider is None:
+        raise UnknownProviderError(plan.provider)
+    capabilities = provider.capabilities
+    indexes = range(1, plan.candidates + 1) if plan.mode is RunMode.RUN else ()
+    jobs: list[JobPrice] = []
+    for position, job in enumerate(plan.jobs):
+        to_make = [index for index in indexes if (position, index) not in made]
+        if capabilities.free:
+            prices: list[Decimal | None] = [Decimal(0)] * len(to_make)
+        else:
+            prices = [provider.estimate(_request(plan, job, index)) for index in to_make]
+        jobs.append(JobPrice(calls=len(to_make), usd=_sum(prices), dearest_call_usd=_highest(prices)))
+    return PlanPrice(jobs=tuple(jobs), is_free=capabilities.free, as_of=capabilities.prices_as_of)
+
+
+def _request(plan: RunPlan, job: PlannedJob, index: int) -> EditRequest:
+    return EditRequest(
+        prompt=job.prompt,
+        scene=_unread(job.scene),
+        styles=tuple(_unread(style) for style in plan.styles),
+        stage=plan.stage,
+        time_of_day=plan.time_of_day,
+        weather=plan.weather,
+        candidate_index=index,
+        seed=plan.seed,
+        model=plan.model or None,
+        size=plan.size,
+        quality=plan.quality,
+    )
+
+
+def _unread(picture: PlannedPicture) -> ProviderPicture:
+    """A picture without its bytes: no price depends on them."""
+    return ProviderPicture(name=picture.key.rpartition("/")[2], data=b"", mime_type=picture.mime_type)
+
+
+def _sum(prices: Sequence[Decimal | None]) -> Decimal | None:
+    known = [price for price in prices if price is not None]
+    return sum(known, Decimal(0)) if len(known) == len(prices) else None
+
+
+def _highest(prices: Sequence[Decimal | None]) -> Decimal | None:
+    known = [price for price in prices if price is not None]
+    return max(known, default=Decimal(0)) if len(known) == len(prices) else None

@@ -1,0 +1,171 @@
+"""Quotes: what a trigger would make and cost, and a token that holds it to that."""
+
+import asyncio
+import hmac
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from kroma.config import Settings
+from kroma.db.base import utc_now
+from kroma.db.engine import Database
+from kroma.errors import KromaError
+from kroma.instructions.signature import signing_key
+from kroma.pipeline.errors import InvalidQuoteTokenError, PlanningPreflightError
+from kroma.pipeline.order import RunOrder
+from kroma.pipeline.place import get_place
+from kroma.pipeline.plan import RunPlan
+from kroma.pipeline.planning import plan_run
+from kroma.pipeline.price import PlanPrice, price_plan
+from kroma.pipeline.steps.inputs import INPUT_LIMIT_BYTES
+from kroma.providers.base import Provider
+from kroma.runs.models import RunMode
+from kroma.spend.errors import BudgetNotFoundError, shown_usd
+from kroma.spend.queries import BudgetState, get_budget
+from kroma.storage.base import ObjectStore, ProjectStores
+
+VALID_FOR: Final = timedelta(hours=24)
+READ_AT_A_TIME: Final = 4
+_PURPOSE: Final = "kroma run quote 1"
+_UNQUOTED: Final = ("seed", "settings_snapshot", "storage_sync_s3", "log_version")
+"""Fields of a plan that decide neither what is made nor what it costs; a seed only where it was asked for."""
+
+
+class Quote(msgspec.Struct, frozen=True, kw_only=True):
+    """What a trigger would make and cost."""
+
+    plan: RunPlan
+    price: PlanPrice
+    token: str
+    valid_until: datetime
+    warnings: tuple[str, ...]
+
+
+async def quote_run(
+    db: Database,
+    stores: ProjectStores,
+    settings: Settings,
+    *,
+    slug: str,
+    order: RunOrder,
+    providers: Mapping[str, Provider],
+) -> Quote:
+    """Plan and price a run as a trigger would; nothing is stored.
+
+    Raises:
+        ProjectNotFoundError: No project has this slug.
+        InvalidProjectSlugError: One has, but the slug is not written as one.
+        PlanningPreflightError: Settings, manifest or pictures make no plan.
+    """
+    place = await get_place(db, slug)
+    plan = await plan_run(stores, settings, project_slug=place.slug, root=place.root(settings), order=order)
+    price = price_plan(providers, plan)
+    digest = await plan_hash(stores, plan, price, order=order)
+    valid_until = utc_now() + VALID_FOR
+    key = await asyncio.to_thread(signing_key, settings)
+    return Quote(
+        plan=plan,
+        price=price,
+        token=_token(key, place.id, digest, until=int(valid_until.timestamp())),
+        valid_until=valid_until,
+        warnings=tuple(_warnings(plan, price, await _budget(db, slug))),
+    )
+
+
+async def opened_quote(settings: Settings, project_id: UUID, token: str) -> str:
+    """The hash of the plan that a token was given for.
+
+    Raises:
+        InvalidQuoteTokenError: The token is not ours, another project's, or too old.
+    """
+    until, _, rest = token.partition(".")
+    digest = rest.partition(".")[0]
+    key = await asyncio.to_thread(signing_key, settings)
+    is_ours = until.isascii() and until.isdigit() and len(until) < 12  # noqa: PLR2004 - seconds until the year 5138
+    expected = _token(key, project_id, digest, until=int(until)) if is_ours else ""
+    if not hmac.compare_digest(expected.encode(), token.encode("utf-8", "replace")):
+        raise InvalidQuoteTokenError("is no token of a quote for this project")
+    if utc_now() >= datetime.fromtimestamp(int(until), UTC):
+        raise InvalidQuoteTokenError("has expired")
+    return digest
+
+
+async def plan_hash(stores: ProjectStores, plan: RunPlan, price: PlanPrice, *, order: RunOrder) -> str:
+    """SHA-256, in hex, over everything that decides what a plan makes and what it costs.
+
+    Raises:
+        PlanningPreflightError: A picture cannot be read.
+    """
+    decisive: dict[str, Any] = msgspec.to_builtins(plan)
+    for name in _UNQUOTED:
+        del decisive[name]
+    pictures = [*(job.scene for job in plan.jobs), *plan.styles]
+    store = stores.open(plan.project_root)
+    decisive["seed"] = order.seed
+    decisive["sha256"] = await content_hashes(store, [picture.key for picture in pictures])
+    decisive["price"] = msgspec.to_builtins(price)
+    return sha256(msgspec.json.encode(decisive, order="deterministic")).hexdigest()
+
+
+async def content_hashes(store: ObjectStore, keys: list[str]) -> dict[str, str]:
+    """SHA-256 of each object, in hex, by key; each is read once.
+
+    Raises:
+        PlanningPreflightError: One cannot be read.
+    """
+    free = asyncio.Semaphore(READ_AT_A_TIME)
+
+    async def hashed(key: str) -> str:
+        async with free:
+            data = await store.get(key, limit_bytes=INPUT_LIMIT_BYTES)
+            return await asyncio.to_thread(_hex_digest, data)
+
+    unique = list(dict.fromkeys(keys))
+    try:
+        return dict(zip(unique, await asyncio.gather(*map(hashed, unique)), strict=True))
+    except KromaError as exc:
+        raise PlanningPreflightError(exc.message) from exc
+
+
+def _hex_digest(data: bytes) -> str:
+    return sha256(data).hexdigest()
+
+
+def _token(key: bytes, project_id: UUID, digest: str, *, until: int) -> str:
+    terms = f"{until}.{digest}"
+    signed = f"{_PURPOSE}\n{project_id}\n{terms}".encode("utf-8", "replace")
+    return f"{terms}.{hmac.new(key, signed, sha256).hexdigest()}"
+
+
+async def _budget(db: Database, slug: str) -> BudgetState | None:
+    try:
+        async with db.reading() as reader:
+            return await get_budget(reader, slug)
+    except BudgetNotFoundError:
+        return None
+
+
+def _warnings(plan: RunPlan, price: PlanPrice, budget: BudgetState | None) -> list[str]:
+    warnings: list[str] = []
+    total = price.total_usd
+    if total is None:
+        of_model = f", model '{plan.model}'," if plan.model else ""
+        warnings.append(
+            f"The price of provider '{plan.provider}'{of_model} is not known: the run may cost anything"
+        )
+    elif total > 0:
+        warnings.append("Prices are estimates; the provider's own bill decides")
+    if budget is None or plan.mode is RunMode.DRY or total == Decimal(0):
+        return warnings
+    if total is None:
+        warnings.append("The project has a budget, which refuses runs of unknown price")
+    elif total > budget.remaining_usd:
+        warnings.append(
+            f"The project's budget has {shown_usd(budget.remaining_usd)} left: this run would be refused"
+        )
+    return warnings
