@@ -31,11 +31,14 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     """Why it stands where it stands, one sentence."""
     parameters: dict[str, Any] = {}
+    call_id: UUID | None = None
+    """In the ledger of provider calls; None where a call costs nothing."""
     request_id: str | None = None
     cost_usd: str | None = None
     """Decimal text; None when the price is unknown."""
     duration_ms: float = 0.0
     error: str | None = None
+    error_code: str | None = None
 
 
 class ImageJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +55,8 @@ class ImageJob(msgspec.Struct, frozen=True, kw_only=True):
     weather: str
     guard: GuardSettings
     provider: str
+    model: str = ""
+    """Empty takes the provider's default."""
     size: str | None
     quality: str | None
     seed: int

@@ -8,22 +8,21 @@ import msgspec
 
 from kroma.config import Settings
 from kroma.errors import InvalidRequestError
+from kroma.pipeline.choice import Choice, chosen
 from kroma.pipeline.config_files import ConfigFiles
 from kroma.pipeline.errors import PlanningPreflightError
 from kroma.pipeline.job_keys import job_key
 from kroma.pipeline.manifest import Manifest, load_manifest
-from kroma.pipeline.order import RunOrder
+from kroma.pipeline.order import SEEDS, RunOrder
 from kroma.pipeline.pictures import Located, inspected, located, scenes_of_input
 from kroma.pipeline.plan import PlannedJob, RunPlan
 from kroma.pipeline.postprocess_config import load_postprocess_config, planned_postprocess
 from kroma.pipeline.prompt import compose_prompt
 from kroma.pipeline.settings import load_layers
-from kroma.providers import provider_codes
 from kroma.runs.models import RunMode
 from kroma.storage.base import ObjectStore, ProjectStores
 from kroma.storage.errors import ObjectNotFoundError, StoreFullError, StoreUnavailableError
 
-SEEDS: Final = 2**63
 CANDIDATE_CEILING: Final = 255
 """Whatever a manifest allows, no job makes more (pipeline.md 3.4)."""
 
@@ -63,8 +62,9 @@ async def _planned(
     config = await load_postprocess_config(files, layer.postprocess_config_path)
     postprocess = planned_postprocess(layer, config)
     candidates = _candidates(manifest, order)
-    _check_provider(settings.provider)
+    choice = chosen(order, settings)
     styles = _styles(store, manifest, order)
+    _check_inputs(choice, len(styles))
     await store.check_writable()
     pictures = await inspected(store, [*scenes, *styles])
     plan = RunPlan(
@@ -81,8 +81,11 @@ async def _planned(
         max_candidates=manifest.max_candidates,
         guard=manifest.guard,
         postprocess=postprocess,
-        provider=settings.provider,
-        seed=secrets.randbelow(SEEDS),
+        provider=choice.provider,
+        model=choice.model,
+        size=choice.size,
+        quality=choice.quality,
+        seed=secrets.randbelow(SEEDS) if order.seed is None else order.seed,
         project_slug=project_slug,
         project_root=store.location,
         storage_sync_s3=order.storage_sync_s3,
@@ -145,10 +148,11 @@ def _candidates(manifest: Manifest, order: RunOrder) -> int:
     return count
 
 
-def _check_provider(code: str) -> None:
-    if code not in provider_codes():
+def _check_inputs(choice: Choice, styles: int) -> None:
+    if choice.max_inputs is not None and 1 + styles > choice.max_inputs:
         raise PlanningPreflightError(
-            f"KROMA_PROVIDER '{code}' is unknown; choose one of: {', '.join(provider_codes())}"
+            f"Provider '{choice.provider}' takes at most {choice.max_inputs} pictures a call:"
+            f" the scene and {choice.max_inputs - 1} style references, not {styles}"
         )
 
 
@@ -165,5 +169,8 @@ def _snapshot(plan: RunPlan, manifest: Manifest) -> dict[str, Any]:
         },
         "style_refs": [style.ref for style in plan.styles],
         "provider": plan.provider,
+        "model": plan.model,
+        "size": plan.size,
+        "quality": plan.quality,
         "seed": plan.seed,
     }

@@ -26,6 +26,11 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     weather: str | None = None
     candidates: int | None = None
     storage_sync_s3: bool | None = None
+    provider: str | None = None
+    model: str | None = None
+    size: str | None = None
+    quality: str | None = None
+    seed: int | None = None
 
 
 def checked(**fields: object) -> RunOrder:

@@ -1,11 +1,14 @@
 """What the engine is asked for and what it answers; light enough for every process to import."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from kroma.errors import InvalidRequestError
 from kroma.imaging.header import MAX_PIXELS
+
+_DIGITS: Final = 8
+"""Of one side; more would be over the limit with the other side at 1."""
 
 
 class InvalidSizeError(InvalidRequestError):
@@ -17,6 +20,20 @@ class InvalidSizeError(InvalidRequestError):
         super().__init__(
             f"Size '{size}' must be <width>x<height> in pixels, like 768x1152, of at most 64 megapixels"
         )
+
+
+def size_px(text: str) -> tuple[int, int]:
+    """Width and height of ``<width>x<height>``.
+
+    Raises:
+        InvalidSizeError: The text is no size, or over 64 megapixels.
+    """
+    width, _, height = text.lower().partition("x")
+    if not all(side.isascii() and side.isdigit() and len(side) <= _DIGITS for side in (width, height)):
+        raise InvalidSizeError(text)
+    if not 0 < int(width) * int(height) <= MAX_PIXELS:
+        raise InvalidSizeError(text)
+    return int(width), int(height)
 
 
 class RedrawOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,14 +75,7 @@ class RedrawOrder(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             InvalidSizeError: The text is no size, or over 64 megapixels.
         """
-        if self.size is None:
-            return None
-        width, _, height = self.size.lower().partition("x")
-        if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()):
-            raise InvalidSizeError(self.size)
-        if not 0 < int(width) * int(height) <= MAX_PIXELS:
-            raise InvalidSizeError(self.size)
-        return int(width), int(height)
+        return None if self.size is None else size_px(self.size)
 
 
 class RedrawnPicture(msgspec.Struct, frozen=True, kw_only=True):
