@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from functools import partial
@@ -15,17 +15,20 @@ from uuid import uuid4
 import structlog
 import uvloop
 
+from kroma import __version__
 from kroma.config import Settings, SettingsError
+from kroma.db.base import utc_now
 from kroma.instructions.dispatch import Dispatcher
 from kroma.instructions.signature import callback_signer
 from kroma.logs import configure_logs
 from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import AllowList, UrlGuard
 from kroma.pipeline.execute import Workplace
-from kroma.pipeline.keeper import LeaseKeeper
+from kroma.pipeline.keeper import LeaseKeeper, Presence
 from kroma.providers import PROVIDERS, UnknownProviderError
 from kroma.resources import Resources, open_resources
 from kroma.secrets.service import read_secret
+from kroma_worker.hands import Hands
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
 from kroma_worker.tasks import instructions, runs
 from kroma_worker.tasks.sweep import sweep_for_ever
@@ -35,8 +38,8 @@ log = structlog.get_logger(__name__)
 TASK_MODULES: Final = (runs, instructions)
 """Importing a module registers its tasks."""
 EXIT_WRONG_SETTINGS: Final = 2
-GRACE: Final = timedelta(seconds=3)
-"""After SIGTERM, for steps that are nearly done; what is not goes back to the queue."""
+SETTLE: Final = timedelta(seconds=30)
+"""After the grace time, for paid calls in flight: their answers are money. The supervisor waits longer."""
 
 
 async def work(settings: Settings) -> None:
@@ -52,26 +55,52 @@ async def work(settings: Settings) -> None:
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
     async with open_resources(settings) as opened, agent_dispatcher(opened) as agents:
-        keeper = LeaseKeeper(opened.settings.database_url or "")
-        place = Workplace(db=opened.db, keeper=keeper, stores=opened.stores, providers=opened.providers, cpu=opened.cpu)
-        name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
-        deps = TaskDeps(place=place, queue=opened.queue, worker=name, agents=agents)
-        serving = [
-            asyncio.ensure_future(
-                opened.queue.consume(partial(dispatch, deps), concurrency=settings.worker_jobs)
-            ),
-            asyncio.ensure_future(sweep_for_ever(deps, places=settings.worker_jobs)),
+        place = Workplace(
+            db=opened.db,
+            keeper=_keeper(settings, name),
+            stores=opened.stores,
+            providers=opened.providers,
+            cpu=opened.cpu,
+        )
+        hands = Hands(settings.worker_jobs)
+        deps = TaskDeps(place=place, queue=opened.queue, worker=name, agents=agents, hands=hands)
+        place.keeper.start()
+        serving: list[asyncio.Future[None]] = [
+            asyncio.ensure_future(opened.queue.consume(partial(dispatch, deps), concurrency=hands.places)),
+            asyncio.ensure_future(sweep_for_ever(deps)),
         ]
         announce_ready()
         log.info("worker.ready", worker=name)
-        await asyncio.wait(
-            [asyncio.ensure_future(stopping.wait()), *serving], return_when=asyncio.FIRST_COMPLETED
-        )
-        for task in serving:
-            task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        asked_to_stop = asyncio.ensure_future(stopping.wait())
+        await asyncio.wait({asked_to_stop, *serving}, return_when=asyncio.FIRST_COMPLETED)
+        asked_to_stop.cancel()
+        await drain(hands, serving, grace=settings.worker_grace)
+        await place.keeper.close()
     log.info("worker.stopped", worker=name)
+
+
+async def drain(hands: Hands, serving: Sequence["asyncio.Future[None]"], *, grace: timedelta) -> None:
+    """Take nothing more, let what is nearly done end, give back the rest.
+
+    Whatever is cancelled gives its lease back; a paid call in flight is awaited and settled first.
+    """
+    await hands.close(grace_s=grace.total_seconds())
+    for task in serving:
+        task.cancel()
+    _, unsettled = await asyncio.wait(serving, timeout=SETTLE.total_seconds())
+    if unsettled:
+        log.warning("worker.left_calls_unsettled")
+
+
+def _keeper(settings: Settings, name: str) -> LeaseKeeper:
+    if settings.database_url is None:
+        raise SettingsError("KROMA_DATABASE_URL", "is not set")
+    presence = Presence(
+        name=name, host=socket.gethostname(), pid=os.getpid(), version=__version__, started_at=utc_now()
+    )
+    return LeaseKeeper(settings.database_url, presence=presence)
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from kroma.pipeline.claim import ClaimLostError
 from kroma.pipeline.execute import Workplace
 from kroma.queue.base import TaskQueue
 from kroma.queue.messages import AnyMessage
+from kroma_worker.hands import Hands
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +30,7 @@ class TaskDeps(msgspec.Struct, frozen=True, kw_only=True):
     """The name this worker leaves on its leases."""
     agents: Dispatcher | None = None
     """None leaves instructions to other workers."""
+    hands: Hands = msgspec.field(default_factory=Hands)
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -81,7 +83,15 @@ async def dispatch(deps: TaskDeps, message: AnyMessage) -> None:
 
     What may be retried is decided where the row is (``kroma.pipeline``): it is due again later,
     and the sweep rings. So an error here is one nobody expected: it is logged, its lease runs out.
+    What is in hand already is not taken twice.
     """
+    if deps.hands.holds(message):
+        return
+    async with deps.hands.carrying(message):
+        await _carry(deps, message)
+
+
+async def _carry(deps: TaskDeps, message: AnyMessage) -> None:
     entry = TASKS[type(message)]
     started = perf_counter()
     bound = log.bind(**msgspec.to_builtins(message))  # its tag is "task", the rest are ids

@@ -287,6 +287,7 @@ _CLAIM_RUN: Final = Prepared(
         lease_is_free(Run),
         is_due(Run),
         ~has_open_jobs(),
+        Run.attempt < FINISH_ATTEMPTS,
         ~plan_is_newer(),
     )
     .values(

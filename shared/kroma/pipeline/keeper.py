@@ -225,14 +225,18 @@ class LeaseKeeper:
         wake = asyncio.Event()
         self._wake = asyncio.get_running_loop(), wake
         connection: Any = None
+        is_down = False
         while not self._closing.is_set():
             try:
                 if connection is None:
                     connection = await self._connected()
                 await self._tick(connection)
+                is_down = False
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as exc:
                 # The leases may still hold; if not, the fence protects every write.
-                log.warning("lease.not_renewed", error=type(exc).__name__)
+                if not is_down:
+                    log.warning("lease.not_renewed", error=type(exc).__name__)
+                is_down = True
                 if connection is not None:
                     connection.terminate()
                 connection = None

@@ -1,15 +1,16 @@
 """The queue on Redis, by ARQ; the only module of the library that knows it.
 
-ARQ as it comes polls every half second. Here every message also pushes a token on a wake
-list, and the worker waits on that list instead of sleeping (docs/decisions/0005).
+ARQ as it comes polls every half second, and takes a message in six round trips. Here a message that is
+due at once travels on a list that the worker waits on, and is begun in one of ARQ's places as soon as it
+is popped; one that is due later travels as an ARQ job (docs/decisions/0005).
 """
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from datetime import timedelta
-from time import time
+from time import monotonic, time
 from typing import Any, Final, cast, get_args
 from uuid import uuid4
 
@@ -23,19 +24,25 @@ from redis.exceptions import RedisError
 
 from kroma.queue.base import Handler
 from kroma.queue.errors import QueueUnavailableError
-from kroma.queue.messages import AnyMessage, decode, encode
+from kroma.queue.messages import AnyMessage, encode, readable
 
 log = structlog.get_logger(__name__)
 
 QUEUE: Final = "kroma:queue"
-WAKE: Final = "kroma:wake"
-WAKE_TOKENS: Final = 1_000
-"""Tokens are hints: beyond so many, more would only wake a worker for nothing."""
+"""ARQ's: what is due later."""
+MESSAGES: Final = "kroma:messages"
+"""The wake list: what is due now, the oldest first."""
+MOST_MESSAGES: Final = 100_000
+"""Beyond so many the sweep is enough: they are hints."""
 LOOK_EVERY_S: Final = 1.0
-"""For delayed messages, and for a token another worker took."""
+"""For messages that were due later."""
 RECONNECT_AFTER_S: Final = 1.0
-ANSWER_WITHIN_S: Final = 2.0
-"""A slow Redis must not hold a trigger: the rows are committed, the sweep rings."""
+SOCKET_LIMIT_S: Final = LOOK_EVERY_S + 2
+"""Above what BLPOP waits, or every idle second would be an error."""
+ANSWER_WITHIN_S: Final = 0.5
+"""A slow Redis must not hold a trigger: the rows are committed, the sweep finds them."""
+TRY_AGAIN_AFTER_S: Final = 1.0
+"""After a Redis that did not answer is not asked for so long: only one caller a second waits for it."""
 EXPIRES: Final = timedelta(days=1)
 MOST_TRIES: Final = 1_000
 """ARQ drops a message whose tries are spent; ours are counted in the job's row."""
@@ -46,68 +53,49 @@ logging.getLogger("arq").setLevel(logging.WARNING)
 
 
 class ArqTaskQueue:
-    """Messages travel as ARQ jobs: msgpack, a new id for each, no result kept."""
+    """Messages are msgpack; no result is kept."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, answer_within_s: float = ANSWER_WITHIN_S) -> None:
         self._url = url
         self._redis = _connect(url)
+        self._answer_within_s = answer_within_s
+        self._silent_until = 0.0
 
     async def enqueue_many(self, messages: Sequence[AnyMessage], *, delay: timedelta = timedelta()) -> None:
         if not messages:
             return
-        now_ms = int(time() * 1000)
-        due_ms = now_ms + int(delay.total_seconds() * 1000)
-        async with _translated(), self._redis.pipeline(transaction=True) as pipe:
-            # What ArqRedis.enqueue_job does, for all at once; ids are new, so nothing needs watching.
-            for message in messages:
-                job_id = uuid4().hex
-                payload = serialize_job(
-                    type(message).__name__, (encode(message),), {}, None, now_ms, serializer=_serialize
-                )
-                pipe.psetex(
-                    job_key_prefix + job_id, due_ms - now_ms + int(EXPIRES.total_seconds() * 1000), payload
-                )
-                pipe.zadd(QUEUE, {job_id: due_ms})
-            pipe.lpush(WAKE, *(b"" for _ in messages))
-            pipe.ltrim(WAKE, 0, WAKE_TOKENS - 1)
+        async with self._answering(), self._redis.pipeline(transaction=True) as pipe:
+            if delay > timedelta():
+                self._add_late(pipe, messages, delay)
+            else:
+                pipe.rpush(MESSAGES, *(encode(message) for message in messages))
+                pipe.ltrim(MESSAGES, 0, MOST_MESSAGES - 1)
             await pipe.execute()
 
     async def depth(self) -> int:
-        async with _translated():
-            return int(await self._redis.zcard(QUEUE))
+        async with self._answering(), self._redis.pipeline(transaction=True) as pipe:
+            pipe.zcard(QUEUE)
+            pipe.llen(MESSAGES)
+            return sum(map(int, await pipe.execute()))
 
     async def consume(self, handler: Handler, *, concurrency: int) -> None:
-        places = asyncio.Semaphore(concurrency)
-        in_hand: set[asyncio.Task[Any] | None] = set()
-        stopping = False
-
-        async def carry(_: dict[Any, Any], payload: bytes) -> None:
-            if stopping:
-                raise asyncio.CancelledError  # ARQ had taken it but not begun it: it goes back
-            task = asyncio.current_task()
-            in_hand.add(task)
-            try:
-                # Handlers outlive the worker object when Redis goes away, so the bound is ours.
-                async with places:
-                    await handler(decode(payload))
-            finally:
-                in_hand.discard(task)
-
+        hands = _Hands(handler, concurrency)
         redis = _connect(self._url)
-        worker = WakeWorker(redis, carry, concurrency=concurrency)
+        worker = WakeWorker(redis, hands, concurrency=concurrency)
         serving = asyncio.ensure_future(_serve_for_ever(worker))
         try:
             # Shielded, and stopped by a flag too: redis-py can swallow a cancellation that meets
             # one of its own time-outs, and would then serve on for ever.
             await asyncio.shield(serving)
         finally:
-            stopping = worker.stopping = True
-            for task in (serving, *in_hand):
-                if task is not None:
-                    task.cancel()
+            worker.stopping = True
+            hands.stop()
+            serving.cancel()
             # ARQ ticks each message off behind its handler; closing under it would leak a connection.
             await asyncio.gather(serving, return_exceptions=True)
-            await asyncio.gather(*worker.tasks.values(), return_exceptions=True)
+            await asyncio.gather(*worker.tasks.values(), *worker.begun, return_exceptions=True)
+            with contextlib.suppress(QueueUnavailableError):
+                await self.enqueue_many(hands.dropped)
             with contextlib.suppress(RedisError, OSError):
                 await redis.aclose(close_connection_pool=True)
 
@@ -115,17 +103,77 @@ class ArqTaskQueue:
         with contextlib.suppress(RedisError, OSError):
             await self._redis.aclose(close_connection_pool=True)
 
+    def _add_late(self, pipe: Any, messages: Sequence[AnyMessage], delay: timedelta) -> None:  # noqa: ANN401 - redis-py's pipeline is generic over what nobody names
+        """What ArqRedis.enqueue_job does, for all at once; ids are new, so nothing needs watching."""
+        now_ms = int(time() * 1000)
+        delay_ms = int(delay.total_seconds() * 1000)
+        for message in messages:
+            job_id = uuid4().hex
+            payload = serialize_job(
+                type(message).__name__, (encode(message),), {}, None, now_ms, serializer=_serialize
+            )
+            pipe.psetex(job_key_prefix + job_id, delay_ms + int(EXPIRES.total_seconds() * 1000), payload)
+            pipe.zadd(QUEUE, {job_id: now_ms + delay_ms})
+
+    @contextlib.asynccontextmanager
+    async def _answering(self) -> AsyncGenerator[None]:
+        if monotonic() < self._silent_until:
+            raise QueueUnavailableError
+        try:
+            async with asyncio.timeout(self._answer_within_s):
+                yield
+        except (RedisError, OSError, TimeoutError) as exc:
+            self._silent_until = monotonic() + TRY_AGAIN_AFTER_S
+            raise QueueUnavailableError from exc
+
+
+class _Hands:
+    """Carries messages, not more than allowed, and knows which were not carried to their end."""
+
+    def __init__(self, handler: Handler, concurrency: int) -> None:
+        self._handler = handler
+        # Handlers outlive ARQ's bookkeeping when Redis goes away, so the bound is ours.
+        self._places = asyncio.Semaphore(concurrency)
+        self._in_hand: set[asyncio.Task[Any] | None] = set()
+        self._is_stopping = False
+        self.dropped: list[AnyMessage] = []
+        """What was taken and not carried to its end when it had to stop; somebody else's then."""
+
+    async def carry(self, payload: bytes) -> None:
+        message = readable(payload)
+        if message is None:
+            return
+        if self._is_stopping:
+            self.dropped.append(message)
+            return
+        task = asyncio.current_task()
+        self._in_hand.add(task)
+        try:
+            async with self._places:
+                await self._handler(message)
+        except asyncio.CancelledError:
+            self.dropped.append(message)
+            raise
+        except Exception:
+            log.exception("queue.handler_failed", task=type(message).__name__)
+        finally:
+            self._in_hand.discard(task)
+
+    def stop(self) -> None:
+        """Cancel what is in hand."""
+        self._is_stopping = True
+        for task in self._in_hand:
+            if task is not None:
+                task.cancel()
+
 
 class WakeWorker(Worker):
     """An ARQ worker that waits on the wake list, or on a job's end when it is full."""
 
-    def __init__(
-        self,
-        redis: ArqRedis,
-        carry: Callable[[dict[Any, Any], bytes], Awaitable[None]],
-        *,
-        concurrency: int,
-    ) -> None:
+    def __init__(self, redis: ArqRedis, hands: _Hands, *, concurrency: int) -> None:
+        async def carry(_: dict[Any, Any], payload: bytes) -> None:
+            await hands.carry(payload)
+
         super().__init__(
             [_function(kind.__name__, carry) for kind in get_args(AnyMessage)],
             queue_name=QUEUE,
@@ -134,29 +182,49 @@ class WakeWorker(Worker):
             max_jobs=concurrency,
             job_timeout=TASK_LIMIT,
             keep_result=0,
-            # Only a cancelled message is sent again, at once, to whoever is left when a worker stops.
-            # A failed one is not ARQ's to repeat: its row says when it is due, and the sweep rings.
-            retry_jobs=True,
+            # What is cancelled because the worker stops is sent again by us. A failed one is not
+            # ARQ's to repeat: its row says when it is due, and the sweep rings.
+            retry_jobs=False,
             max_tries=MOST_TRIES,
             log_results=False,
             job_serializer=_serialize,
             job_deserializer=msgspec.msgpack.decode,
         )
         self.stopping = False
+        self.begun: set[asyncio.Task[None]] = set()
+        """Messages that came by the list, each in one of ARQ's places."""
+        self._hands = hands
         self._place_free = asyncio.Event()
 
     async def main(self) -> None:
         self.ctx["redis"] = self.pool
+        # Its type leaves the asynchronous answer and fractions of a second out.
+        blpop = cast("Callable[..., Awaitable[list[bytes] | None]]", self.pool.blpop)  # pyright: ignore[reportUnknownMemberType]
+        look_at = monotonic()
         while not self.stopping:
-            self._place_free.clear()
-            await self._poll_iteration()
-            if self.job_counter < self.max_jobs:
-                # Its type leaves the asynchronous answer and fractions of a second out.
-                blpop = cast("Callable[..., Awaitable[object]]", self.pool.blpop)  # pyright: ignore[reportUnknownMemberType]
-                await blpop([WAKE], timeout=LOOK_EVERY_S)
+            wait_s = look_at - monotonic()
+            if wait_s <= 0:
+                await self._poll_iteration()
+                look_at = monotonic() + LOOK_EVERY_S
+            elif self.job_counter < self.max_jobs:
+                popped = await blpop([MESSAGES], timeout=wait_s)
+                if popped is not None:
+                    self._begin(popped[1])
             else:
+                self._place_free.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._place_free.wait(), LOOK_EVERY_S)
+                    await asyncio.wait_for(self._place_free.wait(), wait_s)
+
+    def _begin(self, payload: bytes) -> None:
+        self.job_counter += 1
+        task = asyncio.ensure_future(self._hands.carry(payload))
+        self.begun.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self.begun.discard(task)
+        self.job_counter -= 1
+        self._place_free.set()
 
     def _release_sem_dec_counter_on_complete(self) -> None:
         super()._release_sem_dec_counter_on_complete()
@@ -170,12 +238,15 @@ async def _serve_for_ever(worker: WakeWorker) -> None:
         except (RedisError, OSError) as exc:
             log.warning("queue.unavailable", queue="arq", error=type(exc).__name__)
             await asyncio.sleep(RECONNECT_AFTER_S)
+        except Exception:
+            # Whatever ARQ stumbled over: a bell that fails must not end the worker.
+            log.exception("queue.crashed", queue="arq")
+            await asyncio.sleep(RECONNECT_AFTER_S)
 
 
 def _connect(url: str) -> ArqRedis:
-    # The socket's limit is above BLPOP's, or every idle second would be an error.
     return ArqRedis.from_url(  # pyright: ignore[reportUnknownMemberType] - its keywords are untyped
-        url, socket_connect_timeout=2, socket_timeout=LOOK_EVERY_S + 5
+        url, socket_connect_timeout=2, socket_timeout=SOCKET_LIMIT_S
     )
 
 
@@ -185,12 +256,3 @@ def _serialize(value: dict[str, Any]) -> bytes:
 
 def _function(name: str, carry: Callable[[dict[Any, Any], bytes], Awaitable[None]]) -> Function:
     return func(cast(Any, carry), name=name)
-
-
-@contextlib.asynccontextmanager
-async def _translated():  # noqa: ANN202 - pyright infers the iterator
-    try:
-        async with asyncio.timeout(ANSWER_WITHIN_S):
-            yield
-    except (RedisError, OSError, TimeoutError) as exc:
-        raise QueueUnavailableError from exc

@@ -1,14 +1,21 @@
 """Everything that may travel on the queue: ids, never rows, bytes or secrets."""
 
+from typing import Final
 from uuid import UUID
 
 import msgspec
+import structlog
+
+log = structlog.get_logger(__name__)
+
+MESSAGE_VERSION: Final = 1
+"""Rises when a message's fields change their meaning; new fields with a default need no new one."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, tag_field="task"):
-    """Root of all messages; ``version`` lets a newer worker read an older one's."""
+    """Root of all messages; a worker reads its own ``version`` and all before it."""
 
-    version: int = 1
+    version: int = MESSAGE_VERSION
 
 
 class ExecuteJob(Message, frozen=True, kw_only=True):
@@ -41,10 +48,18 @@ def encode(message: AnyMessage) -> bytes:
     return _encoder.encode(message)
 
 
-def decode(data: bytes) -> AnyMessage:
-    """The message in ``data``.
+def readable(data: bytes) -> AnyMessage | None:
+    """The message in ``data``; None when it is none of ours, or a newer Kroma's.
 
-    Raises:
-        msgspec.DecodeError: The bytes are no message of ours.
+    Such a one is ignored, with a line in the log: its row is the truth, and the sweep of a worker that
+    can do the work rings again.
     """
-    return _decoder.decode(data)
+    try:
+        message = _decoder.decode(data)
+    except msgspec.DecodeError as exc:
+        log.warning("queue.message_ignored", problem=str(exc))
+        return None
+    if message.version > MESSAGE_VERSION:
+        log.warning("queue.message_ignored", problem=f"its version is {message.version}")
+        return None
+    return message

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from kroma.db.engine import Database
 from kroma.queue.base import Handler, serve
 from kroma.queue.errors import QueueUnavailableError
-from kroma.queue.messages import AnyMessage, decode, encode
+from kroma.queue.messages import AnyMessage, encode, readable
 from kroma.queue.models import QueueMessage
 
 log = structlog.get_logger(__name__)
@@ -92,7 +92,8 @@ class PostgresTaskQueue:
         async with self._db.transaction() as session:
             taken = delete(QueueMessage).where(QueueMessage.id.in_(due.scalar_subquery()))
             payloads = (await session.scalars(taken.returning(QueueMessage.payload))).all()
-        return [decode(payload) for payload in payloads]
+        messages = [readable(payload) for payload in payloads]
+        return [message for message in messages if message is not None]
 
     async def _listen(self, rung: asyncio.Event) -> None:
         while True:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,8 @@ READY_TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.02
 # API and worker stop beside each other, then Valkey, then PostgreSQL: 4 + 2 + 3 stay below 10 s.
 _SERVICE_GRACE_S: Final = 4.0
+_SETTLE_S: Final = 32.0
+"""A worker may take so much longer, but does only while a paid call is in flight."""
 _VALKEY_GRACE_S: Final = 2.0
 _POSTGRES_GRACE_S: Final = 3.0
 _SERVER_ATTEMPTS: Final = 5
@@ -68,7 +71,7 @@ def api_child(environment: Mapping[str, str], data_dir: Path, bind: Bind) -> Chi
     )
 
 
-def worker_child(environment: Mapping[str, str], data_dir: Path) -> Child:
+def worker_child(environment: Mapping[str, str], data_dir: Path, *, grace: timedelta) -> Child:
     """A worker: ready when it says so on the pipe it inherits."""
     ready = ReadyPipe()
     return Child(
@@ -77,7 +80,7 @@ def worker_child(environment: Mapping[str, str], data_dir: Path) -> Child:
         launch=lambda output: ready.launch("kroma_worker", environment, output),
         wait_ready=lambda _: ready.wait(),
         stop_with=signal.SIGTERM,
-        grace_s=_SERVICE_GRACE_S,
+        grace_s=grace.total_seconds() + _SETTLE_S,
     )
 
 

@@ -61,7 +61,7 @@ class Stack:
         data_dir = self._settings.data_dir
         self._services = [
             api_child(environment, data_dir, self._settings.bind),
-            worker_child(environment, data_dir),
+            worker_child(environment, data_dir, grace=self._settings.worker_grace),
         ]
         await _all([child.start() for child in self._services])
         self._write_state()

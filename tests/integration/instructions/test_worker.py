@@ -49,7 +49,7 @@ class Heard:
 async def working(deps: TaskDeps, *, sweeping: bool = False) -> AsyncIterator[None]:
     loops = [asyncio.ensure_future(deps.queue.consume(partial(dispatch, deps), concurrency=2))]
     if sweeping:
-        loops.append(asyncio.ensure_future(sweep_for_ever(deps, places=2)))
+        loops.append(asyncio.ensure_future(sweep_for_ever(deps)))
     try:
         yield
     finally:

@@ -1,12 +1,13 @@
 """What is particular to the bell on Redis."""
 
 import asyncio
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
 import redis.asyncio
 
-from kroma.queue.arq import ArqTaskQueue
+from kroma.queue.arq import MESSAGES, ArqTaskQueue
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import AnyMessage, ExecuteJob
 
@@ -26,14 +27,17 @@ async def test_only_ids_travel(redis_url: str) -> None:
     job_id = uuid4()
     queue = ArqTaskQueue(redis_url)
     await queue.enqueue_many([ExecuteJob(job_id=job_id)])
+    await queue.enqueue_many([ExecuteJob(job_id=job_id)], delay=timedelta(minutes=1))
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         (key,) = await client.keys("arq:job:*")
-        payload = await client.get(key)
+        payloads = [await client.get(key), *await client.lrange(MESSAGES, 0, -1)]
     await queue.close()
-    assert str(job_id).encode() in payload
-    assert len(payload) < 200
-    assert b"pickle" not in payload
-    assert not payload.startswith(b"\x80\x04")
+    assert len(payloads) == 2
+    for payload in payloads:
+        assert str(job_id).encode() in payload
+        assert len(payload) < 200
+        assert b"pickle" not in payload
+        assert not payload.startswith(b"\x80\x04")
 
 
 async def test_a_flushed_bell_rings_again_for_the_next_message(redis_url: str) -> None:

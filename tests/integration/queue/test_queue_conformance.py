@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(60)
 async def queue(request: pytest.FixtureRequest) -> AsyncIterator[TaskQueue]:
     match request.param:
         case "arq":
-            opened: TaskQueue = ArqTaskQueue(request.getfixturevalue("redis_url"))
+            opened: TaskQueue = ArqTaskQueue(request.getfixturevalue("redis_url"), answer_within_s=30)
             yield opened
             await opened.close()
         case "memory":

@@ -11,7 +11,7 @@ from kroma.db.base import utc_now
 from kroma.pipeline.claim import ClaimLostError, JobClaim, claim_job, claim_run
 from kroma.pipeline.execute import run_claimed_job
 from kroma.pipeline.recorder import TableRecorder
-from kroma.pipeline.sweep import sweep
+from kroma.pipeline.sweep import fail_spent, list_due
 from kroma.providers.fake import FakeOutcome
 from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.messages import ExecuteJob, FinishRun
@@ -129,16 +129,15 @@ async def test_a_run_with_an_open_job_is_not_finished(studio: Studio) -> None:
 async def test_the_sweep_finds_what_the_bell_missed(studio: Studio) -> None:
     run = await studio.trigger()
     dry = await studio.trigger(mode="dry", confirm_spend=None)
-    due = await sweep(studio.db)
-    assert set(due.messages) == {FinishRun(run_id=dry.id), *await studio.job_messages(run)}
+    assert set(await list_due(studio.db)) == {FinishRun(run_id=dry.id), *await studio.job_messages(run)}
 
 
 async def test_the_sweep_leaves_a_living_lease_alone_and_finds_a_dead_one(studio: Studio) -> None:
     job_id = await only_job(studio, await studio.trigger(["harbor.png"]))
     await claimed(studio, job_id)
-    assert (await sweep(studio.db)).messages == []
+    assert await list_due(studio.db) == []
     await expire_leases(studio)
-    assert (await sweep(studio.db)).messages == [ExecuteJob(job_id=job_id)]
+    assert await list_due(studio.db) == [ExecuteJob(job_id=job_id)]
 
 
 async def test_a_job_that_costs_its_worker_every_time_ends_and_its_run_too(studio: Studio) -> None:
@@ -148,7 +147,8 @@ async def test_a_job_that_costs_its_worker_every_time_ends_and_its_run_too(studi
         await claimed(studio, poison.job_id)
         await expire_leases(studio)
     assert await claim_job(studio.db, poison.job_id, worker="a") is None
-    studio.queue.messages = list((await sweep(studio.db)).messages)
+    await fail_spent(studio.db)
+    studio.queue.messages = await list_due(studio.db)
     await studio.work()
     rows = await studio.rows(run)
     assert [job.status for job in rows.jobs] == ["failed", "done"]
@@ -161,12 +161,12 @@ async def test_the_sweep_rings_once_for_what_stays_due_and_again_for_what_was_lo
     message = ExecuteJob(job_id=job_id)
     rung = Rung()
     for _ in range(3):
-        await rung.ring(studio.queue, (await sweep(studio.db)).messages)
+        await rung.ring(studio.queue, await list_due(studio.db))
     assert studio.queue.messages.count(message) == 2  # the trigger's and one of the sweep's
     await claimed(studio, job_id)
-    await rung.ring(studio.queue, (await sweep(studio.db)).messages)
+    await rung.ring(studio.queue, await list_due(studio.db))
     await expire_leases(studio)
-    await rung.ring(studio.queue, (await sweep(studio.db)).messages)
+    await rung.ring(studio.queue, await list_due(studio.db))
     assert studio.queue.messages.count(message) == 3
 
 
@@ -174,7 +174,7 @@ async def test_without_a_bell_the_sweep_carries_the_work(studio: Studio, unused_
     run = await studio.trigger()
     silent = ArqTaskQueue(f"redis://127.0.0.1:{unused_tcp_port}/0")
     deps = TaskDeps(place=studio.place, queue=silent, worker="worker-test")
-    sweeping = asyncio.ensure_future(sweep_for_ever(deps, places=2))
+    sweeping = asyncio.ensure_future(sweep_for_ever(deps))
     async with asyncio.timeout(60):
         while (await studio.rows(run)).run.status != "ok":
             await asyncio.sleep(0.1)

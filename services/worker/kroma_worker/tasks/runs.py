@@ -3,7 +3,7 @@
 from datetime import timedelta
 from uuid import UUID
 
-from kroma.pipeline.claim import claim_job, claim_run
+from kroma.pipeline.claim import JobClaim, claim_job, claim_run, waits_for_quiet
 from kroma.pipeline.execute import run_claimed_job
 from kroma.pipeline.finish import finish_claimed_run
 from kroma.queue.messages import ExecuteJob, FinishRun
@@ -16,11 +16,23 @@ async def execute_job(deps: TaskDeps, message: ExecuteJob) -> None:
     """Carry one job to its end, and its run too if it was the last.
 
     Delivery is at least once, so ``claim_job`` answers None when another worker holds the lease
-    or the job has ended.
+    or the job has ended. A job that lost several workers gets one that does nothing else meanwhile,
+    so that it costs no other job an attempt.
     """
-    claim = await claim_job(deps.place.db, message.job_id, worker=deps.worker)
-    if claim is None:
-        return
+    db, lease = deps.place.db, deps.place.keeper.lease
+    async with deps.hands.beside_others():
+        claim = await claim_job(db, message.job_id, worker=deps.worker, lease=lease, is_alone=False)
+        if claim is not None:
+            return await _carry_job(deps, message, claim)
+    if await waits_for_quiet(db, message.job_id):
+        async with deps.hands.alone():
+            claim = await claim_job(db, message.job_id, worker=deps.worker, lease=lease)
+            if claim is not None:
+                return await _carry_job(deps, message, claim)
+    return None
+
+
+async def _carry_job(deps: TaskDeps, message: ExecuteJob, claim: JobClaim) -> None:
     again_in = await run_claimed_job(deps.place, claim)
     if again_in is not None:
         await ring(deps, message, delay=again_in)
@@ -35,7 +47,8 @@ async def finish_run(deps: TaskDeps, message: FinishRun) -> None:
 
 
 async def _finish_if_last(deps: TaskDeps, run_id: UUID) -> None:
-    claim = await claim_run(deps.place.db, run_id, worker=deps.worker)
+    lease = deps.place.keeper.lease
+    claim = await claim_run(deps.place.db, run_id, worker=deps.worker, lease=lease)
     if claim is None:
         return
     again_in = await finish_claimed_run(deps.place, claim)

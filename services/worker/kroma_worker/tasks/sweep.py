@@ -1,4 +1,4 @@
-"""The sweep: rings for what is due, and carries it itself while the bell is down."""
+"""The sweep: what the bell missed is found in the table, and carried or rung for."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,10 +8,11 @@ from time import monotonic
 from typing import Final
 
 import structlog
+from asyncpg import InterfaceError, PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
 from sqlalchemy.exc import DBAPIError
 
 from kroma.instructions.sweep import sweep as sweep_instructions
-from kroma.pipeline.sweep import sweep as sweep_runs
+from kroma.pipeline.sweep import fail_spent, list_due
 from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import AnyMessage
@@ -19,33 +20,38 @@ from kroma_worker.registry import TaskDeps, dispatch
 
 log = structlog.get_logger(__name__)
 
-EVERY: Final = timedelta(seconds=5)
+LOOK_EVERY: Final = timedelta(seconds=1)
+"""A worker with free places looks into the table so often, whatever became of the bell: due work waits
+no longer than two of these."""
+SWEEP_EVERY: Final = timedelta(seconds=5)
+"""For what nobody could carry: it is ended, or rung for."""
 AGAIN: Final = timedelta(minutes=1)
 """A message is taken for lost when its row has been due for so long."""
-WITHOUT_BELL_EVERY: Final = timedelta(seconds=1)
-"""While nothing rings, the table is all there is: a job waits no longer than two of these."""
 
 
-async def sweep_for_ever(deps: TaskDeps, *, places: int) -> None:
-    """Sweep until cancelled; no failure of a server ends it.
-
-    Args:
-        deps: The worker's.
-        places: Jobs to carry at a time while the bell is down.
-    """
+async def sweep_for_ever(deps: TaskDeps) -> None:
+    """Look and sweep until cancelled; no failure of a server ends it."""
     carried: set[asyncio.Task[None]] = set()
     rung = Rung()
+    swept_at = -inf
     try:
         while True:
-            bell_rings = True
+            left: Sequence[AnyMessage] = ()
+            is_sweep = monotonic() - swept_at >= SWEEP_EVERY.total_seconds()
             try:
-                due = await _due(deps)
-                bell_rings = await rung.ring(deps.queue, due)
-                if not bell_rings:
-                    _carry(deps, due[: max(0, places - len(carried))], carried)
-            except (DBAPIError, OSError) as exc:
+                if is_sweep:
+                    await fail_spent(deps.place.db)
+                    swept_at = monotonic()
+                if is_sweep or deps.hands.free:
+                    left = _carry(deps, await _due(deps), carried)
+                if is_sweep:
+                    await rung.ring(deps.queue, left)
+            except (DBAPIError, PostgresError, InterfaceError, OSError, TimeoutError) as exc:
                 log.warning("sweep.database_unavailable", error=type(exc).__name__)
-            await asyncio.sleep((EVERY if bell_rings else WITHOUT_BELL_EVERY).total_seconds())
+            if left:
+                await deps.hands.one_ends(timeout_s=LOOK_EVERY.total_seconds())
+            else:
+                await asyncio.sleep(LOOK_EVERY.total_seconds())
     finally:
         for task in carried:
             task.cancel()
@@ -53,10 +59,10 @@ async def sweep_for_ever(deps: TaskDeps, *, places: int) -> None:
 
 
 async def _due(deps: TaskDeps) -> list[AnyMessage]:
-    runs = await sweep_runs(deps.place.db)
-    if deps.agents is None:
-        return runs.messages
-    return [*runs.messages, *await sweep_instructions(deps.place.db, deps.agents.options)]
+    due = await list_due(deps.place.db)
+    if deps.agents is not None:
+        due += await sweep_instructions(deps.place.db, deps.agents.options)
+    return [message for message in due if not deps.hands.holds(message)]
 
 
 class Rung:
@@ -86,8 +92,13 @@ class Rung:
         return True
 
 
-def _carry(deps: TaskDeps, messages: Sequence[AnyMessage], carried: set[asyncio.Task[None]]) -> None:
-    for message in messages:
+def _carry(
+    deps: TaskDeps, due: Sequence[AnyMessage], carried: set[asyncio.Task[None]]
+) -> Sequence[AnyMessage]:
+    """Carry what there are places for; gives the rest."""
+    free = deps.hands.free
+    for message in due[:free]:
         task = asyncio.ensure_future(dispatch(deps, message))
         carried.add(task)
         task.add_done_callback(carried.discard)
+    return due[free:]

@@ -1,0 +1,85 @@
+"""What one worker carries: not more than it has places for, nothing twice, a suspect by itself."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from kroma.queue.messages import AnyMessage
+
+PLACES: Final = 4
+
+
+class Hands:
+    """The places of a worker, shared by what the bell brings and what the sweep finds."""
+
+    def __init__(self, places: int = PLACES) -> None:
+        self.places = places
+        self._free_places = asyncio.Semaphore(places)
+        self._in_hand: set[AnyMessage] = set()
+        self._one_ended = asyncio.Event()
+        self._beside = 0
+        """Jobs under way that may have others beside them."""
+        self._gate = asyncio.Lock()
+        """Held by a suspect from when it begins to wait for quiet until its end."""
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+        self._is_closed = False
+
+    @property
+    def free(self) -> int:
+        """Places left."""
+        return 0 if self._is_closed else max(0, self.places - len(self._in_hand))
+
+    def holds(self, message: AnyMessage) -> bool:
+        """Whether it is carried already, or waits here to be."""
+        return message in self._in_hand
+
+    @asynccontextmanager
+    async def carrying(self, message: AnyMessage) -> AsyncGenerator[None]:
+        """A place for a message that is not in hand."""
+        self._in_hand.add(message)
+        try:
+            async with self._free_places:
+                if self._is_closed:
+                    await asyncio.Event().wait()  # until it is cancelled, and goes back to the queue
+                yield
+        finally:
+            self._in_hand.discard(message)
+            self._one_ended.set()
+
+    @asynccontextmanager
+    async def beside_others(self) -> AsyncGenerator[None]:
+        """Work that others may go on beside, unless one of them wants to be alone."""
+        async with self._gate:
+            self._beside += 1
+            self._quiet.clear()
+        try:
+            yield
+        finally:
+            self._beside -= 1
+            if not self._beside:
+                self._quiet.set()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        """Work that nothing else goes on beside."""
+        async with self._gate:
+            await self._quiet.wait()
+            yield
+
+    async def one_ends(self, *, timeout_s: float) -> None:
+        """Wait until something in hand has ended, or the time is up."""
+        self._one_ended.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._one_ended.wait()
+        except TimeoutError:
+            return
+
+    async def close(self, *, grace_s: float) -> None:
+        """Take nothing more, and wait a while for what is in hand."""
+        self._is_closed = True
+        deadline = asyncio.get_running_loop().time() + grace_s
+        while self._in_hand and (left := deadline - asyncio.get_running_loop().time()) > 0:
+            await self.one_ends(timeout_s=left)
