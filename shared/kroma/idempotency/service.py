@@ -202,7 +202,7 @@ def _settled(row: Mapping[str, Any], request: KeyedRequest, *, is_rebuilt: bool)
     if row["state"] == "answered":
         if row["body"] is None:
             raise AnswerNotKeptError
-        headers = msgspec.json.decode(row["headers_json"], type=tuple[tuple[str, str], ...])
+        headers = msgspec.convert(row["headers_json"], tuple[tuple[str, str], ...])
         return Answer(status_code=row["status_code"], headers=headers, body=row["body"])
     if row["is_held"]:
         raise RequestInFlightError(RETRY_AFTER_S)
