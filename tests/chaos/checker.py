@@ -25,7 +25,8 @@ def findings(history: History) -> list[str]:
 
 def every_answer_was_right(history: History) -> Iterator[str]:
     """No client got an answer that it cannot do anything with."""
-    yield from history.told.wrong
+    for text, times in history.told.wrong.items():
+        yield f"{text} ({times} times)"
 
 
 def every_accepted_run_ended(history: History) -> Iterator[str]:
@@ -307,9 +308,7 @@ def _changes(statuses: list[str]) -> list[str]:
     return [status for before, status in pairwise(["", *statuses]) if status != before]
 
 
-def _illegal(
-    what: str, moves: list[str], legal: Mapping[T, frozenset[T]], *, last: str
-) -> Iterator[str]:
+def _illegal(what: str, moves: list[str], legal: Mapping[T, frozenset[T]], *, last: str) -> Iterator[str]:
     allowed = {str(before): {str(after) for after in afters} for before, afters in legal.items()}
     for before, after in pairwise(moves):
         if after not in allowed.get(before, set()):

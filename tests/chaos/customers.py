@@ -53,11 +53,15 @@ class Told(msgspec.Struct, kw_only=True):
     cancelled: list[Cancelled] = []
     turned_away: dict[str, int] = {}
     """Refusals that are right, by code."""
-    wrong: list[str] = []
-    """Answers that no client should ever get."""
+    wrong: dict[str, int] = {}
+    """Answers that no client should ever get, and how often they came."""
     failures: dict[str, int] = {}
     """Lost connections and answers from 500 on, after which a client asks again."""
     replayed: int = 0
+
+    def complain(self, text: str) -> None:
+        """Keep a wrong answer."""
+        self.wrong[text] = self.wrong.get(text, 0) + 1
 
 
 class HouseAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,9 +191,7 @@ class Customers:
         body = {"confirm_spend": True}
         await self._make(f"{run_path}/{kind}", body, key=key, kind=kind, house=order.house)
 
-    async def _make(
-        self, path: str, body: dict[str, Any], *, key: str, kind: str, house: int
-    ) -> str | None:
+    async def _make(self, path: str, body: dict[str, Any], *, key: str, kind: str, house: int) -> str | None:
         reply = await self._send("POST", path, body, headers={"Idempotency-Key": key})
         if reply is None:
             return None
@@ -207,7 +209,7 @@ class Customers:
         if reply is None:
             return
         if reply.status_code not in {HTTPStatus.OK, HTTPStatus.ACCEPTED}:
-            self.told.wrong.append(f"cancel was answered {reply.status_code}: {reply.text[:200]}")
+            self.told.complain(f"cancel was answered {reply.status_code}: {reply.text[:200]}")
             return
         status = reply.json()["run"]["status"]
         answered_at = datetime.now(UTC)
@@ -234,14 +236,14 @@ class Customers:
         if code in {"budget_exceeded", "nothing_to_retry", "run_not_ended"}:
             self.told.turned_away[code] = self.told.turned_away.get(code, 0) + 1
         else:
-            self.told.wrong.append(f"POST {path} was answered {reply.status_code}: {reply.text[:200]}")
+            self.told.complain(f"POST {path} was answered {reply.status_code}: {reply.text[:200]}")
 
     async def _asked(self, method: str, path: str, body: Any) -> dict[str, Any]:
         """An answer that has to be good."""
         reply = await self._send(method, path, body)
         if reply is None or reply.status_code >= HTTPStatus.BAD_REQUEST:
             text = "nothing" if reply is None else f"{reply.status_code}: {reply.text[:200]}"
-            self.told.wrong.append(f"{method} {path} was answered {text}")
+            self.told.complain(f"{method} {path} was answered {text}")
             return {"provider_calls": [], "runs": []}
         return reply.json()
 
@@ -262,7 +264,7 @@ class Customers:
                 last = f"{reply.status_code} {reply.json().get('error_code', '')}"
             self.told.failures[last] = self.told.failures.get(last, 0) + 1
             await asyncio.sleep(0.5)
-        self.told.wrong.append(f"{method} {path} got no answer for {GIVE_UP_S:g} s; last {last}")
+        self.told.complain(f"{method} {path} got no answer for {GIVE_UP_S:g} s; last {last}")
         return None
 
 

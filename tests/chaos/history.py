@@ -153,9 +153,7 @@ class History(msgspec.Struct, kw_only=True):
     told: Told = msgspec.field(default_factory=Told)
 
 
-async def read_history(
-    database_url: str, *, roots: Mapping[UUID, Path], bills: Path, told: Told
-) -> History:
+async def read_history(database_url: str, *, roots: Mapping[UUID, Path], bills: Path, told: Told) -> History:
     """Read the tables, the files of the projects and the bill.
 
     Args:
@@ -170,8 +168,7 @@ async def read_history(
     finally:
         await connection.close()
     history.told = told
-    if bills.exists():
-        history.bills = [json.loads(line)["idempotency_key"] for line in bills.read_text().splitlines()]
+    history.bills = read_bills(bills)
     for asset in history.assets:
         file = roots[asset.project_id] / asset.rel_path
         if file.is_file():
@@ -182,6 +179,13 @@ async def read_history(
         if file.is_file():
             history.logs[run.id] = json.loads(file.read_bytes())
     return history
+
+
+def read_bills(file: Path) -> list[str]:
+    """The idempotency key of every image the double charged for."""
+    if not file.exists():
+        return []
+    return [json.loads(line)["idempotency_key"] for line in file.read_text().splitlines()]
 
 
 async def _tables(connection: "asyncpg.Connection[asyncpg.Record]") -> History:
