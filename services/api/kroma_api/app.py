@@ -14,6 +14,7 @@ from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
 from kroma_api.idempotency import IdempotencyKeys
 from kroma_api.parity import OWN_ROUTES, mounted_routes
+from kroma_api.replies import JsonResponse
 from kroma_api.routes import (
     asset_links,
     assets,
@@ -71,6 +72,7 @@ def routes() -> Litestar:
         dependencies=DEPENDENCIES,
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=StrictRequest,
+        response_class=JsonResponse,
         request_max_body_size=MAX_BODY_BYTES,
         openapi_config=None,  # routes/schema.py serves it, with every error reply documented
         logging_config=None,  # front.py and errors.py log
