@@ -17,7 +17,8 @@ worker still holds the job; only the step is fenced.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from time import monotonic
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID, uuid4
@@ -30,8 +31,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.engine import Database
+from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
-from kroma.errors import ProviderError
+from kroma.errors import KromaError, ProviderError
 from kroma.ledger import gates, outcomes
 from kroma.ledger.desk import CallDesk
 from kroma.ledger.errors import (
@@ -39,6 +41,7 @@ from kroma.ledger.errors import (
     AnswerUnknownError,
     CallLaterError,
     ClaimGoneError,
+    ProjectPausedError,
     ProviderBusyError,
     ProviderPausedError,
     RateLimitedError,
@@ -51,9 +54,11 @@ from kroma.providers.base import (
     EditRequest,
     EditResult,
     Provider,
+    ProviderAccess,
     ProviderKeyRefusedError,
     ProviderRefusedError,
 )
+from kroma.runs.errors import RunCancelledError
 from kroma.runs.models import JobStatus, Run, RunJob
 
 log = structlog.get_logger(__name__)
@@ -70,6 +75,9 @@ FIRST_PAUSE: Final = timedelta(milliseconds=30)
 LONGEST_PAUSE: Final = timedelta(milliseconds=200)
 FIRST_RETRY: Final = timedelta(seconds=1)
 LONGEST_RETRY: Final = timedelta(minutes=1)
+UNHURRIED: Final = timedelta(minutes=20)
+"""For the answer of a call under way when its project is paused: longer than any provider takes."""
+_NOW: Final = Prepared(select(func.clock_timestamp()))
 _STALE: Final = "its worker was lost before it left"
 
 
@@ -117,6 +125,7 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     request: EditRequest
+    price_usd: Decimal | None
     passage: gates.Passage
     earlier_lost: int
 
@@ -124,11 +133,28 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True):
 class PaidCalls:
     """Makes the paid calls of one claim."""
 
-    def __init__(self, db: Database, desk: CallDesk, provider: Provider, claim: Claimed) -> None:
+    def __init__(
+        self,
+        db: Database,
+        desk: CallDesk,
+        provider: Provider,
+        claim: Claimed,
+        find_access: Callable[[], Awaitable[ProviderAccess]],
+    ) -> None:
+        """Make what a step calls with.
+
+        Args:
+            db: Where the ledger is.
+            desk: The worker's.
+            provider: Whose calls cost money.
+            claim: Under which to call.
+            find_access: The project's key and address as they are now; asked before every call.
+        """
         self._db = db
         self._desk = desk
         self._provider = provider
         self._claim = claim
+        self._find_access = find_access
 
     async def edit(self, request: EditRequest, shelf: Shelf[Kept]) -> Kept:
         """One candidate's picture: what an earlier claim was answered, else a new call.
@@ -143,11 +169,12 @@ class PaidCalls:
             AnswerUnknownError: An answer was lost. It is not asked for again.
             AnswerUnusableError: Charged, and no picture.
             AnswerNotKeptError: Charged, and the picture is gone.
+            InfraError: Charged, and the store could not take the picture.
             ProviderRefusedError: Refused for good, or as often as the budget allows.
         """
         earlier = await self._earlier(request.candidate_index)
         if earlier:
-            shelved = await self._resumed(earlier[-1], request, shelf)
+            shelved = await self._resumed(earlier[-1], shelf)
             if shelved is not None:
                 return shelved.kept
         return await self._asked(request, shelf, earlier)
@@ -167,9 +194,7 @@ class PaidCalls:
                 )
             ).all()
 
-    async def _resumed(
-        self, call: ProviderCall, request: EditRequest, shelf: Shelf[Kept]
-    ) -> Shelved[Kept] | None:
+    async def _resumed(self, call: ProviderCall, shelf: Shelf[Kept]) -> Shelved[Kept] | None:
         """Deal with the last call of an earlier claim; None leaves the way free for the next one."""
         match CallStatus(call.status):
             case CallStatus.REFUSED:
@@ -184,11 +209,9 @@ class PaidCalls:
                     raise AnswerNotKeptError(self._provider.code, call.error)
                 return shelved
             case CallStatus.SENT | CallStatus.UNKNOWN:
-                return await self._recovered(call, request, shelf)
+                return await self._recovered(call, shelf)
 
-    async def _recovered(
-        self, call: ProviderCall, request: EditRequest, shelf: Shelf[Kept]
-    ) -> Shelved[Kept] | None:
+    async def _recovered(self, call: ProviderCall, shelf: Shelf[Kept]) -> Shelved[Kept] | None:
         """A call that left, and whose worker wrote nothing more: not sent again while nobody knows better."""
         shelved = await shelf.find(call.id)
         if shelved is not None:
@@ -196,7 +219,7 @@ class PaidCalls:
             return shelved
         reason = "Its worker was lost before the answer was written"
         await self._write(lambda session: outcomes.lose(session, call.id, reason=reason))
-        was_charged = await ask_provider(self._db, self._provider, call.id, request)
+        was_charged = await ask_provider(self._db, self._provider, call.id, self._find_access)
         if was_charged is None:
             raise AnswerUnknownError(self._provider.code, call.id)
         if was_charged:
@@ -211,6 +234,7 @@ class PaidCalls:
         not_before = monotonic()
         while True:
             number += 1
+            request = msgspec.structs.replace(request, access=await self._access())
             call = await self._admitted(request, number, earlier_lost, not_before)
             try:
                 return await self._answered(call, shelf)
@@ -228,6 +252,27 @@ class PaidCalls:
                     raise RateLimitedError(self._provider.code, wait=wait) from exc
                 not_before = monotonic() + wait.total_seconds()
 
+    async def _access(self) -> ProviderAccess:
+        """The project's key and address; without them its calls stand still until a person has acted."""
+        async with self._db.reading() as reader:
+            asked_at = await reader.value(_NOW)
+        try:
+            return await self._find_access()
+        except ProviderRefusedError as exc:
+            refusal = exc
+        await self._write(lambda session: self._pause(session, refusal, asked_at))
+        raise ProviderPausedError(self._provider.code, refusal.message) from refusal
+
+    async def _pause(self, session: AsyncSession, refusal: ProviderRefusedError, sent_at: datetime) -> None:
+        await gates.pause_provider(
+            session,
+            self._claim.project_id,
+            self._provider.code,
+            reason_code=refusal.code,
+            reason=refusal.message,
+            sent_at=sent_at,
+        )
+
     # The way to the provider.
 
     async def _admitted(
@@ -239,7 +284,7 @@ class PaidCalls:
             CallLaterError: It takes longer than a job waits in its place.
         """
         until = max(monotonic(), not_before) + PATIENCE.total_seconds()
-        call_id = uuid4()
+        call_id, price_usd = uuid4(), self._provider.estimate(request)
         lane = (self._provider.code, self._claim.project_id)
         async with self._desk.waiting(lane) as turn:
             while not turn.done():
@@ -253,12 +298,16 @@ class PaidCalls:
                     hindrance = await self._obstacle(request)
                     if hindrance is None and monotonic() >= not_before:
                         if not entered:
-                            await self._enter(call_id, request, number)
+                            await self._enter(call_id, request, number, price_usd)
                             entered = True
                         passage = await self._pass(call_id, request)
                         if passage is not None:
                             return _Call(
-                                id=call_id, request=request, passage=passage, earlier_lost=earlier_lost
+                                id=call_id,
+                                request=request,
+                                price_usd=price_usd,
+                                passage=passage,
+                                earlier_lost=earlier_lost,
                             )
                     self._give_up_at(until, hindrance)
                     await self._desk.freed(at_most=pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load
@@ -297,7 +346,9 @@ class PaidCalls:
             sight, self._provider.code, self._desk.limits, own_address=_has_own_address(request)
         )
 
-    async def _enter(self, call_id: UUID, request: EditRequest, number: int) -> None:
+    async def _enter(
+        self, call_id: UUID, request: EditRequest, number: int, price_usd: Decimal | None
+    ) -> None:
         """Commit what is about to be bought; under the job's fence, so that only its holder can."""
         values: dict[str, Any] = {
             "id": call_id,
@@ -312,7 +363,7 @@ class PaidCalls:
             "model_name": request.model or "",
             "operation": OPERATION,
             "status": CallStatus.INTENT,
-            "price_usd": self._provider.estimate(request),
+            "price_usd": price_usd,
         }
         async with self._db.transaction() as session:
             await self._hold(session)
@@ -365,8 +416,7 @@ class PaidCalls:
 
     async def _never_left(self, call_id: UUID, cause: BaseException) -> None:
         """End an entered call whose request certainly did not leave, even if its passage was committed."""
-        reason = cause.message if isinstance(cause, ProviderError) else type(cause).__name__
-        verdict = Verdict(error=f"Never sent: {reason}", error_code=NEVER_SENT)
+        verdict = Verdict(error=f"Never sent: {_named(cause)}", error_code=NEVER_SENT)
         try:
             await outcomes.written(
                 self._db,
@@ -384,19 +434,24 @@ class PaidCalls:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            # A cancelled run's or a lost claim's calls end on their own; only a stopping worker ends them.
-            if not task.done() and await self._is_still_ours(call.request):
-                await _ended_within(task, self._desk.answer_grace)
+            if not task.done():
+                await _ended_within(task, await self._grace(call))
             raise
 
-    async def _is_still_ours(self, request: EditRequest) -> bool:
+    async def _grace(self, call: _Call) -> timedelta | None:
+        """How long a job that must stop waits for an answer that is being paid for.
+
+        None is not at all: a cancelled run's call, or a lost claim's, ends on its own.
+        """
         try:
-            await self._obstacle(request)
-        except (DBAPIError, OSError):
-            return True
-        except Exception:  # noqa: BLE001 - the run is cancelled or the claim is gone
-            return False
-        return True
+            hindrance = await self._obstacle(call.request)
+        except (RunCancelledError, ClaimGoneError):
+            return None
+        except Exception as exc:  # noqa: BLE001 - a database that is away, in whatever form
+            log.warning("ledger.not_asked", call_id=str(call.id), error=type(exc).__name__)
+            return self._desk.answer_grace
+        is_pause = isinstance(hindrance, ProjectPausedError)
+        return UNHURRIED if is_pause else self._desk.answer_grace
 
     async def _carried(self, call: _Call, shelf: Shelf[Kept]) -> Kept:
         request = msgspec.structs.replace(call.request, call_id=call.id)
@@ -414,6 +469,8 @@ class PaidCalls:
             case ProviderRefusedError():
                 await self._note_refusal(call, cause)
             case AnswerUnusableError():
+                cause.call_id = call.id
+                cause.cost_usd = call.price_usd if cause.cost_usd is None else cause.cost_usd
                 answer = Answer(model=cause.model, cost_usd=cause.cost_usd, request_id=cause.request_id)
                 await self._settle(call, answer, Verdict(error=cause.message, error_code=cause.code))
             case _:
@@ -422,17 +479,19 @@ class PaidCalls:
 
     async def _shelve(self, call: _Call, result: EditResult, shelf: Shelf[Kept]) -> Kept:
         """Keep the answer, then settle: a worker that ends in between leaves a picture that can be found."""
+        cost_usd = call.price_usd if result.cost_usd is None else result.cost_usd
+        result = msgspec.structs.replace(result, cost_usd=cost_usd)
         answer = Answer(
-            model=result.model, cost_usd=result.cost_usd, request_id=result.request_id, usage=result.usage
+            model=result.model, cost_usd=cost_usd, request_id=result.request_id, usage=result.usage
         )
         place = self._desk.start(self._leave_place(call))
         try:
             kept = await shelf.keep(call.id, result, earlier_lost=call.earlier_lost)
         except Exception as exc:
             await asyncio.wait((place,))
-            reason = "It was charged, but its picture could not be kept"
+            reason = f"It was charged, but its picture could not be kept: {_named(exc)}"
             await self._settle(call, answer, Verdict(error=reason, error_code=AnswerNotKeptError.code))
-            raise AnswerNotKeptError(self._provider.code) from exc
+            raise
         await asyncio.wait((place,))
         await self._settle(call, answer)
         return kept
@@ -479,14 +538,7 @@ class PaidCalls:
             if refusal.retry_after is not None:
                 await gates.note_retry_after(session, provider, project_id, wait=refusal.retry_after)
             if isinstance(refusal, ProviderKeyRefusedError):
-                await gates.pause_provider(
-                    session,
-                    project_id,
-                    provider,
-                    reason_code=refusal.code,
-                    reason=refusal.message,
-                    sent_at=call.passage.sent_at,
-                )
+                await self._pause(session, refusal, call.passage.sent_at)
             if refusal.is_down:
                 return await self._note_failure(session, call)
             await self._note_answer(session, call)
@@ -496,7 +548,7 @@ class PaidCalls:
             await self._say_open(refusal)
 
     async def _note_loss(self, call: _Call, cause: BaseException) -> None:
-        reason = cause.message if isinstance(cause, ProviderError) else f"No answer: {type(cause).__name__}"
+        reason = f"No answer: {_named(cause)}"
 
         async def write(session: AsyncSession) -> bool:
             await outcomes.lose(session, call.id, reason=reason)
@@ -516,7 +568,7 @@ class PaidCalls:
         )
 
     async def _say_open(self, cause: BaseException) -> None:
-        reason = cause.message if isinstance(cause, ProviderError) else type(cause).__name__
+        reason = _named(cause)
         text = f"Provider '{self._provider.code}' does not answer and is left alone for a while: {reason}"
         await self._say("provider_circuit_open", text)
 
@@ -530,7 +582,12 @@ class PaidCalls:
         return await outcomes.written(self._db, write)
 
 
-async def ask_provider(db: Database, provider: Provider, call_id: UUID, request: EditRequest) -> bool | None:
+async def ask_provider(
+    db: Database,
+    provider: Provider,
+    call_id: UUID,
+    find_access: Callable[[], Awaitable[ProviderAccess]],
+) -> bool | None:
     """What the provider says of a lost answer, written down if it knows.
 
     Returns:
@@ -539,7 +596,7 @@ async def ask_provider(db: Database, provider: Provider, call_id: UUID, request:
     if not provider.capabilities.finds_calls:
         return None
     try:
-        found = await provider.find_call(call_id, request.access)
+        found = await provider.find_call(call_id, await find_access())
     except ProviderError as exc:
         log.warning("ledger.provider_not_asked", call_id=str(call_id), error=exc.message)
         return None
@@ -561,6 +618,11 @@ async def ask_provider(db: Database, provider: Provider, call_id: UUID, request:
     return False
 
 
+def _named(error: BaseException) -> str:
+    """An error as people may read it: what is not ours is only named."""
+    return error.message if isinstance(error, KromaError) else type(error).__name__
+
+
 def _has_own_address(request: EditRequest) -> bool:
     return request.access.base_url is not None
 
@@ -580,8 +642,10 @@ def _retry_pause(refusals: int) -> timedelta:
     return ceiling * random.random()  # noqa: S311 - spreads load, keeps no secret
 
 
-async def _ended_within(task: asyncio.Task[Any], grace: timedelta) -> None:
+async def _ended_within(task: asyncio.Task[Any], grace: timedelta | None) -> None:
     """Give a call the grace, then have its answer written off; a second cancellation ends the grace."""
+    if grace is None:
+        return
     try:
         await asyncio.wait((task,), timeout=grace.total_seconds())
     finally:

@@ -8,7 +8,14 @@ from kroma.db.engine import Database
 from kroma.outbound.errors import OutboundError, UrlRefusedError
 from kroma.outbound.guard import AllowList, UrlGuard
 from kroma.provider_accounts.models import ProviderAccount
-from kroma.providers.base import Provider, ProviderAccess, ProviderKeyRefusedError, ProviderRefusedError
+from kroma.providers.base import (
+    Provider,
+    ProviderAccess,
+    ProviderFailedError,
+    ProviderKeyRefusedError,
+    ProviderRefusedError,
+)
+from kroma.providers.openai import OFFICIAL_URL
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import read_secret
 
@@ -70,7 +77,8 @@ async def provider_access(
     Raises:
         MissingKeyError: There is no key.
         KeyNotForAddressError: There is one, but not for this address.
-        ProviderRefusedError: The address may not be called, or has no host.
+        ProviderRefusedError: The address may not be called.
+        ProviderFailedError: It has no host now.
         AccountDisabledError: The account is switched off.
         SecretUnreadableError: The project's key does not open.
         MasterKeyFileError: The master key's file cannot be used.
@@ -90,7 +98,7 @@ async def provider_access(
         key = environment_key(settings, code)
         if key is None:
             raise MissingKeyError(code)
-        if base_url is not None:
+        if base_url is not None and base_url.rstrip("/") != OFFICIAL_URL:
             await _check_listed(settings, code, base_url)
     return ProviderAccess(api_key=key.strip(), base_url=base_url)
 
@@ -104,6 +112,11 @@ def access_loader(db: Database, keyring: Keyring, settings: Settings) -> AccessL
     return load
 
 
+async def no_access(provider: Provider, project_id: UUID) -> ProviderAccess:  # noqa: ARG001 - as every loader
+    """No key and the provider's own address, for providers that need nothing else."""
+    return ProviderAccess()
+
+
 def environment_key(settings: Settings, code: str) -> str | None:
     """The key that the environment has for a provider."""
     return settings.openai.api_key if code == "openai" else None
@@ -115,7 +128,8 @@ async def _check_listed(settings: Settings, code: str, base_url: str) -> None:
     except UrlRefusedError as exc:
         raise ProviderRefusedError(code, exc.message) from exc
     except OutboundError as exc:
-        raise ProviderRefusedError(code, exc.message, retryable=True, is_down=True) from exc
+        # No refusal of what stands in the account: the name may be found again in a minute.
+        raise ProviderFailedError(code, exc.message, retryable=True) from exc
     if not is_listed:
         raise KeyNotForAddressError(code)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -28,6 +29,9 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.errors import KromaError
+from kroma.ledger.calls import Claimed, PaidCalls
+from kroma.ledger.desk import CallDesk
+from kroma.pipeline.access import AccessLoader, no_access
 from kroma.pipeline.backoff import next_try
 from kroma.pipeline.claim import ClaimLostError, JobClaim
 from kroma.pipeline.image_job import Candidate, ImageJob
@@ -58,6 +62,10 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     providers: Mapping[str, Provider]
     """Opened, by code."""
     cpu: CpuPool
+    desk: CallDesk = msgspec.field(default_factory=CallDesk)
+    """Where its paid calls wait for each other."""
+    load_access: AccessLoader = no_access
+    """A project's way to a provider whose calls cost money."""
 
 
 class UnexpectedFailureError(KromaError):
@@ -157,7 +165,20 @@ def _tools(place: Workplace, claim: JobClaim, recorder: TableRecorder) -> StepTo
         recorder=recorder,
         may_retry=not claim.is_last_attempt,
         is_cancelled=is_cancelled,
+        calls=None if provider.capabilities.free else _paid_calls(place, provider, claim),
     )
+
+
+def _paid_calls(place: Workplace, provider: Provider, claim: JobClaim) -> PaidCalls:
+    claimed = Claimed(
+        project_id=claim.project_id,
+        run_id=claim.run_id,
+        job_id=claim.job_id,
+        job_key=claim.plan.jobs[claim.ordinal].job_key,
+        fence=claim.fence,
+    )
+    access = partial(place.load_access, provider, claim.project_id)
+    return PaidCalls(place.db, place.desk, provider, claimed, access)
 
 
 async def _failed(

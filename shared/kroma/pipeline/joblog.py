@@ -6,6 +6,7 @@ from uuid import UUID
 
 from msgspec import UNSET
 
+from kroma.ledger.outcomes import COST_OPERATION, cost_event_id
 from kroma.pipeline.image_job import Candidate, ImageJob
 from kroma.pipeline.plan import PlannedJob, RunPlan
 from kroma.runlog.ids import stable_id
@@ -17,8 +18,6 @@ from kroma.runlog.schema import (
     StepLog,
 )
 from kroma.runs.models import CandidateStatus, JobStatus, RunStep
-
-OPERATION = "image_generation"
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -54,10 +53,12 @@ def candidate_log(candidate: Candidate) -> CandidateLog:
         provider=candidate.provider,
         model=candidate.model,
         provider_request_id=candidate.request_id,
+        provider_call_id=candidate.call_id or UNSET,
         parameters=candidate.parameters,
         cost_usd=None if candidate.cost_usd is None else float(candidate.cost_usd),
         duration_ms=candidate.duration_ms,
         error=candidate.error or UNSET,
+        error_code=candidate.error_code or UNSET,
     )
 
 
@@ -143,10 +144,10 @@ def cost_logs(jobs: Sequence[JobLog]) -> list[CostLog]:
             continue
         costs.extend(
             CostLog(
-                id=stable_id(candidate.id, "cost"),
+                id=_cost_id(candidate),
                 provider_code=candidate.provider,
                 model_name=candidate.model,
-                operation=OPERATION,
+                operation=COST_OPERATION,
                 units=1,
                 cost_usd=candidate.cost_usd,
                 job_id=job.id,
@@ -157,3 +158,10 @@ def cost_logs(jobs: Sequence[JobLog]) -> list[CostLog]:
             if candidate.model
         )
     return costs
+
+
+def _cost_id(candidate: CandidateLog) -> UUID:
+    """The ledger's cost event where there is one: whoever writes it first, it is one row."""
+    if candidate.provider_call_id is UNSET:
+        return stable_id(candidate.id, "cost")
+    return cost_event_id(candidate.provider_call_id)

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from kroma.cpu import CpuPool
+from kroma.ledger.calls import PaidCalls
 from kroma.pipeline.image_job import Candidate
 from kroma.providers.base import Provider
 from kroma.storage.base import ObjectStore
@@ -42,4 +43,6 @@ class StepTools(msgspec.Struct, frozen=True, kw_only=True):
     may_retry: bool
     """Whether a passing fault of the provider may be left to a later attempt."""
     is_cancelled: Callable[[], Awaitable[bool]]
-    """Whether the run is being cancelled; asked before every call that may cost money."""
+    """Whether the run is being cancelled; asked before every call."""
+    calls: PaidCalls | None = None
+    """The only way to the provider where its calls cost money; None where none ever does."""

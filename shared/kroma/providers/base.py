@@ -227,3 +227,5 @@ class AnswerUnusableError(ProviderFailedError):
         self.model = model
         self.request_id = request_id
         self.cost_usd = cost_usd
+        self.call_id: UUID | None = None
+        """In the ledger, which sets it."""

@@ -138,10 +138,13 @@ class CandidateLog(msgspec.Struct, gc=False, kw_only=True, omit_defaults=False):
     provider: str = ""
     model: str = ""
     provider_request_id: str | None = None
+    provider_call_id: UUID | msgspec.UnsetType = msgspec.UNSET
+    """In the ledger; absent where a call costs nothing."""
     parameters: dict[str, Any] = {}
     cost_usd: float | None = None
     duration_ms: float = 0.0
     error: str | msgspec.UnsetType = msgspec.UNSET
+    error_code: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class InputLog(msgspec.Struct, gc=False, kw_only=True):

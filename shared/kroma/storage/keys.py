@@ -9,9 +9,17 @@ def run_log_key(run_id: UUID) -> str:
     return f"runs/run_{run_id}.json"
 
 
-def output_key(run_id: UUID, job_key: str, candidate_index: int, extension: str = "png") -> str:
-    """A generated candidate."""
-    return f"outputs/{run_id}/{job_key}__c{candidate_index}.{extension}"
+def output_key(
+    run_id: UUID, job_key: str, candidate_index: int, extension: str = "png", *, variant: int = 0
+) -> str:
+    """A generated candidate; ``variant`` tells it from one that may still come late."""
+    name = f"{job_key}__c{candidate_index}{f'_{variant + 1}' if variant else ''}"
+    return f"outputs/{run_id}/{name}.{extension}"
+
+
+def answer_key(run_id: UUID, call_id: UUID) -> str:
+    """The note of what a provider answered to a call that costs money."""
+    return f"answers/{run_id}/{call_id}.json"
 
 
 def bad_key(run_id: UUID, output: str) -> str:

@@ -2,27 +2,24 @@
 
 import asyncio
 from time import perf_counter
-from typing import Final
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 
 from kroma.db.base import utc_now
 from kroma.errors import ProviderError
-from kroma.imaging import codec
-from kroma.imaging.errors import PictureError
+from kroma.ledger.calls import PaidCalls
+from kroma.ledger.errors import CallLaterError, ClaimGoneError
+from kroma.pipeline.claim import ClaimLostError
 from kroma.pipeline.image_job import Candidate, ImageJob
+from kroma.pipeline.shelf import CandidateShelf, judged
 from kroma.pipeline.steps.errors import AllCandidatesFailedError
 from kroma.pipeline.steps.inputs import JobInputs, read_inputs
 from kroma.pipeline.tools import StepTools
-from kroma.providers.base import EditRequest, EditResult
-from kroma.runlog.ids import asset_id
-from kroma.runlog.schema import FileLog
+from kroma.providers.base import AnswerUnusableError, EditRequest
 from kroma.runs.errors import RunCancelledError
 from kroma.runs.models import CandidateStatus
-from kroma.storage.keys import output_key
-
-EXTENSIONS: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif"}
 
 
 async def generate(job: ImageJob, tools: StepTools) -> ImageJob:
@@ -41,9 +38,10 @@ async def generate(job: ImageJob, tools: StepTools) -> ImageJob:
         return_exceptions=True,
     )
     # Only after all have ended: what the others made is recorded and not asked for again.
-    for outcome in made:
-        if isinstance(outcome, BaseException):
-            raise outcome
+    failures = [outcome for outcome in made if isinstance(outcome, BaseException)]
+    if failures:
+        # What waits for its turn waits for others too: a failure that says more goes first.
+        raise min(failures, key=lambda failure: isinstance(failure, CallLaterError))
     candidates = tuple(outcome for outcome in made if isinstance(outcome, Candidate))
     if all(candidate.status is CandidateStatus.FAILED for candidate in candidates):
         raise AllCandidatesFailedError(tried=len(candidates), reason=candidates[0].error or "")
@@ -54,8 +52,6 @@ async def _candidate(job: ImageJob, inputs: JobInputs, index: int, tools: StepTo
     name = f"generate/{index}"
     if (recorded := await tools.recorder.find(name, Candidate)) is not None:
         return recorded
-    if await tools.is_cancelled():
-        raise RunCancelledError
     started_at = utc_now()
     clock = perf_counter()
     request = _request(job, inputs, index)
@@ -63,11 +59,17 @@ async def _candidate(job: ImageJob, inputs: JobInputs, index: int, tools: StepTo
         id=uuid4(), index=index, status=CandidateStatus.FAILED, seed=job.seed, provider=tools.provider.code
     )
     try:
-        candidate = await _kept(job, base, await tools.provider.edit(request), tools)
+        candidate = await (
+            _made(job, base, request, tools)
+            if tools.calls is None
+            else _bought(job, base, request, tools, tools.calls)
+        )
     except ProviderError as exc:
-        if exc.retryable and tools.may_retry:
+        if isinstance(exc, CallLaterError) or (exc.retryable and tools.may_retry):
             raise
-        candidate = msgspec.structs.replace(base, error=exc.message, reason=exc.message)
+        candidate = msgspec.structs.replace(
+            base, error=exc.message, reason=exc.message, error_code=exc.code, **_charged(exc)
+        )
     duration_ms = round((perf_counter() - clock) * 1000, 3)
     candidate = msgspec.structs.replace(candidate, duration_ms=duration_ms)
     await tools.recorder.record(name, candidate, started_at=started_at, candidates=(candidate,))
@@ -85,35 +87,41 @@ def _request(job: ImageJob, inputs: JobInputs, index: int) -> EditRequest:
         weather=job.weather,
         candidate_index=index,
         seed=job.seed,
+        model=job.model or None,
         size=job.size,
         quality=job.quality,
     )
 
 
-async def _kept(job: ImageJob, base: Candidate, result: EditResult, tools: StepTools) -> Candidate:
-    """Store a picture, once it has been decoded as one; what it cost is kept either way."""
-    answered = msgspec.structs.replace(
-        base,
-        model=result.model,
-        parameters=result.parameters,
-        request_id=result.request_id,
-        cost_usd=None if result.cost_usd is None else str(result.cost_usd),
-    )
+async def _made(job: ImageJob, base: Candidate, request: EditRequest, tools: StepTools) -> Candidate:
+    """A candidate that costs nothing."""
+    if await tools.is_cancelled():
+        raise RunCancelledError
+    result = await tools.provider.edit(request)
+    candidate = await judged(job, base, result, tools)
+    if candidate.file is not None:
+        await tools.store.put(candidate.file.path, result.data)
+    return candidate
+
+
+async def _bought(
+    job: ImageJob, base: Candidate, request: EditRequest, tools: StepTools, calls: PaidCalls
+) -> Candidate:
+    """A candidate that costs money: the ledger says whether, when and how often to call."""
     try:
-        header = await tools.cpu.run(codec.verify, result.data, name="answer")
-    except PictureError as exc:
-        reason = f"Its answer is no usable picture ({exc.code})"
-        return msgspec.structs.replace(answered, error=reason, reason=reason)
-    key = output_key(job.run_id, job.planned.job_key, base.index, EXTENSIONS[header.format])
-    stored = await tools.store.put(key, result.data)
-    file = FileLog(
-        asset_id=asset_id(job.project_id, key),
-        path=key,
-        storage_uri=tools.store.uri(key),
-        sha256=stored.sha256,
-        size_bytes=stored.size_bytes,
-        mime_type=header.mime_type,
-        width=header.width,
-        height=header.height,
-    )
-    return msgspec.structs.replace(answered, status=CandidateStatus.GENERATED, file=file)
+        return await calls.edit(request, CandidateShelf(job, base, tools))
+    except ClaimGoneError as exc:
+        raise ClaimLostError from exc
+
+
+def _charged(error: ProviderError) -> dict[str, Any]:
+    """What is known of a charge for which there is no picture."""
+    if not isinstance(error, AnswerUnusableError):
+        return {}
+    cost_usd = None if error.cost_usd is None else str(error.cost_usd)
+    return {
+        "call_id": error.call_id,
+        "model": error.model,
+        "request_id": error.request_id,
+        "cost_usd": cost_usd,
+    }
