@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final, TypeVar
 from uuid import UUID
 
-from chaos.history import CallRow, EventRow, History, JobRow, RunRow
+from chaos.history import CallRow, History, JobRow
 from kroma.runs.models import OPEN_JOB_STATUSES, OPEN_RUN_STATUSES
 from kroma.runs.states import JOB_MOVES, RUN_MOVES
 

@@ -20,7 +20,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from chaos.plan import WORKERS, Break, Disturbance
+from chaos.plan import WORKERS, Disturbance
 from kroma.embedded.postgres import EmbeddedPostgres
 from kroma.embedded.server_process import free_port, spawn
 from kroma.embedded.valkey import EmbeddedValkey
@@ -29,6 +29,9 @@ TESTS: Final = Path(__file__).parent.parent
 WAIT_S: Final = 60.0
 GRACE_S: Final = 8.0
 API: Final = "api"
+WORKER: Final = "worker"
+VALKEY: Final = "valkey"
+POSTGRES: Final = "postgres"
 DOUBLE: Final = "double"
 POSTGRES_SETTINGS: Final = {"fsync": "off", "max_connections": "200"}
 """Only the process is killed, not the machine: what was written is in the kernel's hands."""
@@ -46,10 +49,21 @@ class Stack:
         self._lease_s = lease_s
         self._postgres = EmbeddedPostgres(folder, settings=POSTGRES_SETTINGS)
         self._valkey = EmbeddedValkey(folder)
+        self._servers: dict[str, EmbeddedPostgres | EmbeddedValkey] = {
+            POSTGRES: self._postgres,
+            VALKEY: self._valkey,
+        }
         self._services: dict[str, subprocess.Popen[bytes]] = {}
         self._frozen: set[str] = set()
         self._absent: set[str] = set()
         """Services that are down because we broke them."""
+        self._verbs: dict[str, Callable[[str], Callable[[], None] | None]] = {
+            "kill": self._kill,
+            "freeze": self._freeze,
+            "restart": self._restart,
+            "flush": self._flush,
+            "fill": self._fill,
+        }
         self.api_url = ""
         self.provider_url = ""
         self._environment: dict[str, str] = {}
@@ -60,7 +74,7 @@ class Stack:
 
     @property
     def workers(self) -> list[str]:
-        return [f"worker{number}" for number in range(WORKERS)]
+        return [f"{WORKER}{number}" for number in range(WORKERS)]
 
     def start(self) -> None:
         """Everything, ready to be used."""
@@ -108,31 +122,9 @@ class Stack:
 
     def break_part(self, disturbance: Disturbance) -> Callable[[], None] | None:
         """Do it; what mends it after a while, if anything has to."""
-        worker = self.workers[disturbance.target]
-        match disturbance.what:
-            case Break.KILL_WORKER:
-                return self._kill(worker)
-            case Break.KILL_API:
-                return self._kill(API)
-            case Break.KILL_VALKEY:
-                return self._kill_server(self._valkey)
-            case Break.KILL_POSTGRES:
-                return self._kill_server(self._postgres)
-            case Break.FREEZE_WORKER:
-                return self._freeze(worker)
-            case Break.FREEZE_API:
-                return self._freeze(API)
-            case Break.FREEZE_VALKEY:
-                return self._freeze("valkey")
-            case Break.RESTART_WORKER:
-                return self._restart(worker)
-            case Break.RESTART_API:
-                return self._restart(API)
-            case Break.FLUSH_VALKEY:
-                return self._tell_valkey("FLUSHALL")
-            case Break.FILL_VALKEY:
-                self._tell_valkey("CONFIG", "SET", "maxmemory", "1")
-                return lambda: self._tell_valkey("CONFIG", "SET", "maxmemory", "0")
+        verb, _, part = disturbance.what.partition("_")
+        name = self.workers[disturbance.target] if part == WORKER else part
+        return self._verbs[verb](name)
 
     def look_after(self) -> None:
         """Note services that ended by themselves, and start them again as a supervisor would."""
@@ -146,12 +138,12 @@ class Stack:
         """Everything runs again, and the weather is fine."""
         for name in list(self._frozen):
             self._thaw(name)
-        for server in (self._valkey, self._postgres):
+        for server in self._servers.values():
             if server.pid is None or not psutil.pid_exists(server.pid):
                 server.start()
         for name in list(self._absent):
             self._launch(name)
-        self._tell_valkey("CONFIG", "SET", "maxmemory", "0")
+        self._empty()
         self._await(self._answers)
         self.set_weather(b"[]")
 
@@ -195,6 +187,8 @@ class Stack:
         self._frozen.discard(name)
 
     def _kill(self, name: str) -> Callable[[], None]:
+        if name in self._servers:
+            return self._kill_server(name)
         process = self._services[name]
         self._absent.add(name)
         self._frozen.discard(name)
@@ -218,17 +212,18 @@ class Stack:
 
         return again
 
-    def _kill_server(self, server: EmbeddedPostgres | EmbeddedValkey) -> Callable[[], None]:
+    def _kill_server(self, name: str) -> Callable[[], None]:
+        server = self._servers[name]
         if server.pid is None:
             return lambda: None  # it is down already
-        self._thaw(server.name.lower())
+        self._thaw(name)
         os.kill(server.pid, signal.SIGKILL)
         server.stop()
         return lambda: None if server.pid is not None else server.start()
 
     def _pid(self, name: str) -> int | None:
-        if name == "valkey":
-            return self._valkey.pid
+        if name in self._servers:
+            return self._servers[name].pid
         process = self._services.get(name)
         return process.pid if process is not None and process.poll() is None else None
 
@@ -245,8 +240,18 @@ class Stack:
         if (pid := self._pid(name)) is not None:
             os.kill(pid, signal.SIGCONT)
 
+    def _flush(self, _: str) -> None:
+        self._tell_valkey("FLUSHALL")
+
+    def _fill(self, _: str) -> Callable[[], None]:
+        self._tell_valkey("CONFIG", "SET", "maxmemory", "1")
+        return self._empty
+
+    def _empty(self) -> None:
+        self._tell_valkey("CONFIG", "SET", "maxmemory", "0")
+
     def _tell_valkey(self, *command: str) -> None:
-        if self._valkey.pid is None or "valkey" in self._frozen:
+        if self._valkey.pid is None or VALKEY in self._frozen:
             return
         with (
             suppress(redis.RedisError),
