@@ -27,6 +27,8 @@ from kroma.pipeline.steps import STEPS
 from kroma.runlog.schema import GenerationLog, JobLog, RunLog, StorageLog
 from kroma.runlog.writer import encode, summary_lines
 from kroma.runs.models import JobStatus, Run, RunJob, RunMode, RunStatus
+from kroma.spend.service import note_warnings
+from kroma.storage.base import ProjectStores
 from kroma.storage.keys import run_log_key
 
 log = structlog.get_logger(__name__)
@@ -54,28 +56,35 @@ async def finish_claimed_run(place: Workplace, claim: RunClaim) -> timedelta | N
         ClaimLostError: Another worker finishes the run.
     """
     async with place.keeper.kept_alive(claim):
-        async with place.db.transaction() as session:
-            run = (await session.scalars(select(Run).where(Run.id == claim.run_id))).one()
-            jobs = list(
-                await session.scalars(
-                    select(RunJob).where(RunJob.run_id == claim.run_id).order_by(RunJob.ordinal)
-                )
+        return await finish_held_run(place.db, place.stores, claim)
+
+
+async def finish_held_run(db: Database, stores: ProjectStores, claim: RunClaim) -> timedelta | None:
+    """`finish_claimed_run` for what is done well within the claim's lease, or by who renews it."""
+    async with db.transaction() as session:
+        run = (await session.scalars(select(Run).where(Run.id == claim.run_id))).one()
+        jobs = list(
+            await session.scalars(
+                select(RunJob).where(RunJob.run_id == claim.run_id).order_by(RunJob.ordinal)
             )
-            entries = [await _entry(session, claim, job) for job in jobs]
-        finished_at = utc_now()
-        outcome = outcome_of(run, jobs)
-        notes = _notes(claim.plan)
-        data = encode(_run_log(claim.plan, run, entries, outcome, finished_at=iso(finished_at) or ""))
-        try:
-            store = place.stores.open(claim.plan.project_root)
-            await store.put(run_log_key(run.id), data)
-        except KromaError as exc:
-            if exc.retryable and not claim.is_last_attempt:
-                return await _finish_later(place.db, claim, exc)
-            notes.append(f"The run log could not be written: {exc.message}")
-            outcome = _spoiled(outcome, exc)
-        notes.extend(await _ingested(place.db, run, data))
-        await _end(place.db, claim, outcome, jobs=len(jobs), notes=notes)
+        )
+        entries = [await _entry(session, claim, job) for job in jobs]
+    finished_at = utc_now()
+    outcome = outcome_of(run, jobs)
+    notes = _notes(claim.plan)
+    data = encode(_run_log(claim.plan, run, entries, outcome, finished_at=iso(finished_at) or ""))
+    try:
+        store = stores.open(claim.plan.project_root)
+        await store.put(run_log_key(run.id), data)
+    except KromaError as exc:
+        if exc.retryable and not claim.is_last_attempt:
+            return await _finish_later(db, claim, exc)
+        notes.append(f"The run log could not be written: {exc.message}")
+        outcome = _spoiled(outcome, exc)
+    notes.extend(await _ingested(db, run, data))
+    await _end(db, claim, outcome, jobs=len(jobs), notes=notes)
+    if run.estimated_usd != 0:
+        await note_warnings(db, run.project_id)
     return None
 
 
