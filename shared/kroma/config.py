@@ -291,6 +291,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """``arq`` (Redis rings) or ``postgres`` (no Redis at all)."""
     worker_jobs: int
     """Jobs one worker carries at a time."""
+    lease: timedelta
+    """How long a worker that says nothing more keeps its jobs; renewed three times within it."""
     worker_grace: timedelta
     """After SIGTERM, for what is nearly done; the rest goes back to the queue."""
     cpu_processes: int
@@ -342,6 +344,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             provider_limits=ProviderLimits.from_environment(env),
             queue=queue,
             worker_jobs=env.count("WORKER_JOBS", default=4),
+            lease=env.seconds("LEASE_S", default=30, minimum=1),
             worker_grace=env.seconds("WORKER_GRACE_S", default=3, minimum=0),
             cpu_processes=env.count("CPU_PROCESSES", default=os.cpu_count() or 1),
             public_url=_public_url(env, bind),

@@ -100,7 +100,9 @@ def _keeper(settings: Settings, name: str) -> LeaseKeeper:
     presence = Presence(
         name=name, host=socket.gethostname(), pid=os.getpid(), version=__version__, started_at=utc_now()
     )
-    return LeaseKeeper(settings.database_url, presence=presence)
+    return LeaseKeeper(
+        settings.database_url, lease=settings.lease, renew_every=settings.lease / 3, presence=presence
+    )
 
 
 @asynccontextmanager
