@@ -5,6 +5,7 @@ The client checks each reply against the document, so an undocumented status or 
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from itertools import chain, islice
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -65,6 +66,10 @@ async def db(filled: Filled) -> AsyncIterator[Database]:
         yield database
 
 
+def has_body(method: str, path: str) -> bool:
+    return "requestBody" in DOCUMENT["paths"][path][method]
+
+
 class Sent(NamedTuple):
     """A body as bytes, and what it is."""
 
@@ -73,14 +78,25 @@ class Sent(NamedTuple):
     content_type: str | None = "application/json"
 
 
-def fields_of(operation: dict[str, Any]) -> list[str]:
-    """The names of a body's fields."""
+def fields_of(operation: dict[str, Any]) -> dict[str, Any]:
+    """The schemas of a body's fields."""
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    return [*DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"]]
+    return DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]]["properties"]
 
 
-def bad_bodies(fields: list[str]) -> Iterator[Sent]:
-    """What a careless or hostile client might send."""
+def good_body(operation: dict[str, Any]) -> dict[str, Any]:
+    """The example of a body; its name, if it has one, is new each time."""
+    example = operation["requestBody"]["content"]["application/json"]["example"]
+    return example | {"name": uuid4().hex} if "name" in example else example
+
+
+def takes_text(schema: dict[str, Any]) -> bool:
+    """Whether a field is a text."""
+    return any(kind.get("type") == "string" for kind in schema.get("oneOf", [schema]))
+
+
+def bad_requests() -> Iterator[Sent]:
+    """What a careless or hostile client might send anywhere."""
     yield Sent("nothing", b"")
     yield Sent("no content type", b"{}", None)
     yield Sent("another content type", b"{}", "text/plain")
@@ -92,17 +108,25 @@ def bad_bodies(fields: list[str]) -> Iterator[Sent]:
     yield Sent("oversized", b'{"a": "' + b"a" * BODY_LIMIT + b'"}')
     yield Sent("unknown keys", b'{"no_such_key": 1, "": 2}')
     yield Sent("10,000 unknown keys", json.dumps({f"k{n}": n for n in range(10_000)}).encode())
+
+
+def bad_fields(operation: dict[str, Any]) -> Iterator[Sent]:
+    """Each field gone wrong by itself, in a body that is right otherwise, and all at once."""
+    fields = [*fields_of(operation)]
+
+    def with_raw(field: str, raw: str) -> bytes:
+        others = {name: value for name, value in good_body(operation).items() if name != field}
+        return f"{json.dumps(others)[:-1]}{', ' * bool(others)}{json.dumps(field)}: {raw}}}".encode()
+
     for field in fields:
-        key = json.dumps(field)
         for value in VALUES:
-            yield Sent(f"{field} = {str(value)[:30]}", f"{{{key}: {json.dumps(value)}}}".encode())
+            yield Sent(f"{field} = {str(value)[:30]}", with_raw(field, json.dumps(value)))
         for name, text in TEXTS.items():
-            yield Sent(f"{field} = {name}", f"{{{key}: {json.dumps(text)}}}".encode())
-        yield Sent(f"{field} = lone surrogate", f'{{{key}: "\\ud800"}}'.encode())
-        yield Sent(f"{field} = NUL below", f'{{{key}: {{"a": ["\\u0000"]}}}}'.encode())
-        deep = "[" * 900 + "]" * 900
-        yield Sent(f"{field} = deep", f"{{{key}: {deep}}}".encode())
-        yield Sent(f"{field} twice", f'{{{key}: 1, {key}: "x"}}'.encode())
+            yield Sent(f"{field} = {name}", with_raw(field, json.dumps(text)))
+        yield Sent(f"{field} = lone surrogate", with_raw(field, '"\\ud800"'))
+        yield Sent(f"{field} = NUL below", with_raw(field, '{"a": ["\\u0000"]}'))
+        yield Sent(f"{field} = deep", with_raw(field, "[" * 900 + "]" * 900))
+        yield Sent(f"{field} twice", with_raw(field, f'1, {json.dumps(field)}: "x"'))
     for name, text in TEXTS.items():
         yield Sent(f"all = {name}", json.dumps(dict.fromkeys(fields, text)).encode()[: BODY_LIMIT + 1])
     yield Sent("all = x", json.dumps(dict.fromkeys(fields, "x")).encode())
@@ -124,14 +148,50 @@ async def test_bad_bodies_are_refused_in_the_envelope(
     filled: Filled, client: httpx.AsyncClient, method: str, path: str
 ) -> None:
     operation = DOCUMENT["paths"][path][method]
-    known = filled.known
-    fields = fields_of(operation) if "requestBody" in operation else []
-    for sent in bad_bodies(fields) if fields else [*bad_bodies([])][:4]:
+    takes_body = "requestBody" in operation
+    bodies = chain(bad_requests(), bad_fields(operation)) if takes_body else islice(bad_requests(), 4)
+    for sent in bodies:
         headers = {} if sent.content_type is None else {"Content-Type": sent.content_type}
         response = await client.request(
-            method.upper(), path.format_map(known), content=sent.content, headers=headers
+            method.upper(), path.format_map(filled.known), content=sent.content, headers=headers
         )
         assert_clean(response, sent.name)
+
+
+@pytest.mark.parametrize(("method", "path"), [p for p in OPERATIONS if has_body(*p.values)])
+async def test_a_nul_is_refused_with_the_name_of_its_field(
+    filled: Filled, client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    operation = DOCUMENT["paths"][path][method]
+    for field, schema in fields_of(operation).items():
+        value = "a\0b" if takes_text(schema) else {"settings": {"project": {"name": "\0"}}}.get(field, ["\0"])
+        body = good_body(operation) | {field: value}
+        response = await client.request(method.upper(), path.format_map(filled.known), json=body)
+        if response.status_code != 422:  # a field that takes neither a text nor any JSON
+            assert response.status_code == 400, (field, response.text)
+            assert f"'{field}" in response.json()["error"]
+
+
+async def test_a_nul_in_the_query_is_refused_with_the_name_of_the_parameter(
+    filled: Filled, client: httpx.AsyncClient
+) -> None:
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "query":
+                    address = f"{path.format_map(filled.known)}?{parameter['name']}=a%00b"
+                    response = await client.request(method.upper(), address)
+                    assert response.status_code == 400, address
+                    assert f"'{parameter['name']}'" in response.json()["error"]
+
+
+async def test_10_000_wrong_elements_of_a_section_are_all_named(
+    filled: Filled, client: httpx.AsyncClient
+) -> None:
+    body = {"settings": {"characters": [{}] * 10_000}}
+    response = await client.post(f"/api/projects/{filled.known['slug']}/bootstrap-import", json=body)
+    assert response.status_code == 400
+    assert len(response.json()["errors"]) == 10_000
 
 
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
