@@ -6,13 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from kroma.assets.models import Asset
 from kroma.config import Settings
 from kroma.costs.models import CostEvent
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
+from kroma.ledger.desk import CallDesk
+from kroma.pipeline.access import AccessLoader, no_access
 from kroma.pipeline.execute import Workplace
 from kroma.pipeline.keeper import LeaseKeeper
 from kroma.pipeline.order import RunOrder
@@ -83,6 +85,8 @@ class Studio:
         self.stores = stores
         self.cpu = cpu
         self.provider = FakeProvider()
+        self.desk = CallDesk(answer_grace=timedelta(milliseconds=200))
+        self.load_access: AccessLoader = no_access
         self.keeper = LeaseKeeper(url_of(db), look_every=timedelta(milliseconds=100))
 
     def script(self, *outcomes: FakeOutcome, **options: Any) -> FakeProvider:
@@ -101,6 +105,8 @@ class Studio:
             stores=self.stores,
             providers=self.providers,
             cpu=self.cpu,
+            desk=self.desk,
+            load_access=self.load_access,
         )
 
     @property
@@ -136,6 +142,10 @@ class Studio:
                 select(RunJob.id).where(RunJob.run_id == run.id).order_by(RunJob.ordinal)
             )
             return [ExecuteJob(job_id=job_id) for job_id in ids]
+
+    async def db_value(self, sql: str) -> Any:
+        async with self.db.transaction() as session:
+            return await session.scalar(text(sql))
 
     async def rows(self, run: Run) -> Rows:
         async with self.db.transaction() as session:

@@ -9,18 +9,23 @@
         {"scene": "a.png", "candidate": 1, "rgb": [200, 40, 40]},
         {"scene": "a.png", "candidate": 2, "times": 1, "error": "busy", "retryable": true},
         {"scene": "b", "file": "picture.png", "delay_s": 0.5, "cost_usd": "1.25"},
-        {"candidate": 3, "garbage": true}
+        {"candidate": 3, "garbage": true},
+        {"candidate": 4, "times": 2, "error": "slow down", "retryable": true, "retry_after_s": 1},
+        {"candidate": 5, "lost": true}
       ]
     }
 
 The first outcome that fits a call decides. ``scene`` is the scene's file name, with or without its
 folder and extension, ``candidate`` its index; an outcome without one fits all. With ``times`` it is
 used up after so many calls. An outcome is one of ``rgb`` (a flat picture), ``file`` (a picture's
-path, relative to the script), ``garbage`` (bytes that are no picture) or ``error``; none of them,
-and a call that nothing fits, is a flat grey picture of the scene's size, another grey for every
-candidate.
-``record`` names a file (relative to the script) that gets one JSON line per call, before its
-outcome, so that a test can count the calls of a worker in another process.
+path, relative to the script), ``garbage`` (bytes that are no picture), ``error`` (a clean refusal;
+``is_down`` if it looks dead), ``key_refused``, ``unusable`` (charged, without a picture) or ``lost``
+(charged, and no answer; with ``error`` not charged); none of them, and a call that nothing fits, is
+a flat grey picture of the scene's size, another grey for every candidate.
+
+With ``"finds_calls": true`` it can be asked what became of a call. ``record`` names a file (relative
+to the script) that gets one JSON line per call, before its outcome, so that a test can count the
+calls of a worker in another process.
 """
 
 import asyncio
@@ -28,6 +33,7 @@ import os
 import struct
 import zlib
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Final, Self
@@ -40,6 +46,8 @@ from kroma.cpu import CpuPool
 from kroma.imaging.header import inspect
 from kroma.imaging.png_text import SIGNATURE, chunk
 from kroma.providers.base import (
+    AnswerLostError,
+    AnswerUnusableError,
     Capabilities,
     EditRequest,
     EditResult,
@@ -47,6 +55,7 @@ from kroma.providers.base import (
     ModelOffer,
     ProviderAccess,
     ProviderHealth,
+    ProviderKeyRefusedError,
     ProviderRefusedError,
 )
 
@@ -69,6 +78,11 @@ class FakeOutcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     garbage: bool = False
     error: str | None = None
     retryable: bool = False
+    retry_after_s: float | None = None
+    is_down: bool = False
+    key_refused: bool = False
+    unusable: bool = False
+    lost: bool = False
     delay_s: float = 0.0
     cost_usd: Decimal | None = None
 
@@ -85,6 +99,7 @@ class FakeScript(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     outcomes: tuple[FakeOutcome, ...] = ()
     cost_usd: Decimal = Decimal(0)
     record: str | None = None
+    finds_calls: bool = False
 
 
 class FakeCall(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +110,8 @@ class FakeCall(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     prompt: str
     styles: tuple[str, ...]
+    call_id: UUID | None = None
+    api_key: str | None = None
 
 
 class FakeProvider:
@@ -102,6 +119,10 @@ class FakeProvider:
 
     def __init__(self, script: FakeScript | None = None, *, folder: Path | None = None) -> None:
         self.calls: list[FakeCall] = []
+        self.charged: list[UUID | None] = []
+        """Ids of the calls that it charged, as they ended."""
+        self.in_flight = 0
+        self.most_in_flight = 0
         self._script = script or FakeScript()
         self._folder = folder or Path()
         self._used = [0] * len(self._script.outcomes)
@@ -152,6 +173,7 @@ class FakeProvider:
             mime_types=("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff"),
             deterministic=True,
             free=not self._script.cost_usd,
+            finds_calls=self._script.finds_calls,
         )
 
     def estimate(self, request: EditRequest) -> Decimal:
@@ -178,14 +200,24 @@ class FakeProvider:
             seed=request.seed,
             prompt=request.prompt,
             styles=tuple(style.name for style in request.styles),
+            call_id=request.call_id,
+            api_key=request.access.api_key,
         )
         self.calls.append(call)
         if self._script.record is not None:
             await asyncio.to_thread(_append, self._folder / self._script.record, msgspec.json.encode(call))
-        if outcome.delay_s:
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
             await asyncio.sleep(outcome.delay_s)
-        if outcome.error is not None:
-            raise ProviderRefusedError(self.code, outcome.error, retryable=outcome.retryable)
+        except asyncio.CancelledError:
+            # Who hangs up does not keep it from finishing the picture.
+            self._charge(outcome, request)
+            raise
+        finally:
+            self.in_flight -= 1
+        self._charge(outcome, request)
+        self._raise_scripted(outcome, f"fake-{number}", cost_usd)
         return EditResult(
             data=await asyncio.to_thread(self._picture, outcome, request),
             mime_type="image/png",
@@ -196,9 +228,34 @@ class FakeProvider:
             parameters={"variation": f"fake {request.candidate_index}"},
         )
 
-    async def find_call(self, call_id: UUID, access: ProviderAccess) -> FoundCall | None:  # noqa: ARG002 - remembers none
-        """Nothing."""
-        return None
+    def _charge(self, outcome: FakeOutcome, request: EditRequest) -> None:
+        if outcome.error is None and not outcome.key_refused:
+            self.charged.append(request.call_id)
+
+    def _raise_scripted(self, outcome: FakeOutcome, request_id: str, cost_usd: Decimal) -> None:
+        if outcome.lost:
+            raise AnswerLostError(self.code, "the connection was lost")
+        if outcome.key_refused:
+            raise ProviderKeyRefusedError(self.code, "the key was refused")
+        if outcome.error is not None:
+            wait = None if outcome.retry_after_s is None else timedelta(seconds=outcome.retry_after_s)
+            raise ProviderRefusedError(
+                self.code,
+                outcome.error,
+                retryable=outcome.retryable,
+                retry_after=wait,
+                is_down=outcome.is_down,
+            )
+        if outcome.unusable:
+            raise AnswerUnusableError(
+                self.code, "no picture", model=_MODEL, request_id=request_id, cost_usd=cost_usd
+            )
+
+    async def find_call(self, call_id: UUID, access: ProviderAccess) -> FoundCall | None:  # noqa: ARG002 - needs none
+        """What it remembers, if the script lets it."""
+        if not self._script.finds_calls:
+            return None
+        return FoundCall(was_charged=call_id in self.charged, request_id=f"found-{call_id}")
 
     async def health(self, access: ProviderAccess) -> ProviderHealth:  # noqa: ARG002 - needs none
         """Always well."""
