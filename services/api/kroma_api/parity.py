@@ -11,6 +11,7 @@ OWN_ROUTES: Final = frozenset(
         ("GET", "/api/projects/{slug}/runs/{run_id}/log"),
         ("POST", "/agent/callback/{instruction_id}"),
         ("POST", "/api/projects/{slug}/bootstrap-import/{import_id}/undo"),
+        ("POST", "/api/projects/{slug}/provider-accounts/{provider_code}/check"),
     }
 )
 """Routes that contract section 2 does not have."""

@@ -5,17 +5,20 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
+from kroma.pipeline.check import check_provider
 from kroma.projects.queries import get_project_id
 from kroma.provider_accounts import queries, service
-from kroma_api.dependencies import CurrentCaller, Db
+from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Keys, Providers, Queue
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.provider_accounts import (
     ChangedProviderAccountResponse,
     ChangeProviderAccountRequest,
+    CheckProviderAccountResponse,
     DeletedProviderAccountResponse,
     ListProviderAccountsResponse,
     ProviderAccountResponse,
     ProviderAccountView,
+    ProviderCheckView,
     UpsertProviderAccountRequest,
 )
 
@@ -98,6 +101,29 @@ async def delete_provider_account(
     return DeletedProviderAccountResponse(provider_code=provider_code, audit_id=str(audit_id))
 
 
+@post("/{provider_code:str}/check", status_code=HTTPStatus.OK)
+async def check_provider_account(
+    *,
+    slug: FromPath[str],
+    provider_code: FromPath[str],
+    db: Db,
+    queue: Queue,
+    keyring: Keys,
+    settings: AppSettings,
+    providers: Providers,
+) -> CheckProviderAccountResponse:
+    """Ask the provider whether the project's key and address work, at no cost.
+
+    The key is the project's secret `api_key` of this provider, else the installation's. If all is well,
+    jobs that stood still because of a refused key go on. Needs no account: without one, the provider's
+    own address is asked.
+    """
+    checked = await check_provider(db, queue, keyring, settings, providers, slug=slug, code=provider_code)
+    return CheckProviderAccountResponse(
+        provider_code=checked.provider_code, check=ProviderCheckView.of(checked)
+    )
+
+
 router = Router(
     "/api/projects/{slug:str}/provider-accounts",
     route_handlers=[
@@ -106,6 +132,7 @@ router = Router(
         get_provider_account,
         change_provider_account,
         delete_provider_account,
+        check_provider_account,
     ],
     tags=["provider accounts"],
 )

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 import msgspec
 from msgspec import UNSET
 
+from kroma.pipeline.check import ProviderCheck
 from kroma.provider_accounts.models import ProviderAccount
 from kroma_api.schemas.reply import (
     AuditId,
@@ -97,6 +98,38 @@ class ChangedProviderAccountResponse(ProviderAccountResponse, frozen=True, kw_on
     """The account as it is now."""
 
     audit_id: AuditId
+
+
+class ProviderCheckView(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a project's key and address for a provider work."""
+
+    works: bool
+    code: str
+    """`well`; else `key_missing`, `key_unreadable`, `key_refused`, `account_disabled`, `address_refused`,
+    `unreachable` or `failing`."""
+    message: str
+    """What is wrong and what to do, or what was found."""
+    checked_at: Stamp
+    latency_ms: int | None
+    """How long the provider took to answer; null when it was not asked."""
+
+    @classmethod
+    def of(cls, check: ProviderCheck) -> Self:
+        """Show a check."""
+        return cls(
+            works=check.health.ok,
+            code=check.health.code,
+            message=check.health.message,
+            checked_at=shown_stamp(check.checked_at),
+            latency_ms=check.latency_ms,
+        )
+
+
+class CheckProviderAccountResponse(Reply, frozen=True, kw_only=True):
+    """What a check found."""
+
+    provider_code: str
+    check: ProviderCheckView
 
 
 class DeletedProviderAccountResponse(Reply, frozen=True, kw_only=True):
