@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import bootstrap
 import guard
 import health
 import ingest
@@ -18,7 +19,7 @@ import pickup
 import trigger
 
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-BENCHES = (guard, trigger, pickup, ingest, memory, health, lists)
+BENCHES = (guard, trigger, pickup, ingest, memory, health, bootstrap, lists)
 """Small before large: a long one must not heat the machine for a short one."""
 PACKAGES = (
     "asyncpg",

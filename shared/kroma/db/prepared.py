@@ -32,7 +32,7 @@ class Prepared:
         }
 
     def parameters(self, values: Mapping[str, object]) -> tuple[object, ...]:
-        """The values as the driver takes them: ``jsonb`` as text, the rest as it is."""
+        """The values as the driver takes them: dicts and lists as ``jsonb``, tuples and sets as arrays."""
         return tuple(
             _as_driver_takes(values[name] if name in values else self._literals[name]) for name in self._names
         )
