@@ -20,9 +20,11 @@ from kroma.config import Settings, SettingsError
 from kroma.db.base import utc_now
 from kroma.instructions.dispatch import Dispatcher
 from kroma.instructions.signature import callback_signer
+from kroma.ledger.desk import CallDesk
 from kroma.logs import configure_logs
 from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import AllowList, UrlGuard
+from kroma.pipeline.access import access_loader
 from kroma.pipeline.execute import Workplace
 from kroma.pipeline.keeper import LeaseKeeper, Presence
 from kroma.providers import PROVIDERS, UnknownProviderError
@@ -31,6 +33,7 @@ from kroma.secrets.service import read_secret
 from kroma_worker.hands import Hands
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
 from kroma_worker.tasks import instructions, runs
+from kroma_worker.tasks.calls import look_after_calls
 from kroma_worker.tasks.sweep import sweep_for_ever
 
 log = structlog.get_logger(__name__)
@@ -63,6 +66,8 @@ async def work(settings: Settings) -> None:
             stores=opened.stores,
             providers=opened.providers,
             cpu=opened.cpu,
+            desk=CallDesk(settings.provider_limits),
+            load_access=access_loader(opened.db, opened.keyring, settings),
         )
         hands = Hands(settings.worker_jobs)
         deps = TaskDeps(place=place, queue=opened.queue, worker=name, agents=agents, hands=hands)
@@ -70,6 +75,7 @@ async def work(settings: Settings) -> None:
         serving: list[asyncio.Future[None]] = [
             asyncio.ensure_future(opened.queue.consume(partial(dispatch, deps), concurrency=hands.places)),
             asyncio.ensure_future(sweep_for_ever(deps)),
+            asyncio.ensure_future(look_after_calls(place)),
         ]
         announce_ready()
         log.info("worker.ready", worker=name)
@@ -77,6 +83,7 @@ async def work(settings: Settings) -> None:
         await asyncio.wait({asked_to_stop, *serving}, return_when=asyncio.FIRST_COMPLETED)
         asked_to_stop.cancel()
         await drain(hands, serving, grace=settings.worker_grace)
+        await place.desk.drain()
         await place.keeper.close()
     log.info("worker.stopped", worker=name)
 

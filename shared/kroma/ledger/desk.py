@@ -10,8 +10,8 @@ from uuid import UUID
 
 from kroma.config import ProviderLimits
 
-ANSWER_GRACE: Final = timedelta(seconds=2)
-"""For the answer of a call under way when its worker is told to stop."""
+ANSWER_GRACE: Final = timedelta(seconds=25)
+"""For the answer of a call under way when its worker is told to stop; the worker waits a little longer."""
 
 Lane = tuple[str, UUID]
 """Provider and project: calls of one lane pass in the order they came."""

@@ -36,8 +36,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
+from kroma.ledger.gates import provider_is_paused
 from kroma.pipeline.image_job import STEP_VERSION
 from kroma.pipeline.plan import PLAN_VERSION, RunPlan
+from kroma.projects.models import Project
 from kroma.runs.models import (
     OPEN_JOB_STATUSES,
     OPEN_RUN_STATUSES,
@@ -133,6 +135,11 @@ def run_is_open() -> ColumnElement[bool]:
     return or_(*(Run.status == status for status in OPEN_RUN_STATUSES))
 
 
+def project_is_paused() -> ColumnElement[bool]:
+    """Whether nothing of the project of the run in the outer query may be begun now."""
+    return exists().where(Project.id == Run.project_id, Project.paused_at.is_not(None))
+
+
 def plan_is_newer() -> ColumnElement[bool]:
     """Whether a newer Kroma planned the run; comparing as JSON fails for no value."""
     version = Run.plan_json["version"]
@@ -163,6 +170,8 @@ def _claim_statement() -> Select[Any]:
             job_is_claimable(),
             or_(bindparam("is_alone", type_=Boolean()), ~is_suspect()),
             or_(Run.status == RunStatus.QUEUED, Run.status == RunStatus.RUNNING),
+            ~project_is_paused(),
+            ~provider_is_paused(),
             ~plan_is_newer(),
             or_(RunJob.fence == 0, ~has_newer_steps()),
         )
@@ -249,10 +258,7 @@ async def claim_job(
         return None
     (row,) = rows
     try:
-        plan = msgspec.convert(row["plan_json"], RunPlan)
-        if row["ordinal"] >= len(plan.jobs):
-            problem = f"it has no job at position {row['ordinal']}"
-            raise msgspec.ValidationError(problem)  # noqa: TRY301 - the same end for both
+        plan = _readable_plan(row["plan_json"], jobs=row["ordinal"] + 1)
     except msgspec.ValidationError as exc:
         problem = f"The plan of its run cannot be read: {exc}"
         log.warning("job.plan_unreadable", job_id=str(job_id), problem=str(exc))
@@ -272,6 +278,19 @@ async def claim_job(
         started_at=row["started_at"],
         plan=plan,
     )
+
+
+def _readable_plan(stored: object, *, jobs: int) -> RunPlan:
+    """A stored plan of so many jobs at least.
+
+    Raises:
+        msgspec.ValidationError: It is none of ours.
+    """
+    plan = msgspec.convert(stored, RunPlan)
+    if len(plan.jobs) < jobs:
+        problem = f"it has {len(plan.jobs)} jobs, and there is a row for the {jobs}th"
+        raise msgspec.ValidationError(problem)
+    return plan
 
 
 async def waits_for_quiet(db: Database, job_id: UUID) -> bool:
@@ -299,7 +318,13 @@ _CLAIM_RUN: Final = Prepared(
         started_at=func.coalesce(Run.started_at, func.clock_timestamp()),
         finishing_at=func.coalesce(Run.finishing_at, func.clock_timestamp()),
     )
-    .returning(Run.project_id, Run.fence, Run.attempt, Run.plan_json)
+    .returning(
+        Run.project_id,
+        Run.fence,
+        Run.attempt,
+        Run.plan_json,
+        select(func.count()).where(RunJob.run_id == Run.id).scalar_subquery().label("jobs"),
+    )
 )
 _END_UNREADABLE: Final = Prepared(
     update(Run)
@@ -333,7 +358,7 @@ async def claim_run(db: Database, run_id: UUID, *, worker: str, lease: timedelta
         return None
     (row,) = rows
     try:
-        plan = msgspec.convert(row["plan_json"], RunPlan)
+        plan = _readable_plan(row["plan_json"], jobs=row["jobs"])
     except msgspec.ValidationError as exc:
         log.warning("run.plan_unreadable", run_id=str(run_id), problem=str(exc))
         problem = f"The plan of the run cannot be read: {exc}"

@@ -2,12 +2,14 @@
 
 from typing import Final
 
-from sqlalchemy import case, func, literal_column, or_, select, text, update
+from sqlalchemy import and_, case, func, literal_column, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
+from kroma.ledger.gates import provider_is_paused
+from kroma.pipeline.cancel import CANCELED_REASON
 from kroma.pipeline.claim import (
     FINISH_ATTEMPTS,
     has_newer_steps,
@@ -18,6 +20,7 @@ from kroma.pipeline.claim import (
     plan_is_newer,
     run_is_open,
 )
+from kroma.projects.models import Project
 from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
 
@@ -28,6 +31,7 @@ WORKER_LOST: Final = "worker_lost"
 
 
 _NEWER_RUNS: Final = select(Run.id).where(run_is_open(), plan_is_newer())
+_PAUSED_PROJECTS: Final = select(Project.id).where(Project.paused_at.is_not(None))
 _DUE_JOBS: Final = Prepared(
     select(RunJob.id)
     .join(Run, Run.id == RunJob.run_id)
@@ -36,6 +40,8 @@ _DUE_JOBS: Final = Prepared(
         or_(Run.status == RunStatus.QUEUED, Run.status == RunStatus.RUNNING),
         # Asked once for each run and not for each job: it reads the whole plan.
         RunJob.run_id.not_in(_NEWER_RUNS),
+        Run.project_id.not_in(_PAUSED_PROJECTS),
+        ~provider_is_paused(),
         or_(RunJob.fence == 0, ~has_newer_steps()),
     )
     .order_by(RunJob.created_at)
@@ -71,11 +77,42 @@ async def list_due(db: Database) -> list[AnyMessage]:
 
 
 async def fail_spent(db: Database) -> None:
-    """End the jobs, and the runs in finishing, whose last attempt lost its worker."""
+    """End the jobs, and the runs in finishing, that nobody carries and nobody may carry on."""
     async with db.transaction() as session:
         if await session.scalar(select(func.pg_try_advisory_xact_lock(SWEEP_LOCK))):
+            await _cancel_jobs(session)
             await _fail_jobs(session)
             await _fail_runs(session)
+
+
+async def _cancel_jobs(session: AsyncSession) -> None:
+    """End the jobs of cancelled runs that nobody carries: given back just then, or their worker was lost."""
+    left = (
+        select(RunJob.id)
+        .join(Run, Run.id == RunJob.run_id)
+        .where(
+            Run.status == RunStatus.CANCELLING,
+            or_(
+                RunJob.status == JobStatus.QUEUED,
+                and_(RunJob.status == JobStatus.RUNNING, lease_is_free(RunJob)),
+            ),
+        )
+        .limit(BATCH)
+        .with_for_update(of=RunJob, skip_locked=True, key_share=True)
+    )
+    await session.execute(
+        update(RunJob)
+        .where(RunJob.id.in_(left.scalar_subquery()))
+        .values(
+            status=JobStatus.CANCELED,
+            fence=RunJob.fence + 1,
+            finished_at=utc_now(),
+            lease_owner=None,
+            lease_expires_at=None,
+            **CANCELED_REASON,
+        )
+        .execution_options(synchronize_session=False)
+    )
 
 
 async def _fail_jobs(session: AsyncSession) -> None:

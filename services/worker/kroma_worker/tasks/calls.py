@@ -1,0 +1,38 @@
+"""Looking after paid calls whose worker was lost."""
+
+import asyncio
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from asyncpg import InterfaceError, PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
+from sqlalchemy.exc import DBAPIError
+
+from kroma.ledger.reaper import Reconciler, reap_calls
+from kroma.pipeline.execute import Workplace
+from kroma.pipeline.found_answers import answer_finder
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY: Final = timedelta(seconds=5)
+
+
+async def look_after_calls(place: Workplace) -> None:
+    """End what nobody will end, and ask about what is unknown, until cancelled."""
+    reconciler = Reconciler(
+        place.db,
+        place.providers,
+        find_answer=answer_finder(place.db, place.stores),
+        find_access=place.load_access,
+    )
+    while True:
+        try:
+            reaped = await reap_calls(place.db)
+            if any(reaped):
+                log.warning("ledger.calls_reaped", **reaped._asdict())
+            await reconciler.reconcile()
+        except (DBAPIError, PostgresError, InterfaceError, OSError, TimeoutError) as exc:
+            log.warning("ledger.database_unavailable", error=type(exc).__name__)
+        except Exception:
+            log.exception("ledger.not_looked_after")
+        await asyncio.sleep(LOOK_EVERY.total_seconds())
