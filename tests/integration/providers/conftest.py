@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -27,10 +28,15 @@ def settings() -> Settings:
     )
 
 
+@pytest.fixture(scope="session")
+def cpu() -> Iterator[CpuPool]:
+    pool = CpuPool(1)
+    yield pool
+    asyncio.run(pool.close())
+
+
 @pytest.fixture
-async def provider(settings: Settings) -> AsyncIterator[OpenAIProvider]:
-    cpu = CpuPool(1)
+async def provider(settings: Settings, cpu: CpuPool) -> AsyncIterator[OpenAIProvider]:
     opened = OpenAIProvider.opened(cpu, settings)
     yield opened
     await opened.close()
-    await cpu.close()

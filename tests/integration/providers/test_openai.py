@@ -221,8 +221,9 @@ async def test_an_answer_that_is_lost_may_have_cost_money_and_is_not_asked_for_a
 @pytest.mark.parametrize(
     "fault", [Fault(delay_before_s=30), Fault(delay_after_s=30)], ids=["before", "after"]
 )
-async def test_an_answer_that_takes_too_long_is_lost(double: OpenAIDouble, *, fault: Fault) -> None:
-    cpu = CpuPool(1)
+async def test_an_answer_that_takes_too_long_is_lost(
+    cpu: CpuPool, double: OpenAIDouble, *, fault: Fault
+) -> None:
     impatient = Settings.from_environment({"KROMA_URL_ALLOW": "127.0.0.1", "KROMA_OPENAI_TIMEOUT_S": "0.3"})
     provider = OpenAIProvider.opened(cpu, impatient)
     await provider._loaded()  # noqa: SLF001 - the first call's import is no part of what is tested
@@ -233,7 +234,6 @@ async def test_an_answer_that_takes_too_long_is_lost(double: OpenAIDouble, *, fa
     assert type(error) is AnswerLostError
     assert "0.3 s" in error.message
     await provider.close()
-    await cpu.close()
 
 
 @pytest.mark.parametrize("body", ["not_base64", "not_an_image", "empty"])

@@ -302,3 +302,37 @@ def test_any_body_of_the_right_shape_is_an_order_or_an_error_of_the_three_codes(
     assert order.mode is RunMode.DRY or body.confirm_spend is True
     assert order.weather is Weather.CLEAR or order.stage is Stage.WEATHER
     assert order.time_of_day is TimeOfDay.DAY or order.stage is not Stage.STYLE
+
+
+@pytest.mark.parametrize("field", ["provider", "model", "size", "quality"])
+def test_a_choice_that_is_given_is_not_blank(field: str) -> None:
+    error = refused(input="in", **{field: "  "})
+
+    assert error.message == f"Field '{field}' must not be empty"
+
+
+def test_choices_are_trimmed_and_all_but_the_model_are_lower_case() -> None:
+    order = checked(input="in", provider=" OpenAI ", model=" GPT-x ", size=" 1024X1024 ", quality="HIGH ")
+
+    assert (order.provider, order.model, order.size, order.quality) == (
+        "openai",
+        "GPT-x",
+        "1024x1024",
+        "high",
+    )
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**80])
+def test_a_seed_outside_its_range_is_refused(seed: int) -> None:
+    assert refused(input="in", seed=seed).message == "Field 'seed' must be between 0 and 9223372036854775807"
+
+
+@pytest.mark.parametrize("seed", [0, 2**63 - 1])
+def test_a_seed_in_its_range_is_kept(seed: int) -> None:
+    assert checked(input="in", seed=seed).seed == seed
+
+
+def test_the_contracts_rules_come_before_ours() -> None:
+    error = refused(mode="run", input="in", seed=-1, provider=" ")
+
+    assert error.code == "spend_confirmation_required"
