@@ -1,6 +1,7 @@
 """Carry a claimed job through its steps to its end."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -27,18 +28,20 @@ from sqlalchemy import (
 from kroma.cpu import CpuPool
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.db.lost import is_database_lost
 from kroma.db.prepared import Prepared
 from kroma.errors import KromaError
 from kroma.ledger.calls import Claimed, PaidCalls
 from kroma.ledger.desk import CallDesk
 from kroma.pipeline.access import AccessLoader, no_access
-from kroma.pipeline.backoff import next_try
-from kroma.pipeline.claim import ClaimLostError, JobClaim
+from kroma.pipeline.backoff import backoff, next_try
+from kroma.pipeline.claim import LEASE, ClaimLostError, JobClaim
 from kroma.pipeline.image_job import Candidate, ImageJob
 from kroma.pipeline.joblog import ended_log
 from kroma.pipeline.keeper import LeaseKeeper, Stop, WorkStoppedError
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.recorder import TableRecorder
+from kroma.pipeline.reuse import FormerCandidates
 from kroma.pipeline.steps import STEPS
 from kroma.pipeline.steps.errors import NoUsableCandidateError
 from kroma.pipeline.tools import StepTools
@@ -51,6 +54,7 @@ from kroma.storage.base import ProjectStores
 log = structlog.get_logger(__name__)
 
 SEEDS = 2**63
+ASK_DATABASE_EVERY_S: Final = 0.5
 
 
 class Workplace(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,12 +83,13 @@ class UnexpectedFailureError(KromaError):
 
 def planned_job(plan: RunPlan, *, run_id: UUID, job_id: UUID, project_id: UUID, ordinal: int) -> ImageJob:
     """A job before its first step."""
+    planned = plan.jobs[ordinal]
     return ImageJob(
         run_id=run_id,
         job_id=job_id,
         project_id=project_id,
         ordinal=ordinal,
-        planned=plan.jobs[ordinal],
+        planned=planned,
         styles=plan.styles,
         stage=plan.stage,
         time_of_day=plan.time_of_day,
@@ -94,7 +99,7 @@ def planned_job(plan: RunPlan, *, run_id: UUID, job_id: UUID, project_id: UUID, 
         model=plan.model,
         size=plan.size,
         quality=plan.quality,
-        seed=(plan.seed + ordinal) % SEEDS,
+        seed=(plan.seed + ordinal) % SEEDS if planned.seed is None else planned.seed,
         candidate_count=plan.candidates,
     )
 
@@ -131,11 +136,29 @@ async def run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | None
         raise
     except KromaError as exc:
         return await _failed(place.db, claim, recorder, job, exc)
-    except Exception:
+    except Exception as exc:
+        if is_database_lost(exc):
+            return await _give_back_later(place.db, claim, exc)
         log.exception("job.crashed", job_id=str(claim.job_id), attempt=claim.attempt)
         return await _failed(place.db, claim, recorder, job, UnexpectedFailureError())
     await _end(place.db, claim, recorder, job, JobStatus.DONE)
     return None
+
+
+async def _give_back_later(db: Database, claim: JobClaim, error: Exception) -> timedelta:
+    """The database went away, which is not the job's fault: no attempt is used if it is back soon."""
+    log.warning("job.database_lost", job_id=str(claim.job_id), error=type(error).__name__)
+    async with asyncio.timeout(LEASE.total_seconds()):
+        while True:
+            try:
+                delay = backoff(claim.attempt)
+                await _requeue(db, claim, delay=delay, attempts_used=0)
+            except Exception as exc:
+                if not is_database_lost(exc):
+                    raise
+                await asyncio.sleep(ASK_DATABASE_EVERY_S)
+            else:
+                return delay
 
 
 async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorder, job: ImageJob) -> ImageJob:
@@ -166,6 +189,7 @@ def _tools(place: Workplace, claim: JobClaim, recorder: TableRecorder) -> StepTo
         may_retry=not claim.is_last_attempt,
         is_cancelled=is_cancelled,
         calls=None if provider.capabilities.free else _paid_calls(place, provider, claim),
+        former=FormerCandidates(place.db, claim.project_id) if claim.plan.takes_former else None,
     )
 
 
@@ -207,8 +231,10 @@ def latest_candidates(steps: Sequence[RunStep]) -> tuple[Candidate, ...]:
     latest: dict[int, Candidate] = {}
     for step in steps:
         if "/" in step.name:
-            candidate = msgspec.convert(step.output_json, Candidate)
-            latest[candidate.index] = candidate
+            # One that nobody can read is the reason that its job failed; the others are kept.
+            with contextlib.suppress(msgspec.ValidationError):
+                candidate = msgspec.convert(step.output_json, Candidate)
+                latest[candidate.index] = candidate
     return tuple(latest[index] for index in sorted(latest))
 
 

@@ -10,16 +10,17 @@ from typing import Final
 
 import msgspec
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.db.lost import is_database_lost
 from kroma.errors import ConflictError, InvalidRequestError, KromaError
 from kroma.ingest.service import ingest_log
 from kroma.pipeline.backoff import backoff
-from kroma.pipeline.claim import RunClaim
-from kroma.pipeline.execute import Workplace, latest_candidates, planned_job
+from kroma.pipeline.claim import ClaimLostError, RunClaim
+from kroma.pipeline.execute import UnexpectedFailureError, Workplace, latest_candidates, planned_job
 from kroma.pipeline.joblog import cost_logs, ended_log, guard_log, iso, planned_log
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.recorder import list_steps
@@ -55,8 +56,26 @@ async def finish_claimed_run(place: Workplace, claim: RunClaim) -> timedelta | N
     Raises:
         ClaimLostError: Another worker finishes the run.
     """
-    async with place.keeper.kept_alive(claim):
-        return await finish_held_run(place.db, place.stores, claim)
+    try:
+        async with place.keeper.kept_alive(claim):
+            return await finish_held_run(place.db, place.stores, claim)
+    except ClaimLostError:
+        raise
+    except asyncio.CancelledError:
+        await asyncio.shield(_finish_later(place.db, claim, delay=timedelta(), attempts_used=0))
+        raise
+    except Exception as exc:
+        if is_database_lost(exc):
+            raise  # nothing can be written; the lease runs out
+        log.exception("run.finishing_crashed", run_id=str(claim.run_id), attempt=claim.attempt)
+        problem = exc if isinstance(exc, KromaError) else UnexpectedFailureError()
+        if not claim.is_last_attempt:
+            return await _finish_later(place.db, claim, delay=backoff(claim.attempt), error=problem)
+        outcome = Outcome(
+            status=RunStatus.FAILED, error=problem.message, kind=problem.kind, code=problem.code
+        )
+        await _end(place.db, claim, outcome, jobs=len(claim.plan.jobs), notes=["There is no run log"])
+        return None
 
 
 async def finish_held_run(db: Database, stores: ProjectStores, claim: RunClaim) -> timedelta | None:
@@ -78,7 +97,7 @@ async def finish_held_run(db: Database, stores: ProjectStores, claim: RunClaim) 
         await store.put(run_log_key(run.id), data)
     except KromaError as exc:
         if exc.retryable and not claim.is_last_attempt:
-            return await _finish_later(db, claim, exc)
+            return await _finish_later(db, claim, delay=backoff(claim.attempt), error=exc)
         notes.append(f"The run log could not be written: {exc.message}")
         outcome = _spoiled(outcome, exc)
     notes.extend(await _ingested(db, run, data))
@@ -207,19 +226,27 @@ def _spoiled(outcome: Outcome, error: KromaError) -> Outcome:
     return Outcome(status=RunStatus.FAILED, error=error.message, kind=error.kind, code=error.code)
 
 
-async def _finish_later(db: Database, claim: RunClaim, error: KromaError) -> timedelta:
-    delay = backoff(claim.attempt)
+async def _finish_later(
+    db: Database,
+    claim: RunClaim,
+    *,
+    delay: timedelta,
+    attempts_used: int = 1,
+    error: KromaError | None = None,
+) -> timedelta:
+    """Give the finishing back. A worker that stops uses up no attempt; a failure does."""
     async with db.transaction() as session:
         await session.execute(
             update(Run)
-            .where(Run.id == claim.run_id, Run.fence == claim.fence)
+            .where(Run.id == claim.run_id, Run.fence == claim.fence, Run.lease_owner == claim.worker)
             .values(
                 lease_owner=None,
                 lease_expires_at=None,
+                attempt=claim.attempt - 1 + attempts_used,
                 available_at=func.clock_timestamp() + delay,
-                error=error.message,
-                error_kind=error.kind,
-                error_code=error.code,
+                error=error.message if error else None,
+                error_kind=error.kind if error else None,
+                error_code=error.code if error else None,
             )
             .execution_options(synchronize_session=False)
         )
@@ -238,12 +265,14 @@ async def _end(db: Database, claim: RunClaim, outcome: Outcome, *, jobs: int, no
         )
     )
     stderr = "\n".join([*([outcome.error] if outcome.error else []), *notes])
+    # A cancellation that came while the log was written is the last word.
+    canceled = case((Run.status == RunStatus.CANCELLING, RunStatus.CANCELED), else_=outcome.status)
     async with db.transaction() as session:
         await session.execute(
             update(Run)
-            .where(Run.id == claim.run_id, Run.fence == claim.fence)
+            .where(Run.id == claim.run_id, Run.fence == claim.fence, Run.lease_owner == claim.worker)
             .values(
-                status=outcome.status,
+                status=canceled,
                 finished_at=utc_now(),
                 error=outcome.error,
                 error_kind=outcome.kind,
