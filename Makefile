@@ -75,6 +75,10 @@ openapi: install ## Write docs/openapi.json anew.
 fuzz: install ## Try every route of a running stack with 200 generated requests.
 	@KROMA_FUZZ_EXAMPLES=200 $(BIN)/pytest $(PYTEST_OPTIONS) tests/e2e/fuzz.py
 
+.PHONY: chaos
+chaos: install ## Kill what can be killed under load and check what is left (CHAOS_RUNS, CHAOS_SEED).
+	@PYTHONPATH=tests $(BIN)/python -m chaos
+
 .PHONY: bench
 bench: install ## Measure, each figure beside a raw primitive; rewrites docs/benchmarks.md.
 	@$(BIN)/python bench/report.py

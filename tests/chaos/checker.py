@@ -77,8 +77,12 @@ def every_move_was_legal(history: History) -> Iterator[str]:
     jobs = _by_id(history.jobs)
     for run in history.runs:
         mine = events.get(run.id, [])
-        if [event.seq for event in mine] != list(range(1, run.revision + 1)):
-            yield f"run {run.id} at revision {run.revision} has events {[event.seq for event in mine]}"
+        for expected, event in enumerate(mine, 1):
+            if event.seq != expected:
+                yield f"run {run.id} has no event {expected}"
+                break
+        if len(mine) != run.revision:
+            yield f"run {run.id} at revision {run.revision} has {len(mine)} events"
         moves = [event.data["status"] for event in mine if event.kind == "run" and "status" in event.data]
         yield from _illegal(f"run {run.id}", moves, RUN_MOVES, last=run.status)
     of_jobs = _grouped(

@@ -174,6 +174,9 @@ def _figures(plan: Plan, history: History) -> dict[str, Any]:
         "kills": plan.kills,
         "breaks": dict(Counter(disturbance.what.value for disturbance in plan.disturbances)),
         "calls": dict(Counter(call.status for call in history.calls)),
+        "refusals": dict(
+            Counter(call.error or "" for call in history.calls if call.status in {"refused", "unknown"})
+        ),
         "resolved": sum(call.resolution is not None for call in history.calls),
         "billed": len(history.bills),
         "claims": sum(job.fence for job in history.jobs),

@@ -89,6 +89,8 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: Decimal | None = None
     sent_at: datetime | None = None
     resolution: str | None = None
+    error: str | None = None
+    error_code: str | None = None
 
 
 class AssetRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,7 +166,9 @@ async def read_history(database_url: str, *, roots: Mapping[UUID, Path], bills: 
     """
     connection = await asyncpg.connect(database_url)
     try:
-        history = await _tables(connection)
+        # One moment, though something that is stuck may still be moving.
+        async with connection.transaction(isolation="repeatable_read", readonly=True):
+            history = await _tables(connection)
     finally:
         await connection.close()
     history.told = told
