@@ -44,6 +44,10 @@ REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "CreateReferenceSetRequest": {"name": "Harbour", "description": "Where the ships lie"},
     "CreateStyleGuideRequest": {"name": "Ink", "instructions": "Heavy outlines", "notes": "No gradients"},
     "CreateTokenRequest": {"label": "laptop", "expires_at": "2030-01-31"},
+    "PauseProjectRequest": {"reason": "The studio is moving"},
+    "RerunRunRequest": {"confirm_spend": True, "candidates": 3},
+    "RetryRunRequest": {"confirm_spend": True},
+    "SetBudgetRequest": {"limit_usd": 25.0, "period": "month", "warning_levels": [0.5, 0.8]},
     "RotateSecretsRequest": {"force": True},
     "TriggerRunRequest": {
         "mode": "run",
@@ -232,7 +236,7 @@ def reply_example(schemas: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _value(schemas: Mapping[str, Any], struct: str, field: str, schema: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any JSON
     owner = struct.removesuffix("View").removesuffix("Snapshot").removesuffix("Listed")
     for key in (f"{owner}.{field}", field):
-        if key in _VALUES and not _is_fixed(schema):
+        if key in _VALUES and _fits(_VALUES[key], schema):
             return _VALUES[key]
     return _of_schema(schemas, struct, field, schema)
 
@@ -253,5 +257,20 @@ def _of_schema(schemas: Mapping[str, Any], struct: str, field: str, schema: Mapp
             return {}
 
 
-def _is_fixed(schema: Mapping[str, Any]) -> bool:
-    return "const" in schema or "$ref" in schema or "$ref" in schema.get("items", {})
+def _fits(value: object, schema: Mapping[str, Any]) -> bool:
+    """Whether a field takes a value that others of its name have."""
+    if "const" in schema or "$ref" in schema or "$ref" in schema.get("items", {}):
+        return False
+    kinds = {kind.get("type") for kind in schema.get("oneOf", schema.get("anyOf", [schema]))}
+    return None in kinds or _JSON_TYPES[type(value)] in kinds
+
+
+_JSON_TYPES: Final[Mapping[type, str]] = {
+    str: "string",
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}

@@ -7,11 +7,23 @@ from litestar.routes import HTTPRoute
 
 OWN_ROUTES: Final = frozenset(
     {
+        ("GET", "/api/projects/{slug}/provider-calls"),
+        ("POST", "/api/projects/{slug}/provider-calls/{call_id}/resolve"),
         ("GET", "/api/projects/{slug}/audit-events"),
+        ("GET", "/api/projects/{slug}/runs/{run_id}/events"),
         ("GET", "/api/projects/{slug}/runs/{run_id}/log"),
         ("POST", "/agent/callback/{instruction_id}"),
         ("POST", "/api/projects/{slug}/bootstrap-import/{import_id}/undo"),
         ("POST", "/api/projects/{slug}/provider-accounts/{provider_code}/check"),
+        ("POST", "/api/projects/{slug}/runs/quote"),
+        ("POST", "/api/projects/{slug}/runs/{run_id}/cancel"),
+        ("POST", "/api/projects/{slug}/runs/{run_id}/retry"),
+        ("POST", "/api/projects/{slug}/runs/{run_id}/rerun"),
+        ("POST", "/api/projects/{slug}/pause"),
+        ("POST", "/api/projects/{slug}/resume"),
+        ("GET", "/api/projects/{slug}/budget"),
+        ("PUT", "/api/projects/{slug}/budget"),
+        ("DELETE", "/api/projects/{slug}/budget"),
     }
 )
 """Routes that contract section 2 does not have."""

@@ -39,6 +39,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: float = 0.0
     error: str | None = None
     error_code: str | None = None
+    reused_from: UUID | None = None
+    """The candidate of an earlier run whose picture this is: no call was made for it."""
 
 
 class ImageJob(msgspec.Struct, frozen=True, kw_only=True):

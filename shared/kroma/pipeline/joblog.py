@@ -59,6 +59,7 @@ def candidate_log(candidate: Candidate) -> CandidateLog:
         duration_ms=candidate.duration_ms,
         error=candidate.error or UNSET,
         error_code=candidate.error_code or UNSET,
+        reused_from=candidate.reused_from or UNSET,
     )
 
 
@@ -155,7 +156,7 @@ def cost_logs(jobs: Sequence[JobLog]) -> list[CostLog]:
                 provider_request_id=candidate.provider_request_id,
             )
             for candidate in job.candidates
-            if candidate.model
+            if candidate.model and candidate.reused_from is UNSET
         )
     return costs
 

@@ -30,6 +30,8 @@ class PlannedJob(msgspec.Struct, frozen=True, kw_only=True):
     job_key: str
     prompt: str
     scene: PlannedPicture
+    seed: int | None = None
+    """Of its own; None is the run's plus the job's position, so that two scenes never share one."""
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,6 +58,8 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     project_root: str
     """The resolved absolute root, where the run's store opens."""
     storage_sync_s3: bool = False
+    takes_former: bool = False
+    """Whether candidates that the project made before of the same inputs are taken and not made again."""
     log_version: Literal[2] = 2
     settings_snapshot: dict[str, Any] = {}
     """What the plan was made from (pipeline.md 9.2), for a column of its own; the stored plan lacks it."""

@@ -64,7 +64,7 @@ async def _planned(
     candidates = _candidates(manifest, order)
     choice = chosen(order, settings)
     styles = _styles(store, manifest, order)
-    _check_inputs(choice, len(styles))
+    check_inputs(choice, len(styles))
     await store.check_writable()
     pictures = await inspected(store, [*scenes, *styles])
     plan = RunPlan(
@@ -148,7 +148,12 @@ def _candidates(manifest: Manifest, order: RunOrder) -> int:
     return count
 
 
-def _check_inputs(choice: Choice, styles: int) -> None:
+def check_inputs(choice: Choice, styles: int) -> None:
+    """Refuse more style references than the provider takes beside a scene.
+
+    Raises:
+        PlanningPreflightError: There are more.
+    """
     if choice.max_inputs is not None and 1 + styles > choice.max_inputs:
         raise PlanningPreflightError(
             f"Provider '{choice.provider}' takes at most {choice.max_inputs} pictures a call:"

@@ -9,6 +9,7 @@ import msgspec
 from kroma.cpu import CpuPool
 from kroma.ledger.calls import PaidCalls
 from kroma.pipeline.image_job import Candidate
+from kroma.pipeline.reuse import FormerCandidates
 from kroma.providers.base import Provider
 from kroma.storage.base import ObjectStore
 
@@ -23,9 +24,22 @@ class StepRecorder(Protocol):
         ...
 
     async def record(
-        self, name: str, output: object, *, started_at: datetime, candidates: tuple[Candidate, ...] = ()
+        self,
+        name: str,
+        output: object,
+        *,
+        started_at: datetime,
+        candidates: tuple[Candidate, ...] = (),
+        input_hash: str | None = None,
     ) -> None:
         """Store a finished step and the rows of the candidates it made or moved, in one transaction.
+
+        Args:
+            name: The step's, unique in its job.
+            output: What a later claim continues with.
+            started_at: When it began.
+            candidates: Rows to write along.
+            input_hash: SHA-256 over what the output follows from, for outputs that a later run may take.
 
         Raises:
             ClaimLostError: A newer claim exists; nothing was written.
@@ -46,3 +60,5 @@ class StepTools(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the run is being cancelled; asked before every call."""
     calls: PaidCalls | None = None
     """The only way to the provider where its calls cost money; None where none ever does."""
+    former: FormerCandidates | None = None
+    """Where to look for candidates made before; None makes all anew."""

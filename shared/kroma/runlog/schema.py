@@ -145,6 +145,8 @@ class CandidateLog(msgspec.Struct, gc=False, kw_only=True, omit_defaults=False):
     duration_ms: float = 0.0
     error: str | msgspec.UnsetType = msgspec.UNSET
     error_code: str | msgspec.UnsetType = msgspec.UNSET
+    reused_from: UUID | msgspec.UnsetType = msgspec.UNSET
+    """The candidate of an earlier run whose picture this is: no call was made, and nothing paid."""
 
 
 class InputLog(msgspec.Struct, gc=False, kw_only=True):

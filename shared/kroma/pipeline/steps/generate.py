@@ -13,8 +13,10 @@ from kroma.ledger.calls import PaidCalls
 from kroma.ledger.errors import CallLaterError, ClaimGoneError
 from kroma.pipeline.claim import ClaimLostError
 from kroma.pipeline.image_job import Candidate, ImageJob
+from kroma.pipeline.reuse import input_hash
 from kroma.pipeline.shelf import CandidateShelf, judged
 from kroma.pipeline.steps.errors import AllCandidatesFailedError
+from kroma.pipeline.steps.former import taken
 from kroma.pipeline.steps.inputs import JobInputs, read_inputs
 from kroma.pipeline.tools import StepTools
 from kroma.providers.base import AnswerUnusableError, EditRequest
@@ -54,6 +56,13 @@ async def _candidate(job: ImageJob, inputs: JobInputs, index: int, tools: StepTo
         return recorded
     started_at = utc_now()
     clock = perf_counter()
+    digest = _input_hash(job, inputs, index)
+    former = None if tools.former is None else await taken(job, index, digest, tools.former, tools)
+    if former is not None:
+        await tools.recorder.record(
+            name, former, started_at=started_at, candidates=(former,), input_hash=digest
+        )
+        return former
     request = _request(job, inputs, index)
     base = Candidate(
         id=uuid4(), index=index, status=CandidateStatus.FAILED, seed=job.seed, provider=tools.provider.code
@@ -72,8 +81,15 @@ async def _candidate(job: ImageJob, inputs: JobInputs, index: int, tools: StepTo
         )
     duration_ms = round((perf_counter() - clock) * 1000, 3)
     candidate = msgspec.structs.replace(candidate, duration_ms=duration_ms)
-    await tools.recorder.record(name, candidate, started_at=started_at, candidates=(candidate,))
+    await tools.recorder.record(
+        name, candidate, started_at=started_at, candidates=(candidate,), input_hash=digest
+    )
     return candidate
+
+
+def _input_hash(job: ImageJob, inputs: JobInputs, index: int) -> str:
+    scene, *styles = (log.file.sha256 for log in inputs.logs)
+    return input_hash(job, scene=scene, styles=styles, index=index)
 
 
 def _request(job: ImageJob, inputs: JobInputs, index: int) -> EditRequest:

@@ -1,0 +1,181 @@
+"""Running a run again from its plan, with changes; what stays the same is not made again."""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from kroma.config import Settings
+from kroma.db.engine import Database
+from kroma.errors import InvalidRequestError
+from kroma.pipeline.choice import chosen
+from kroma.pipeline.config_files import ConfigFiles
+from kroma.pipeline.errors import PlanningPreflightError
+from kroma.pipeline.job_keys import job_key
+from kroma.pipeline.manifest import load_manifest
+from kroma.pipeline.order import RunOrder
+from kroma.pipeline.plan import PlannedJob, RunPlan
+from kroma.pipeline.planning import check_inputs
+from kroma.pipeline.prompt import compose_prompt
+from kroma.pipeline.repeat import RERUN, Spending, get_origin, repeat, with_pictures_of_today
+from kroma.pipeline.trigger import find_made_run
+from kroma.queue.base import TaskQueue
+from kroma.runs.models import Run, RunMode, Stage
+from kroma.storage.base import ObjectStore, ProjectStores
+from kroma.storage.errors import ObjectNotFoundError, StoreUnavailableError
+
+
+class Changes(Protocol):
+    """What to make otherwise than before; None keeps it."""
+
+    @property
+    def candidates(self) -> int | None: ...
+    @property
+    def seed(self) -> int | None: ...
+    @property
+    def provider(self) -> str | None: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def size(self) -> str | None: ...
+    @property
+    def quality(self) -> str | None: ...
+    @property
+    def stage(self) -> str | None: ...
+    @property
+    def time(self) -> str | None: ...
+    @property
+    def weather(self) -> str | None: ...
+
+
+class _RawOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """The trigger's body that would ask for the changed run."""
+
+    mode: str | None
+    confirm_spend: bool | None = True
+    project_root: str | None = None
+    input: str | None = None
+    scene_refs: list[str] | None
+    style_refs: list[str] | None = None
+    stage: str | None
+    time: str | None
+    weather: str | None
+    candidates: int | None
+    storage_sync_s3: bool | None = None
+    provider: str | None
+    model: str | None
+    size: str | None
+    quality: str | None
+    seed: int | None
+
+
+async def rerun_run(
+    db: Database,
+    queue: TaskQueue,
+    stores: ProjectStores,
+    settings: Settings,
+    *,
+    slug: str,
+    run_id: str,
+    changes: Changes,
+    spending: Spending,
+) -> Run:
+    """Queue a run of the same plan, changed; candidates of unchanged inputs are taken and cost nothing.
+
+    Raises:
+        RunNotFoundError: The project or the run is unknown.
+        RunNotAgainError: It has not ended, or it was not planned here.
+        InvalidRunRequestError: A change breaks a rule of a trigger's body.
+        PlanningPreflightError: A picture is missing, or the provider does not offer what is asked.
+        SpendConfirmationRequiredError: Calls may cost money, and nobody confirmed it.
+        BudgetExceededError: The project's budget does not hold what the run may cost.
+        UnknownPriceError: The project has a budget, and nobody knows the price.
+    """
+    if spending.idempotency_id is not None:
+        made = await find_made_run(db, spending.idempotency_id)
+        if made is not None:
+            return made
+    origin = await get_origin(db, settings, slug=slug, run_id=run_id)
+    order = RunOrder.checked(_order(origin.plan, changes))
+    store = stores.open(str(origin.root))
+    try:
+        plan = await _changed(settings, store, origin.plan, order, changes)
+    except PlanningPreflightError:
+        raise
+    except (InvalidRequestError, ObjectNotFoundError, StoreUnavailableError) as exc:
+        raise PlanningPreflightError(exc.message) from exc
+    plan = await with_pictures_of_today(store, plan)
+    return await repeat(db, queue, stores, origin, plan, kind=RERUN, spending=spending)
+
+
+def _order(plan: RunPlan, changes: Changes) -> _RawOrder:
+    stage = plan.stage if changes.stage is None else changes.stage.strip().lower()
+    keeps_provider = changes.provider is None
+    return _RawOrder(
+        mode=plan.mode,
+        scene_refs=[job.scene.ref for job in plan.jobs],
+        stage=stage,
+        # What the new stage does not take is left out, where it was not asked for.
+        time=changes.time or (plan.time_of_day if stage in {Stage.TIME, Stage.WEATHER} else None),
+        weather=changes.weather or (plan.weather if stage == Stage.WEATHER else None),
+        candidates=changes.candidates,
+        provider=changes.provider or plan.provider,
+        model=changes.model or ((plan.model or None) if keeps_provider else None),
+        size=changes.size or (plan.size if keeps_provider else None),
+        quality=changes.quality or (plan.quality if keeps_provider else None),
+        seed=plan.seed if changes.seed is None else changes.seed,
+    )
+
+
+async def _changed(
+    settings: Settings, store: ObjectStore, plan: RunPlan, order: RunOrder, changes: Changes
+) -> RunPlan:
+    choice = chosen(order, settings)
+    check_inputs(choice, len(plan.styles))
+    candidates = plan.candidates if order.candidates is None else order.candidates
+    if plan.mode is RunMode.RUN and candidates > plan.max_candidates:
+        raise PlanningPreflightError(
+            f"{candidates} candidates per scene are over the limit of {plan.max_candidates}"
+            " (generation.max_candidates of the manifest)"
+        )
+    snapshot: dict[str, Any] = {
+        **plan.settings_snapshot,
+        "generation": {"candidates": candidates, "max_candidates": plan.max_candidates},
+        "provider": choice.provider,
+        "model": choice.model,
+        "size": choice.size,
+        "quality": choice.quality,
+        "seed": order.seed,
+    }
+    return msgspec.structs.replace(
+        plan,
+        stage=order.stage,
+        time_of_day=order.time_of_day,
+        weather=order.weather,
+        jobs=await _jobs(settings, store, plan, order, has_new_seed=changes.seed is not None),
+        candidates=candidates,
+        provider=choice.provider,
+        model=choice.model,
+        size=choice.size,
+        quality=choice.quality,
+        seed=plan.seed if order.seed is None else order.seed,
+        takes_former=True,
+        settings_snapshot=snapshot,
+    )
+
+
+async def _jobs(
+    settings: Settings, store: ObjectStore, plan: RunPlan, order: RunOrder, *, has_new_seed: bool
+) -> tuple[PlannedJob, ...]:
+    """The jobs; their words are asked of the manifest only where another stage needs others."""
+    jobs = plan.jobs
+    if has_new_seed:
+        jobs = tuple(msgspec.structs.replace(job, seed=None) for job in jobs)
+    if (plan.stage, plan.time_of_day, plan.weather) == (order.stage, order.time_of_day, order.weather):
+        return jobs
+    files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
+    manifest = await load_manifest(files, plan.settings_snapshot.get("manifest_path"))
+    prompt = compose_prompt(manifest, stage=order.stage, time_of_day=order.time_of_day, weather=order.weather)
+    return tuple(
+        msgspec.structs.replace(job, prompt=prompt, job_key=job_key(order.stage, n, job.scene.ref))
+        for n, job in enumerate(jobs, start=1)
+    )
