@@ -6,7 +6,7 @@ What they were told is kept as it happened; the checker holds the tables against
 import asyncio
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,8 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from chaos.plan import HOUSES, SCENES, Order, Pause
+from chaos.bill import read_bills
+from chaos.plan import HOUSES, LONGEST_FREEZE_S, SCENES, Order, Pause
 from factories import scene_png
 
 GIVE_UP_S: Final = 90.0
@@ -23,6 +24,11 @@ POLL_S: Final = 0.7
 GOOD_KEY: Final = "sk-good-for-chaos-0001"
 BAD_KEY: Final = "sk-bad-for-chaos-0002"
 IN_FLIGHT: Final = "request_in_flight"
+UNDECIDED: Final = "provider_calls_unresolved"
+RIGHT_REFUSALS: Final = frozenset({"budget_exceeded", "run_not_repeatable", UNDECIDED})
+LEFT_ALONE: Final = timedelta(seconds=2 * LONGEST_FREEZE_S)
+DECIDE_EVERY_S: Final = 6.0
+FOLLOW_TRIES: Final = 15
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +68,13 @@ class Told(msgspec.Struct, kw_only=True):
     def complain(self, text: str) -> None:
         """Keep a wrong answer."""
         self.wrong[text] = self.wrong.get(text, 0) + 1
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that was asked for, or why there is none."""
+
+    run_id: str | None = None
+    refusal: str | None = None
 
 
 class HouseAddress(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,21 +153,28 @@ class Customers:
         else:
             await self._asked("POST", f"{path}/resume", {})
 
-    async def resolve(self, billed: set[str]) -> int:
-        """What a person does with calls whose answer was lost: look at the bill and say so.
+    async def decide_lost_answers(self, bills: Path, *, older_than: timedelta) -> None:
+        """What a person does with calls whose answer was lost: look at the bill and say what it says.
 
-        Returns:
-            How many were decided.
+        Args:
+            bills: The provider's.
+            older_than: How long to leave a call alone: a worker that was frozen may still send it.
         """
-        count = 0
         for house in self.houses:
             listed = await self._asked("GET", f"{house.path}/provider-calls?status=unknown&limit=500", None)
+            billed = set(read_bills(bills))
             for call in listed["provider_calls"]:
+                if datetime.fromisoformat(call["ended_at"]) > datetime.now(UTC) - older_than:
+                    continue
                 resolution = "charged" if call["id"] in billed else "not_charged"
                 path = f"{house.path}/provider-calls/{call['id']}/resolve"
-                await self._asked("POST", path, {"resolution": resolution})
-                count += 1
-        return count
+                await self._send("POST", path, {"resolution": resolution})
+
+    async def keep_deciding(self, bills: Path) -> None:
+        """Decide every few seconds until cancelled."""
+        while True:
+            await self.decide_lost_answers(bills, older_than=LEFT_ALONE)
+            await asyncio.sleep(DECIDE_EVERY_S)
 
     async def open_runs(self) -> int:
         """How many runs have not ended, by the API's own lists."""
@@ -184,24 +204,28 @@ class Customers:
         if order.night:
             body |= {"stage": "time", "time": "night"}
         path = f"{self.houses[order.house].path}/runs/trigger"
-        return await self._make(path, body, key=order.key, kind="trigger", house=order.house)
+        return (await self._make(path, body, key=order.key, kind="trigger", house=order.house)).run_id
 
     async def _follow(self, order: Order, run_path: str, kind: str) -> None:
-        key = f"{order.key}-{kind}"
-        body = {"confirm_spend": True}
-        await self._make(f"{run_path}/{kind}", body, key=key, kind=kind, house=order.house)
+        """Repeat a run; where lost answers stand in the way, once a person has decided them."""
+        for number in range(FOLLOW_TRIES):
+            key = f"{order.key}-{kind}-{number}"
+            body = {"confirm_spend": True}
+            made = await self._make(f"{run_path}/{kind}", body, key=key, kind=kind, house=order.house)
+            if made.refusal != UNDECIDED:
+                return
+            await asyncio.sleep(DECIDE_EVERY_S)
 
-    async def _make(self, path: str, body: dict[str, Any], *, key: str, kind: str, house: int) -> str | None:
+    async def _make(self, path: str, body: dict[str, Any], *, key: str, kind: str, house: int) -> Made:
         reply = await self._send("POST", path, body, headers={"Idempotency-Key": key})
         if reply is None:
-            return None
+            return Made()
         if reply.status_code not in {HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.CREATED}:
-            self._turned_away(reply, path)
-            return None
+            return Made(refusal=self._turned_away(reply, path))
         self.told.replayed += reply.headers.get("Idempotent-Replayed") == "true"
         run_id = reply.json()["run"]["id"]
         self.told.accepted.append(Accepted(key=key, run_id=run_id, kind=kind, house=house))
-        return run_id
+        return Made(run_id=run_id)
 
     async def _cancel(self, run_path: str, run_id: str) -> None:
         asked_at = datetime.now(UTC)
@@ -231,12 +255,13 @@ class Customers:
             await asyncio.sleep(POLL_S)
         return None  # the checker finds it open
 
-    def _turned_away(self, reply: httpx.Response, path: str) -> None:
+    def _turned_away(self, reply: httpx.Response, path: str) -> str:
         code = reply.json().get("error_code", "")
-        if code in {"budget_exceeded", "nothing_to_retry", "run_not_ended"}:
+        if code in RIGHT_REFUSALS:
             self.told.turned_away[code] = self.told.turned_away.get(code, 0) + 1
         else:
             self.told.complain(f"POST {path} was answered {reply.status_code}: {reply.text[:200]}")
+        return code
 
     async def _asked(self, method: str, path: str, body: Any) -> dict[str, Any]:
         """An answer that has to be good."""

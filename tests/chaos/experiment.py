@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +17,7 @@ import msgspec
 
 from chaos.checker import findings
 from chaos.customers import Customers
-from chaos.history import History, read_bills, read_history
+from chaos.history import History, read_history
 from chaos.plan import Plan, weather
 from chaos.stack import Stack
 
@@ -86,7 +87,9 @@ def experiment(
         placed += [
             background.begin(_at(began, pause.at_s, customers.interrupt(pause))) for pause in plan.pauses
         ]
+        clerk = background.begin(customers.keep_deciding(stack.bills))
         _break_things(stack, plan, began, say)
+        clerk.cancel()
         stack.mend()
         say("mended; waiting until it is quiet")
         quiet_s = _wait_until_quiet(stack, customers, background, placed)
@@ -156,7 +159,7 @@ def _wait_until_quiet(stack: Stack, customers: Customers, background: Background
     while time.monotonic() - began < QUIET_AFTER_S:
         stack.look_after()
         if stack.provider_state()["in_flight"] == 0:
-            background.do(customers.resolve(set(read_bills(stack.bills))))
+            background.do(customers.decide_lost_answers(stack.bills, older_than=timedelta()))
         if all(future.done() for future in placed) and background.do(customers.open_runs()) == 0:
             break
         time.sleep(1)

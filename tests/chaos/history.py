@@ -14,6 +14,7 @@ import asyncpg
 import msgspec
 from PIL import Image
 
+from chaos.bill import read_bills
 from chaos.customers import Told
 
 T = TypeVar("T")
@@ -183,13 +184,6 @@ async def read_history(database_url: str, *, roots: Mapping[UUID, Path], bills: 
         if file.is_file():
             history.logs[run.id] = json.loads(file.read_bytes())
     return history
-
-
-def read_bills(file: Path) -> list[str]:
-    """The idempotency key of every image the double charged for."""
-    if not file.exists():
-        return []
-    return [json.loads(line)["idempotency_key"] for line in file.read_text().splitlines()]
 
 
 async def _tables(connection: "asyncpg.Connection[asyncpg.Record]") -> History:
