@@ -201,7 +201,7 @@ def _describe_idempotency(operation: dict[str, Any]) -> None:
 def _show_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     if "requestBody" in operation:
         body = operation["requestBody"]["content"]["application/json"]
-        body["example"] = REQUESTS[_schema_name(body)]
+        body["example"] = REQUESTS.get(_schema_name(body), {})
     for status, response in operation["responses"].items():
         reply, code = response["content"]["application/json"], HTTPStatus(int(status))
         if _schema_name(reply) == ErrorResponse.__name__:
