@@ -84,11 +84,16 @@ def _operation(method: str, path: str, operation: Schema, schemas: Mapping[str, 
         yield _shown(body["example"])
     yield "<h3>Replies</h3><table>"
     for status, response in operation["responses"].items():
-        content = response["content"]["application/json"]
-        yield _row(status, _link(content["schema"]), response["description"])
+        content: Mapping[str, Schema] = response.get("content", {})
+        kinds = " or ".join(
+            _link(body["schema"]) if "$ref" in body["schema"] else f"<code>{escape(media_type)}</code>"
+            for media_type, body in content.items()
+        )
+        yield _row(status, kinds, response["description"])
     yield "</table>"
     status, response = next(iter(operation["responses"].items()))
-    yield f"<h3>{status}, for example</h3>{_shown(response['content']['application/json']['example'])}"
+    for body in response["content"].values():
+        yield f"<h3>{status}, for example</h3>{_shown(body['example'])}"
     yield "</details>"
 
 
@@ -132,7 +137,8 @@ def _link(schema: Schema) -> str:
 
 
 def _shown(example: object) -> str:
-    return f"<pre>{escape(json.dumps(example, indent=2, ensure_ascii=False))}</pre>"
+    text = example if isinstance(example, str) else json.dumps(example, indent=2, ensure_ascii=False)
+    return f"<pre>{escape(text)}</pre>"
 
 
 def _prose(text: str) -> str:
