@@ -47,6 +47,7 @@ REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "PauseProjectRequest": {"reason": "The studio is moving"},
     "RerunRunRequest": {"confirm_spend": True, "candidates": 3},
     "RetryRunRequest": {"confirm_spend": True},
+    "ResolveProviderCallRequest": {"resolution": "charged", "cost_usd": 0.04},
     "SetBudgetRequest": {"limit_usd": 25.0, "period": "month", "warning_levels": [0.5, 0.8]},
     "RotateSecretsRequest": {"force": True},
     "TriggerRunRequest": {

@@ -49,6 +49,7 @@ from kroma.ledger.errors import (
 )
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.ledger.outcomes import NEVER_SENT, NOT_CHARGED, Answer, Verdict
+from kroma.projects.models import Project
 from kroma.providers.base import (
     AnswerUnusableError,
     EditRequest,
@@ -370,16 +371,18 @@ class PaidCalls:
             await session.execute(insert(ProviderCall).values(**values))
 
     async def _hold(self, session: AsyncSession) -> None:
-        """Keep the job with this claim, and its run as it is, until the transaction ends."""
+        """Keep the job with this claim, its run and its project as they are, until the transaction ends."""
         held = await session.scalar(
             select(RunJob.id)
             .join(Run, Run.id == RunJob.run_id)
+            .join(Project, Project.id == Run.project_id)
             .where(
                 RunJob.id == self._claim.job_id,
                 RunJob.fence == self._claim.fence,
                 RunJob.status == JobStatus.RUNNING,
             )
-            .with_for_update(read=True, of=[RunJob, Run])
+            # Locked in this order, in which others lock them, too.
+            .with_for_update(read=True, of=[Project, RunJob, Run])
         )
         if held is None:
             raise ClaimGoneError

@@ -1,8 +1,8 @@
 """The gates that every paid call passes: pause, circuit, pace and places, for all workers together.
 
 There are two rows for a call: the gate of all projects and the gate of its own. Who passes holds
-both locked, so that of two callers the second counts the first. Locks are taken in the order job,
-run, gate of all, gate of the project, call; nothing that holds a gate waits for a job or a run.
+both locked, so that of two callers the second counts the first. Locks are taken in the order project,
+job, run, gate of all, gate of the project, call; nothing that holds a gate waits for one before it.
 """
 
 from collections.abc import Sequence

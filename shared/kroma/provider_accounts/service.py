@@ -14,6 +14,7 @@ from kroma.projects.queries import get_project
 from kroma.projects.slugs import provider_code
 from kroma.provider_accounts.models import ProviderAccount
 from kroma.provider_accounts.queries import get_provider_account
+from kroma.secrets.access_changed import AccessChanged, nothing_else
 from kroma.texts import name_text, optional_text, require_any, required_name
 
 
@@ -35,6 +36,7 @@ async def upsert_provider_account(
     enabled: bool | None = None,
     config_json: object = None,
     actor: UUID | None,
+    also: AccessChanged = nothing_else,
 ) -> ChangedAccount:
     """Create the account, or overwrite it as a whole: what is not given goes back to its default.
 
@@ -65,6 +67,7 @@ async def upsert_provider_account(
         rows = await session.scalars(statement, execution_options={"populate_existing": True})
         account = rows.one()
         audit_id = await _record(session, "upsert", account, actor=actor)
+        await also(session, account.project_id, account.provider_code)
     return ChangedAccount(account, audit_id)
 
 
@@ -79,6 +82,7 @@ async def change_provider_account(
     enabled: bool | None = None,
     config_json: object = None,
     actor: UUID | None,
+    also: AccessChanged = nothing_else,
 ) -> ChangedAccount:
     """Set the given fields; None keeps one, blank clears ``account_ref`` and ``base_url``.
 
@@ -108,10 +112,13 @@ async def change_provider_account(
             account.config_json = config_json
         account.updated_at = utc_now()
         audit_id = await _record(session, "update", account, actor=actor)
+        await also(session, account.project_id, account.provider_code)
     return ChangedAccount(account, audit_id)
 
 
-async def delete_provider_account(db: Database, *, slug: str, code: str, actor: UUID | None) -> UUID:
+async def delete_provider_account(
+    db: Database, *, slug: str, code: str, actor: UUID | None, also: AccessChanged = nothing_else
+) -> UUID:
     """Remove an account for good, not its secrets; the id of the trail's record.
 
     Raises:
@@ -121,6 +128,7 @@ async def delete_provider_account(db: Database, *, slug: str, code: str, actor: 
     async with db.transaction() as session:
         account = await get_provider_account(session, slug=slug, code=code, lock=True)
         await session.delete(account)
+        await also(session, account.project_id, account.provider_code)
         return await _record(session, "delete", account, actor=actor)
 
 

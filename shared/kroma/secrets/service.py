@@ -18,6 +18,7 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.queries import find_project, get_project, get_project_id
 from kroma.projects.slugs import normalised_slug, provider_code
+from kroma.secrets.access_changed import AccessChanged, nothing_else
 from kroma.secrets.cipher import SecretPlace, is_sealed
 from kroma.secrets.errors import NoSecretOpensError, SecretNotFoundError, SecretUnreadableError
 from kroma.secrets.keyring import Keyring
@@ -99,6 +100,7 @@ async def upsert_secret(
     name: str | UnsetType,
     value: str | UnsetType,
     actor: UUID | None,
+    also: AccessChanged = nothing_else,
 ) -> StoredSecret:
     """Store a value, sealed with the current key, over the one that was there.
 
@@ -140,10 +142,13 @@ async def upsert_secret(
             actor=actor,
             payload={"provider_code": checked_code, "secret_name": checked_name},
         )
+        await also(session, project.id, checked_code)
     return StoredSecret(secret, event.id)
 
 
-async def delete_secret(db: Database, *, slug: str, code: str, name: str, actor: UUID | None) -> UUID:
+async def delete_secret(
+    db: Database, *, slug: str, code: str, name: str, actor: UUID | None, also: AccessChanged = nothing_else
+) -> UUID:
     """Remove a secret for good; the id of the trail's record, which names it as given.
 
     Raises:
@@ -175,6 +180,7 @@ async def delete_secret(db: Database, *, slug: str, code: str, name: str, actor:
             actor=actor,
             payload={"provider_code": code, "secret_name": name},
         )
+        await also(session, project.id, checked_code)
     return event.id
 
 

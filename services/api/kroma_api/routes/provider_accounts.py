@@ -5,6 +5,7 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
+from kroma.ledger.resume import Resumption
 from kroma.pipeline.check import check_provider
 from kroma.projects.queries import get_project_id
 from kroma.provider_accounts import queries, service
@@ -38,9 +39,14 @@ async def list_provider_accounts(
 
 @post("/", status_code=HTTPStatus.OK)
 async def upsert_provider_account(
-    slug: FromPath[str], data: JSONBody[UpsertProviderAccountRequest], db: Db, caller: CurrentCaller
+    slug: FromPath[str],
+    data: JSONBody[UpsertProviderAccountRequest],
+    db: Db,
+    queue: Queue,
+    caller: CurrentCaller,
 ) -> ChangedProviderAccountResponse:
     """Create a provider account, or overwrite the project's account of the same code as a whole."""
+    resumption = Resumption(queue)
     changed = await service.upsert_provider_account(
         db,
         slug=slug,
@@ -51,7 +57,9 @@ async def upsert_provider_account(
         enabled=data.enabled,
         config_json=data.config_json,
         actor=caller.user_id,
+        also=resumption.lift,
     )
+    await resumption.ring()
     return ChangedProviderAccountResponse(
         provider_account=ProviderAccountView.of(changed.account), audit_id=str(changed.audit_id)
     )
@@ -69,13 +77,16 @@ async def get_provider_account(
 
 @put("/{provider_code:str}")
 async def change_provider_account(
+    *,
     slug: FromPath[str],
     provider_code: FromPath[str],
     data: JSONBody[ChangeProviderAccountRequest],
     db: Db,
+    queue: Queue,
     caller: CurrentCaller,
 ) -> ChangedProviderAccountResponse:
     """Set the given fields of a provider account."""
+    resumption = Resumption(queue)
     changed = await service.change_provider_account(
         db,
         slug=slug,
@@ -86,7 +97,9 @@ async def change_provider_account(
         enabled=data.enabled,
         config_json=data.config_json,
         actor=caller.user_id,
+        also=resumption.lift,
     )
+    await resumption.ring()
     return ChangedProviderAccountResponse(
         provider_account=ProviderAccountView.of(changed.account), audit_id=str(changed.audit_id)
     )
@@ -94,10 +107,14 @@ async def change_provider_account(
 
 @delete("/{provider_code:str}", status_code=HTTPStatus.OK)
 async def delete_provider_account(
-    slug: FromPath[str], provider_code: FromPath[str], db: Db, caller: CurrentCaller
+    slug: FromPath[str], provider_code: FromPath[str], db: Db, queue: Queue, caller: CurrentCaller
 ) -> DeletedProviderAccountResponse:
     """Remove a provider account for good; its secrets stay."""
-    audit_id = await service.delete_provider_account(db, slug=slug, code=provider_code, actor=caller.user_id)
+    resumption = Resumption(queue)
+    audit_id = await service.delete_provider_account(
+        db, slug=slug, code=provider_code, actor=caller.user_id, also=resumption.lift
+    )
+    await resumption.ring()
     return DeletedProviderAccountResponse(provider_code=provider_code, audit_id=str(audit_id))
 
 

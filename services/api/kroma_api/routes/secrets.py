@@ -5,9 +5,10 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post
 from litestar.params import FromPath, JSONBody
 
+from kroma.ledger.resume import Resumption
 from kroma.projects.queries import get_project_id
 from kroma.secrets import queries, service
-from kroma_api.dependencies import CurrentCaller, Db, Keys
+from kroma_api.dependencies import CurrentCaller, Db, Keys, Queue
 from kroma_api.front import SLASH_IN_NAME
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.secrets import (
@@ -43,9 +44,16 @@ async def get_rotation_status(slug: FromPath[str], db: Db, keyring: Keys) -> Rot
 
 @post("/", status_code=HTTPStatus.OK)
 async def upsert_secret(
-    slug: FromPath[str], data: JSONBody[UpsertSecretRequest], db: Db, keyring: Keys, caller: CurrentCaller
+    *,
+    slug: FromPath[str],
+    data: JSONBody[UpsertSecretRequest],
+    db: Db,
+    keyring: Keys,
+    queue: Queue,
+    caller: CurrentCaller,
 ) -> UpsertSecretResponse:
     """Store a secret, encrypted, over the value that was there."""
+    resumption = Resumption(queue)
     stored = await service.upsert_secret(
         db,
         keyring,
@@ -54,7 +62,9 @@ async def upsert_secret(
         name=data.secret_name,
         value=data.secret_value,
         actor=caller.user_id,
+        also=resumption.lift,
     )
+    await resumption.ring()
     return UpsertSecretResponse(secret=SecretView.of(stored.secret), audit_id=str(stored.audit_id))
 
 
@@ -76,16 +86,22 @@ async def rotate_secrets(
 
 @delete("/{provider_code:str}/{secret_name:path}", status_code=HTTPStatus.OK)
 async def delete_secret(
+    *,
     slug: FromPath[str],
     provider_code: FromPath[str],
     secret_name: FromPath[str],
     db: Db,
+    queue: Queue,
     caller: CurrentCaller,
 ) -> DeletedSecretResponse:
     """Remove a secret for good; a slash in its name is %2F in the path."""
     # A path parameter, which comes with a slash before it: clients may send slashes in names as they are.
     name = secret_name.removeprefix("/").replace(SLASH_IN_NAME, "/")
-    audit_id = await service.delete_secret(db, slug=slug, code=provider_code, name=name, actor=caller.user_id)
+    resumption = Resumption(queue)
+    audit_id = await service.delete_secret(
+        db, slug=slug, code=provider_code, name=name, actor=caller.user_id, also=resumption.lift
+    )
+    await resumption.ring()
     return DeletedSecretResponse(audit_id=str(audit_id))
 
 
