@@ -64,6 +64,7 @@ def test_every_reply_says_when_it_comes() -> None:
 @pytest.mark.parametrize("operation", [pytest.param(found, id=label) for label, found in operations()])
 def test_every_body_has_an_example_that_keeps_its_schema(operation: dict[str, Any]) -> None:
     for content in contents(operation):
+        assert "example" in content
         schema = {**content["schema"], "components": DOCUMENT["components"]}
         Draft202012Validator(schema).validate(content["example"])
 
