@@ -39,34 +39,40 @@ class RequestLog:
         request_id = token_hex(_ID_BYTES)
         bound = bind_contextvars(request_id=request_id)
         try:
-            await self._answer(scope, receive, send, (b"x-request-id", request_id.encode()))
+            await self._answer(scope, receive, _SendWithId(send, request_id))
         finally:
             reset_contextvars(**bound)
 
-    async def _answer(
-        self, scope: HTTPScope, receive: Receive, send: Send, header: tuple[bytes, bytes]
-    ) -> None:
+    async def _answer(self, scope: HTTPScope, receive: Receive, send: "_SendWithId") -> None:
         started = time.perf_counter()
-        status: int = 0
         method, path = scope["method"], scope["path"]
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), header]
-            await send(message)
-
         try:
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send)
         except Exception as exc:
             log.exception("request failed", exc_info=exc)
-            if status:
+            if send.status:
                 raise
-            await send_error(exc, send_with_id)
-        if path != HEALTH_PATH or status != HTTPStatus.OK:
+            await send_error(exc, send)
+        if path != HEALTH_PATH or send.status != HTTPStatus.OK:
             duration_ms = round((time.perf_counter() - started) * 1000, 2)
-            log.info("request", method=method, path=path, status=status, duration_ms=duration_ms)
+            log.info("request", method=method, path=path, status=send.status, duration_ms=duration_ms)
+
+
+class _SendWithId:
+    """Adds the request's id to a reply and remembers its status."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._header = (b"x-request-id", request_id.encode())
+        self.status = 0
+        """0 before the reply has begun."""
+
+    async def __call__(self, message: Message) -> None:
+        """Pass a message on."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), self._header]
+        await self._send(message)
 
 
 class PathRules:
