@@ -38,6 +38,7 @@ def page(results: list[dict[str, Any]]) -> str:
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     system = f"{platform.system()} {platform.release().split('-')[0]}, CPython {platform.python_version()}"
     machine = f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, {system}"
+    machine += f", load {os.getloadavg()[0]:.1f}"  # others' work shows in 95th percentiles
     lines = [
         "# Benchmarks",
         "",
