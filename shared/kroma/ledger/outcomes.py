@@ -83,7 +83,8 @@ async def settle(session: AsyncSession, call_id: UUID, answer: Answer, verdict: 
     moved = await _moved(session, call_id, (CallStatus.SENT, CallStatus.UNKNOWN), values)
     if not moved:
         return False
-    call = (await session.scalars(select(ProviderCall).where(ProviderCall.id == call_id))).one()
+    now_is = select(ProviderCall).where(ProviderCall.id == call_id)
+    call = (await session.scalars(now_is, execution_options={"populate_existing": True})).one()
     cost = call.cost_usd
     meta: dict[str, Any] = {
         "provider_call_id": str(call.id),
