@@ -6,7 +6,6 @@ from uuid import UUID
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.outbound.errors import OutboundError, UrlRefusedError
-from kroma.outbound.guard import AllowList, UrlGuard
 from kroma.provider_accounts.models import ProviderAccount
 from kroma.providers.base import (
     Provider,
@@ -123,6 +122,8 @@ def environment_key(settings: Settings, code: str) -> str | None:
 
 
 async def _check_listed(settings: Settings, code: str, base_url: str) -> None:
+    from kroma.outbound.guard import AllowList, UrlGuard  # noqa: PLC0415 - 15 MB that the API need not carry
+
     try:
         is_listed = await UrlGuard(AllowList.parsed(settings.url_allow)).is_listed(base_url)
     except UrlRefusedError as exc:

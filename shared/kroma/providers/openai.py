@@ -6,22 +6,15 @@ decides whether there is a next one.
 
 import asyncio
 import re
-from datetime import timedelta
 from decimal import Decimal
-from http import HTTPStatus
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 from uuid import UUID
-
-import msgspec
 
 from kroma.config import OpenAIOptions, Settings
 from kroma.cpu import CpuPool
 from kroma.imaging.errors import PictureError
 from kroma.imaging.header import PictureHeader
-from kroma.outbound.client import OutboundClient
-from kroma.outbound.errors import OutboundError, UrlRefusedError
-from kroma.outbound.guard import AllowList, UrlGuard
 from kroma.providers.base import (
     AnswerUnusableError,
     Capabilities,
@@ -40,38 +33,28 @@ from kroma.providers.openai_input import InputLimits, fitted, verified
 from kroma.providers.price_list import PricedModel, openai_prices, read_usage
 
 if TYPE_CHECKING:
+    from kroma.outbound.guard import UrlGuard
     from kroma.providers.openai_client import OpenAICalls
 
 OFFICIAL_URL: Final = "https://api.openai.com/v1"
 _KEY: Final = re.compile(r"[!-~]+")
-_CHECK_LIMIT: Final = timedelta(seconds=15)
-_CHECK_BYTES: Final = 4 * 1024**2
-"""A list of models is a few hundred lines."""
-
-
-class _Models(msgspec.Struct, frozen=True):
-    data: list[object]
 
 
 class OpenAIProvider:
     """Draws by OpenAI's image models, for money."""
 
-    def __init__(self, cpu: CpuPool, options: OpenAIOptions, guard: UrlGuard) -> None:
+    def __init__(self, cpu: CpuPool, options: OpenAIOptions, *, url_allow: tuple[str, ...] = ()) -> None:
+        """Make it; ``url_allow`` holds the hosts and ranges that need not be public."""
         self._cpu = cpu
         self._options = options
-        self._guard = guard
-        self._client: OutboundClient | None = None
+        self._url_allow = url_allow
         self._calls: OpenAICalls | None = None
         self._loading = asyncio.Lock()
 
     @classmethod
     def opened(cls, cpu: CpuPool, settings: Settings) -> Self:
-        """The provider of an installation.
-
-        Raises:
-            SettingsError: ``KROMA_URL_ALLOW`` holds what is no range.
-        """
-        return cls(cpu, settings.openai, UrlGuard(AllowList.parsed(settings.url_allow)))
+        """The provider of an installation."""
+        return cls(cpu, settings.openai, url_allow=settings.url_allow)
 
     @staticmethod
     def models() -> tuple[ModelOffer, ...]:
@@ -147,24 +130,14 @@ class OpenAIProvider:
             api_key, base_url = _checked(access)
         except ProviderKeyRefusedError as exc:
             return ProviderHealth(ok=False, code="key_missing", message=exc.message)
-        self._client = self._client or OutboundClient(self._guard)
-        try:
-            reply = await self._client.get(
-                f"{base_url.rstrip('/')}/models",
-                headers={"Authorization": f"Bearer {api_key}"},
-                limit=_CHECK_LIMIT,
-                max_bytes=_CHECK_BYTES,
-            )
-        except UrlRefusedError as exc:
-            return ProviderHealth(ok=False, code="address_refused", message=exc.message)
-        except OutboundError as exc:
-            return ProviderHealth(ok=False, code="unreachable", message=exc.message)
-        return _judged(reply.status, reply.body)
+        # In a thread, so that other requests go on meanwhile; an API that never checks carries no client.
+        await asyncio.to_thread(__import__, "kroma.providers.openai_check")
+        from kroma.providers.openai_check import ask  # noqa: PLC0415 - loaded just now
+
+        return await ask(self._guard(), api_key=api_key, base_url=base_url)
 
     async def close(self) -> None:
         """Give back connections; the pool belongs to the caller."""
-        if self._client is not None:
-            await self._client.close()
         if self._calls is not None:
             await self._calls.close()
 
@@ -175,8 +148,13 @@ class OpenAIProvider:
                 await asyncio.to_thread(__import__, "kroma.providers.openai_client")
                 from kroma.providers.openai_client import OpenAICalls  # noqa: PLC0415 - loaded just now
 
-                self._calls = OpenAICalls(self._guard, self._options)
+                self._calls = OpenAICalls(self._guard(), self._options)
         return self._calls
+
+    def _guard(self) -> "UrlGuard":
+        from kroma.outbound.guard import AllowList, UrlGuard  # noqa: PLC0415 - 15 MB that the API need not carry
+
+        return UrlGuard(AllowList.parsed(self._url_allow))
 
     def _model(self, request: EditRequest) -> PricedModel:
         name = request.model or self._options.model
@@ -267,15 +245,3 @@ def _prompt(request: EditRequest) -> str:
     if 1 + len(request.styles) > prices.max_inputs:
         raise ProviderRefusedError(CODE, f"one call takes at most {prices.max_inputs} pictures")
     return prompt
-
-
-def _judged(status: int, body: bytes) -> ProviderHealth:
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return ProviderHealth(ok=False, code="key_refused", message=f"It refused the API key ({status})")
-    if status == HTTPStatus.OK:
-        try:
-            count = len(msgspec.json.decode(body, type=_Models).data)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return ProviderHealth(ok=False, code="failing", message="The address answers no list of models")
-        return ProviderHealth(ok=True, message=f"Key and address work; it lists {count} models")
-    return ProviderHealth(ok=False, code="failing", message=f"It answered with {status}")
