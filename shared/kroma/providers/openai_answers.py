@@ -1,6 +1,6 @@
 """What OpenAI's answers mean: a picture, a refusal that cost nothing, or a call that may have cost money.
 
-How each status is judged, and why: docs/decisions, "Which failures of a paid call may be sent again".
+How each status is judged, and why: docs/decisions/0014-what-may-be-sent-again.md.
 """
 
 import binascii
