@@ -20,7 +20,6 @@ from stack import Stack, running_stack, running_worker
 from trigger import p95
 
 from kroma.config import Settings
-from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.order import RunOrder
@@ -28,7 +27,7 @@ from kroma.pipeline.trigger import trigger_run
 from kroma.pipeline.wait import wait_for_end
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.projects.storage import resolve_root
-from kroma.providers.local import LocalProvider
+from kroma.providers.fake import FakeProvider
 from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.base import TaskQueue
 from kroma.queue.memory import MemoryTaskQueue
@@ -36,7 +35,8 @@ from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import RunJob, RunMode, RunStep
 from kroma.storage.directory import DirectoryStores
 
-TARGET = 15.0
+TARGET = 6.0
+PROVIDERS = {"fake": FakeProvider()}
 WARM_UP = 3
 
 
@@ -50,7 +50,7 @@ async def _picked_up_ms(db: Database, queue: TaskQueue, settings: Settings, orde
         settings,
         slug="bench",
         order=order,
-        providers={"local": LocalProvider(CpuPool(1))},
+        providers={"fake": FakeProvider()},
     )
     committed = datetime.now(UTC)
     await queue.enqueue_many([ExecuteJob(job_id=job.id) for job in run.jobs])
