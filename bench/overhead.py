@@ -1,0 +1,87 @@
+"""What the platform adds to each stage of a paid picture, beside one committed UPDATE.
+
+Ours is a run of one scene with one candidate, from its start to its end, less the provider double's
+fixed delay, divided by its stages: the recorded steps and the finish, which writes the run log and
+ingests it. It holds the ledger's commits, the call over HTTP, the picture's check and the store's
+writes. The raw side is one UPDATE of one row with its commit, on the same server.
+"""
+
+import json
+import statistics
+import time
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import asyncpg
+import uvloop
+from paid import ENVIRONMENT, Buyer, running_double
+from sqlalchemy import select
+from stack import Stack, running_stack, running_worker
+from trigger import p95
+
+from kroma.pipeline.steps import STEPS
+from kroma.pipeline.wait import wait_for_end
+from kroma.runs.models import Run
+
+SCENE = "harbor.png"
+DELAY_S = 0.2
+STAGES = len(STEPS) + 1
+TARGET = 15.0
+WARM_UP = 5
+UPDATE = "UPDATE projects SET name = $1 WHERE slug = 'bench'"
+
+
+async def _stage_ms(buyer: Buyer) -> float:
+    run = await buyer.trigger((SCENE,), candidates=1)
+    await wait_for_end(buyer.db, run.id, timeout=timedelta(seconds=60))
+    async with buyer.db.transaction() as session:
+        ended = (await session.scalars(select(Run).where(Run.id == run.id))).one()
+    if ended.status != "ok" or ended.started_at is None or ended.finished_at is None:
+        message = f"the run ended {ended.status}: {ended.error}"
+        raise RuntimeError(message)
+    return ((ended.finished_at - ended.started_at).total_seconds() - DELAY_S) * 1000 / STAGES
+
+
+async def _compared(stack: Stack, base_url: str, rounds: int) -> tuple[list[float], list[float]]:
+    buyer = Buyer(stack)
+    await buyer.prepare((SCENE,), base_url=base_url)
+    connection = await asyncpg.connect(stack.database_url)
+    ours: list[float] = []
+    raw: list[float] = []
+    # Alternating, so that a busy machine slows both.
+    for number in range(rounds + WARM_UP):
+        ours.append(await _stage_ms(buyer))
+        started = time.perf_counter()
+        await connection.execute(UPDATE, f"bench {number}")
+        raw.append((time.perf_counter() - started) * 1000)
+    await connection.close()
+    await buyer.close()
+    return ours[WARM_UP:], raw[WARM_UP:]
+
+
+def measure(rounds: int = 60) -> dict[str, Any]:
+    """95th percentiles on private servers and one worker."""
+    with ExitStack() as opened:
+        stack = opened.enter_context(running_stack())
+        double = opened.enter_context(running_double(stack.folder, delay_s=DELAY_S))
+        opened.enter_context(running_worker(stack, **ENVIRONMENT))
+        ours, raw = uvloop.run(_compared(stack, double.url, rounds))
+    ratio = p95(ours) / p95(raw)
+    return {
+        "name": "overhead of a stage",
+        "ours_ms": round(p95(ours), 2),
+        "raw_ms": round(p95(raw), 2),
+        "ratio": round(ratio, 2),
+        "target": f"<={TARGET:g}",
+        "ok": ratio <= TARGET,
+        "p50_ms": {"ours": round(statistics.median(ours), 2), "raw": round(statistics.median(raw), 2)},
+    }
+
+
+def main() -> None:
+    print(json.dumps(measure()))
+
+
+if __name__ == "__main__":
+    main()

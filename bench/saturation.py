@@ -1,0 +1,69 @@
+"""How busy a limit of 16 parallel provider calls is kept by 100 runs of 2 scenes with 4 candidates each.
+
+The double answers every call one second after it accepted it, and by its own account counts as busy
+from the one to the other: what it takes to reach it and to read it does not count. Measured from the
+first call until fewer than 16 are left. The raw side is 16 calls at every moment.
+"""
+
+import json
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import uvloop
+from paid import ENVIRONMENT, Buyer, running_double
+from stack import Stack, running_stack, running_worker
+
+from kroma.pipeline.wait import wait_for_end
+
+RUNS = 100
+SCENES = ("harbor.png", "tower.png")
+CANDIDATES = 4
+PLACES = 16
+DELAY_S = 1.0
+TARGET = 0.95
+WORKERS = 2
+
+
+async def _buy(stack: Stack, base_url: str, runs: int) -> None:
+    buyer = Buyer(stack)
+    await buyer.prepare(SCENES, base_url=base_url)
+    made = [await buyer.trigger(SCENES, candidates=CANDIDATES) for _ in range(runs)]
+    for run in made:
+        await wait_for_end(buyer.db, run.id, timeout=timedelta(minutes=5))
+    await buyer.close()
+
+
+def busy_share(accepted_at: list[float], *, places: int, delay_s: float) -> float:
+    """The part of the places that was taken, from the first call until fewer calls than places are left."""
+    begins = sorted(accepted_at)
+    until = sorted(moment + delay_s for moment in begins)[-places]
+    taken = sum(max(0.0, min(moment + delay_s, until) - moment) for moment in begins)
+    return taken / (places * (until - begins[0]))
+
+
+def measure(runs: int = RUNS) -> dict[str, Any]:
+    """On private servers and two workers."""
+    with ExitStack() as opened:
+        stack = opened.enter_context(running_stack())
+        double = opened.enter_context(running_double(stack.folder, delay_s=DELAY_S))
+        for _ in range(WORKERS):
+            opened.enter_context(running_worker(stack, **ENVIRONMENT))
+        uvloop.run(_buy(stack, double.url, runs))
+        accepted_at = double.accepted_at()
+    share = busy_share(accepted_at, places=PLACES, delay_s=DELAY_S)
+    return {
+        "name": "saturation",
+        "shown": f"{len(accepted_at)} calls, {share:.1%} of {PLACES} places busy",
+        "ratio": round(share, 3),
+        "target": f">={TARGET:g}",
+        "ok": share >= TARGET,
+    }
+
+
+def main() -> None:
+    print(json.dumps(measure()))
+
+
+if __name__ == "__main__":
+    main()
