@@ -1,0 +1,146 @@
+"""A claim in tables that hold a million finished runs, beside the same claim in empty ones."""
+
+import json
+import statistics
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import asyncpg
+import uvloop
+from stack import running_stack
+
+from kroma.config import Settings
+from kroma.db.engine import Database
+from kroma.imaging.style_cards import draw_reference
+from kroma.pipeline.claim import claim_job
+from kroma.pipeline.order import RunOrder
+from kroma.pipeline.sweep import list_due
+from kroma.pipeline.trigger import trigger_run
+from kroma.projects.service import ProjectDraft, upsert_project
+from kroma.projects.storage import resolve_root
+from kroma.providers.fake import FakeProvider
+from kroma.queue.memory import MemoryTaskQueue
+from kroma.queue.messages import ExecuteJob
+from kroma.runs.models import RunMode
+from kroma.storage.directory import DirectoryStores
+
+TARGET = 1.10
+ROUNDS = 200
+SCENES = 20
+BACKLOG = 1_000_000
+PIECES = 20
+
+# As finished runs look, but without the triggers: a million events are not what is measured.
+_FILL = """
+    WITH ended AS (
+        INSERT INTO runs (id, project_id, run_mode, status, stage, candidates, plan_json, run_log_path,
+                          fence, attempt, created_at, started_at, finished_at)
+        SELECT gen_random_uuid(), $1, 'run', 'ok', 'style', 1, '{"version": 1}',
+               'runs/' || gen_random_uuid(), 1, 1, now(), now(), now()
+        FROM generate_series(1, $2::int) RETURNING id
+    )
+    INSERT INTO run_jobs (id, run_id, ordinal, job_key, status, fence, attempt, created_at, finished_at)
+    SELECT gen_random_uuid(), id, 0, 'style_1_a', 'done', 1, 1, now(), now() FROM ended
+"""
+
+
+class Bench:
+    """A project whose jobs are claimed and never carried."""
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self.url = url
+        self.db = Database.connect(url)
+        self.settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=folder)
+        self.stores = DirectoryStores(folder, allow_any_root=False)
+        self.scenes = tuple(f"{number}.png" for number in range(SCENES))
+
+    async def open(self) -> UUID:
+        await upsert_project(self.db, ProjectDraft.checked(name="bench"), actor=None)
+        root = resolve_root(self.settings.data_dir, "bench", None)
+        root.mkdir(parents=True)
+        for name in self.scenes:
+            (root / name).write_bytes(draw_reference("noir ink", size=(64, 48)))
+        connection = await asyncpg.connect(self.url)
+        project_id = await connection.fetchval("SELECT id FROM projects")
+        await connection.close()
+        return project_id
+
+    async def claims_ms(self) -> tuple[float, float]:
+        """Medians of a claim and of the sweep's look for what is due."""
+        claims: list[float] = []
+        looks: list[float] = []
+        while len(claims) < ROUNDS:
+            queue = MemoryTaskQueue()
+            order = RunOrder(mode=RunMode.RUN, scene_refs=self.scenes, candidates=1)
+            await trigger_run(
+                self.db,
+                queue,
+                self.stores,
+                self.settings,
+                slug="bench",
+                order=order,
+                providers={"fake": FakeProvider()},
+            )
+            for message in queue.messages:
+                if not isinstance(message, ExecuteJob):
+                    continue
+                looks.append(await _timed_ms(list_due(self.db)))
+                claims.append(await _timed_ms(claim_job(self.db, message.job_id, worker=str(uuid4()))))
+        return statistics.median(claims), statistics.median(looks)
+
+    async def fill(self, project_id: UUID) -> None:
+        connection = await asyncpg.connect(self.url)
+        await connection.execute("SET session_replication_role = replica")
+        for _ in range(PIECES):
+            await connection.execute(_FILL, project_id, BACKLOG // PIECES)
+        await connection.execute("VACUUM ANALYZE runs")
+        await connection.execute("VACUUM ANALYZE run_jobs")
+        await connection.execute("CHECKPOINT")
+        await connection.close()
+
+
+async def _timed_ms(work: Awaitable[object]) -> float:
+    began = time.perf_counter()
+    await work
+    return (time.perf_counter() - began) * 1000
+
+
+async def _compared(url: str, folder: Path) -> tuple[tuple[float, float], tuple[float, float]]:
+    bench = Bench(url, folder)
+    project_id = await bench.open()
+    await bench.claims_ms()  # warm
+    before = await bench.claims_ms()
+    await bench.fill(project_id)
+    await bench.claims_ms()
+    after = await bench.claims_ms()
+    await bench.db.close()
+    return before, after
+
+
+def measure() -> dict[str, Any]:
+    """Medians, before and after the tables were filled."""
+    with running_stack() as stack:
+        before, after = uvloop.run(_compared(stack.database_url, stack.folder))
+    ratio = after[0] / before[0]
+    return {
+        "name": "claim_backlog",
+        "ours_ms": round(after[0], 3),
+        "raw_ms": round(before[0], 3),
+        "ratio": round(ratio, 2),
+        "target": f"<={TARGET:g}",
+        "ok": ratio <= TARGET,
+        "look_ms": {"before": round(before[1], 3), "after": round(after[1], 3)},
+    }
+
+
+def main() -> None:
+    result = measure()
+    print(f"claim {result['raw_ms']} ms in empty tables, {result['ours_ms']} ms beside a million runs")
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
