@@ -67,6 +67,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     status: int | None = None
     """A clean refusal with this status, not billed; with ``billed``, after billing."""
     billed: bool = False
+    """Only with what a gateway says (502, 504, ``html``): OpenAI bills no answer that is an error."""
     retry_after: str | None = None
     error_code: str | None = None
     """``error.code`` of a refusal; None takes what OpenAI says with the status."""

@@ -170,3 +170,28 @@ async def test_a_refusal_does_not_repeat_the_address() -> None:
         await guard().checked("http://10.0.0.1/?token=topsecret")
     assert "topsecret" not in str(raised.value)
     assert "10.0.0.1" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "allow", "is_listed"),
+    [
+        pytest.param("http://93.184.216.34/", (), False, id="public, and nothing is listed"),
+        pytest.param("http://93.184.216.34/", ("93.184.0.0/16",), True, id="public, and in a range"),
+        pytest.param("http://127.0.0.1/", ("127.0.0.0/8",), True, id="private, and in a range"),
+        pytest.param("http://[::ffff:127.0.0.1]/", ("127.0.0.0/8",), True, id="the same in another spelling"),
+    ],
+)
+async def test_an_address_is_listed_only_by_the_settings(
+    url: str, allow: tuple[str, ...], *, is_listed: bool
+) -> None:
+    assert await UrlGuard(AllowList.parsed(allow)).is_listed(url) is is_listed
+
+
+async def test_a_name_is_listed_by_itself() -> None:
+    async def names(host: str, port: int) -> list[str]:
+        assert (host, port) == ("images.example", 443)
+        return ["93.184.216.34"]
+
+    for allow, wanted in ((("images.example",), True), (("other.example",), False)):
+        guard = UrlGuard(AllowList.parsed(allow), resolve=names)
+        assert await guard.is_listed("https://images.example/v1") is wanted
