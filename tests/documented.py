@@ -36,6 +36,13 @@ class Documentation:
         """Raise unless the reply has a documented status and a body of its schema."""
         request = response.request
         path = request.url.raw_path.decode().partition("?")[0]  # %2F stands inside a segment
+        if response.status_code in {204, 304}:
+            assert str(response.status_code) in self._responses(request.method, path)
+            assert response.content == b""
+            return
+        if response.headers["content-type"] == "text/event-stream":
+            assert "text/event-stream" in self._responses(request.method, path)["200"]["content"]
+            return
         assert response.headers["content-type"] == "application/json", f"{request.method} {path}"
         if request.method == "HEAD":
             assert response.content == b""
@@ -43,6 +50,10 @@ class Documentation:
         self._validator(self._schema_name(request.method, path, response.status_code)).validate(
             response.json()
         )
+
+    def _responses(self, method: str, path: str) -> Any:
+        item = next(item for pattern, item in self._paths if pattern.fullmatch(path))
+        return item[method.lower()]["responses"]
 
     def _schema_name(self, method: str, path: str, status: int) -> str:
         item = next((item for pattern, item in self._paths if pattern.fullmatch(path)), None)

@@ -297,6 +297,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """After SIGTERM, for what is nearly done; the rest goes back to the queue."""
     cpu_processes: int
     """Processes one worker uses for picture work."""
+    events_heartbeat: timedelta
+    """How long a stream of events may be silent before it says that it lives."""
     public_url: str
     """Where others reach the API, without a slash at the end."""
     url_allow: tuple[str, ...]
@@ -347,6 +349,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             lease=env.seconds("LEASE_S", default=30, minimum=1),
             worker_grace=env.seconds("WORKER_GRACE_S", default=3, minimum=0),
             cpu_processes=env.count("CPU_PROCESSES", default=os.cpu_count() or 1),
+            events_heartbeat=env.seconds("EVENTS_HEARTBEAT_S", default=10, minimum=0.05),
             public_url=_public_url(env, bind),
             url_allow=env.texts("URL_ALLOW"),
             callback_key=_callback_key(env),

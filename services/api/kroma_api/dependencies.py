@@ -18,6 +18,7 @@ from kroma.db.engine import Database
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
 from kroma.resources import Resources
+from kroma.runs.events import RunWatch
 from kroma.secrets.keyring import Keyring
 from kroma.storage.base import ProjectStores
 from kroma_api.idempotency import STATE_KEY
@@ -32,7 +33,10 @@ CurrentCaller = NamedDependency[Caller]
 IdempotencyId = NamedDependency[UUID | None]
 """The record of the request's ``Idempotency-Key``, for routes that find by it what they made."""
 
+Watch = NamedDependency[RunWatch]
+
 _STATE_KEY: Final = "kroma_resources"
+_WATCH_KEY: Final = "kroma_watch"
 
 
 class WithResources:
@@ -41,10 +45,11 @@ class WithResources:
     def __init__(self, app: ASGIApp, resources: Resources) -> None:
         self._app = app
         self._resources = resources
+        self._watch = RunWatch(resources.db)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        scope["state"] = {_STATE_KEY: self._resources}
+        scope["state"] = {_STATE_KEY: self._resources, _WATCH_KEY: self._watch}
         await self._app(scope, receive, send)
 
 
@@ -59,6 +64,10 @@ def _idempotency_id(scope: Scope) -> UUID | None:
     return scope["state"].get(STATE_KEY)
 
 
+def _watch(scope: Scope) -> RunWatch:
+    return scope["state"][_WATCH_KEY]
+
+
 def _current_caller(request: Request[Caller, Any, Any]) -> Caller:
     return request.user
 
@@ -71,6 +80,7 @@ DEPENDENCIES: Final = {
     "providers": _resource(lambda resources: resources.providers),
     "keyring": _resource(lambda resources: resources.keyring),
     "idempotency_id": Provide(_idempotency_id, sync_to_thread=False),
+    "watch": Provide(_watch, sync_to_thread=False),
     "caller": Provide(_current_caller, sync_to_thread=False),
 }
 """The dependencies under the parameter names handlers use."""

@@ -20,6 +20,7 @@ from kroma.idempotency.errors import (
     RequestInFlightError,
 )
 from kroma.pipeline.errors import PlanChangedError
+from kroma.runs.events import TooManyWatchersError
 from kroma_api.replies import send_json
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -37,6 +38,7 @@ _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
     RequestInFlightError: HTTPStatus.CONFLICT,
     OutcomeUnknownError: HTTPStatus.CONFLICT,
     AnswerNotKeptError: HTTPStatus.CONFLICT,
+    TooManyWatchersError: HTTPStatus.TOO_MANY_REQUESTS,
 }
 _FRAMEWORK_TEXTS: Final[dict[int, str]] = {
     HTTPStatus.NOT_FOUND: "No route has this path",

@@ -1,12 +1,16 @@
 """The requests being answered, so that a stopping server can end them."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Final, cast
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from kroma.errors import InfraError
 from kroma_api.errors import send_error
+
+ON_STOP: Final = "kroma.on_stop"
+"""Where a request's scope has the set of what is called when the server is told to stop."""
 
 
 class ServerStoppedError(InfraError):
@@ -23,6 +27,7 @@ class RequestsInHand:
         self._app = app
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
+        self._on_stop: set[Callable[[], None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -31,6 +36,7 @@ class RequestsInHand:
             msg = "the server runs every request in a task"
             raise RuntimeError(msg)
         self._tasks.add(task)
+        cast("dict[str, Any]", scope)[ON_STOP] = self._on_stop
         try:
             await self._app(scope, receive, send)
         except asyncio.CancelledError:
@@ -39,6 +45,11 @@ class RequestsInHand:
             await send_error(ServerStoppedError(), send)
         finally:
             self._tasks.discard(task)
+
+    def announce_stop(self) -> None:
+        """Let those go that would wait for more, like the readers of events."""
+        for call in tuple(self._on_stop):
+            call()
 
     def stop(self) -> None:
         """End every request in hand with an error."""

@@ -51,6 +51,7 @@ async def serve(settings: Settings) -> None:
         log.info("serving", address=settings.bind.address)
         await asyncio.wait({serving, signalled}, return_when=asyncio.FIRST_COMPLETED)
         server.stop()
+        app.announce_stop()
         # The server would wait for its requests without an end.
         await asyncio.wait({serving}, timeout=GRACE_S)
         app.stop()

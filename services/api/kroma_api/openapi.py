@@ -38,6 +38,11 @@ _OPEN_PATHS: Final = frozenset({"/health"})
 _SIGNED_PATHS: Final = frozenset({f"{CALLBACK_PATH}/{{instruction_id}}"})
 """A signature in the address stands for the bearer."""
 
+_EVENTS: Final = "/api/projects/{slug}/runs/{run_id}/events"
+_WITH_ETAG: Final = frozenset(
+    {"/api/projects/{slug}/runs/{run_id}", "/api/projects/{slug}/runs/{run_id}/jobs"}
+)
+
 _ERROR_TEXTS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.BAD_REQUEST: "A rule is broken; `error` names the field, `error_code` the kind of rule",
     HTTPStatus.UNAUTHORIZED: "There is no bearer token, or it is unknown, revoked or expired",
@@ -101,6 +106,8 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
             _describe_parameters(operation)
             _describe_errors(operation, path)
             _show_examples(operation, schemas)
+            if method == "get":
+                _describe_watching(operation, path)
     return described
 
 
@@ -210,6 +217,27 @@ def _show_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
         reply["example"] = reply_example(schemas, _schema_name(reply))
         if response["description"] == code.description:
             response["description"] = schemas[_schema_name(reply)]["description"]
+
+
+def _describe_watching(operation: dict[str, Any], path: str) -> None:
+    responses = operation["responses"]
+    if path in _WITH_ETAG:
+        responses["200"].setdefault("headers", {})["ETag"] = {
+            "description": "Weak; changes with every event of the run",
+            "schema": {"type": "string"},
+        }
+        responses["304"] = {"description": "Nothing has happened since the `If-None-Match`"}
+    if path == _EVENTS:
+        responses["200"]["content"]["text/event-stream"] = {
+            "schema": {"type": "string"},
+            "example": 'id: 2\nevent: run\ndata: {"id":2,"kind":"run","created_at":"2027-01-31T12:00:00Z",'
+            '"data":{"status":"running"}}\n\n',
+        }
+        responses["204"] = {"description": "The run has ended and there is nothing more to stream"}
+        responses["429"] = {
+            "description": "This process serves as many streams as it takes",
+            "content": {"application/json": {"schema": _ERROR_REF}},
+        }
 
 
 def _schema_name(content: Mapping[str, Any]) -> str:

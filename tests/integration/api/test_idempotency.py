@@ -11,7 +11,6 @@ import pytest
 from httpx import ASGITransport, AsyncClient
 from sqlalchemy import func, select, text, update
 
-from documented import ClientFactory
 from kroma.audit.models import AuditEvent
 from kroma.auth.models import ApiToken
 from kroma.auth.service import Caller
@@ -409,22 +408,18 @@ async def test_a_process_that_was_thought_dead_can_no_longer_write(fresh_db: Dat
     assert await written(fresh_db) == 1
 
 
-async def test_a_request_without_the_header_costs_no_statement(
-    client_with: ClientFactory, fresh_db: Database
-) -> None:
+@pytest.mark.usefixtures("slug")
+async def test_a_request_without_the_header_costs_no_statement(client: AsyncClient, db: Database) -> None:
     statements: list[str] = []
+    async with db.transaction() as session:
+        raw = await (await session.connection()).get_raw_connection()
+        driver: Any = raw.driver_connection
+    driver.add_query_logger(lambda record: statements.append(record.query))
 
     async def count_of(headers: dict[str, str], name: str) -> int:
         statements.clear()
         await client.post(PATH, json={"name": name}, headers=headers)
         return sum("idempotency_keys" in statement for statement in statements)
-
-    client = client_with(fresh_db, KROMA_API_AUTH_DEV_BYPASS="1")
-    await client.post("/api/projects", json={"name": "Comic"})
-    pooled = await fresh_db.engine.raw_connection()
-    driver: Any = pooled.driver_connection
-    driver.add_query_logger(lambda record: statements.append(record.query))
-    pooled.close()
 
     assert await count_of({}, "Mara") == 0
     assert await count_of(KEY, "Ole") > 0

@@ -1,61 +1,18 @@
 """The service as a process: its start, its log and its end."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
-import httpx
 import pytest
 
+from served import environment, free_port, served, stopped
+
 pytestmark = pytest.mark.timeout(60)
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def environment(data_dir: Path, **variables: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KROMA_", "IAT_"))}
-    return {**kept, "KROMA_DATA_DIR": str(data_dir), "KROMA_QUEUE": "postgres", **variables}
-
-
-@contextmanager
-def served(data_dir: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
-    bind = f"127.0.0.1:{free_port()}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kroma_api"],
-        env=environment(data_dir, KROMA_BACKEND_BIND=bind, **variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    transport = httpx.HTTPTransport(retries=10)  # until it listens
-    try:
-        with process, httpx.Client(transport=transport, base_url=f"http://{bind}", timeout=30) as client:
-            assert process.stdout is not None
-            events = [json.loads(process.stdout.readline())["event"]]
-            if events == ["secrets.unchecked"]:  # the database does not answer
-                events = [json.loads(process.stdout.readline())["event"]]
-            assert events == ["serving"]
-            yield process, client
-    finally:
-        process.kill()
-
-
-def stopped(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> list[str]:
-    """The lines it logged; it must end well."""
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=30)
-    assert process.returncode == 0, output
-    return output.splitlines()
 
 
 def refusal(data_dir: Path, **variables: str) -> str:

@@ -1,20 +1,26 @@
 """``/api/projects/{slug}/runs``."""
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
+from uuid import UUID
 
 from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
+from kroma.db.engine import Database
 from kroma.pipeline import trigger
 from kroma.pipeline.order import RunOrder
+from kroma.pipeline.progress import RunProgress, progress_of_new, read_progress, read_version
 from kroma.pipeline.validate import validate_config
 from kroma.pipeline.wait import wait_for_end
 from kroma.projects.queries import get_project, get_project_id
 from kroma.runs import queries
+from kroma.runs.events import list_events
 from kroma.runs.logs import read_run_log
-from kroma.runs.models import RunMode, RunStatus, Stage
+from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunJob, RunMode, RunStatus, Stage
+from kroma_api import event_stream
 from kroma_api.dependencies import (
     AppSettings,
     CurrentCaller,
@@ -23,14 +29,20 @@ from kroma_api.dependencies import (
     Providers,
     Queue,
     Stores,
+    Watch,
 )
+from kroma_api.entity_tags import IfNoneMatch, entity_tag, is_known
 from kroma_api.prefer import preferred_wait
+from kroma_api.routes.events import LAST_EVENT, Accept, AfterEvent, LastEventId, event_number
 from kroma_api.routes.limits import DEFAULT_RUNS, MAX_RUNS, After, Limit, one_of, open_window, window
 from kroma_api.schemas.runs import (
     ConfigSummaryView,
     JobView,
     ListJobsResponse,
+    ListRunEventsResponse,
     ListRunsResponse,
+    RunDetail,
+    RunEventView,
     RunLogResponse,
     RunResponse,
     RunView,
@@ -53,6 +65,13 @@ Prefer = Annotated[
 StatusFilter = Annotated[str | None, QueryParameter(description=f"One of {', '.join(RunStatus)}")]
 StageFilter = Annotated[str | None, QueryParameter(description=f"One of {', '.join(Stage)}")]
 ModeFilter = Annotated[str | None, QueryParameter(description=f"One of {', '.join(RunMode)}")]
+
+_OK_RUN: Final = {
+    HTTPStatus.OK.value: ResponseSpec(RunResponse, generate_examples=False, description="The run")
+}
+_OK_JOBS: Final = {
+    HTTPStatus.OK.value: ResponseSpec(ListJobsResponse, generate_examples=False, description="The jobs")
+}
 
 
 @get("/")
@@ -115,14 +134,18 @@ async def trigger_run(
         actor=caller.user_id,
         idempotency_id=idempotency_id,
     )
-    reply = TriggerRunResponse.of(run)
+    # A run that an earlier request with the same key made comes without its jobs.
+    is_new = "jobs" in vars(run)
+    progress = progress_of_new(run) if is_new else (await _detail(db, slug, str(run.id))).progress
+    reply = TriggerRunResponse.of(run, progress)
     headers = {"Location": reply.links.self}
     wait = preferred_wait(prefer)
     if wait is not None and await wait_for_end(db, run.id, timeout=wait):
         async with db.transaction() as session:
             ended = await queries.get_run(session, slug=slug, run_id=str(run.id))
+        progress = (await _detail(db, slug, str(run.id))).progress
         headers["Preference-Applied"] = f"wait={wait.seconds}"
-        return Response(TriggerRunResponse.of(ended), status_code=HTTPStatus.OK, headers=headers)
+        return Response(TriggerRunResponse.of(ended, progress), status_code=HTTPStatus.OK, headers=headers)
     headers["Retry-After"] = str(RETRY_AFTER_S)
     return Response(reply, status_code=HTTPStatus.ACCEPTED, headers=headers)
 
@@ -136,33 +159,110 @@ async def check_config(
     return ValidateConfigResponse(summary=ConfigSummaryView.of(summary))
 
 
-@get("/{run_id:str}")
-async def get_run(slug: FromPath[str], run_id: FromPath[str], db: Db) -> RunResponse:
-    """A run with its jobs and their candidates."""
+class _Detail(NamedTuple):
+    run: Run
+    jobs: Sequence[RunJob]
+    candidates: Mapping[UUID, Sequence[RunCandidate]]
+    progress: RunProgress
+
+
+async def _detail(db: Database, slug: str, run_id: str) -> _Detail:
     async with db.reading() as reader:
         run = await queries.get_run(reader, slug=slug, run_id=run_id)
         jobs = await queries.list_jobs(reader, run.id)
         candidates = await queries.list_candidates(reader, jobs)
-    return RunResponse(
-        run=RunView.of(run), jobs=[JobView.of(job, candidates.get(job.id, ())) for job in jobs]
+        return _Detail(run, jobs, candidates, await read_progress(reader, run, jobs, candidates))
+
+
+@get("/{run_id:str}", responses=_OK_RUN)
+async def get_run(
+    slug: FromPath[str], run_id: FromPath[str], db: Db, if_none_match: IfNoneMatch = None
+) -> Response[RunResponse]:
+    """A run with its jobs and their candidates, and how far it is.
+
+    `queue_position`, `spend` and what a provider says in `reason` may change without a new `ETag`.
+    """
+    tag = entity_tag(await read_version(db, slug=slug, run_id=run_id))
+    if is_known(if_none_match, tag):
+        return Response(None, status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})  # pyright: ignore[reportReturnType] - a 304 has no body
+    detail = await _detail(db, slug, run_id)
+    reply = RunResponse(
+        run=RunDetail.showing(detail.run, detail.progress),
+        jobs=[JobView.of(job, detail.candidates.get(job.id, ())) for job in detail.jobs],
     )
+    return Response(reply, headers={"ETag": tag})
 
 
-@get("/{run_id:str}/jobs")
+@get("/{run_id:str}/jobs", responses=_OK_JOBS)
 async def list_jobs(
-    slug: FromPath[str], run_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
-) -> ListJobsResponse:
+    *,
+    slug: FromPath[str],
+    run_id: FromPath[str],
+    db: Db,
+    limit: Limit = None,
+    after: After = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response[ListJobsResponse]:
     """The jobs of a run, in plan order, with their candidates."""
+    tag = entity_tag(await read_version(db, slug=slug, run_id=run_id))
+    if is_known(if_none_match, tag):
+        return Response(None, status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": tag})  # pyright: ignore[reportReturnType] - a 304 has no body
     async with db.reading() as reader:
         run = await queries.get_run(reader, slug=slug, run_id=run_id)
         jobs = await queries.list_jobs(reader, run.id, window=open_window(limit, after))
         candidates = await queries.list_candidates(reader, jobs)
-    return ListJobsResponse(
+    reply = ListJobsResponse(
         run_id=run_id,
         count=len(jobs),
         next=jobs.following,
         jobs=[JobView.of(job, candidates.get(job.id, ())) for job in jobs],
     )
+    return Response(reply, headers={"ETag": tag})
+
+
+@get(
+    "/{run_id:str}/events",
+    responses={
+        HTTPStatus.OK: ResponseSpec(
+            ListRunEventsResponse, generate_examples=False, description="Events, oldest first"
+        )
+    },
+)
+async def list_run_events(
+    *,
+    slug: FromPath[str],
+    run_id: FromPath[str],
+    db: Db,
+    watch: Watch,
+    settings: AppSettings,
+    accept: Accept = None,
+    last_event_id: LastEventId = None,
+    limit: Limit = None,
+    after: AfterEvent = None,
+) -> Response[ListRunEventsResponse]:
+    """What happened to a run; as it happens where `Accept` names `text/event-stream`.
+
+    A stream ends with the run, and is 204 when a run that has ended has nothing more to tell: then a
+    browser's `EventSource` stays away.
+    """
+    async with db.reading() as reader:
+        run = await queries.get_run(reader, slug=slug, run_id=run_id)
+    # A browser that connects again repeats its address, `after` and all.
+    behind = event_number(last_event_id) if last_event_id is not None else after or 0
+    behind = min(max(behind, 0), LAST_EVENT)
+    if accept is None or event_stream.MEDIA_TYPE not in accept.lower():
+        asked = window(limit, None)
+        shown = await list_events(db, run.id, after=behind, limit=(asked.limit or 0) + 1)
+        following = str(shown[-2].seq) if asked.limit is not None and len(shown) > asked.limit else None
+        views = [RunEventView.of(event) for event in shown[: asked.limit]]
+        return Response(ListRunEventsResponse(run_id=run_id, count=len(views), next=following, events=views))
+    is_done = run.status not in OPEN_RUN_STATUSES
+    if is_done and not await list_events(db, run.id, after=behind, limit=1):
+        return Response(None, status_code=HTTPStatus.NO_CONTENT)  # pyright: ignore[reportReturnType] - a 204 has no body
+    stream = event_stream.EventStream(
+        db, watch, run.id, after=behind, is_done=is_done, heartbeat=settings.events_heartbeat
+    )
+    return event_stream.EventStreamResponse(stream)
 
 
 @get("/{run_id:str}/log")
@@ -179,6 +279,6 @@ async def get_run_log(
 
 router = Router(
     "/api/projects/{slug:str}/runs",
-    route_handlers=[list_runs, trigger_run, check_config, get_run, list_jobs, get_run_log],
+    route_handlers=[list_runs, trigger_run, check_config, get_run, list_jobs, list_run_events, get_run_log],
     tags=["runs"],
 )

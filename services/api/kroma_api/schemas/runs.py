@@ -5,8 +5,9 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from kroma.pipeline.progress import RunProgress
 from kroma.pipeline.validate import ConfigSummary
-from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunJob, RunStatus
+from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunEvent, RunJob, RunStatus
 from kroma_api.schemas.reply import (
     Id,
     ListReply,
@@ -76,6 +77,109 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class CountsView(msgspec.Struct, frozen=True, kw_only=True):
+    """How many there are, by status; a status that none has is missing."""
+
+    jobs: dict[str, int]
+    candidates: dict[str, int]
+
+
+class ProgressView(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run is."""
+
+    done: int
+    """Jobs that have ended, well or not."""
+    total: int
+    fraction: float
+    """0 to 1; 1 once the run has ended."""
+
+
+class PhaseView(msgspec.Struct, frozen=True, kw_only=True):
+    """From the first start to the last end, over all jobs."""
+
+    started_at: Stamp
+    finished_at: Stamp
+
+
+class OriginView(msgspec.Struct, frozen=True, kw_only=True):
+    """The run that this one repeats."""
+
+    run_id: Id
+    kind: str
+    """``retry`` or ``rerun``."""
+
+
+class RunSpendView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run costs, in USD."""
+
+    estimated_usd: float | None
+    """Before it began; null is unknown."""
+    spent_usd: float
+    """Settled."""
+    held_usd: float
+    """For what is still to be done, and for calls whose answer was lost."""
+    unknown_price_calls: int
+    """Calls whose cost nobody knows; they are in neither sum."""
+
+
+class RunDetail(RunView, frozen=True, kw_only=True):
+    """One triggered execution, and how far it is."""
+
+    counts: CountsView
+    progress: ProgressView
+    phases: dict[str, PhaseView]
+    """``queued``, then each step as its jobs began it (``generate``, ``check_quality``, ``rank``), then
+    ``finishing``."""
+    queue_position: int | None
+    """Jobs ahead that a worker could take; null when the run does not wait in the queue."""
+    attempt: int
+    """The highest of its jobs'; 0 before the first."""
+    reason: str
+    """Why it waits, or why it failed; empty otherwise."""
+    reason_code: str
+    origin: OriginView | None
+    spend: RunSpendView
+
+    @classmethod
+    def showing(cls, run: Run, progress: RunProgress) -> Self:
+        """Show a run with its progress."""
+        shown = RunView.of(run)
+        return cls(
+            **msgspec.structs.asdict(shown),
+            counts=CountsView(jobs=dict(progress.jobs), candidates=dict(progress.candidates)),
+            progress=_progress_view(progress, has_ended=shown.done),
+            phases={
+                name: PhaseView(
+                    started_at=shown_stamp(phase.started_at), finished_at=shown_stamp(phase.finished_at)
+                )
+                for name, phase in progress.phases.items()
+            },
+            queue_position=progress.queue_position,
+            attempt=progress.attempt,
+            reason=progress.reason.text,
+            reason_code=progress.reason.code,
+            origin=_origin_view(run),
+            spend=RunSpendView(
+                estimated_usd=None if run.estimated_usd is None else float(run.estimated_usd),
+                spent_usd=float(progress.spend.spent_usd),
+                held_usd=float(progress.spend.held_usd),
+                unknown_price_calls=progress.spend.unknown_price_calls,
+            ),
+        )
+
+
+def _progress_view(progress: RunProgress, *, has_ended: bool) -> ProgressView:
+    done, total = progress.done(has_ended=has_ended), progress.total
+    fraction = 1.0 if has_ended else done / total if total else 0.0
+    return ProgressView(done=done, total=total, fraction=round(fraction, 4))
+
+
+def _origin_view(run: Run) -> OriginView | None:
+    if run.origin_run_id is None:
+        return None
+    return OriginView(run_id=str(run.origin_run_id), kind=run.origin_kind or "")
+
+
 class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     """One image made for a job."""
 
@@ -138,6 +242,13 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str
     meta_json: Any
     created_at: Stamp
+    started_at: Stamp
+    finished_at: Stamp
+    available_at: Stamp
+    """Not to be begun before; empty is at once."""
+    attempt: int
+    """Attempts so far."""
+    max_attempts: int
     candidates: list[CandidateView]
 
     @classmethod
@@ -157,6 +268,11 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
             error_code=job.error_code or "",
             meta_json=shown_json(job.meta_json),
             created_at=shown_stamp(job.created_at),
+            started_at=shown_stamp(job.started_at),
+            finished_at=shown_stamp(job.finished_at),
+            available_at=shown_stamp(job.available_at),
+            attempt=job.attempt,
+            max_attempts=job.max_attempts,
             candidates=[CandidateView.of(candidate) for candidate in candidates],
         )
 
@@ -170,7 +286,7 @@ class ListRunsResponse(ListReply, frozen=True, kw_only=True):
 class RunResponse(Reply, frozen=True, kw_only=True):
     """A run with its jobs, in plan order."""
 
-    run: RunView
+    run: RunDetail
     jobs: list[JobView]
 
 
@@ -180,6 +296,36 @@ class ListJobsResponse(ListReply, frozen=True, kw_only=True):
     run_id: str
     """As in the path."""
     jobs: list[JobView]
+
+
+class RunEventView(msgspec.Struct, frozen=True, kw_only=True):
+    """One change of a run, its jobs or its candidates."""
+
+    id: int
+    """Rises by 1 within the run; `after` and `Last-Event-ID` take it."""
+    kind: str
+    """``run``, ``job``, ``step`` or ``notice``."""
+    created_at: Stamp
+    data: Any
+    """What changed: ``status`` of a run or a job, ``step`` of a job, a notice's own fields."""
+
+    @classmethod
+    def of(cls, event: RunEvent) -> Self:
+        """Show an event."""
+        return cls(
+            id=event.seq,
+            kind=event.kind,
+            created_at=shown_stamp(event.created_at),
+            data=shown_json(event.data_json),
+        )
+
+
+class ListRunEventsResponse(ListReply, frozen=True, kw_only=True):
+    """What happened to a run, oldest first."""
+
+    run_id: str
+    """As in the path."""
+    events: list[RunEventView]
 
 
 class RunLogResponse(Reply, frozen=True, kw_only=True):
@@ -320,10 +466,14 @@ class TriggerRunResponse(Reply, frozen=True, kw_only=True):
     """The run, queued or, where ``Prefer: wait`` lasted, ended."""
 
     pipeline_trigger: PipelineTriggerView
-    run: RunView
+    run: RunDetail
     links: RunLinks
 
     @classmethod
-    def of(cls, run: Run) -> Self:
+    def of(cls, run: Run, progress: RunProgress) -> Self:
         """Show a triggered run."""
-        return cls(pipeline_trigger=PipelineTriggerView.of(run), run=RunView.of(run), links=RunLinks.of(run))
+        return cls(
+            pipeline_trigger=PipelineTriggerView.of(run),
+            run=RunDetail.showing(run, progress),
+            links=RunLinks.of(run),
+        )
