@@ -85,7 +85,7 @@ class Studio:
         self.stores = stores
         self.cpu = cpu
         self.provider = FakeProvider()
-        self.desk = CallDesk(answer_grace=timedelta(milliseconds=200))
+        self.desk = CallDesk(answer_grace=timedelta(milliseconds=200), first_retry=timedelta(milliseconds=50))
         self.load_access: AccessLoader = no_access
         self.keeper = LeaseKeeper(url_of(db), look_every=timedelta(milliseconds=100))
 

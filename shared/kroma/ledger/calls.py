@@ -74,7 +74,6 @@ LOOK_EVERY: Final = timedelta(seconds=1)
 """A waiting call notices that its run was cancelled within this."""
 FIRST_PAUSE: Final = timedelta(milliseconds=30)
 LONGEST_PAUSE: Final = timedelta(milliseconds=200)
-FIRST_RETRY: Final = timedelta(seconds=1)
 LONGEST_RETRY: Final = timedelta(minutes=1)
 UNHURRIED: Final = timedelta(minutes=20)
 """For the answer of a call under way when its project is paused: longer than any provider takes."""
@@ -248,7 +247,7 @@ class PaidCalls:
                     raise
                 if refusals > self._desk.limits.retries:
                     raise RetriesSpentError(exc.message, calls=refusals) from exc
-                wait = max(_retry_pause(refusals), exc.retry_after or timedelta())
+                wait = max(_retry_pause(refusals, self._desk.first_retry), exc.retry_after or timedelta())
                 if wait > PATIENCE:
                     raise RateLimitedError(self._provider.code, wait=wait) from exc
                 not_before = monotonic() + wait.total_seconds()
@@ -640,8 +639,8 @@ def _was_lost(call: ProviderCall) -> bool:
     return call.resolution is not None or call.status in {CallStatus.SENT, CallStatus.UNKNOWN}
 
 
-def _retry_pause(refusals: int) -> timedelta:
-    ceiling = min(FIRST_RETRY * 2 ** min(refusals - 1, 16), LONGEST_RETRY)
+def _retry_pause(refusals: int, first: timedelta) -> timedelta:
+    ceiling = min(first * 2 ** min(refusals - 1, 16), LONGEST_RETRY)
     return ceiling * random.random()  # noqa: S311 - spreads load, keeps no secret
 
 

@@ -12,6 +12,8 @@ from kroma.config import ProviderLimits
 
 ANSWER_GRACE: Final = timedelta(seconds=25)
 """For the answer of a call under way when its worker is told to stop; the worker waits a little longer."""
+FIRST_RETRY: Final = timedelta(seconds=1)
+"""The longest wait after a candidate's first clean refusal; doubled after each further one."""
 
 Lane = tuple[str, UUID]
 """Provider and project: calls of one lane pass in the order they came."""
@@ -21,10 +23,15 @@ class CallDesk:
     """One per worker; the tables alone decide who passes, this only keeps callers from crowding them."""
 
     def __init__(
-        self, limits: ProviderLimits | None = None, *, answer_grace: timedelta = ANSWER_GRACE
+        self,
+        limits: ProviderLimits | None = None,
+        *,
+        answer_grace: timedelta = ANSWER_GRACE,
+        first_retry: timedelta = FIRST_RETRY,
     ) -> None:
         self.limits = limits or ProviderLimits()
         self.answer_grace = answer_grace
+        self.first_retry = first_retry
         self._turns: defaultdict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._freed = asyncio.Event()
         self._under_way: set[asyncio.Task[Any]] = set()

@@ -1,0 +1,11 @@
+"""A database of its own, since a worker and its successor are two connections."""
+
+import pytest
+
+from counter import Counter
+from kroma.db.engine import Database
+
+
+@pytest.fixture
+async def counter(fresh_db: Database) -> Counter:
+    return await Counter.opened(fresh_db)
