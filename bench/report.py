@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import bootstrap
+import claim_backlog
 import guard
 import health
 import ingest
 import lists
 import memory
 import pickup
+import steps
 import trigger
 
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-BENCHES = (guard, trigger, pickup, ingest, memory, health, bootstrap, lists)
+BENCHES = (guard, trigger, pickup, steps, ingest, memory, health, bootstrap, lists, claim_backlog)
 """Small before large: a long one must not heat the machine for a short one."""
 PACKAGES = (
     "asyncpg",

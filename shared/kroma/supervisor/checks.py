@@ -228,13 +228,38 @@ async def _api(place: Place) -> Check:
 
 
 async def _worker(place: Place) -> Check:
-    if place.state is None:
+    if place.state is not None:
+        pid = place.state.pids.get("worker", 0)
+        if not pid or not _is_alive(pid):
+            log = place.settings.data_dir / "logs" / "worker.log"
+            return Check("worker", Verdict.FAILED, "it is down and being started again", f"see {log}")
+    if place.database_url is None:
         return Check("worker", Verdict.NOT_RUNNING, "start it with `kroma up`")
-    pid = place.state.pids.get("worker", 0)
-    if not pid or not _is_alive(pid):
-        log = place.settings.data_dir / "logs" / "worker.log"
-        return Check("worker", Verdict.FAILED, "it is down and being started again", f"see {log}")
-    return Check("worker", Verdict.OK, f"process {pid}")
+    living = await _living_workers(place.database_url)
+    if not living:
+        advice = "see that one runs; its log says why it does not reach the database"
+        return Check("worker", Verdict.FAILED, "none was seen in the last 30 s", advice)
+    return Check("worker", Verdict.OK, "; ".join(living))
+
+
+async def _living_workers(database_url: str) -> list[str]:
+    """Every worker on that database, on whatever machine."""
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - slow to import
+
+    from kroma.db.engine import Database  # noqa: PLC0415 - slow to import
+    from kroma.workers.queries import list_living  # noqa: PLC0415 - comes with it
+
+    db = Database.connect(database_url, pool_size=1)
+    try:
+        async with db.transaction() as session:
+            return [
+                f"process {worker.pid} on {worker.host}, version {worker.version}, {worker.jobs} jobs in hand"
+                for worker in await list_living(session)
+            ]
+    except (SQLAlchemyError, OSError):
+        return []  # the database has a line of its own
+    finally:
+        await db.close()
 
 
 def _is_alive(pid: int) -> bool:
