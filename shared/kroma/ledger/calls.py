@@ -1,6 +1,6 @@
 """The one way to a call that costs money.
 
-What is committed before what (docs/decisions/0014)::
+What is committed before what (docs/decisions/0015)::
 
     intent       committed: the call's id and price, under the job's fence
     sent         committed: the gates are passed and the fence still holds; only now the request leaves
