@@ -31,6 +31,8 @@ from kroma.storage.base import ObjectStore, ProjectStores
 
 VALID_FOR: Final = timedelta(hours=24)
 READ_AT_A_TIME: Final = 4
+_MOMENT_DIGITS: Final = 11
+"""Seconds until the year 5138."""
 _PURPOSE: Final = "kroma run quote 1"
 _UNQUOTED: Final = ("seed", "settings_snapshot", "storage_sync_s3", "log_version")
 """Fields of a plan that decide neither what is made nor what it costs; a seed only where it was asked for."""
@@ -71,7 +73,7 @@ async def quote_run(
     return Quote(
         plan=plan,
         price=price,
-        token=_token(key, place.id, digest, until=int(valid_until.timestamp())),
+        token=token_of(key, place.id, digest, until=int(valid_until.timestamp())),
         valid_until=valid_until,
         warnings=tuple(_warnings(plan, price, await _budget(db, slug))),
     )
@@ -86,9 +88,9 @@ async def opened_quote(settings: Settings, project_id: UUID, token: str) -> str:
     until, _, rest = token.partition(".")
     digest = rest.partition(".")[0]
     key = await asyncio.to_thread(signing_key, settings)
-    is_ours = until.isascii() and until.isdigit() and len(until) < 12  # noqa: PLR2004 - seconds until the year 5138
-    expected = _token(key, project_id, digest, until=int(until)) if is_ours else ""
-    if not hmac.compare_digest(expected.encode(), token.encode("utf-8", "replace")):
+    is_moment = until.isascii() and until.isdigit() and len(until) <= _MOMENT_DIGITS
+    expected = token_of(key, project_id, digest, until=int(until) if is_moment else 0)
+    if not is_moment or not hmac.compare_digest(expected.encode(), token.encode("utf-8", "replace")):
         raise InvalidQuoteTokenError("is no token of a quote for this project")
     if utc_now() >= datetime.fromtimestamp(int(until), UTC):
         raise InvalidQuoteTokenError("has expired")
@@ -136,7 +138,8 @@ def _hex_digest(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
-def _token(key: bytes, project_id: UUID, digest: str, *, until: int) -> str:
+def token_of(key: bytes, project_id: UUID, digest: str, *, until: int) -> str:
+    """The token of a plan's hash, for one project, valid until a second of the Unix clock."""
     terms = f"{until}.{digest}"
     signed = f"{_PURPOSE}\n{project_id}\n{terms}".encode("utf-8", "replace")
     return f"{terms}.{hmac.new(key, signed, sha256).hexdigest()}"
