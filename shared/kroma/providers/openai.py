@@ -29,7 +29,7 @@ from kroma.providers.base import (
     ProviderRefusedError,
 )
 from kroma.providers.openai_answers import CODE, ImageReply, RawAnswer, picture_of, read_reply, request_id
-from kroma.providers.openai_input import InputLimits, fitted, verified
+from kroma.providers.openai_input import InputLimits, fitted, is_plainly_ready, verified
 from kroma.providers.price_list import PricedModel, openai_prices, read_usage
 
 if TYPE_CHECKING:
@@ -171,7 +171,9 @@ class OpenAIProvider:
             max_pixels=prices.max_input_pixels,
         )
         name = PurePosixPath(picture.name)
-        changed = await self._cpu.run(fitted, picture.data, picture.name, limits)
+        changed = None
+        if not is_plainly_ready(picture.data, picture.name, limits):
+            changed = await self._cpu.run(fitted, picture.data, picture.name, limits)
         if changed is None:
             return name.name, picture.data, picture.mime_type
         return f"{name.stem}.png", changed.data, changed.mime_type

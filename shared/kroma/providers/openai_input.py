@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from kroma.imaging.codec import Picture
 
 _ORIENTATION: Final = 0x0112
+_MAY_BE_TURNED: Final = (b"Exif", b"eXIf", b"EXIF", b"exif", b"Orientation")
+"""How JPEG, PNG and WebP introduce what may hold an orientation."""
 _SHRINK: Final = 0.9
 """A further step down for a picture that is still too many bytes."""
 
@@ -27,6 +29,20 @@ class FittedPicture(msgspec.Struct, frozen=True, kw_only=True):
 
     data: bytes
     mime_type: str
+
+
+def is_plainly_ready(data: bytes, name: str, limits: InputLimits) -> bool:
+    """Whether a picture can go as it is, seen without decoding it: most can, and need no picture process.
+
+    Raises:
+        PictureError: Its header says that it is no picture, or too large a one.
+    """
+    header = inspect(data, name=name)
+    return (
+        header.mime_type in limits.mime_types
+        and _fits(header, data, limits)
+        and not any(mark in data for mark in _MAY_BE_TURNED)
+    )
 
 
 def fitted(data: bytes, name: str, limits: InputLimits) -> FittedPicture | None:
