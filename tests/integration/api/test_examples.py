@@ -19,6 +19,7 @@ from kroma.db.engine import Database
 from kroma.instructions.models import AgentInstruction
 from kroma.instructions.signature import CALLBACK_PATH, Pass, callback_signer
 from kroma.projects.queries import get_project
+from kroma.runs.models import Run, RunJob
 from kroma_api.app import ROUTERS
 from kroma_api.examples import REQUESTS
 from kroma_api.openapi import document
@@ -61,6 +62,18 @@ async def address(db: Database, filled: Filled, data_dir: Path) -> str:
     return f"sig={signer.signature(sending, valid_until=utc_now() + HOUR)}"
 
 
+async def failed_run(client: httpx.AsyncClient, db: Database, slug: str) -> str:
+    """A run that a worker failed."""
+    body = {"mode": "run", "confirm_spend": True, "scene_refs": ["scenes/harbor.png"]}
+    reply = await client.post(f"/api/projects/{slug}/runs/trigger", json=body)
+    run_id: str = reply.json()["run"]["id"]
+    async with db.transaction() as session:
+        for status in ("running", "failed"):
+            await session.execute(update(RunJob).where(RunJob.run_id == UUID(run_id)).values(status=status))
+            await session.execute(update(Run).where(Run.id == UUID(run_id)).values(status=status))
+    return run_id
+
+
 @pytest.mark.parametrize(("method", "path", "body"), WITH_BODY)
 async def test_the_example_of_a_body_is_accepted(
     *,
@@ -82,6 +95,10 @@ async def test_the_example_of_a_body_is_accepted(
                 .values(status="running", attempts=1, fence=1, deadline_at=utc_now() + HOUR)
             )
 
-    response = await client.request(method, path.format_map(filled.known) + query, json=body["example"])
+    known = filled.known
+    if path.endswith(("/retry", "/rerun")):
+        known = known | {"run_id": await failed_run(client, db, known["slug"])}
+
+    response = await client.request(method, path.format_map(known) + query, json=body["example"])
 
     assert response.status_code in {200, 202}, response.text

@@ -50,7 +50,7 @@ async def test_a_cancelled_run_answers_as_it_is_and_stays(
     assert first.json() == again.json()
     assert (await client.get(at)).json()["run"]["error_code"] == "run_canceled"
     assert (await client.get(f"{at}/log")).json()["run_log"]["status"] == "canceled"
-    assert await codes(db) == ["run.cancel"]
+    assert (await codes(db)).count("run.cancel") == 1
 
 
 @pytest.mark.parametrize("verb", ["cancel", "retry", "rerun"])
