@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import Context
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -112,7 +113,8 @@ class RunWatch:
         self._watchers.add(watcher)
         self._seen.pop(run_id, None)  # the first look wakes: it may have moved since it was read
         if self._looking is None:
-            self._looking = asyncio.create_task(self._look_for_ever())
+            # In a context of its own: it outlives the request that happens to be the first.
+            self._looking = asyncio.create_task(self._look_for_ever(), context=Context())
         try:
             yield watcher
         finally:
@@ -132,7 +134,7 @@ class RunWatch:
 
     async def _look(self) -> None:
         watchers = list(self._watchers)
-        runs = list({watcher.run_id for watcher in watchers})
+        runs = tuple({watcher.run_id for watcher in watchers})
         rows = await self._db.fetch(_REVISIONS, {"runs": runs})
         found: dict[UUID, int] = {row["id"]: row["revision"] for row in rows}
         for watcher in watchers:
