@@ -1,24 +1,20 @@
 """Calls that cost money, through a worker and its ledger."""
 
-import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
 from decimal import Decimal
-from typing import Any
-from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import delete, select, text, update
 
 from kroma.costs.models import CostEvent
-from kroma.ledger.models import ProviderCall, ProviderGate
-from kroma.pipeline.claim import claim_job
-from kroma.pipeline.execute import run_claimed_job
+from kroma.ledger.models import ProviderCall
+from kroma.ledger.resume import Resumption
 from kroma.providers.base import EditRequest, EditResult
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.queue.messages import FinishRun
-from kroma.runs.models import JobStatus, Run, RunEvent, RunJob, RunStatus
-from kroma.storage.base import ObjectStore, StoredObject
+from kroma.runs.models import JobStatus, Run, RunJob, RunStatus, RunStep
+from kroma.secrets.keyring import Keyring
+from kroma.secrets.service import upsert_secret
 from studio import Studio
 
 pytestmark = pytest.mark.timeout(60)
@@ -30,15 +26,6 @@ async def calls_of(studio: Studio) -> Sequence[ProviderCall]:
     async with studio.db.transaction() as session:
         order = (ProviderCall.job_key, ProviderCall.candidate_index, ProviderCall.number)
         return (await session.scalars(select(ProviderCall).order_by(*order))).all()
-
-
-async def expire_leases(studio: Studio) -> None:
-    async with studio.db.transaction() as session:
-        await session.execute(
-            update(RunJob)
-            .where(RunJob.status == JobStatus.RUNNING)
-            .values(lease_expires_at=text("clock_timestamp() - interval '1 hour'"))
-        )
 
 
 async def due_now(studio: Studio) -> None:
@@ -149,7 +136,7 @@ async def test_an_answer_without_a_picture_is_charged_once(studio: Studio) -> No
 
 async def test_an_unknown_cost_is_said_to_be_unknown(studio: Studio) -> None:
     class Priceless(FakeProvider):
-        def estimate(self, request: EditRequest) -> None:
+        def estimate(self, request: EditRequest) -> None:  # noqa: ARG002 - the protocol's
             return None
 
         async def edit(self, request: EditRequest) -> EditResult:
@@ -168,3 +155,70 @@ async def test_an_unknown_cost_is_said_to_be_unknown(studio: Studio) -> None:
     (cost,) = rows.costs
     assert cost.total_cost_usd == 0
     assert cost.meta_json["price"] == "unknown"
+
+
+async def test_a_refused_key_gives_the_jobs_back_and_a_new_secret_finishes_the_run(studio: Studio) -> None:
+    provider = studio.script(FakeOutcome(times=1, key_refused=True), cost_usd=PRICE)
+    run = await studio.trigger(candidates=1)
+    await studio.work()
+
+    paused = await studio.rows(run)
+    assert paused.run.status == RunStatus.RUNNING
+    assert {(job.status, job.attempt, job.error_code) for job in paused.jobs} <= {
+        ("queued", 0, "provider_paused"),
+        ("queued", 0, None),
+    }
+    assert "the key was refused" in " ".join(job.error or "" for job in paused.jobs)
+    studio.queue.messages = list(await studio.job_messages(run))
+    await studio.work()
+    assert len(provider.calls) == 1, "a paused provider's jobs are not claimed"
+
+    resumption = Resumption(studio.queue)
+    await upsert_secret(
+        studio.db,
+        Keyring(studio.settings.master_key),
+        slug="comic",
+        code="fake",
+        name="api_key",
+        value="another",
+        actor=None,
+        also=resumption.lift,
+    )
+    await resumption.ring()
+    await work_to_the_end(studio, run)
+
+    rows = await studio.rows(run)
+    assert rows.run.status == RunStatus.OK
+    assert {(job.attempt, job.error) for job in rows.jobs} == {(1, None)}
+    assert len(provider.charged) == len(rows.costs) == 2
+
+
+async def test_a_bought_picture_is_found_again_by_the_next_worker(studio: Studio) -> None:
+    provider = studio.script(cost_usd=PRICE)
+    rows = await studio.run_to_end(["harbor.png"], candidates=1)
+    (bought,) = await calls_of(studio)
+    job = rows.jobs[0]
+    # As a worker leaves it that ended after it had kept the picture, and before it could settle.
+    async with studio.db.transaction() as session:
+        await session.execute(text("ALTER TABLE provider_calls DISABLE TRIGGER call_moves"))
+        await session.execute(update(ProviderCall).values(status="sent", cost_usd=None, request_id=None))
+        await session.execute(delete(CostEvent))
+        await session.execute(delete(RunStep))
+        await session.execute(text("ALTER TABLE run_jobs DISABLE TRIGGER job_moves"))
+        await session.execute(update(RunJob).values(status=JobStatus.QUEUED, attempt=0))
+        await session.execute(text("ALTER TABLE runs DISABLE TRIGGER run_moves"))
+        await session.execute(update(Run).values(status=RunStatus.RUNNING, attempt=0, finished_at=None))
+
+    await work_to_the_end(studio, rows.run)
+
+    again = await studio.rows(rows.run)
+    assert again.run.status == RunStatus.OK
+    (call,) = await calls_of(studio)
+    assert (call.id, call.status, call.cost_usd, call.request_id) == (
+        bought.id,
+        "settled",
+        PRICE,
+        "fake-1",
+    )
+    assert again.jobs[0].final_output == job.final_output
+    assert len(provider.calls) == len(again.costs) == 1
