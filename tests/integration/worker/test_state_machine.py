@@ -210,7 +210,7 @@ class Runs(RuleBasedStateMachine):
 
     async def post(self, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         reply = await self.client.post(f"{self.path}{path}", json=body)
-        assert reply.status_code < 500, reply.text
+        assert reply.status_code < 500, (path, self.logs.entries[-1])
         self.seen += self.queue.messages
         return reply
 
