@@ -18,8 +18,11 @@ def stack_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def shared_stack(stack_folder: Path) -> Iterator[Up]:
-    """A stack for tests that leave its processes alone; a start costs seconds of both cores."""
-    up = Up(stack_folder / "shared")
+    """A stack for tests that need no other; a start costs seconds of both cores.
+
+    Its leases are short, so that the jobs of a worker that is killed do not wait half a minute.
+    """
+    up = Up(stack_folder / "shared", KROMA_LEASE_S="4")
     yield up.ready()
     up.stop()
 

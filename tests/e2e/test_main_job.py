@@ -151,13 +151,43 @@ def test_a_run_log_taken_again_by_hand_gives_the_same_rows(
     assert {asset["id"] for asset in project.get("/assets")["assets"]} == before
 
 
-def test_a_killed_worker_is_replaced_and_the_run_ends(make_project: MakeProject, shared_stack: Up) -> None:
+def pictures(project: Project, run_id: str) -> dict[tuple[str, int], bytes]:
+    """The pixels of every candidate of a run."""
+    jobs = project.get(f"/runs/{run_id}/jobs")["jobs"]
+    return {
+        (job["job_key"], candidate["candidate_index"]): Image.open(
+            project.root / candidate["output_path"]
+        ).tobytes()
+        for job in jobs
+        for candidate in job["candidates"]
+    }
+
+
+def costs(project: Project, run_id: str) -> list[float]:
+    events = project.get("/cost-events")["cost_events"]
+    return [event["total_cost_usd"] for event in events if event["run_id"] == run_id]
+
+
+def test_a_worker_that_is_killed_halfway_costs_no_picture_and_no_money(
+    make_project: MakeProject, shared_stack: Up
+) -> None:
     project = make_project("Killed")
-    reply = project.client.post(f"{project.path}/runs/trigger", json=BODY)
+    project.put("scenes/large.png", scene_png(1536, 1024, seed=7))
+    body = BODY | {"seed": 7, "candidates": 3}
+    undisturbed = project.trigger(seed=7, candidates=3).json()["run"]["id"]
+    reply = project.client.post(f"{project.path}/runs/trigger", json=body)
     run_path = reply.headers["Location"]
-    eventually(lambda: project.client.get(run_path).json()["run"]["status"] == "running")
+
+    def is_halfway() -> bool:
+        detail = project.client.get(run_path).json()
+        assert not detail["run"]["done"], "it ended before its worker could be killed"
+        return any(job["candidates"] for job in detail["jobs"])
+
+    eventually(is_halfway)
     os.kill(shared_stack.pids["worker"], signal.SIGKILL)
     eventually(lambda: project.client.get(run_path).json()["run"]["done"])
-    run = project.client.get(run_path).json()
-    assert run["run"]["status"] == "ok"
-    assert [len(job["candidates"]) for job in run["jobs"]] == [2, 2]
+
+    run = project.client.get(run_path).json()["run"]
+    assert run["status"] == "ok"
+    assert pictures(project, run["id"]) == pictures(project, undisturbed)
+    assert costs(project, run["id"]) == costs(project, undisturbed)
