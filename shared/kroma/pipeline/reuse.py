@@ -80,7 +80,7 @@ class FormerCandidates:
 
     async def find(self, hashes: Iterable[str]) -> list[FormerCandidate]:
         """What was made of these inputs, the latest first; a picture may have gone since."""
-        rows = await self._db.fetch(_FORMER, {"hashes": list(hashes), "project_id": self._project_id})
+        rows = await self._db.fetch(_FORMER, {"hashes": tuple(hashes), "project_id": self._project_id})
         return [
             FormerCandidate(
                 row["input_hash"], msgspec.convert(row["output_json"], Candidate), row["output_path"]
