@@ -32,7 +32,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
@@ -372,23 +371,3 @@ async def claim_run(db: Database, run_id: UUID, *, worker: str, lease: timedelta
         worker=worker,
         plan=plan,
     )
-
-
-async def hold_job(session: AsyncSession, claim: JobClaim) -> None:
-    """Lock the claimed job for a write in this transaction.
-
-    Raises:
-        ClaimLostError: The fence is old, or the job is no longer running.
-    """
-    held = await session.scalar(
-        select(RunJob.id)
-        .where(
-            RunJob.id == claim.job_id,
-            RunJob.fence == claim.fence,
-            RunJob.lease_owner == claim.worker,
-            RunJob.status == JobStatus.RUNNING,
-        )
-        .with_for_update(key_share=True)
-    )
-    if held is None:
-        raise ClaimLostError
