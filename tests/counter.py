@@ -66,7 +66,9 @@ class MortalDatabase(Database):
 
     async def fetch(self, statement: Prepared, values: Mapping[str, object]) -> list[Any]:
         self._life.step()
-        return await self._inner.fetch(statement, values)
+        rows = await self._inner.fetch(statement, values)
+        self._life.step()
+        return rows
 
 
 class MemoryShelf:

@@ -25,11 +25,12 @@ from uuid import UUID, uuid4
 
 import msgspec
 import structlog
-from sqlalchemy import cast, func, literal, select, update
+from sqlalchemy import bindparam, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
@@ -77,7 +78,55 @@ LONGEST_PAUSE: Final = timedelta(milliseconds=200)
 LONGEST_RETRY: Final = timedelta(minutes=1)
 UNHURRIED: Final = timedelta(minutes=20)
 """For the answer of a call under way when its project is paused: longer than any provider takes."""
-_NOW: Final = Prepared(select(func.clock_timestamp()))
+_HELD: Final = (
+    select(RunJob.id)
+    .join(Run, Run.id == RunJob.run_id)
+    .join(Project, Project.id == Run.project_id)
+    .where(
+        RunJob.id == bindparam("job_id"),
+        RunJob.fence == bindparam("fence"),
+        RunJob.status == JobStatus.RUNNING,
+    )
+    # Locked in this order, in which others lock them, too.
+    .with_for_update(read=True, of=[Project, RunJob, Run])
+)
+_ENTERED: Final = [
+    ProviderCall.id,
+    ProviderCall.project_id,
+    ProviderCall.run_id,
+    ProviderCall.job_id,
+    ProviderCall.job_key,
+    ProviderCall.candidate_index,
+    ProviderCall.number,
+    ProviderCall.fence,
+    ProviderCall.provider_code,
+    ProviderCall.model_name,
+    ProviderCall.operation,
+    ProviderCall.price_usd,
+]
+_ENTER: Final = Prepared(
+    insert(ProviderCall)
+    .from_select(
+        [*(column.key for column in _ENTERED), "status"],
+        _HELD.with_only_columns(
+            *(bindparam(column.key, type_=column.type) for column in _ENTERED),
+            literal(CallStatus.INTENT.value),
+        ),
+        include_defaults=False,
+    )
+    .returning(ProviderCall.id)
+)
+"""One row when the claim holds, else none."""
+_SEND: Final = Prepared(
+    update(ProviderCall)
+    .where(
+        ProviderCall.id == bindparam("call_id"),
+        ProviderCall.status == CallStatus.INTENT,
+        ProviderCall.fence == bindparam("call_fence"),
+    )
+    .values(status=CallStatus.SENT, sent_at=bindparam("now"))
+    .returning(ProviderCall.id)
+)
 _STALE: Final = "its worker was lost before it left"
 
 
@@ -254,8 +303,7 @@ class PaidCalls:
 
     async def _access(self) -> ProviderAccess:
         """The project's key and address; without them its calls stand still until a person has acted."""
-        async with self._db.reading() as reader:
-            asked_at = await reader.value(_NOW)
+        asked_at = utc_now()
         try:
             return await self._find_access()
         except ProviderRefusedError as exc:
@@ -350,7 +398,7 @@ class PaidCalls:
         self, call_id: UUID, request: EditRequest, number: int, price_usd: Decimal | None
     ) -> None:
         """Commit what is about to be bought; under the job's fence, so that only its holder can."""
-        values: dict[str, Any] = {
+        values: dict[str, object] = {
             "id": call_id,
             "project_id": self._claim.project_id,
             "run_id": self._claim.run_id,
@@ -362,27 +410,15 @@ class PaidCalls:
             "provider_code": self._provider.code,
             "model_name": request.model or "",
             "operation": OPERATION,
-            "status": CallStatus.INTENT,
             "price_usd": price_usd,
         }
-        async with self._db.transaction() as session:
-            await self._hold(session)
-            await session.execute(insert(ProviderCall).values(**values))
+        if not await self._db.fetch(_ENTER, values):
+            raise ClaimGoneError
 
     async def _hold(self, session: AsyncSession) -> None:
         """Keep the job with this claim, its run and its project as they are, until the transaction ends."""
-        held = await session.scalar(
-            select(RunJob.id)
-            .join(Run, Run.id == RunJob.run_id)
-            .join(Project, Project.id == Run.project_id)
-            .where(
-                RunJob.id == self._claim.job_id,
-                RunJob.fence == self._claim.fence,
-                RunJob.status == JobStatus.RUNNING,
-            )
-            # Locked in this order, in which others lock them, too.
-            .with_for_update(read=True, of=[Project, RunJob, Run])
-        )
+        values = {"job_id": self._claim.job_id, "fence": self._claim.fence}
+        held = await session.scalar(_HELD, values)
         if held is None:
             raise ClaimGoneError
 
@@ -392,25 +428,18 @@ class PaidCalls:
         own_address = _has_own_address(request)
         async with self._db.transaction() as session:
             await self._hold(session)
-            await gates.lock_gates(session, provider, project_id)
-            # Only a statement that begins after the locks sees what others did before they let go.
             raw = await (await session.connection()).get_raw_connection()
-            sight = await self._sight(Reader(raw.driver_connection))
+            reader = Reader(raw.driver_connection)
+            await gates.lock_gates(session, reader, provider, project_id)
+            # Only a statement that begins after the locks sees what others did before they let go.
+            sight = await self._sight(reader)
             if self._judged(sight, request) is not None:
                 return None
             passage = await gates.mark_passed(
                 session, sight, provider, project_id, self._desk.limits, own_address=own_address
             )
-            sent = await session.scalar(
-                update(ProviderCall)
-                .where(
-                    ProviderCall.id == call_id,
-                    ProviderCall.status == CallStatus.INTENT,
-                    ProviderCall.fence == self._claim.fence,
-                )
-                .values(status=CallStatus.SENT, sent_at=passage.sent_at)
-                .returning(ProviderCall.id)
-                .execution_options(synchronize_session=False)
+            sent = await reader.value(
+                _SEND, call_id=call_id, call_fence=self._claim.fence, now=passage.sent_at
             )
             if sent is None:
                 raise ClaimGoneError

@@ -18,6 +18,7 @@ from sqlalchemy.orm import aliased
 
 from kroma.config import ProviderLimits
 from kroma.db.prepared import Prepared
+from kroma.db.reader import Reader
 from kroma.ledger.errors import (
     CallLaterError,
     CircuitOpenError,
@@ -243,26 +244,36 @@ def _crowded(sight: Sight, provider: str, limits: ProviderLimits) -> CallLaterEr
     return None
 
 
-async def lock_gates(session: AsyncSession, provider: str, project_id: UUID) -> None:
-    """Keep both gates of a call to the caller's transaction; a first call makes their rows."""
-    places = (None, project_id)
-    locking = (
-        select(ProviderGate.id)
-        .where(
-            ProviderGate.provider_code == provider,
-            or_(ProviderGate.project_id.is_(None), ProviderGate.project_id == project_id),
-        )
-        .order_by(ProviderGate.project_id.nulls_first())
-        .with_for_update()
+_LOCK: Final = Prepared(
+    select(ProviderGate.id)
+    .where(
+        ProviderGate.provider_code == bindparam("provider"),
+        or_(ProviderGate.project_id.is_(None), ProviderGate.project_id == bindparam("project_id")),
     )
-    if len((await session.scalars(locking)).all()) == len(places):
+    .order_by(ProviderGate.project_id.nulls_first())
+    .with_for_update()
+)
+
+
+async def lock_gates(session: AsyncSession, reader: Reader, provider: str, project_id: UUID) -> None:
+    """Keep both gates of a call to the caller's transaction; a first call makes their rows.
+
+    Args:
+        session: The transaction, which has begun.
+        reader: On its connection.
+        provider: The code.
+        project_id: Whose call.
+    """
+    places = (None, project_id)
+    named = {"provider": provider, "project_id": project_id}
+    if len(await reader.records(_LOCK, **named)) == len(places):
         return
     await session.execute(
         insert(ProviderGate)
         .values([{"id": uuid4(), "provider_code": provider, "project_id": place} for place in places])
         .on_conflict_do_nothing()
     )
-    await session.execute(locking)
+    await reader.records(_LOCK, **named)
 
 
 async def mark_passed(
@@ -362,7 +373,13 @@ async def pause_provider(
     Returns:
         Whether it is paused because of this.
     """
-    await lock_gates(session, code, project_id)
+    await session.execute(
+        insert(ProviderGate)
+        .values(id=uuid4(), provider_code=code, project_id=project_id)
+        .on_conflict_do_nothing()
+    )
+    own = and_(ProviderGate.provider_code == code, ProviderGate.project_id == project_id)
+    await session.execute(select(ProviderGate.id).where(own).with_for_update())
     if sent_at is not None and await _changed_since(session, project_id, code, sent_at):
         return False
     await session.execute(

@@ -13,11 +13,11 @@ import msgspec
 import structlog
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.costs.models import CostEvent
 from kroma.db.engine import Database
+from kroma.db.lost import DATABASE_TROUBLE, is_database_lost
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.runlog.ids import stable_id
 
@@ -178,16 +178,17 @@ async def written(
         try:
             async with db.transaction() as session:
                 return await write(session)
-        except (DBAPIError, OSError) as exc:
-            away = isinstance(exc, OSError) or exc.connection_invalidated or _is_passing(exc)
-            if not away or monotonic() > until:
+        except DATABASE_TROUBLE as exc:
+            if not _is_passing(exc) or monotonic() > until:
                 raise
             log.warning("ledger.database_away", error=type(exc).__name__)
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, keeps no secret
         pause = min(2 * pause, 5.0)
 
 
-def _is_passing(error: DBAPIError) -> bool:
+def _is_passing(error: Exception) -> bool:
+    if isinstance(error, OSError) or is_database_lost(error):
+        return True
     # Classes of SQLSTATE: connection, rollback (deadlock), resources, operator intervention.
-    state = getattr(error.orig, "sqlstate", None) or ""
+    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
     return state[:2] in {"08", "40", "53", "57"}

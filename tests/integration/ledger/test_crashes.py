@@ -69,7 +69,7 @@ async def test_a_worker_killed_at_any_point_is_charged_at_most_once(counter: Cou
         await check_ledger(counter, provider, job_id)
         assert len(provider.charged) <= 1
     assert ends == {"made", AnswerUnknownError.code}
-    assert counted.steps >= 15
+    assert counted.steps >= 13
 
 
 async def test_an_answer_that_was_kept_is_found_and_not_bought_again(counter: Counter) -> None:
