@@ -9,7 +9,7 @@ from openai_double import Fault
 
 SCENES = ("scenes/bridge.png", "scenes/harbor.png", "scenes/tower.png")
 WORKERS = 3
-SECONDS_PER_RUN = 1.7
+SECONDS_PER_RUN = 1.2
 LEAST_S = 9.0
 LONGEST_FREEZE_S = 12.0
 

@@ -27,7 +27,7 @@ from kroma.embedded.valkey import EmbeddedValkey
 
 TESTS: Final = Path(__file__).parent.parent
 WAIT_S: Final = 60.0
-GRACE_S: Final = 8.0
+GRACE_S: Final = 15.0
 API: Final = "api"
 WORKER: Final = "worker"
 VALKEY: Final = "valkey"
@@ -229,7 +229,7 @@ class Stack:
 
     def _freeze(self, name: str) -> Callable[[], None] | None:
         pid = self._pid(name)
-        if pid is None:
+        if pid is None or name in self._absent:  # dead, or about to end
             return None
         os.kill(pid, signal.SIGSTOP)
         self._frozen.add(name)

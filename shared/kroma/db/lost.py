@@ -1,12 +1,27 @@
 """Telling a database that went away from a statement that was wrong."""
 
+from typing import Final
+
 from asyncpg import (  # pyright: ignore[reportMissingTypeStubs] - it ships none
     InterfaceError,
+    InternalClientError,
     OperatorInterventionError,
     PostgresConnectionError,
+    PostgresError,
     TooManyConnectionsError,
 )
 from sqlalchemy.exc import DBAPIError
+
+DATABASE_TROUBLE: Final = (
+    DBAPIError,
+    PostgresError,
+    InterfaceError,
+    # A connection that was idle when its server died: it has read the farewell and takes nothing more.
+    InternalClientError,
+    OSError,
+    TimeoutError,
+)
+"""Whatever a statement may raise, by the session or by the driver alone."""
 
 
 def is_database_lost(error: Exception) -> bool:
@@ -17,5 +32,11 @@ def is_database_lost(error: Exception) -> bool:
         )
     if isinstance(error, InterfaceError):
         return not isinstance(error, ValueError)  # that is asyncpg's word for a parameter of a wrong type
-    lost = (ConnectionError, TimeoutError, PostgresConnectionError, OperatorInterventionError)
+    lost = (
+        ConnectionError,
+        TimeoutError,
+        InternalClientError,
+        PostgresConnectionError,
+        OperatorInterventionError,
+    )
     return isinstance(error, (*lost, TooManyConnectionsError))

@@ -202,6 +202,9 @@ async def _ingested(db: Database, run: Run, data: bytes) -> list[str]:
 
     Returns:
         Notes for ``stderr``; empty when it went through.
+
+    Raises:
+        Exception: The database stays away.
     """
     for attempt in range(1, INGEST_TRIES + 1):
         try:
@@ -210,6 +213,8 @@ async def _ingested(db: Database, run: Run, data: bytes) -> list[str]:
             log.exception("ingest.failed", run_id=str(run.id), attempt=attempt)
             reason = exc.message if isinstance(exc, KromaError) else "internal error"
             hopeless = isinstance(exc, (InvalidRequestError, ConflictError))
+            if attempt == INGEST_TRIES and is_database_lost(exc):
+                raise  # whoever finishes the run when it is back ingests it
             if hopeless or attempt == INGEST_TRIES:
                 return [
                     f"Ingest failed after {attempt} tries: {reason}; `kroma ingest` takes the run log again"

@@ -21,6 +21,7 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships none
 import msgspec
 import structlog
 
+from kroma.db.lost import DATABASE_TROUBLE
 from kroma.pipeline.claim import LEASE, ClaimLostError, JobClaim, RunClaim
 
 log = structlog.get_logger(__name__)
@@ -232,7 +233,7 @@ class LeaseKeeper:
                     connection = await self._connected()
                 await self._tick(connection)
                 is_down = False
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as exc:
+            except DATABASE_TROUBLE as exc:
                 # The leases may still hold; if not, the fence protects every write.
                 if not is_down:
                     log.warning("lease.not_renewed", error=type(exc).__name__)
@@ -288,7 +289,7 @@ class LeaseKeeper:
             if self._presence is not None:
                 await connection.execute(_GONE, self._presence.name)
             await connection.close(timeout=1)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except DATABASE_TROUBLE:
             connection.terminate()
 
 

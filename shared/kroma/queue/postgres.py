@@ -6,12 +6,11 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final, Protocol, cast
 
-import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships none
 import structlog
 from sqlalchemy import delete, func, insert, select, text
-from sqlalchemy.exc import DBAPIError, InterfaceError
 
 from kroma.db.engine import Database
+from kroma.db.lost import DATABASE_TROUBLE
 from kroma.queue.base import Handler, serve
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import AnyMessage, encode, readable
@@ -40,14 +39,14 @@ class PostgresTaskQueue:
             async with self._db.transaction() as session:
                 await session.execute(insert(QueueMessage).values(rows))
                 await session.execute(text(f"NOTIFY {CHANNEL}"))
-        except (DBAPIError, OSError) as exc:
+        except DATABASE_TROUBLE as exc:
             raise QueueUnavailableError from exc
 
     async def depth(self) -> int:
         try:
             async with self._db.transaction() as session:
                 return await session.scalar(select(func.count()).select_from(QueueMessage)) or 0
-        except (DBAPIError, OSError) as exc:
+        except DATABASE_TROUBLE as exc:
             raise QueueUnavailableError from exc
 
     async def consume(self, handler: Handler, *, concurrency: int) -> None:
@@ -67,7 +66,7 @@ class PostgresTaskQueue:
                 return await take(limit)
             except TimeoutError:
                 return []
-            except (DBAPIError, OSError) as exc:
+            except DATABASE_TROUBLE as exc:
                 log.warning("queue.unavailable", queue="postgres", error=type(exc).__name__)
                 await asyncio.sleep(RECONNECT_AFTER_S)
                 return []
@@ -100,7 +99,7 @@ class PostgresTaskQueue:
             try:
                 async with self._listening(rung) as lost:
                     await lost.wait()
-            except (DBAPIError, InterfaceError, OSError, asyncpg.PostgresError) as exc:
+            except DATABASE_TROUBLE as exc:
                 log.warning("queue.listener_lost", error=type(exc).__name__)
             await asyncio.sleep(RECONNECT_AFTER_S)
 

@@ -5,9 +5,8 @@ from datetime import timedelta
 from typing import Final
 
 import structlog
-from asyncpg import InterfaceError, PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
-from sqlalchemy.exc import DBAPIError
 
+from kroma.db.lost import DATABASE_TROUBLE
 from kroma.ledger.reaper import Reconciler, reap_calls
 from kroma.pipeline.execute import Workplace
 from kroma.pipeline.found_answers import answer_finder
@@ -31,7 +30,7 @@ async def look_after_calls(place: Workplace) -> None:
             if any(reaped):
                 log.warning("ledger.calls_reaped", **reaped._asdict())
             await reconciler.reconcile()
-        except (DBAPIError, PostgresError, InterfaceError, OSError, TimeoutError) as exc:
+        except DATABASE_TROUBLE as exc:
             log.warning("ledger.database_unavailable", error=type(exc).__name__)
         except Exception:
             log.exception("ledger.not_looked_after")

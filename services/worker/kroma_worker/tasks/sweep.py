@@ -8,9 +8,8 @@ from time import monotonic
 from typing import Final
 
 import structlog
-from asyncpg import InterfaceError, PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
-from sqlalchemy.exc import DBAPIError
 
+from kroma.db.lost import DATABASE_TROUBLE
 from kroma.instructions.sweep import sweep as sweep_instructions
 from kroma.pipeline.sweep import fail_spent, list_due
 from kroma.queue.base import TaskQueue
@@ -46,7 +45,7 @@ async def sweep_for_ever(deps: TaskDeps) -> None:
                     left = _carry(deps, await _due(deps), carried)
                 if is_sweep:
                     await rung.ring(deps.queue, left)
-            except (DBAPIError, PostgresError, InterfaceError, OSError, TimeoutError) as exc:
+            except DATABASE_TROUBLE as exc:
                 log.warning("sweep.database_unavailable", error=type(exc).__name__)
             if left:
                 await deps.hands.one_ends(timeout_s=LOOK_EVERY.total_seconds())
