@@ -82,6 +82,10 @@ async def work(settings: Settings) -> None:
         asked_to_stop = asyncio.ensure_future(stopping.wait())
         await asyncio.wait({asked_to_stop, *serving}, return_when=asyncio.FIRST_COMPLETED)
         asked_to_stop.cancel()
+        for task in serving:
+            if task.done() and not task.cancelled():
+                # None of them has an end of its own; whoever supervises us starts another worker.
+                log.critical("worker.ended_by_itself", exc_info=task.exception())
         await drain(hands, serving, grace=settings.worker_grace)
         await place.desk.drain()
         await place.keeper.close()
