@@ -27,11 +27,11 @@ import msgspec
 import structlog
 from sqlalchemy import bindparam, cast, func, literal, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.db.lost import DATABASE_TROUBLE
 from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
 from kroma.errors import KromaError, ProviderError
@@ -454,7 +454,7 @@ class PaidCalls:
                 lambda session: outcomes.refuse(session, call_id, verdict),
                 within=LOOK_EVERY,
             )
-        except (DBAPIError, OSError):
+        except DATABASE_TROUBLE:
             log.warning("ledger.not_written", call_id=str(call_id), outcome=NEVER_SENT)
 
     # The answer.
@@ -538,7 +538,7 @@ class PaidCalls:
         try:
             async with self._db.transaction() as session:
                 await session.execute(answered)
-        except (DBAPIError, OSError):
+        except DATABASE_TROUBLE:
             log.warning("ledger.place_not_left", call_id=str(call.id))
 
     async def _settle(self, call: _Call, answer: Answer, verdict: Verdict = outcomes.FINE) -> None:
