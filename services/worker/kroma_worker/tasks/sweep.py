@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from kroma.db.lost import DATABASE_TROUBLE
+from kroma.idempotency.service import forget_expired
 from kroma.instructions.sweep import sweep as sweep_instructions
 from kroma.pipeline.sweep import fail_spent, list_due
 from kroma.queue.base import TaskQueue
@@ -40,6 +41,7 @@ async def sweep_for_ever(deps: TaskDeps) -> None:
             try:
                 if is_sweep:
                     await fail_spent(deps.place.db)
+                    await forget_expired(deps.place.db)
                     swept_at = monotonic()
                 if is_sweep or deps.hands.free:
                     left = _carry(deps, await _due(deps), carried)
