@@ -222,6 +222,21 @@ def no_candidate_was_paid_for_twice(history: History) -> Iterator[str]:
             yield f"candidate {index} of job {job_id} was billed {len(paid)} times"
 
 
+def a_rerun_pays_for_nothing_that_was_made(history: History) -> Iterator[str]:
+    """What a run made is taken over by its rerun: no call is made for it."""
+    runs = _by_id(history.runs)
+    made = {(row.job_id, row.candidate_index) for row in history.candidates if row.status == "done"}
+    named = {(job.run_id, job.job_key): job for job in history.jobs}
+    for job in history.jobs:
+        run = runs[job.run_id]
+        origin = None if run.origin_run_id is None else named.get((run.origin_run_id, job.job_key))
+        if run.origin_kind != "rerun" or origin is None:
+            continue
+        for call in history.calls:
+            if call.job_id == job.id and (origin.id, call.candidate_index) in made:
+                yield f"rerun {run.id} asked again for candidate {call.candidate_index} of {job.job_key}"
+
+
 def only_refused_calls_have_a_next(history: History) -> Iterator[str]:
     """A call is followed by another for its candidate only when it was certainly not carried out."""
     for (job_id, index), calls in _grouped_calls(history).items():
@@ -288,6 +303,7 @@ RULES: Final[tuple[Callable[[History], Iterator[str]], ...]] = (
     every_run_has_its_log,
     the_ledger_is_the_bill,
     no_candidate_was_paid_for_twice,
+    a_rerun_pays_for_nothing_that_was_made,
     only_refused_calls_have_a_next,
     costs_are_the_settled_calls,
     no_budget_was_passed,

@@ -40,6 +40,7 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     run_id: UUID
+    job_key: str
     status: str
     fence: int
     lease_owner: str | None = None

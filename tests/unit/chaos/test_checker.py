@@ -46,6 +46,7 @@ def good() -> History:
             JobRow(
                 id=JOB,
                 run_id=RUN,
+                job_key="style_1_harbor",
                 status="done",
                 fence=2,
                 selected_candidate_index=1,
@@ -139,6 +140,14 @@ def _stale(history: History) -> None:
     ]
 
 
+def _paid_rerun(history: History) -> None:
+    """A rerun that asked for the same candidate once more."""
+    run, job = UUID(int=10), UUID(int=11)
+    history.runs.append(change(history.runs[0], id=run, origin_run_id=RUN, origin_kind="rerun"))
+    history.jobs.append(change(history.jobs[0], id=job, run_id=run))
+    history.calls.append(change(history.calls[0], id=UUID(int=12), run_id=run, job_id=job))
+
+
 FAULTS: list[tuple[str, Callable[[History], object]]] = [
     ("every_answer_was_right", lambda it: it.told.complain("POST was answered 418")),
     ("every_accepted_run_ended", lambda it: _accept(it, "lost", UUID(int=7))),
@@ -174,6 +183,7 @@ FAULTS: list[tuple[str, Callable[[History], object]]] = [
         "no_candidate_was_paid_for_twice",
         lambda it: (_second_call(it), it.bills.append(str(UUID(int=9)))),
     ),
+    ("a_rerun_pays_for_nothing_that_was_made", _paid_rerun),
     ("only_refused_calls_have_a_next", _second_call),
     ("costs_are_the_settled_calls", lambda it: it.costs.append(it.costs[0])),
     ("no_budget_was_passed", lambda it: it.budgets.update({PROJECT: Decimal("0.049")})),
