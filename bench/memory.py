@@ -28,6 +28,7 @@ def measure(settle_s: float = SETTLE_S) -> dict[str, Any]:
             worker_mb = _tree_mb(process.pid)
     return {
         "name": "memory",
+        "shown": f"api {api_mb} MB, worker {worker_mb} MB",
         "api_mb": api_mb,
         "worker_mb": worker_mb,
         "target": f"api <{LIMITS_MB['api']} MB, worker <{LIMITS_MB['worker']} MB",
