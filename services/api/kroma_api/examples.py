@@ -189,6 +189,11 @@ _ERRORS: Final[Mapping[HTTPStatus, tuple[str, str, str]]] = {
     HTTPStatus.UNAUTHORIZED: ("Missing Authorization: Bearer token", "validation", "unauthorized"),
     HTTPStatus.FORBIDDEN: ("Token is not authorized for this project", "validation", "forbidden"),
     HTTPStatus.NOT_FOUND: ("Project not found", "validation", "not_found"),
+    HTTPStatus.TOO_MANY_REQUESTS: (
+        "Too many readers wait for events here; read the list, or try again",
+        "policy",
+        "too_many_watchers",
+    ),
     HTTPStatus.CONFLICT: (
         "Header 'Idempotency-Key': the first request with this key is still in flight",
         "validation",

@@ -151,6 +151,8 @@ def _structs(bodies: Iterable[type[msgspec.Struct]]) -> set[type[msgspec.Struct]
                     visit(inner)
             case msgspec.inspect.Metadata(type=inner) | msgspec.inspect.ListType(item_type=inner):
                 visit(inner)
+            case msgspec.inspect.DictType(value_type=inner):
+                visit(inner)
             case _:
                 pass
 
@@ -236,7 +238,12 @@ def _describe_watching(operation: dict[str, Any], path: str) -> None:
         responses["204"] = {"description": "The run has ended and there is nothing more to stream"}
         responses["429"] = {
             "description": "This process serves as many streams as it takes",
-            "content": {"application/json": {"schema": _ERROR_REF}},
+            "content": {
+                "application/json": {
+                    "schema": _ERROR_REF,
+                    "example": error_example(HTTPStatus.TOO_MANY_REQUESTS),
+                }
+            },
         }
 
 

@@ -67,10 +67,14 @@ StageFilter = Annotated[str | None, QueryParameter(description=f"One of {', '.jo
 ModeFilter = Annotated[str | None, QueryParameter(description=f"One of {', '.join(RunMode)}")]
 
 _OK_RUN: Final = {
-    HTTPStatus.OK.value: ResponseSpec(RunResponse, generate_examples=False, description="The run")
+    HTTPStatus.OK.value: ResponseSpec(
+        RunResponse, generate_examples=False, description="The run, with its jobs"
+    )
 }
 _OK_JOBS: Final = {
-    HTTPStatus.OK.value: ResponseSpec(ListJobsResponse, generate_examples=False, description="The jobs")
+    HTTPStatus.OK.value: ResponseSpec(
+        ListJobsResponse, generate_examples=False, description="The jobs of the run"
+    )
 }
 
 
