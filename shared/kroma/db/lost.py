@@ -10,10 +10,12 @@ from asyncpg import (  # pyright: ignore[reportMissingTypeStubs] - it ships none
     PostgresError,
     TooManyConnectionsError,
 )
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
 
 DATABASE_TROUBLE: Final = (
     DBAPIError,
+    AsyncAdapt_asyncpg_dbapi.Error,  # what DBAPIError wraps; taking a connection for a reader raises it bare
     PostgresError,
     InterfaceError,
     # A connection that was idle when its server died: it has read the farewell and takes nothing more.
@@ -30,6 +32,8 @@ def is_database_lost(error: Exception) -> bool:
         return error.connection_invalidated or (
             isinstance(error.orig, Exception) and is_database_lost(error.orig.__cause__ or error.orig)  # pyright: ignore[reportArgumentType]
         )
+    if isinstance(error, AsyncAdapt_asyncpg_dbapi.Error):
+        return isinstance(error.__cause__, Exception) and is_database_lost(error.__cause__)
     if isinstance(error, InterfaceError):
         return not isinstance(error, ValueError)  # that is asyncpg's word for a parameter of a wrong type
     lost = (

@@ -8,6 +8,7 @@ from asyncpg import (
     UniqueViolationError,
 )
 from asyncpg.exceptions import CannotConnectNowError
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 
 from kroma.db.lost import DATABASE_TROUBLE, is_database_lost
 
@@ -26,6 +27,15 @@ from kroma.db.lost import DATABASE_TROUBLE, is_database_lost
     ],
 )
 def test_a_database_that_went_away_is_worth_another_try(error: Exception) -> None:
+    assert is_database_lost(error)
+    assert isinstance(error, DATABASE_TROUBLE)
+
+
+def test_a_connection_that_the_pool_could_not_make_is_too() -> None:
+    refused = CannotConnectNowError("the database system is not yet accepting connections")
+    error = AsyncAdapt_asyncpg_dbapi.Error(str(refused), refused)
+    error.__cause__ = refused
+
     assert is_database_lost(error)
     assert isinstance(error, DATABASE_TROUBLE)
 
