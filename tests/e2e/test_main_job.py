@@ -172,9 +172,9 @@ def test_a_worker_that_is_killed_halfway_costs_no_picture_and_no_money(
     make_project: MakeProject, shared_stack: Up
 ) -> None:
     project = make_project("Killed")
-    project.put("scenes/large.png", scene_png(1536, 1024, seed=7))
-    body = BODY | {"seed": 7, "candidates": 3}
-    undisturbed = project.trigger(seed=7, candidates=3).json()["run"]["id"]
+    project.put("scenes/large.png", scene_png(448, 320, seed=7))
+    body = BODY | {"seed": 7}
+    undisturbed = project.trigger(seed=7).json()["run"]["id"]
     reply = project.client.post(f"{project.path}/runs/trigger", json=body)
     run_path = reply.headers["Location"]
 
