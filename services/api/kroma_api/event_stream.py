@@ -60,6 +60,10 @@ class EventStream:
                 await self._send_all(watcher, send)
             except (TimeoutError, OSError):
                 pass  # the reader is gone or stalled; its place is free
+            except asyncio.CancelledError:
+                if not watcher.is_over:
+                    raise
+                # The server stops, and this reader takes nothing: not even the end.
             finally:
                 on_stop.discard(watcher.end)
                 gone.cancel()
@@ -78,12 +82,17 @@ class EventStream:
                 continue
             if self._is_done:
                 break
+            await self._wait(watcher, send)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _wait(self, watcher: Watcher, send: Send) -> None:
+        """Until something has happened; silence costs a few bytes and no look at the table."""
+        while not watcher.woken.is_set():
             try:
                 async with asyncio.timeout(self._heartbeat.total_seconds()):
                     await watcher.woken.wait()
             except TimeoutError:
                 await _send_part(send, b": still here\n\n")
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 async def _end_when_gone(receive: Receive, watcher: Watcher) -> None:

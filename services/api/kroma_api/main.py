@@ -55,7 +55,10 @@ async def serve(settings: Settings) -> None:
         # The server would wait for its requests without an end.
         await asyncio.wait({serving}, timeout=GRACE_S)
         app.stop()
-        await serving
+        # A connection whose other side takes nothing stays open for ever.
+        await asyncio.wait({serving}, timeout=GRACE_S)
+        if serving.done():
+            serving.result()
 
 
 def _refuse_taken_address(bind: Bind) -> None:
