@@ -141,16 +141,9 @@ def _break_things(stack: Stack, plan: Plan, began: float, say: Callable[[str], N
             say(f"{now:6.1f} s  {what}" + (f" for {for_s:.1f} s" if for_s else ""))
             mend = act()
             if mend is not None:
-                heapq.heappush(due, (now + for_s, next(number), "    mended", _once(mend), 0.0))
+                heapq.heappush(due, (now + for_s, next(number), "    mended", mend, 0.0))
         stack.look_after()
         time.sleep(TICK_S)
-
-
-def _once(mend: Callable[[], None]) -> Callable[[], None]:
-    def act() -> None:
-        mend()
-
-    return act
 
 
 def _wait_until_quiet(stack: Stack, customers: Customers, background: Background, placed: list[Any]) -> float:
