@@ -1,6 +1,7 @@
 """The API service: settings, resources, server."""
 
 import asyncio
+import resource
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ from granian.server.embed import Server
 from kroma.config import Bind, Settings, SettingsError
 from kroma.logs import configure_logs
 from kroma.resources import open_resources
+from kroma.runs.events import MAX_WATCHERS
 from kroma_api.app import create_app
 from kroma_api.in_hand import RequestsInHand
 
@@ -22,6 +24,9 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 EXIT_WRONG_SETTINGS: Final = 2
 GRACE_S: Final = 1.5
 """How long requests in hand may take after SIGTERM."""
+MAX_CONNECTIONS: Final = MAX_WATCHERS + 1024
+"""Readers of events, and everybody else."""
+_FILES: Final = 2 * MAX_CONNECTIONS
 
 
 async def serve(settings: Settings) -> None:
@@ -31,6 +36,7 @@ async def serve(settings: Settings) -> None:
     it by default, would cost another 40 MB for nothing.
     """
     _refuse_taken_address(settings.bind)
+    _allow_files()
     async with open_resources(settings) as resources:
         app = RequestsInHand(create_app(resources))
         server = Server(
@@ -41,6 +47,9 @@ async def serve(settings: Settings) -> None:
             http=HTTPModes.http1,
             websockets=False,
             log_enabled=False,
+            # Else it takes 128 connections: as many readers of events would shut everybody out.
+            backlog=1024,
+            backpressure=MAX_CONNECTIONS,
         )
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -59,6 +68,14 @@ async def serve(settings: Settings) -> None:
         await asyncio.wait({serving}, timeout=GRACE_S)
         if serving.done():
             serving.result()
+
+
+def _allow_files() -> None:
+    # Many systems give a process 1,024 open files until it asks for more.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _refuse_taken_address(bind: Bind) -> None:
