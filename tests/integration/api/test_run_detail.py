@@ -134,7 +134,7 @@ async def test_a_job_shows_its_attempts_and_when_it_may_begin(client: AsyncClien
     assert (job["attempt"], job["max_attempts"], job["started_at"], job["finished_at"]) == (2, 3, "", "")
     assert job["available_at"] == later.strftime("%Y-%m-%dT%H:%M:%SZ")
     assert body["run"]["attempt"] == 2
-    assert ": No" in body["run"]["reason"]
+    assert ": It broke" in body["run"]["reason"]
     assert body["run"]["reason_code"] == "provider_failed"
 
 
