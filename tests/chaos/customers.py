@@ -26,6 +26,11 @@ BAD_KEY: Final = "sk-bad-for-chaos-0002"
 IN_FLIGHT: Final = "request_in_flight"
 UNDECIDED: Final = "provider_calls_unresolved"
 RIGHT_REFUSALS: Final = frozenset({"budget_exceeded", "run_not_repeatable", UNDECIDED})
+OPEN: Final = (
+    ("runs", "runs", ("queued", "running", "cancelling")),
+    ("provider-calls", "provider_calls", ("intent", "sent", "unknown")),
+)
+"""Lists, what they name their rows, and the statuses that have no place after an experiment."""
 LEFT_ALONE: Final = timedelta(seconds=2 * LONGEST_FREEZE_S)
 DECIDE_EVERY_S: Final = 6.0
 FOLLOW_TRIES: Final = 15
@@ -176,13 +181,14 @@ class Customers:
             await self.decide_lost_answers(bills, older_than=LEFT_ALONE)
             await asyncio.sleep(DECIDE_EVERY_S)
 
-    async def open_runs(self) -> int:
-        """How many runs have not ended, by the API's own lists."""
+    async def open_work(self) -> int:
+        """How many runs have not ended, and how many calls' ends are not known, by the API's own lists."""
         count = 0
         for house in self.houses:
-            for status in ("queued", "running", "cancelling"):
-                listed = await self._asked("GET", f"{house.path}/runs?status={status}&limit=500", None)
-                count += len(listed["runs"])
+            for kind, name, statuses in OPEN:
+                for status in statuses:
+                    path = f"{house.path}/{kind}?status={status}&limit=500"
+                    count += len((await self._asked("GET", path, None))[name])
         return count
 
     async def _store_key(self, path: str, key: str) -> None:

@@ -22,7 +22,7 @@ from chaos.plan import Plan, weather
 from chaos.stack import Stack
 
 QUIET_AFTER_S: Final = 180.0
-"""After the last break: a lease and a retry or two."""
+"""After the last break: a lease, a retry or two, the minute for which a lost call may still be answered."""
 TICK_S: Final = 0.05
 
 
@@ -153,7 +153,7 @@ def _wait_until_quiet(stack: Stack, customers: Customers, background: Background
         stack.look_after()
         if stack.provider_state()["in_flight"] == 0:
             background.do(customers.decide_lost_answers(stack.bills, older_than=timedelta()))
-        if all(future.done() for future in placed) and background.do(customers.open_runs()) == 0:
+        if all(future.done() for future in placed) and background.do(customers.open_work()) == 0:
             break
         time.sleep(1)
     return round(time.monotonic() - began, 1)

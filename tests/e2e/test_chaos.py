@@ -8,7 +8,7 @@ from chaos.experiment import experiment
 from chaos.plan import drawn
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_small_experiment_breaks_no_rule(stack_folder: Path) -> None:
     plan = drawn(4, runs=6, kills=4)
     said: list[str] = []
