@@ -69,7 +69,7 @@ async def test_what_is_not_goes_back_with_its_lease_its_attempt_and_its_message(
         await serving.stop(grace_s=0)
         jobs = (await studio.rows(run)).jobs
         assert [(job.status, job.attempt, job.lease_owner) for job in jobs] == [("queued", 0, None)] * 2
-        assert await queue.depth() == 2
+        assert await queue.depth() >= 2  # the sweep may have rung for them, too
         # The next worker goes on at once.
         studio.script()
         following = Serving(studio, queue)
