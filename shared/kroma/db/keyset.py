@@ -109,7 +109,7 @@ class Listing(Generic[Row]):
         self,
         model: type[Row],
         *order: SortKey,
-        of: InstrumentedAttribute[UUID] | None = None,
+        of: InstrumentedAttribute[UUID] | InstrumentedAttribute[UUID | None] | None = None,
         filters: Mapping[str, ColumnElement[bool]] | None = None,
         without: Sequence[InstrumentedAttribute[Any]] = (),
     ) -> None:
