@@ -27,7 +27,7 @@ from kroma.embedded.valkey import EmbeddedValkey
 
 TESTS: Final = Path(__file__).parent.parent
 WAIT_S: Final = 60.0
-GRACE_S: Final = 15.0
+GRACE_S: Final = 30.0
 API: Final = "api"
 WORKER: Final = "worker"
 VALKEY: Final = "valkey"
@@ -64,6 +64,8 @@ class Stack:
             "flush": self._flush,
             "fill": self._fill,
         }
+        self._leaving: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+        """Services that were told to stop, and until when they may take."""
         self.api_url = ""
         self.provider_url = ""
         self._environment: dict[str, str] = {}
@@ -127,7 +129,12 @@ class Stack:
         return self._verbs[verb](name)
 
     def look_after(self) -> None:
-        """Note services that ended by themselves, and start them again as a supervisor would."""
+        """Note services that ended by themselves, and start what ended again, as a supervisor would."""
+        for name, (process, until) in list(self._leaving.items()):
+            if process.poll() is not None or time.monotonic() > until:
+                del self._leaving[name]
+                self._end(process, wait_s=0)
+                self._relaunch(name)
         for name, process in self._services.items():
             if name not in self._absent and (status := process.poll()) is not None:
                 self.accidents.append(f"{name} ended by itself with status {status}")
@@ -141,6 +148,9 @@ class Stack:
         for server in self._servers.values():
             if server.pid is None or not psutil.pid_exists(server.pid):
                 server.start()
+        for process, _ in self._leaving.values():
+            self._end(process)
+        self._leaving.clear()
         for name in list(self._absent):
             self._launch(name)
         self._empty()
@@ -200,17 +210,13 @@ class Stack:
         if self._services[name].poll() is not None:
             self._launch(name)
 
-    def _restart(self, name: str) -> Callable[[], None]:
+    def _restart(self, name: str) -> None:
+        """Tell it to stop; `look_after` starts it again once it has ended, however busy others keep us."""
         self._thaw(name)
         self._absent.add(name)
         process = self._services[name]
         process.terminate()
-
-        def again() -> None:
-            self._end(process)
-            self._relaunch(name)
-
-        return again
+        self._leaving[name] = (process, time.monotonic() + GRACE_S)
 
     def _kill_server(self, name: str) -> Callable[[], None]:
         server = self._servers[name]
@@ -259,9 +265,9 @@ class Stack:
         ):
             client.execute_command(*command)
 
-    def _end(self, process: "subprocess.Popen[bytes]") -> None:
+    def _end(self, process: "subprocess.Popen[bytes]", *, wait_s: float = GRACE_S) -> None:
         try:
-            process.wait(GRACE_S)
+            process.wait(wait_s)
         except subprocess.TimeoutExpired:
             self.accidents.append(f"process {process.args} did not end within {GRACE_S:g} s of SIGTERM")
             process.kill()
