@@ -187,7 +187,12 @@ class Counter:
         )
         seen: Provider = MortalProvider(provider, life)  # type: ignore[assignment]
         calls = PaidCalls(
-            MortalDatabase(db or self.db, life), desk, seen, claim, find_access or no_key_needed
+            MortalDatabase(db or self.db, life),
+            desk,
+            seen,
+            claim,
+            find_access=find_access or no_key_needed,
+            confirm=without_a_budget,
         )
         return calls.edit(request(candidate), MemoryShelf(life, self.notes, self.pictures))
 
@@ -201,6 +206,10 @@ class Counter:
     async def now(self) -> Any:
         async with self.db.transaction() as session:
             return await session.scalar(select(func.clock_timestamp()))
+
+
+async def without_a_budget(_: AsyncSession) -> None:
+    pass
 
 
 async def no_key_needed() -> ProviderAccess:

@@ -188,7 +188,9 @@ class PaidCalls:
         desk: CallDesk,
         provider: Provider,
         claim: Claimed,
+        *,
         find_access: Callable[[], Awaitable[ProviderAccess]],
+        confirm: Callable[[AsyncSession], Awaitable[None]],
     ) -> None:
         """Make what a step calls with.
 
@@ -198,12 +200,15 @@ class PaidCalls:
             provider: Whose calls cost money.
             claim: Under which to call.
             find_access: The project's key and address as they are now; asked before every call.
+            confirm: Raises unless what the claim's run has entered may be spent; asked in the transaction
+                after which a call leaves.
         """
         self._db = db
         self._desk = desk
         self._provider = provider
         self._claim = claim
         self._find_access = find_access
+        self._confirm = confirm
 
     async def edit(self, request: EditRequest, shelf: Shelf[Kept]) -> Kept:
         """One candidate's picture: what an earlier claim was answered, else a new call.
@@ -435,6 +440,7 @@ class PaidCalls:
             sight = await self._sight(reader)
             if self._judged(sight, request) is not None:
                 return None
+            await self._confirm(session)
             passage = await gates.mark_passed(
                 session, sight, provider, project_id, self._desk.limits, own_address=own_address
             )

@@ -49,6 +49,7 @@ from kroma.providers import UnknownProviderError
 from kroma.providers.base import Provider
 from kroma.runs.errors import RunCancelledError
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus, RunStep
+from kroma.spend.service import confirm_call
 from kroma.storage.base import ProjectStores
 
 log = structlog.get_logger(__name__)
@@ -202,7 +203,8 @@ def _paid_calls(place: Workplace, provider: Provider, claim: JobClaim) -> PaidCa
         fence=claim.fence,
     )
     access = partial(place.load_access, provider, claim.project_id)
-    return PaidCalls(place.db, place.desk, provider, claimed, access)
+    confirm = partial(confirm_call, project_id=claim.project_id, run_id=claim.run_id)
+    return PaidCalls(place.db, place.desk, provider, claimed, find_access=access, confirm=confirm)
 
 
 async def _failed(

@@ -92,19 +92,20 @@ def _sum_of_calls(*conditions: Any) -> Any:  # noqa: ANN401 - SQL expressions
     return func.coalesce(func.sum(_CHARGE).filter(*conditions), _ZERO)
 
 
+def used_by_run(run_id: Any) -> Any:  # noqa: ANN401 - SQL expressions
+    """What the calls of a run have taken of its estimate, spent or held."""
+    return func.coalesce(
+        select(func.sum(_CHARGE))
+        .where(ProviderCall.run_id == run_id, ProviderCall.status != CallStatus.REFUSED)
+        .scalar_subquery(),
+        _ZERO,
+    )
+
+
 def _spend(of_calls: Any, of_runs: Any) -> Select[Any, Any, int]:  # noqa: ANN401 - SQL conditions
     """One row with the fields of `Spend`."""
-    used = (
-        select(func.sum(_CHARGE))
-        .where(ProviderCall.run_id == Run.id, ProviderCall.status != CallStatus.REFUSED)
-        .scalar_subquery()
-    )
     of_open_runs = (
-        select(
-            func.coalesce(
-                func.sum(func.greatest(Run.estimated_usd - func.coalesce(used, _ZERO), _ZERO)), _ZERO
-            )
-        )
+        select(func.coalesce(func.sum(func.greatest(Run.estimated_usd - used_by_run(Run.id), _ZERO)), _ZERO))
         .where(of_runs, or_(*(Run.status == status for status in OPEN_RUN_STATUSES)), Run.estimated_usd > 0)
         .scalar_subquery()
     )

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import UnsetType
-from sqlalchemy import Boolean, bindparam, cast, delete, exists, not_, or_
+from sqlalchemy import Boolean, bindparam, cast, delete, exists, not_, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,7 +27,14 @@ from kroma.spend.errors import (
     UnknownPriceError,
 )
 from kroma.spend.models import BudgetPeriod, ProjectBudget
-from kroma.spend.queries import WARNING_EVENT, BudgetState, budget_state, find_warning, lock_budget
+from kroma.spend.queries import (
+    WARNING_EVENT,
+    BudgetState,
+    budget_state,
+    find_warning,
+    lock_budget,
+    used_by_run,
+)
 from kroma.texts import required_text
 
 DEFAULT_WARNING_LEVELS: Final = (0.5, 0.8)
@@ -166,6 +173,11 @@ _UNLESS_BUDGETED: Final = Prepared(
 )
 
 
+_OWN: Final = select(Run.estimated_usd, used_by_run(Run.id).label("used_usd")).where(
+    Run.id == bindparam("run_id")
+)
+
+
 async def confirm_run(db: Database, run: Run, *, actor: UUID | None) -> None:
     """Insert a run with its jobs if the project's budget, where it has one, holds what it may cost.
 
@@ -212,6 +224,33 @@ async def confirm_run_in(session: AsyncSession, run: Run, *, actor: UUID | None)
     await insert_run(session, run)
     held_usd = before.spend.held_usd + run.estimated_usd
     await _warn(session, before._replace(spend=before.spend._replace(held_usd=held_usd)), actor=actor)
+
+
+async def confirm_call(session: AsyncSession, *, project_id: UUID, run_id: UUID) -> None:
+    """Let a call leave that is already entered in the ledger, unless it would pass the budget.
+
+    What a run was confirmed for is its own. Only what goes beyond it (a call dearer than its estimate, a
+    picture to reuse that has gone) has to fit what the budget still holds.
+
+    Raises:
+        BudgetExceededError: It does not.
+    """
+    own = (await session.execute(_OWN, {"run_id": run_id})).one()
+    if own.estimated_usd is None or own.used_usd <= own.estimated_usd:
+        return
+    budget = await lock_budget(session, project_id)
+    if budget is None:
+        return
+    spend = (await budget_state(session, budget)).spend
+    if spend.committed_usd > budget.limit_usd:
+        beyond_usd = own.used_usd - own.estimated_usd
+        raise BudgetExceededError(
+            limit_usd=budget.limit_usd,
+            period=budget.period,
+            spent_usd=spend.spent_usd,
+            held_usd=spend.held_usd - beyond_usd,
+            needed_usd=beyond_usd,
+        )
 
 
 async def note_warnings(db: Database, project_id: UUID) -> None:

@@ -514,6 +514,19 @@ async def test_what_a_canceled_run_did_not_spend_is_free_again(studio: Studio) -
     assert (await studio.trigger(["tower.png"], candidates=2)).estimated_usd == 2 * PRICE
 
 
+async def test_a_call_beyond_what_its_run_was_confirmed_for_does_not_pass_the_budget(studio: Studio) -> None:
+    provider = studio.script(cost_usd=PRICE)
+    run = await studio.trigger(["harbor.png"], candidates=1)
+    async with studio.db.transaction() as session:
+        await session.execute(update(Run).values(estimated_usd=PRICE / 2))
+    await budget(studio, float(PRICE) * 0.75)
+
+    rows = await worked(studio, run)
+
+    assert (rows.run.status, rows.run.error_code) == (RunStatus.FAILED, "budget_exceeded")
+    assert provider.calls == []
+
+
 async def test_crossing_a_level_is_written_to_the_trail_once(studio: Studio) -> None:
     studio.script(cost_usd=PRICE)
     await budget(studio, 0.16, warning_levels=[0.5, 1.0], period="month")
