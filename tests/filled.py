@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from kroma.assets.models import Asset
 from kroma.db.engine import Database
 from kroma.exports.models import ProjectExport
+from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.projects.queries import get_project
 from kroma.runs.models import Run, RunJob
 
@@ -42,7 +43,23 @@ async def fill_project(client: httpx.AsyncClient, db: Database, name: str = "Fil
         export = ProjectExport(project_id=project.id, status="completed", export_format="zip")
         session.add_all([parent, child, run, export])
         await session.flush()
-        session.add(RunJob(run_id=run.id, ordinal=0, job_key="style_1_a"))
+        job = RunJob(run_id=run.id, ordinal=0, job_key="style_1_a")
+        session.add(job)
+        await session.flush()
+        call = ProviderCall(
+            project_id=project.id,
+            run_id=run.id,
+            job_id=job.id,
+            job_key=job.job_key,
+            candidate_index=1,
+            number=1,
+            fence=1,
+            provider_code="openai",
+            model_name="gpt-image-1",
+            operation="image_edit",
+            status=CallStatus.UNKNOWN,
+        )
+        session.add(call)
     reference_set = await post(f"{at}/reference-sets", "reference_set", name="R")
     link = await post(
         f"{at}/asset-links", "asset_link", parent_asset_id=str(parent.id), child_asset_id=str(child.id)
@@ -72,5 +89,6 @@ async def fill_project(client: httpx.AsyncClient, db: Database, name: str = "Fil
         "reference_set_id": reference_set["id"],
         "item_id": item["id"],
         "session_id": (await post(f"{at}/chat/sessions", "session"))["id"],
+        "call_id": str(call.id),
         "instruction_id": (await post(f"{at}/agent/instructions", "instruction", instruction_text="x"))["id"],
     }

@@ -330,6 +330,6 @@ def test_a_running_stack_shows_no_secret_token_or_key(start_up: StartUp) -> None
     logs = "".join(file.read_text() for file in (up.data_dir / "logs").iterdir() if file.is_file())
     shown = "".join([up.output.replace(up.token(), "", 1), logs, listed.stdout, *(r.text for r in replies)])
 
-    assert '"path": "/api/projects/comic/secrets"' in logs
+    assert '"path":"/api/projects/comic/secrets"' in logs
     for secret in (value, wrong, A, B, up.token(), second, "MARKED"):
         assert secret not in shown
