@@ -30,6 +30,7 @@ USER: Final = "kroma"
 REACHABLE_PARENT: Final = Path("/var/lib/kroma-db")
 """Below it lie the databases of data directories that ``nobody`` cannot reach."""
 
+_DISCARDS: Final = 50
 _SETTINGS: Final = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -90,7 +91,7 @@ class EmbeddedPostgres:
         if self._account is not None:
             self._install = reachable_postgres(self._install, self._home.parent)
         for partial in self._home.parent.glob(f"{self._home.name}.partial-*"):
-            shutil.rmtree(partial)  # the start that made it was killed
+            self._discard(partial)
         if not self._home.is_dir():
             self._create()
         note = self.cluster / "postmaster.pid"
@@ -160,6 +161,15 @@ class EmbeddedPostgres:
         partial.write_text(f"{home}\n")
         partial.replace(note)
         return home
+
+    def _discard(self, partial: Path) -> None:
+        """Remove what a killed start left; a child of its initdb may still be writing there."""
+        for _ in range(_DISCARDS):
+            wait_for_leftovers(self.name, partial / "cluster")
+            # Nothing trusts what stays: the next start tries again.
+            shutil.rmtree(partial, ignore_errors=True)
+            if not partial.exists():
+                return
 
     def _create(self) -> None:
         home = Path(tempfile.mkdtemp(prefix=f"{self._home.name}.partial-", dir=self._home.parent))
