@@ -176,7 +176,7 @@ class Runs(RuleBasedStateMachine):
 
     async def open(self) -> None:
         self.logs = structlog.testing.LogCapture()
-        structlog.configure(processors=[self.logs])
+        structlog.configure(processors=[structlog.processors.format_exc_info, self.logs])
         self.number = next(_numbers)
         self.cpu = InlineCpu(1)
         self.provider = FakeProvider(
@@ -300,7 +300,7 @@ class Runs(RuleBasedStateMachine):
         await self.check_money()
         crashed = [entry for entry in self.logs.entries if entry["event"] in CRASHES]
         by_death = [entry for entry in crashed if "KilledError" in str(entry)]
-        assert [entry for entry in crashed if entry not in by_death] == []
+        assert [entry.get("exception", entry) for entry in crashed if entry not in by_death] == []
 
     async def jump_if_idle(self) -> None:
         if not any(worker.tasks for worker in self.workers):
