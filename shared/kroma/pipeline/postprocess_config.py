@@ -26,6 +26,27 @@ class PostprocessConfig(msgspec.Struct, frozen=True, kw_only=True):
     bg_refine_openai_required: bool = True
 
 
+class PostprocessSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one run's order says about its post-processing; None leaves it to the settings.
+
+    False turns off what a settings file turns on.
+    """
+
+    upscale: bool | None = None
+    upscale_backend: str | None = None
+    color: bool | None = None
+    color_profile: str | None = None
+    bg_remove: bool | None = None
+    bg_remove_backends: tuple[str, ...] | None = None
+    bg_refine_openai: bool | None = None
+    bg_refine_openai_required: bool | None = None
+
+    def over(self, layer: SettingsLayer) -> SettingsLayer:
+        """The settings with what these switches say in place of theirs."""
+        said = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        return msgspec.structs.replace(layer, **said)
+
+
 async def load_postprocess_config(files: ConfigFiles, path: str | None) -> PostprocessConfig:
     """The config at a path relative to the data directory; without one, the defaults.
 
@@ -52,17 +73,21 @@ async def load_postprocess_config(files: ConfigFiles, path: str | None) -> Postp
     )
 
 
-def planned_postprocess(layer: SettingsLayer, config: PostprocessConfig) -> PostprocessLog:
-    """What the settings switch on, with details from the settings, else from the config.
+def planned_postprocess(
+    layer: SettingsLayer, config: PostprocessConfig, switches: PostprocessSwitches | None = None
+) -> PostprocessLog:
+    """What the order's switches, else the settings, switch on; details from them, else from the config.
 
     Raises:
-        PlanningPreflightError: A background backend is unknown, or none is left to try.
+        PlanningPreflightError: A backend is unknown, or none is left to try.
     """
+    if switches is not None:
+        layer = switches.over(layer)
     record = PostprocessLog(upscale=layer.upscale or False, color=layer.color or False)
     if layer.bg_remove:
         _plan_bg_remove(record, layer, config)
     if record.upscale:
-        record.upscale_backend = layer.upscale_backend or config.upscale_backend
+        record.upscale_backend = _upscale_backend(layer.upscale_backend or config.upscale_backend)
         record.pipeline_order.append("upscale")
     if record.color:
         record.color_profile = layer.color_profile or config.color_profile
@@ -86,6 +111,15 @@ def _plan_bg_remove(record: PostprocessLog, layer: SettingsLayer, config: Postpr
         record.bg_refine_openai = True
         record.bg_refine_openai_required = config.bg_refine_openai_required if required is None else required
         record.pipeline_order.append("bg_refine_openai")
+
+
+def _upscale_backend(name: str) -> str:
+    if name.lower() not in UPSCALE_BACKENDS:
+        raise PlanningPreflightError(
+            f"Unknown upscale backend '{name}' in 'postprocess.upscale_backend';"
+            f" choose from: {', '.join(UPSCALE_BACKENDS)}"
+        )
+    return name.lower()
 
 
 def _backend(name: str) -> str:

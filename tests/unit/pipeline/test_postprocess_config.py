@@ -4,7 +4,12 @@ import pytest
 
 from config_project import ConfigProject
 from kroma.pipeline.errors import ConfigFileError, PlanningPreflightError
-from kroma.pipeline.postprocess_config import PostprocessConfig, load_postprocess_config, planned_postprocess
+from kroma.pipeline.postprocess_config import (
+    PostprocessConfig,
+    PostprocessSwitches,
+    load_postprocess_config,
+    planned_postprocess,
+)
 from kroma.pipeline.settings import SettingsLayer
 from kroma.runlog.schema import PostprocessLog
 
@@ -158,3 +163,48 @@ def test_backends_that_cannot_be_tried_make_no_plan(backends: tuple[str, ...], p
 
     with pytest.raises(PlanningPreflightError, match=problem):
         planned_postprocess(layer, PostprocessConfig())
+
+
+def test_a_switch_turns_off_what_a_settings_file_turns_on() -> None:
+    layer = SettingsLayer(upscale=True, color=True, bg_remove=True)
+
+    record = planned_postprocess(
+        layer, PostprocessConfig(), PostprocessSwitches(upscale=False, bg_remove=False)
+    )
+
+    assert record == PostprocessLog(color=True, color_profile="neutral", pipeline_order=["generate", "color"])
+
+
+def test_a_switch_that_says_nothing_leaves_the_settings() -> None:
+    layer = SettingsLayer(color=True, color_profile="cold_rain")
+
+    assert planned_postprocess(layer, PostprocessConfig(), PostprocessSwitches()) == planned_postprocess(
+        layer, PostprocessConfig()
+    )
+
+
+def test_switches_beat_the_settings_and_the_config() -> None:
+    layer = SettingsLayer(bg_remove_backends=("rembg",), upscale_backend="ncnn")
+
+    record = planned_postprocess(
+        layer,
+        PostprocessConfig(),
+        PostprocessSwitches(
+            bg_remove=True,
+            bg_remove_backends=("PhotoRoom",),
+            bg_refine_openai=False,
+            upscale=True,
+            upscale_backend="Python",
+        ),
+    )
+
+    assert record.bg_remove_backends == ["photoroom"]
+    assert record.upscale_backend == "python"
+    assert record.pipeline_order == ["generate", "bg_remove", "upscale"]
+
+
+def test_an_unknown_upscale_backend_makes_no_plan() -> None:
+    with pytest.raises(PlanningPreflightError, match="Unknown upscale backend 'magic'"):
+        planned_postprocess(
+            SettingsLayer(), PostprocessConfig(), PostprocessSwitches(upscale=True, upscale_backend="magic")
+        )
