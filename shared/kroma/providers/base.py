@@ -38,6 +38,8 @@ class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     scene: ProviderPicture
     styles: tuple[ProviderPicture, ...]
+    references: tuple[ProviderPicture, ...] = ()
+    """Whom the picture shows: character references, sent after the styles."""
     stage: str
     time_of_day: str
     weather: str
@@ -50,9 +52,16 @@ class EditRequest(msgspec.Struct, frozen=True, kw_only=True):
     size: str | None = None
     """``<width>x<height>`` in pixels; None keeps the scene's."""
     quality: str | None = None
+    background: str | None = None
+    """``transparent``, ``opaque`` or ``auto``; None leaves it to the provider."""
     call_id: UUID | None = None
     """The ledger's key of this call, for providers that take an idempotency key."""
     access: ProviderAccess = ProviderAccess()
+
+    @property
+    def pictures(self) -> tuple[ProviderPicture, ...]:
+        """All that goes in, in the order it is sent: scene, styles, references."""
+        return (self.scene, *self.styles, *self.references)
 
 
 class EditResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +91,7 @@ class ModelOffer(msgspec.Struct, frozen=True, kw_only=True):
     qualities: tuple[str, ...] = ()
     """Empty: it takes none."""
     max_inputs: int | None = None
-    """How many pictures one call takes, scene and styles together; None is any number."""
+    """How many pictures one call takes, scene, styles and references together; None is any number."""
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):

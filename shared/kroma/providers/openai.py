@@ -87,7 +87,7 @@ class OpenAIProvider:
             size=request.size or self._options.size,
             quality=request.quality or self._options.quality,
             prompt=request.prompt.strip(),
-            pictures=1 + len(request.styles),
+            pictures=len(request.pictures),
         )
 
     async def edit(self, request: EditRequest) -> EditResult:
@@ -103,7 +103,7 @@ class OpenAIProvider:
         api_key, base_url = _checked(request.access)
         model = self._model(request)
         prompt = _prompt(request)
-        pictures = [await self._fitted(picture) for picture in (request.scene, *request.styles)]
+        pictures = [await self._fitted(picture) for picture in request.pictures]
         calls = await self._loaded()
         from kroma.providers.openai_client import EditForm  # noqa: PLC0415 - as above
 
@@ -114,6 +114,7 @@ class OpenAIProvider:
             prompt=prompt,
             input_fidelity=model.input_fidelity,
             pictures=pictures,
+            background=request.background,
         )
         call_id = None if request.call_id is None else str(request.call_id)
         answer = await calls.edit(form, api_key=api_key, base_url=base_url, call_id=call_id)
@@ -244,6 +245,6 @@ def _prompt(request: EditRequest) -> str:
         raise ProviderRefusedError(
             CODE, f"the prompt has more than {prices.max_prompt_characters} characters"
         )
-    if 1 + len(request.styles) > prices.max_inputs:
+    if len(request.pictures) > prices.max_inputs:
         raise ProviderRefusedError(CODE, f"one call takes at most {prices.max_inputs} pictures")
     return prompt

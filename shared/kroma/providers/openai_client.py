@@ -31,6 +31,8 @@ class EditForm(msgspec.Struct, frozen=True, kw_only=True):
     quality: str
     prompt: str
     input_fidelity: str | None
+    background: str | None = None
+    """``transparent``, ``opaque`` or ``auto``; None is not sent."""
     pictures: Sequence[tuple[str, bytes, str]]
     """File name, bytes and type, the scene first."""
 
@@ -98,6 +100,7 @@ class OpenAICalls:
                 # The price list knows words that the SDK's types do not.
                 quality=cast("Any", form.quality),
                 input_fidelity=cast("Any", form.input_fidelity) or openai.omit,
+                background=cast("Any", form.background) or openai.omit,
                 output_format="png",
                 extra_headers=headers,
             )
