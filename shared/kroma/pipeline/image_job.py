@@ -52,6 +52,7 @@ class ImageJob(msgspec.Struct, frozen=True, kw_only=True):
     ordinal: int
     planned: PlannedJob
     styles: tuple[PlannedPicture, ...]
+    references: tuple[PlannedPicture, ...] = ()
     stage: str
     time_of_day: str
     weather: str

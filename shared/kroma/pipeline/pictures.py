@@ -20,7 +20,7 @@ BATCHES_AT_A_TIME: Final = 4
 FIRST_LOOK_BYTES: Final = 8 * 1024
 """Of either end; enough for nearly every picture, and what fails on it is looked at again in full."""
 
-Role = Literal["scene", "style"]
+Role = Literal["scene", "style", "reference", "baseline"]
 
 
 class Located(msgspec.Struct, frozen=True):

@@ -32,6 +32,8 @@ class PlannedJob(msgspec.Struct, frozen=True, kw_only=True):
     scene: PlannedPicture
     seed: int | None = None
     """Of its own; None is the run's plus the job's position, so that two scenes never share one."""
+    baseline: PlannedPicture | None = None
+    """The picture that was locked for a scene of this content; candidates are measured against it."""
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,8 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     weather: Weather
     jobs: tuple[PlannedJob, ...]
     styles: tuple[PlannedPicture, ...]
+    references: tuple[PlannedPicture, ...] = ()
+    """Pictures of characters, most important first; their identity is to be kept."""
     candidates: int
     max_candidates: int
     guard: GuardSettings

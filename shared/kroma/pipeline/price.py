@@ -88,6 +88,7 @@ def _request(plan: RunPlan, job: PlannedJob, index: int) -> EditRequest:
         prompt=job.prompt,
         scene=_unread(job.scene),
         styles=tuple(_unread(style) for style in plan.styles),
+        references=tuple(_unread(reference) for reference in plan.references),
         stage=plan.stage,
         time_of_day=plan.time_of_day,
         weather=plan.weather,

@@ -106,7 +106,7 @@ async def plan_hash(stores: ProjectStores, plan: RunPlan, price: PlanPrice, *, o
     decisive: dict[str, Any] = msgspec.to_builtins(plan)
     for name in _UNQUOTED:
         del decisive[name]
-    pictures = [*(job.scene for job in plan.jobs), *plan.styles]
+    pictures = [*(job.scene for job in plan.jobs), *plan.styles, *plan.references]
     store = stores.open(plan.project_root)
     decisive["seed"] = order.seed
     decisive["sha256"] = await content_hashes(store, [picture.key for picture in pictures])

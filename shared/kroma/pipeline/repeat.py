@@ -86,16 +86,22 @@ async def with_pictures_of_today(store: ObjectStore, plan: RunPlan) -> RunPlan:
     """
     scenes = [Located("scene", job.scene.ref, job.scene.key) for job in plan.jobs]
     styles = [Located("style", style.ref, style.key) for style in plan.styles]
+    references = [Located("reference", given.ref, given.key) for given in plan.references]
     try:
         await store.check_writable()
-        pictures = await inspected(store, [*scenes, *styles])
+        pictures = await inspected(store, [*scenes, *styles, *references])
     except PlanningPreflightError:
         raise
     except (InvalidRequestError, ObjectNotFoundError, StoreFullError, StoreUnavailableError) as exc:
         raise PlanningPreflightError(exc.message) from exc
     jobs = tuple(_of(job, picture) for job, picture in zip(plan.jobs, pictures, strict=False))
+    others = tuple(pictures[len(scenes) :])
     return msgspec.structs.replace(
-        plan, jobs=jobs, styles=tuple(pictures[len(scenes) :]), project_root=store.location
+        plan,
+        jobs=jobs,
+        styles=others[: len(styles)],
+        references=others[len(styles) :],
+        project_root=store.location,
     )
 
 
@@ -158,15 +164,17 @@ async def _made_before(
     if plan.mode is not RunMode.RUN:
         return frozenset()
     store = stores.open(plan.project_root)
-    pictures = [*(job.scene for job in plan.jobs), *plan.styles]
+    pictures = [*(job.scene for job in plan.jobs), *plan.styles, *plan.references]
     contents = await content_hashes(store, [picture.key for picture in pictures])
     styles = [contents[style.key] for style in plan.styles]
+    references = [contents[reference.key] for reference in plan.references]
     places: dict[str, tuple[int, int]] = {}
     for position, planned in enumerate(plan.jobs):
         # Its ids decide nothing of what is made.
         job = planned_job(plan, run_id=project_id, job_id=project_id, project_id=project_id, ordinal=position)
         for index in range(1, plan.candidates + 1):
-            digest = input_hash(job, scene=contents[planned.scene.key], styles=styles, index=index)
+            scene = contents[planned.scene.key]
+            digest = input_hash(job, scene=scene, styles=styles, references=references, index=index)
             places[digest] = position, index
     former = await FormerCandidates(db, project_id).find(places)
     return frozenset([places[one.input_hash] for one in former if await store.size(one.key) is not None])

@@ -22,16 +22,19 @@ class FormerCandidate(NamedTuple):
     key: str
 
 
-def input_hash(job: ImageJob, *, scene: str, styles: Sequence[str], index: int) -> str:
+def input_hash(
+    job: ImageJob, *, scene: str, styles: Sequence[str], references: Sequence[str] = (), index: int
+) -> str:
     """SHA-256, in hex, over everything that a generated candidate follows from.
 
     Args:
         job: What is made.
         scene: SHA-256 of the scene, in hex.
         styles: SHA-256 of each style reference, in hex, in order.
+        references: Of each reference picture of a character.
         index: The candidate's, from 1.
     """
-    parts = (
+    parts: list[object] = [
         STEP_VERSION,
         job.planned.prompt,
         scene,
@@ -45,7 +48,10 @@ def input_hash(job: ImageJob, *, scene: str, styles: Sequence[str], index: int) 
         job.quality,
         job.seed,
         index,
-    )
+    ]
+    if references:
+        # Only where there are any: what was made before there could be some is found by its old hash.
+        parts.append(list(references))
     return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
 

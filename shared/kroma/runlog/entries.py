@@ -25,7 +25,7 @@ class Picture(msgspec.Struct, gc=False, frozen=True, kw_only=True):
 class InputEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """A picture a job started from."""
 
-    role: Literal["scene", "style"]
+    role: Literal["scene", "style", "reference"]
     picture: Picture
 
 

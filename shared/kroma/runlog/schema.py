@@ -154,7 +154,7 @@ class InputLog(msgspec.Struct, gc=False, kw_only=True):
 
     ref: str
     """As the caller gave it."""
-    role: Literal["scene", "style"]
+    role: Literal["scene", "style", "reference"]
     file: FileLog
 
 
@@ -168,7 +168,7 @@ class JobLog(msgspec.Struct, gc=False, kw_only=True):
     time: str
     weather: str
     input_images: list[str]
-    """As given: the scene first, then every style reference."""
+    """As given: the scene first, then every style reference, then every reference of a character."""
     prompt: str
     status: str
     planned_generation: dict[str, int]

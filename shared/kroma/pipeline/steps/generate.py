@@ -34,7 +34,9 @@ async def generate(job: ImageJob, tools: StepTools) -> ImageJob:
         StoreFullError: A picture could not be kept.
         RunCancelledError: The run was cancelled before the next call.
     """
-    inputs = await read_inputs(tools.store, job.planned.scene, job.styles, project_id=job.project_id)
+    inputs = await read_inputs(
+        tools.store, job.planned.scene, job.styles, job.references, project_id=job.project_id
+    )
     made = await asyncio.gather(
         *(_candidate(job, inputs, index, tools) for index in range(1, job.candidate_count + 1)),
         return_exceptions=True,
@@ -88,16 +90,18 @@ async def _candidate(job: ImageJob, inputs: JobInputs, index: int, tools: StepTo
 
 
 def _input_hash(job: ImageJob, inputs: JobInputs, index: int) -> str:
-    scene, *styles = (log.file.sha256 for log in inputs.logs)
-    return input_hash(job, scene=scene, styles=styles, index=index)
+    (scene,) = inputs.hashes("scene")
+    styles, references = inputs.hashes("style"), inputs.hashes("reference")
+    return input_hash(job, scene=scene, styles=styles, references=references, index=index)
 
 
 def _request(job: ImageJob, inputs: JobInputs, index: int) -> EditRequest:
-    scene, *styles = inputs.pictures
+    (scene,) = inputs.of_role("scene")
     return EditRequest(
         prompt=job.planned.prompt,
         scene=scene,
-        styles=tuple(styles),
+        styles=inputs.of_role("style"),
+        references=inputs.of_role("reference"),
         stage=job.stage,
         time_of_day=job.time_of_day,
         weather=job.weather,
