@@ -3,6 +3,7 @@
 from kroma.assets import models as assets
 from kroma.audit import models as audit
 from kroma.auth import models as auth
+from kroma.baselines import models as baselines
 from kroma.bootstrap import models as bootstrap
 from kroma.characters import models as characters
 from kroma.chat import models as chat
@@ -28,6 +29,7 @@ __all__ = [
     "assets",
     "audit",
     "auth",
+    "baselines",
     "bootstrap",
     "characters",
     "chat",

@@ -25,6 +25,7 @@ class Stage(StrEnum):
     STYLE = "style"
     TIME = "time"
     WEATHER = "weather"
+    CHARACTER = "character"
 
 
 class TimeOfDay(StrEnum):
@@ -110,7 +111,7 @@ class Run(Identified, Created, Leased, Base):
             name="status",
         ),
         CheckConstraint("candidates >= 1", name="candidates"),
-        CheckConstraint("origin_kind IN ('retry', 'rerun')", name="origin_kind"),
+        CheckConstraint("origin_kind IN ('retry', 'rerun', 'select')", name="origin_kind"),
         Index("ix_runs_origin_run_id", "origin_run_id"),
         Index(
             "uq_runs_idempotency_id",
@@ -155,7 +156,7 @@ class Run(Identified, Created, Leased, Base):
     """What the plan was estimated to cost; held against the budget until the run ends. None is unknown."""
     origin_run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
     origin_kind: Mapped[str | None]
-    """``retry`` or ``rerun`` of ``origin_run_id``."""
+    """``retry`` or ``rerun`` of ``origin_run_id``; ``select`` post-processes a candidate chosen from it."""
     idempotency_id: Mapped[UUID | None]
     """The ``Idempotency-Key`` record of the request that made it."""
     cancel_requested_at: Mapped[datetime | None]

@@ -44,7 +44,7 @@ def refused(**fields: object) -> KromaError:
 
 
 MANAGED = "Field 'project_root' is managed by project storage and cannot be overridden"
-STAGES = "Field 'stage' must be one of: style, time, weather"
+STAGES = "Field 'stage' must be one of: style, time, weather, character"
 NEEDS_STAGE = "Field 'time' requires stage 'time' or 'weather'"
 
 RULES = [
