@@ -9,6 +9,7 @@ OWN_ROUTES: Final = frozenset(
     {
         ("GET", "/api/projects/{slug}/provider-calls"),
         ("POST", "/api/projects/{slug}/provider-calls/{call_id}/resolve"),
+        ("GET", "/api/projects/{slug}/assets/{asset_id}/lineage"),
         ("GET", "/api/projects/{slug}/audit-events"),
         ("GET", "/api/projects/{slug}/runs/{run_id}/events"),
         ("GET", "/api/projects/{slug}/runs/{run_id}/log"),

@@ -7,10 +7,12 @@ from litestar.params import FromPath, QueryParameter
 
 from kroma.assets import queries
 from kroma.assets.models import AssetKind
+from kroma.lineage.queries import get_lineage
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.routes.limits import After, Limit, one_of, window
 from kroma_api.schemas.assets import AssetResponse, AssetView, ListAssetsResponse
+from kroma_api.schemas.lineage import LineageResponse
 
 KindFilter = Annotated[str | None, QueryParameter(description=f"One of {', '.join(AssetKind)}")]
 RunFilter = Annotated[str | None, QueryParameter(description="Only what this run made")]
@@ -46,4 +48,19 @@ async def get_asset(slug: FromPath[str], asset_id: FromPath[str], db: Db) -> Ass
     return AssetResponse(asset=AssetView.of(asset))
 
 
-router = Router("/api/projects/{slug:str}/assets", route_handlers=[list_assets, get_asset], tags=["assets"])
+@get("/{asset_id:str}/lineage")
+async def get_asset_lineage(slug: FromPath[str], asset_id: FromPath[str], db: Db) -> LineageResponse:
+    """How an asset came to be: its ancestors and descendants, who made it of what, and for how much.
+
+    An asset that no run made has links at most; what was not recorded is null or empty, never guessed.
+    """
+    async with db.reading() as reader:
+        lineage = await get_lineage(reader, slug=slug, asset_id=asset_id)
+    return LineageResponse.of(lineage)
+
+
+router = Router(
+    "/api/projects/{slug:str}/assets",
+    route_handlers=[list_assets, get_asset, get_asset_lineage],
+    tags=["assets"],
+)
