@@ -1,0 +1,30 @@
+"""What picture processes run; this module alone loads no picture library."""
+
+import pickle
+
+from kroma.imaging.measures.orders import Checked, CheckOrder, FactsOrder
+from kroma.imaging.measures.report import QualityReport
+from kroma.imaging.measures.settings import QualitySettings
+
+
+def gather_facts(order: FactsOrder) -> bytes:
+    """What a job's candidates are compared with, sealed: only picture processes have a use for it."""
+    from kroma.imaging.measures import facts  # noqa: PLC0415 - numpy and OpenCV stay out of the worker
+
+    return pickle.dumps(facts.gather_facts(order))
+
+
+def check_candidate(order: CheckOrder, facts: bytes) -> Checked:
+    """Every check of one candidate that needs no other one; ``facts`` as ``gather_facts`` sealed them."""
+    from kroma.imaging.measures import candidate  # noqa: PLC0415 - as above
+
+    return candidate.check_candidate(order, pickle.loads(facts))  # noqa: S301 - another process of this pool sealed it
+
+
+def compare_candidates(
+    reports: list[QualityReport], thumbnails: list[bytes], indices: list[int], settings: QualitySettings
+) -> list[QualityReport]:
+    """The reports, best candidate first, with the check for near-duplicates."""
+    from kroma.imaging.measures import candidate  # noqa: PLC0415 - as above
+
+    return candidate.with_duplicates(reports, thumbnails, indices, settings)

@@ -1,0 +1,64 @@
+"""Is a candidate as sharp as its scene: the perceptual blur of both, at the same size.
+
+Crété, Dolmiere, Ladret, Nicolas: The blur effect: perception and estimation with a new no-reference
+perceptual blur metric, SPIE 6492 (2007). It compares a picture with itself blurred again, which
+changes a sharp one much and a blurred one little; contrast cancels out, so that a night is not
+called blurred for being dark.
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kroma.imaging.measures.grey import DETAIL_PX, Grey, cut_to, resized
+
+_SPAN: Final = 9
+"""Pixels of the paper's averaging filter."""
+
+
+def blur_effect(grey: Grey) -> float:
+    """0 for a crisp picture to 1 for one without detail; the worse of the two directions.
+
+    Over neighbours, ``D`` are absolute differences of the picture and ``B`` of its average over nine
+    pixels: ``(sum D - sum max(0, D - B)) / sum D``. 0 when there are no differences at all.
+    """
+    values = grey.astype(np.float32)
+    return max(_along(values, axis=0), _along(values, axis=1))
+
+
+def _along(values: NDArray[np.float32], *, axis: int) -> float:
+    span = (1, _SPAN) if axis == 0 else (_SPAN, 1)
+    first = (slice(1, None), slice(None)) if axis == 0 else (slice(None), slice(1, None))
+    second = (slice(None, -1), slice(None)) if axis == 0 else (slice(None), slice(None, -1))
+    if values.shape[axis] == 1:
+        return 0.0
+    averaged = np.asarray(cv2.blur(values, span), dtype=np.float32)
+    own = np.asarray(cv2.absdiff(values[first], values[second]), dtype=np.float32)
+    blurred = np.asarray(cv2.absdiff(averaged[first], averaged[second]), dtype=np.float32)
+    total = cv2.sumElems(own)[0]
+    if total == 0:
+        return 0.0
+    # Saturating below 0 is what subtracting the smaller of the two does.
+    kept = cv2.sumElems(cv2.min(own, blurred))[0]
+    return float(kept / total)
+
+
+def detail_kept(scene: Grey, candidate: Grey) -> float | None:
+    """``min(1, (1 - blur of the candidate) / (1 - blur of the scene))``; None when the scene shows nothing.
+
+    Both at the size of the smaller, so that nothing is asked for that the scene does not hold.
+    """
+    height, width = candidate.shape
+    cut = cut_to(scene, (width, height))
+    longer = min(max(cut.shape), max(candidate.shape), DETAIL_PX)
+    factor = longer / max(height, width)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    of_scene, of_candidate = resized(cut, size), resized(candidate, size)
+    if not of_scene.any() or of_scene.min() == of_scene.max():
+        return None
+    if of_candidate.min() == of_candidate.max():
+        return 0.0
+    most = 1.0 - blur_effect(of_scene)
+    return min(1.0, (1.0 - blur_effect(of_candidate)) / most) if most > 0 else None

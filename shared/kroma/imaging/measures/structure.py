@@ -1,0 +1,68 @@
+"""Are the scene's edges still where they were.
+
+Edges of both pictures as the strongest of the locally normalised gradients; the share of the scene's
+edges that lie within a small distance of an edge of the candidate, as Martin, Fowlkes and Malik count
+the recall of boundaries (Learning to detect natural image boundaries using local brightness, color,
+and texture cues, PAMI 26, 2004); corrected for what chance alone would hit, as Cohen's kappa is (A
+coefficient of agreement for nominal scales, 1960), since a hatched drawing has edges everywhere. Only
+the scene's edges are looked for: lines that ink adds cost nothing.
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kroma.imaging.measures.grey import WORK_PX, Grey, framings, resized, size_at
+
+EDGE_SHARE: Final = 0.12
+"""Of the pixels, at most, that count as edges: the strongest."""
+REACH_PX: Final = 3
+"""How far a line may lie off, at a longer side of 256: about 1 %."""
+_SMOOTH: Final = 1.5
+_AROUND: Final = 12.0
+_NOISE: Final = 2.0
+"""Levels per pixel, of 255, below which a gradient is no edge."""
+_LEAST_EDGES: Final = 0.005
+
+
+def edges(grey: Grey) -> NDArray[np.bool_]:
+    """Where the edges are, at the size of ``grey``."""
+    smooth = np.asarray(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _SMOOTH), dtype=np.float32)
+    across = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
+    down = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
+    strength = np.asarray(cv2.magnitude(across, down), dtype=np.float32)
+    around = np.asarray(cv2.GaussianBlur(strength, (0, 0), _AROUND), dtype=np.float32)
+    relative = strength / (around + np.float32(_NOISE))
+    least = float(np.quantile(relative, 1.0 - EDGE_SHARE))
+    return (relative > max(least, 1e-3)) & (strength > _NOISE / 2)
+
+
+def reach(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Every place within ``REACH_PX`` of one that was found."""
+    side = 2 * REACH_PX + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return np.asarray(cv2.dilate(found.astype(np.uint8), disc), dtype=np.bool_)
+
+
+def agreement(scene: NDArray[np.bool_], near_candidate: NDArray[np.bool_]) -> float:
+    """``max(0, (recall - cover) / (1 - cover))``.
+
+    ``recall`` is the share of the scene's edges near one of the candidate's; ``cover`` is the share of
+    the whole picture near one of the candidate's, which edges in any other place would reach too.
+    """
+    cover = float(near_candidate.mean())
+    if cover >= 1.0:
+        return 0.0
+    recall = float(near_candidate[scene].mean())
+    return max(0.0, (recall - cover) / (1.0 - cover))
+
+
+def structure_kept(scene: Grey, candidate: Grey) -> float | None:
+    """The agreement, 0 to 1, of the framing that agrees best; None when the scene has no edges."""
+    size = size_at(candidate.shape, WORK_PX)
+    near = reach(edges(resized(candidate, size)))
+    found = [edges(framed) for framed in framings(scene, size)]
+    told = [agreement(of_scene, near) for of_scene in found if of_scene.mean() >= _LEAST_EDGES]
+    return max(told) if told else None

@@ -1,0 +1,114 @@
+"""How far is a candidate from the style references: tone, colour and line.
+
+Tone and colour: the distance between the distributions of CIELAB L, a and b, as the mean distance of
+their quantiles, which is the earth mover's distance in one dimension (Rubner, Tomasi, Guibas: The
+earth mover's distance as a metric for image retrieval, IJCV 40, 2000); that colour statistics per
+CIELAB-like channel carry the look of a picture is Reinhard et al., Color transfer between images
+(2001). Line: how the contrast spreads over octaves of a Laplacian pyramid (Burt, Adelson: The
+Laplacian pyramid as a compact image code, 1983; Heeger, Bergen: Pyramid-based texture analysis,
+1995).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kroma.imaging.measures.grey import Rgb, resized, size_at
+
+STYLE_PX: Final = 384
+"""Longer side at which style is compared: the hand of the drawing shows."""
+OCTAVES: Final = 4
+TONE_SCALE: Final = 40.0
+"""Distance in L at which the score has fallen to 1/e; two pages of one hand are 10 to 25 apart."""
+COLOUR_SCALE: Final = 20.0
+"""The same in a and b: a clear tint."""
+LINE_SCALE: Final = 1.5
+"""The same in natural logarithms of relative contrast per octave."""
+_QUANTILES: Final = np.linspace(0.02, 0.98, 33)
+_FLOOR: Final = 0.3
+"""Levels of L added to every deviation: what is below is noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a picture looks like, measured."""
+
+    tones: NDArray[np.float64]
+    """33 quantiles of L, 0 to 100."""
+    colours: NDArray[np.float64]
+    """(2, 33): quantiles of a and b."""
+    octaves: NDArray[np.float64]
+    """Logarithm of each octave's deviation over that of the whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How far two looks are apart."""
+
+    tone: float
+    colour: float
+    line: float
+
+    def score(self, *, with_tone: bool) -> float:
+        """``exp(-(tone / 40 + colour / 20 + line / 1.5))``, 1 for the same look.
+
+        Without ``with_tone`` its part is left out, where the light was changed on purpose.
+        """
+        total = self.colour / COLOUR_SCALE + self.line / LINE_SCALE
+        return float(np.exp(-(total + self.tone / TONE_SCALE if with_tone else total)))
+
+
+def look_of(rgb: Rgb) -> Look:
+    """Measure a picture."""
+    small = resized(rgb, size_at(rgb.shape, STYLE_PX))
+    lab = np.asarray(cv2.cvtColor(small.astype(np.float32) / 255.0, cv2.COLOR_RGB2LAB), dtype=np.float32)
+    light = np.ascontiguousarray(lab[..., 0])
+    quantiles = np.quantile(lab.reshape(-1, 3), _QUANTILES, axis=0).T.astype(np.float64)
+    deviations = np.log(_band_deviations(light) + _FLOOR) - np.log(float(light.std()) + _FLOOR)
+    return Look(tones=quantiles[0], colours=quantiles[1:], octaves=deviations)
+
+
+def _band_deviations(light: NDArray[np.float32]) -> NDArray[np.float64]:
+    found: list[float] = []
+    rest = light
+    for _ in range(OCTAVES):
+        low = np.asarray(cv2.GaussianBlur(rest, (0, 0), 1.5), dtype=np.float32)
+        found.append(float(np.std(rest - low)))
+        half = (max(1, low.shape[1] // 2), max(1, low.shape[0] // 2))
+        rest = np.asarray(cv2.resize(low, half, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    return np.array(found)
+
+
+def averaged(looks: Sequence[Look]) -> Look:
+    """The look in between."""
+    return Look(
+        tones=np.mean([look.tones for look in looks], axis=0),
+        colours=np.mean([look.colours for look in looks], axis=0),
+        octaves=np.mean([look.octaves for look in looks], axis=0),
+    )
+
+
+def distance(one: Look, other: Look) -> Distance:
+    """How far two looks are apart."""
+    colours = np.abs(one.colours - other.colours).mean(axis=1)
+    return Distance(
+        tone=float(np.abs(one.tones - other.tones).mean()),
+        colour=float(np.hypot(colours[0], colours[1])),
+        line=float(np.abs(one.octaves - other.octaves).mean()),
+    )
+
+
+def style_kept(look: Look, references: Sequence[Look], *, with_tone: bool) -> float:
+    """The score of the nearest reference, or of their mean where that is nearer.
+
+    Args:
+        look: The candidate's.
+        references: At least one.
+        with_tone: Whether light and dark count.
+    """
+    models = [*references, averaged(references)]
+    return max(distance(look, model).score(with_tone=with_tone) for model in models)
