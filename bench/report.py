@@ -11,6 +11,7 @@ from typing import Any
 
 import bootstrap
 import claim_backlog
+import colour
 import guard
 import health
 import ingest
@@ -25,6 +26,7 @@ import trigger
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BENCHES = (
     guard,
+    colour,
     trigger,
     pickup,
     steps,

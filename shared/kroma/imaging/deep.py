@@ -1,0 +1,214 @@
+"""Pictures with all the bits they came with: 8 or 16 a channel, alpha and profile, in and out.
+
+``kroma.imaging.codec`` is for what only looks; this is for what passes a picture on.
+"""
+
+import io
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from kroma.imaging.codec import Picture, decode, encode_png, verify
+from kroma.imaging.errors import UnreadablePictureError
+from kroma.imaging.header import Format, PictureHeader, inspect
+from kroma.imaging.png_text import SIGNATURE, chunk, with_metadata
+
+Pixels = NDArray[np.uint8 | np.uint16]
+"""(height, width, 3 or 4), RGB or RGBA with straight alpha."""
+FileFormat = Literal["png", "jpg", "webp"]
+
+EXTENSIONS: Final[dict[Format, str]] = {
+    "PNG": "png",
+    "JPEG": "jpg",
+    "WEBP": "webp",
+    "BMP": "bmp",
+    "TIFF": "tif",
+}
+_RGBA: Final = 4
+_DEEP_BITS: Final = 16
+_BITS_PER_SAMPLE: Final = 258
+_IHDR_DEPTH_AT: Final = 24
+_DEEP_PNG_LEVEL: Final = 6
+_LARGEST_WEBP_PX: Final = 16383
+_LARGEST_JPEG_PX: Final = 65500
+_ORIENTATION: Final = 0x0112
+_FIRST_TRANSPOSED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class DeepPicture:
+    """A decoded picture, upright."""
+
+    pixels: Pixels
+    icc_profile: bytes | None = None
+    """The colour space of the pixels where the file named one."""
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether it has 16 bits a channel."""
+        return self.pixels.dtype == np.uint16
+
+    @property
+    def top(self) -> int:
+        """The value of white."""
+        return 65535 if self.is_deep else 255
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    @property
+    def alpha(self) -> Pixels | None:
+        """(height, width), where the picture has one."""
+        return self.pixels[..., 3] if self.pixels.shape[2] == _RGBA else None
+
+    def replaced(self, pixels: Pixels) -> "DeepPicture":
+        """Other pixels in the same colour space."""
+        return DeepPicture(pixels, self.icc_profile)
+
+
+def decode_deep(data: bytes, *, name: str) -> DeepPicture:
+    """The first frame, upright, with its alpha, its profile and up to 16 bits a channel.
+
+    Raises:
+        PictureError: As ``kroma.imaging.codec.decode``.
+    """
+    header = inspect(data, name=name)
+    if not _is_deep(data, header):
+        picture = decode(data, name=name)
+        return DeepPicture(picture.pixels, picture.icc_profile)
+    # OpenCV reads 16 bits of colour, which Pillow halves; Pillow finds the damage that OpenCV passes over.
+    verify(data, name=name)
+    pixels = _deep_pixels(data, name=name)
+    with Image.open(io.BytesIO(data), formats=[header.format]) as image:
+        orientation: object = image.getexif().get(_ORIENTATION)
+        profile: object = image.info.get("icc_profile")
+    kept = profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None
+    return DeepPicture(_upright(pixels, orientation), kept)
+
+
+def encode_deep(
+    picture: DeepPicture,
+    kind: FileFormat = "png",
+    *,
+    quality: int = 95,
+    metadata: Mapping[str, str] | None = None,
+) -> bytes:
+    """The picture as a file, with what the format can hold of alpha, profile and depth.
+
+    Args:
+        picture: What to write.
+        kind: PNG keeps everything; WebP holds 8 bits, JPEG 8 bits without alpha, flattened on white.
+        quality: 1 to 100, of JPEG and WebP.
+        metadata: Text chunks of a PNG.
+
+    Raises:
+        UnreadablePictureError: A side is longer than the format allows.
+    """
+    if kind == "png":
+        if not picture.is_deep:
+            return encode_png(Picture(_bytes_of(picture), picture.icc_profile), metadata)
+        return _deep_png(picture, metadata or {})
+    limit = _LARGEST_WEBP_PX if kind == "webp" else _LARGEST_JPEG_PX
+    if max(picture.size) > limit:
+        problem = f"a {kind} file has at most {limit} pixels a side, not {max(picture.size)}"
+        raise UnreadablePictureError("result", problem)
+    buffer = io.BytesIO()
+    profile = picture.icc_profile
+    if kind == "webp":
+        Image.fromarray(_bytes_of(picture)).save(
+            buffer, "WEBP", quality=quality, method=4, icc_profile=profile or b""
+        )
+    else:
+        image = Image.fromarray(_bytes_of(flattened(picture)))
+        image.save(buffer, "JPEG", quality=quality, subsampling=0, icc_profile=profile)
+    return buffer.getvalue()
+
+
+def flattened(picture: DeepPicture) -> DeepPicture:
+    """Without its alpha, on white."""
+    if picture.alpha is None:
+        return picture
+    top = np.float32(picture.top)
+    share = picture.pixels[..., 3:].astype(np.float32) / top
+    colour = picture.pixels[..., :3].astype(np.float32) * share + top * (1 - share)
+    return picture.replaced(np.rint(colour).astype(picture.pixels.dtype))
+
+
+def mime_type(kind: FileFormat) -> str:
+    """As ``Content-Type`` names it."""
+    return "image/jpeg" if kind == "jpg" else f"image/{kind}"
+
+
+def _bytes_of(picture: DeepPicture) -> NDArray[np.uint8]:
+    """In 8 bits, rounded."""
+    if not picture.is_deep:
+        return np.ascontiguousarray(picture.pixels, dtype=np.uint8)
+    words = picture.pixels.astype(np.uint32)
+    return ((words * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _is_deep(data: bytes, header: PictureHeader) -> bool:
+    if header.format == "PNG":
+        return data[_IHDR_DEPTH_AT] == _DEEP_BITS
+    if header.format == "TIFF":
+        try:
+            with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
+                bits: object = image.tag_v2.get(_BITS_PER_SAMPLE)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] - of the class for TIFF
+        except (OSError, SyntaxError, ValueError, struct.error):
+            return False  # decoding says what is wrong with it
+        return isinstance(bits, tuple) and _DEEP_BITS in bits
+    return False
+
+
+def _deep_pixels(data: bytes, *, name: str) -> NDArray[np.uint16]:
+    found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if found is None or found.dtype != np.uint16:  # pyright: ignore[reportUnnecessaryComparison] - OpenCV answers None to what it cannot read
+        picture = decode(data, name=name)
+        return picture.pixels.astype(np.uint16) * np.uint16(257)
+    if found.ndim == 2:  # noqa: PLR2004 - grey
+        return np.repeat(np.asarray(found, np.uint16)[..., None], 3, axis=2)
+    order = [2, 1, 0, 3] if found.shape[2] == _RGBA else [2, 1, 0]
+    return np.ascontiguousarray(found[..., order], dtype=np.uint16)
+
+
+def _upright(pixels: NDArray[np.uint16], orientation: object) -> NDArray[np.uint16]:
+    """Turned and mirrored as the EXIF orientation, 1 to 8, says."""
+    if not isinstance(orientation, int) or orientation not in range(2, 9):
+        return pixels
+    if orientation >= _FIRST_TRANSPOSED:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in {2, 3, 6, 7}:
+        pixels = pixels[:, ::-1]
+    if orientation in {3, 4, 7, 8}:
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _deep_png(picture: DeepPicture, metadata: Mapping[str, str]) -> bytes:
+    order = [2, 1, 0] if picture.alpha is None else [2, 1, 0, 3]
+    done, encoded = cv2.imencode(
+        ".png",
+        np.ascontiguousarray(picture.pixels[..., order]),
+        [cv2.IMWRITE_PNG_COMPRESSION, _DEEP_PNG_LEVEL],
+    )
+    if not done:
+        raise UnreadablePictureError("result", "it could not be written as a PNG")
+    png = encoded.tobytes()
+    if picture.icc_profile is not None:
+        png = _with_profile(png, picture.icc_profile)
+    return with_metadata(png, metadata) if metadata else png
+
+
+def _with_profile(png: bytes, profile: bytes) -> bytes:
+    header_end = len(SIGNATURE) + 25
+    body = b"ICC profile\0\0" + zlib.compress(profile)
+    return png[:header_end] + chunk(b"iCCP", body) + png[header_end:]

@@ -1,0 +1,140 @@
+"""What a tool is asked to do, frozen when a run is planned; importing this loads no picture library."""
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+Factor = Annotated[float, msgspec.Meta(ge=0, le=10)]
+DEFAULT_QUALITY: Final = 95
+DEFAULT_PROFILE: Final = "neutral"
+DEFAULT_SCALE: Final = 2
+DEFAULT_NCNN_MODEL: Final = "realesrgan-x4plus"
+DEFAULT_REMBG_MODEL: Final = "birefnet-general"
+BUILTIN: Final = "builtin"
+"""What a colour result names as its settings when no file was read."""
+
+Format = Literal["png", "jpg", "webp"]
+Quality = Annotated[int, msgspec.Meta(ge=1, le=100)]
+
+
+class ColourProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """One grade (pipeline.md 7.3); every default changes nothing."""
+
+    brightness: Factor = 1.0
+    contrast: Factor = 1.0
+    """About level 128."""
+    saturation: Factor = 1.0
+    sharpness: Factor = 1.0
+    """Above 1 an unsharp mask of sigma 1.0; below 1 the same, towards soft."""
+    gamma: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.0
+    autocontrast_cutoff: Annotated[float, msgspec.Meta(ge=0, lt=50)] = 0.0
+    """Above 0 each channel is stretched to the whole range; so many percent are cut off at both ends."""
+    red_multiplier: Factor = 1.0
+    green_multiplier: Factor = 1.0
+    blue_multiplier: Factor = 1.0
+    temperature: Annotated[float, msgspec.Meta(ge=-100, le=100)] = 0.0
+    """Mired that the white point moves: above 0 warmer, below 0 cooler; greys keep their luminance."""
+    lut: str | None = None
+    """A ``.cube`` file inside the project."""
+
+    @property
+    def gains(self) -> tuple[float, float, float]:
+        """The multipliers in the order of the channels."""
+        return self.red_multiplier, self.green_multiplier, self.blue_multiplier
+
+
+BUILTIN_PROFILES: Final = {
+    "neutral": ColourProfile(contrast=1.02),
+    "cinematic_warm": ColourProfile(
+        brightness=0.98,
+        contrast=1.12,
+        saturation=1.08,
+        sharpness=1.04,
+        gamma=1.03,
+        red_multiplier=1.04,
+        blue_multiplier=0.96,
+    ),
+    "cold_rain": ColourProfile(
+        brightness=0.97,
+        contrast=1.10,
+        saturation=0.95,
+        sharpness=1.03,
+        gamma=1.01,
+        red_multiplier=0.97,
+        blue_multiplier=1.05,
+    ),
+}
+
+
+class LutFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A ``.cube`` file as it was when the run was planned."""
+
+    key: str
+    """In the project's store."""
+    sha256: str
+
+
+class ColourOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A grade to apply; the result is always a PNG."""
+
+    profile: str = DEFAULT_PROFILE
+    """The profile's name."""
+    values: ColourProfile = BUILTIN_PROFILES[DEFAULT_PROFILE]
+    settings: str = BUILTIN
+    """The file that the profile is from."""
+    lut: LutFile | None = None
+
+
+class UpscaleOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture to enlarge."""
+
+    backend: str = "lanczos"
+    scale: Annotated[int, msgspec.Meta(ge=1, le=255)] = DEFAULT_SCALE
+    format: Format = "png"
+    quality: Quality = DEFAULT_QUALITY
+    """Of JPEG and WebP."""
+    model: str = DEFAULT_NCNN_MODEL
+    """Of ``realesrgan-ncnn``."""
+    tile: Annotated[int, msgspec.Meta(ge=0)] = 0
+    """Of ``realesrgan-ncnn``: 0 is automatic."""
+
+
+class CutoutOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A background to remove."""
+
+    backends: tuple[str, ...] = ("local",)
+    """Tried in this order; the first that succeeds wins."""
+    format: Format = "png"
+    """JPEG is flattened on white."""
+    quality: Quality = DEFAULT_QUALITY
+    size: str = "auto"
+    """Of the services."""
+    crop: bool = False
+    """Of the services: cut to the subject."""
+    rembg_model: str = DEFAULT_REMBG_MODEL
+    prices_usd: dict[str, str] = {}
+    """What a service's call costs, decimal text by code; of one that is missing, nobody knows."""
+
+
+class RefineOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """A cut-out to be cleaned by a provider."""
+
+    prompt: str
+    provider: str = "openai"
+    model: str = ""
+    """Empty takes the provider's default."""
+    quality: str | None = None
+    size: str | None = None
+    is_required: bool = True
+    """Whether the job fails with it; else the unrefined cut-out goes on, with the reason."""
+
+
+class PlannedTools(msgspec.Struct, frozen=True, kw_only=True):
+    """The post-processing of a run, in the order it is done; None is off."""
+
+    scope: Literal["winner", "all"] = "winner"
+    """Of whom: the winner alone, or every candidate that passed."""
+    cutout: CutoutOrder | None = None
+    refine: RefineOrder | None = None
+    upscale: UpscaleOrder | None = None
+    colour: ColourOrder | None = None

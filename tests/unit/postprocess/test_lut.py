@@ -1,0 +1,55 @@
+import pytest
+
+from kroma.postprocess.lut import CubeError, read_cube
+
+ROWS = "0 0 0\n1 1 1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("", "line 1: names no LUT_1D_SIZE or LUT_3D_SIZE", id="empty"),
+        pytest.param("0 0 0\n", "line 1: values stand before", id="no size"),
+        pytest.param(
+            "LUT_1D_SIZE 2\n0 0 0\n0 zero 0\n", "line 3: there must be three numbers", id="no number"
+        ),
+        pytest.param("LUT_1D_SIZE 2\n0 0 0\n0 0\n", "line 3: there must be three numbers", id="two numbers"),
+        pytest.param("LUT_1D_SIZE 2\n0 0 0\n0 1e999 0\n", "line 3: there must be", id="infinite"),
+        pytest.param("LUT_1D_SIZE 2\n0 0 0\n", "line 2: has 1 rows of values, not 2", id="too few"),
+        pytest.param(f"LUT_1D_SIZE 2\n{ROWS}2 2 2\n", "line 4: there are more than 2", id="too many"),
+        pytest.param("LUT_1D_SIZE two\n", "line 1: the size must be one whole number", id="size a word"),
+        pytest.param("LUT_1D_SIZE 1\n", "line 1: the size must be from 2 to 65536, not 1", id="size 1"),
+        pytest.param("LUT_3D_SIZE 999\n", "line 1: the size must be from 2 to 129, not 999", id="huge"),
+        pytest.param("LUT_1D_SIZE 2\nLUT_3D_SIZE 2\n", "line 2: a second size", id="two sizes"),
+        pytest.param("# one\n\nCURVE 3\n", "line 3: 'CURVE' is no keyword", id="keyword"),
+        pytest.param("LUT_1D_SIZE 2\n0 0 0\nTITLE x\n", "line 3: a keyword stands among", id="late keyword"),
+        pytest.param(f"DOMAIN_MAX 0 1 1\nLUT_1D_SIZE 2\n{ROWS}", "line 1: the domain ends", id="domain"),
+        pytest.param("LUT_1D_INPUT_RANGE 0\n", "line 1: there must be two numbers", id="range"),
+    ],
+)
+def test_a_bad_table_is_named_with_its_line(text: str, problem: str) -> None:
+    with pytest.raises(CubeError, match=f"'grade.cube' {problem}"):
+        read_cube(text.encode(), name="grade.cube")
+
+
+def test_bytes_that_are_no_text_are_named_with_their_line() -> None:
+    with pytest.raises(CubeError, match="line 2: is no text"):
+        read_cube(b"LUT_1D_SIZE 2\n\xff\xfe\n", name="grade.cube")
+
+
+def test_a_table_as_programs_write_it_is_read() -> None:
+    lines = (
+        '\ufeffTITLE "a"',
+        "# ours",
+        "",
+        "LUT_1D_SIZE 2",
+        "LUT_1D_INPUT_RANGE 0 2",
+        " 0 0 0",
+        "+1 .5 1e0",
+    )
+    text = "\r\n".join(lines)
+
+    lut = read_cube(text.encode(), name="grade.cube")
+
+    assert lut.table.tolist() == [[0, 0, 0], [1, 0.5, 1]]
+    assert (lut.low, lut.high) == ((0, 0, 0), (2, 2, 2))
