@@ -17,6 +17,7 @@ from kroma.imaging.errors import PictureError
 from kroma.ledger.calls import Shelved
 from kroma.ledger.outcomes import Answer
 from kroma.pipeline.image_job import Candidate, ImageJob
+from kroma.pipeline.record import kept_picture, record_of
 from kroma.pipeline.tools import StepTools
 from kroma.providers.base import EditResult
 from kroma.runlog.ids import asset_id
@@ -81,12 +82,11 @@ class CandidateShelf:
     async def keep(self, call_id: UUID, result: EditResult, *, earlier_lost: int) -> Candidate:
         store = self._tools.store
         base = msgspec.structs.replace(self._base, call_id=call_id)
-        candidate = await judged(self._job, base, result, self._tools, variant=earlier_lost)
+        made = await judged(self._job, base, result, self._tools, variant=earlier_lost)
+        candidate = made.candidate
         note = AnswerNote(call_id=call_id, candidate=candidate, usage=result.usage)
-        key = answer_key(self._job.run_id, call_id)
-        puts = [_persistently(store, key, msgspec.json.encode(note))]
-        if candidate.file is not None:
-            puts.append(_persistently(store, candidate.file.path, result.data))
+        files = {answer_key(self._job.run_id, call_id): msgspec.json.encode(note), **made.files}
+        puts = [_persistently(store, key, data) for key, data in files.items()]
         for outcome in await asyncio.gather(*puts, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -112,9 +112,17 @@ class CandidateShelf:
         return hashlib.sha256(data).hexdigest() == file.sha256
 
 
+class Judged(msgspec.Struct, frozen=True, kw_only=True):
+    """A candidate, and what is to be stored of it."""
+
+    candidate: Candidate
+    files: dict[str, bytes] = {}
+    """By key: the picture with the record of its making, and the same record beside it."""
+
+
 async def judged(
     job: ImageJob, base: Candidate, result: EditResult, tools: StepTools, *, variant: int = 0
-) -> Candidate:
+) -> Judged:
     """The candidate that an answer makes, its picture decoded and described but not yet stored.
 
     Args:
@@ -135,25 +143,22 @@ async def judged(
         header = await tools.cpu.run(codec.verify, result.data, name="answer")
     except PictureError as exc:
         reason = f"Its answer is no usable picture ({exc.code})"
-        return msgspec.structs.replace(answered, error=reason, reason=reason)
+        return Judged(candidate=msgspec.structs.replace(answered, error=reason, reason=reason))
     extension = EXTENSIONS[header.format]
     key = output_key(job.run_id, job.planned.job_key, base.index, extension, variant=variant)
-    sha256 = await asyncio.to_thread(_sha256, result.data)
+    kept = await asyncio.to_thread(kept_picture, result.data, record_of(job, answered), key, header.mime_type)
     file = FileLog(
         asset_id=asset_id(job.project_id, key),
         path=key,
         storage_uri=tools.store.uri(key),
-        sha256=sha256,
-        size_bytes=len(result.data),
+        sha256=kept.sha256,
+        size_bytes=len(kept.data),
         mime_type=header.mime_type,
         width=header.width,
         height=header.height,
     )
-    return msgspec.structs.replace(answered, status=CandidateStatus.GENERATED, file=file)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    candidate = msgspec.structs.replace(answered, status=CandidateStatus.GENERATED, file=file)
+    return Judged(candidate=candidate, files=kept.files)
 
 
 async def _persistently(store: ObjectStore, key: str, data: bytes) -> None:

@@ -31,3 +31,8 @@ def bad_key(run_id: UUID, output: str) -> str:
 def sheet_key(run_id: UUID) -> str:
     """The contact sheet of a run."""
     return f"sheets/{run_id}.png"
+
+
+def sidecar_key(picture: str) -> str:
+    """The file beside a picture that says how it was made."""
+    return f"{picture}.json"

@@ -7,6 +7,7 @@ from uuid import uuid4
 import msgspec
 
 from kroma.pipeline.image_job import Candidate, ImageJob
+from kroma.pipeline.record import copy_sidecar
 from kroma.pipeline.reuse import FormerCandidates
 from kroma.pipeline.steps.inputs import INPUT_LIMIT_BYTES
 from kroma.pipeline.tools import StepTools
@@ -31,6 +32,7 @@ async def taken(
             continue
         target = output_key(job.run_id, job.planned.job_key, index, key.rpartition(".")[2])
         await tools.store.put(target, data)
+        await copy_sidecar(tools.store, key, target)
         file = msgspec.structs.replace(
             candidate.file,
             path=target,

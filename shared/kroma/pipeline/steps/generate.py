@@ -37,6 +37,7 @@ async def generate(job: ImageJob, tools: StepTools) -> ImageJob:
     inputs = await read_inputs(
         tools.store, job.planned.scene, job.styles, job.references, project_id=job.project_id
     )
+    job = msgspec.structs.replace(job, inputs=inputs.logs)
     made = await asyncio.gather(
         *(_candidate(job, inputs, index, tools) for index in range(1, job.candidate_count + 1)),
         return_exceptions=True,
@@ -49,7 +50,7 @@ async def generate(job: ImageJob, tools: StepTools) -> ImageJob:
     candidates = tuple(outcome for outcome in made if isinstance(outcome, Candidate))
     if all(candidate.status is CandidateStatus.FAILED for candidate in candidates):
         raise AllCandidatesFailedError(tried=len(candidates), reason=candidates[0].error or "")
-    return msgspec.structs.replace(job, inputs=inputs.logs, candidates=candidates)
+    return msgspec.structs.replace(job, candidates=candidates)
 
 
 async def _candidate(job: ImageJob, inputs: JobInputs, index: int, tools: StepTools) -> Candidate:
@@ -118,10 +119,9 @@ async def _made(job: ImageJob, base: Candidate, request: EditRequest, tools: Ste
     if await tools.is_cancelled():
         raise RunCancelledError
     result = await tools.provider.edit(request)
-    candidate = await judged(job, base, result, tools)
-    if candidate.file is not None:
-        await tools.store.put(candidate.file.path, result.data)
-    return candidate
+    made = await judged(job, base, result, tools)
+    await asyncio.gather(*(tools.store.put(key, data) for key, data in made.files.items()))
+    return made.candidate
 
 
 async def _bought(
