@@ -18,6 +18,7 @@ from kroma.pipeline.access import AccessLoader, no_access
 from kroma.pipeline.execute import Workplace
 from kroma.pipeline.keeper import LeaseKeeper
 from kroma.pipeline.order import RunOrder
+from kroma.pipeline.postprocess_config import PostprocessSwitches
 from kroma.pipeline.trigger import trigger_run
 from kroma.projects.models import Project
 from kroma.providers.base import Provider
@@ -58,6 +59,12 @@ class Order(msgspec.Struct, kw_only=True):
     size: str | None = None
     quality: str | None = None
     seed: int | None = None
+    style_guide_id: str | None = None
+    prompt_template_id: str | None = None
+    reference_set_ids: list[str] | None = None
+    character_ids: list[str] | None = None
+    baseline_run_id: str | None = None
+    postprocess: PostprocessSwitches | None = None
 
 
 class Rows(msgspec.Struct):
@@ -114,7 +121,7 @@ class Studio:
         return TaskDeps(place=self.place, queue=self.queue, worker="worker-test")
 
     async def trigger(self, scenes: Sequence[str] = SCENES, **fields: Any) -> Run:
-        order = Order(scene_refs=None if "input" in fields else list(scenes), **fields)
+        order = Order(scene_refs=None if {"input", "scene_refs"} & fields.keys() else list(scenes), **fields)
         return await trigger_run(
             self.db,
             self.queue,

@@ -37,7 +37,7 @@ from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.ledger.gates import provider_is_paused
 from kroma.pipeline.image_job import STEP_VERSION
-from kroma.pipeline.plan import PLAN_VERSION, RunPlan
+from kroma.pipeline.plan import FULLER_PLAN_VERSION, RunPlan
 from kroma.projects.models import Project
 from kroma.runs.models import (
     OPEN_JOB_STATUSES,
@@ -143,7 +143,7 @@ def plan_is_newer() -> ColumnElement[bool]:
     """Whether a newer Kroma planned the run; comparing as JSON fails for no value."""
     version = Run.plan_json["version"]
     is_newer = and_(
-        func.jsonb_typeof(version) == "number", version > literal_column(f"'{PLAN_VERSION}'::jsonb")
+        func.jsonb_typeof(version) == "number", version > literal_column(f"'{FULLER_PLAN_VERSION}'::jsonb")
     )
     return func.coalesce(is_newer, literal_column("false"))
 

@@ -181,6 +181,8 @@ def _run_log(plan: RunPlan, run: Run, entries: list[JobLog], outcome: Outcome, *
         error_kind=outcome.kind,
         error_code=outcome.code,
         cost_events=cost_logs(entries),
+        words=plan.words or msgspec.UNSET,
+        baseline_run_id=plan.baseline_run_id or msgspec.UNSET,
     )
 
 

@@ -10,6 +10,7 @@ MAX_STEM_CHARACTERS: Final = 120
 """A file name ends at 255 bytes, and every step of the chain adds a suffix to the job's."""
 
 _OUTSIDE: Final = re.compile(r"[^a-z0-9_-]")
+_PREFIX: Final = re.compile(rf"^(?:{'|'.join(Stage)})_[0-9]+_(?=.)")
 _UNDERSCORES: Final = re.compile(r"_+")
 _ASCII_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 
@@ -19,6 +20,11 @@ def cleaned_stem(name: str) -> str:
     # Only ASCII is lower-cased: the Kelvin sign must become an underscore, not a k.
     stem = _OUTSIDE.sub("_", PurePosixPath(name).stem.translate(_ASCII_LOWER))
     return _UNDERSCORES.sub("_", stem).strip("_")[:MAX_STEM_CHARACTERS].rstrip("_")
+
+
+def scene_name(job_key: str) -> str:
+    """The scene's part of a job key, so that a later stage of the same scene keeps its name."""
+    return _PREFIX.sub("", job_key, count=1)
 
 
 def job_key(stage: Stage, position: int, scene: str) -> str:

@@ -7,10 +7,14 @@ import msgspec
 
 from kroma.imaging.guard import GuardSettings
 from kroma.pipeline.config_files import ConfigFiles, ConfigObject
+from kroma.runs.models import Stage
 
 DEFAULT_BATCH_LIMIT: Final = 20
 DEFAULT_CANDIDATES: Final = 1
 DEFAULT_MAX_CANDIDATES: Final = 6
+
+GATED_STAGES: Final = (Stage.TIME, Stage.WEATHER, Stage.CHARACTER)
+"""Stages that can be made to wait for a locked baseline; the first one makes it."""
 
 DEFAULT_PROMPTS: Final = MappingProxyType(
     {
@@ -35,6 +39,11 @@ DEFAULT_PROMPTS: Final = MappingProxyType(
             "Show rain by what it leaves behind, in soaked surfaces, standing water and shine,"
             " without changing the manner of the drawing."
         ),
+        "character": (
+            "Draw every character who is named here as the same person in each picture: face, hair, build"
+            " and clothing as described and as their reference pictures show them, in the places and at"
+            " the sizes at which the source picture has its figures."
+        ),
     }
 )
 
@@ -52,6 +61,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     default_no_invention: bool = True
     allowed_style_roots: tuple[str, ...] | None = None
     """Folders style references must come from; None is any place in the project."""
+    require_baseline: tuple[Stage, ...] = ()
+    """Stages that are refused until each scene has a locked baseline."""
     prompts: dict[str, str] = msgspec.field(default_factory=lambda: dict(DEFAULT_PROMPTS))
 
 
@@ -78,6 +89,7 @@ def _manifest(root: ConfigObject) -> Manifest:
         guard=_guard(root.section("output_guard")),
         default_no_invention=True if no_invention is None else no_invention,
         allowed_style_roots=policy.texts("allowed_style_roots"),
+        require_baseline=_gated_stages(policy),
         prompts={**DEFAULT_PROMPTS, **_prompts(root.section("prompts"))},
     )
 
@@ -90,6 +102,13 @@ def _guard(section: ConfigObject) -> GuardSettings:
         max_chroma_delta=defaults.max_chroma_delta if threshold is None else threshold,
         fail_on_chroma_exceed=section.flag("fail_on_chroma_exceed") or False,
     )
+
+
+def _gated_stages(policy: ConfigObject) -> tuple[Stage, ...]:
+    names = [name.lower() for name in policy.texts("require_baseline") or ()]
+    if not set(names) <= set(GATED_STAGES):
+        raise policy.wrong("require_baseline", f"an array of any of: {', '.join(GATED_STAGES)}")
+    return tuple(Stage(name) for name in names)
 
 
 def _prompts(section: ConfigObject) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Final, Protocol, Self, TypeVar
 import msgspec
 
 from kroma.pipeline.errors import InvalidModeError, InvalidRunRequestError, SpendConfirmationRequiredError
+from kroma.pipeline.postprocess_config import PostprocessSwitches
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 
 MIN_CANDIDATES: Final = 1
@@ -51,6 +52,18 @@ class RawOrder(Protocol):
     def quality(self) -> str | None: ...
     @property
     def seed(self) -> int | None: ...
+    @property
+    def style_guide_id(self) -> str | None: ...
+    @property
+    def prompt_template_id(self) -> str | None: ...
+    @property
+    def reference_set_ids(self) -> Sequence[str] | None: ...
+    @property
+    def character_ids(self) -> Sequence[str] | None: ...
+    @property
+    def baseline_run_id(self) -> str | None: ...
+    @property
+    def postprocess(self) -> PostprocessSwitches | None: ...
 
 
 class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +71,9 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     mode: RunMode = RunMode.DRY
     input: str | None = None
-    """A file or folder; None when ``scene_refs`` names the scenes."""
+    """A file or folder; None when ``scene_refs`` names the scenes, or ``baseline_run_id`` has them."""
     scene_refs: tuple[str, ...] | None = None
+    """Pictures; with ``baseline_run_id`` keys of its jobs."""
     style_refs: tuple[str, ...] | None = None
     """None takes the manifest's."""
     stage: Stage = Stage.STYLE
@@ -76,6 +90,14 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     quality: str | None = None
     seed: int | None = None
     """0 to 2**63 - 1; None draws one."""
+    style_guide_id: str | None = None
+    prompt_template_id: str | None = None
+    reference_set_ids: tuple[str, ...] = ()
+    character_ids: tuple[str, ...] | None = None
+    """None takes all characters of the project in stage ``character``, and nobody in the others."""
+    baseline_run_id: str | None = None
+    """The run whose locked pictures, else winners, are the scenes."""
+    postprocess: PostprocessSwitches | None = None
 
     @classmethod
     def checked(cls, raw: RawOrder) -> Self:
@@ -104,6 +126,9 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
         )
         model = _name("model", raw.model)
         _check_seed(raw.seed)
+        baseline_run_id = _name("baseline_run_id", raw.baseline_run_id)
+        if baseline_run_id is not None and source is not None:
+            raise InvalidRunRequestError("Provide only one of: input, baseline_run_id")
         return cls(
             mode=mode,
             input=source,
@@ -119,6 +144,12 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
             size=size,
             quality=quality,
             seed=raw.seed,
+            style_guide_id=_name("style_guide_id", raw.style_guide_id),
+            prompt_template_id=_name("prompt_template_id", raw.prompt_template_id),
+            reference_set_ids=_ids("reference_set_ids", raw.reference_set_ids) or (),
+            character_ids=_ids("character_ids", raw.character_ids),
+            baseline_run_id=baseline_run_id,
+            postprocess=raw.postprocess,
         )
 
 
@@ -141,7 +172,7 @@ def _scene_source(raw: RawOrder) -> tuple[str | None, tuple[str, ...] | None]:
     source = (raw.input or "").strip() or None
     if source is not None and scene_refs is not None:
         raise InvalidRunRequestError("Provide only one of: input, scene_refs")
-    if source is None and scene_refs is None:
+    if source is None and scene_refs is None and not (raw.baseline_run_id or "").strip():
         raise InvalidRunRequestError("Provide one of: input, scene_refs")
     return source, scene_refs
 
@@ -155,6 +186,13 @@ def _filled_texts(field: str, texts: Sequence[str] | None) -> tuple[str, ...] | 
     if not all(trimmed):
         raise InvalidRunRequestError(f"Field '{field}' must not contain empty values")
     return trimmed
+
+
+def _ids(field: str, texts: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Each id once, in the given order; an empty list is nobody, which is not the same as none given."""
+    if not texts:
+        return None if texts is None else ()
+    return tuple(dict.fromkeys(_filled_texts(field, texts) or ()))
 
 
 def _choice(field: str, text: str | None, choices: type[Choice]) -> Choice | None:

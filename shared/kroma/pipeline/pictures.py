@@ -29,6 +29,13 @@ class Located(msgspec.Struct, frozen=True):
     role: Role
     ref: str
     key: str
+    called: str = ""
+    """In errors; empty is by its role and path."""
+
+    @property
+    def thing(self) -> str:
+        """What to call it at the beginning of a sentence."""
+        return self.called or f"{self.role.capitalize()} '{self.ref}'"
 
 
 def located(store: ObjectStore, role: Role, refs: Sequence[str]) -> list[Located]:
@@ -111,7 +118,7 @@ def _outcome(
 
 
 def _planned(store: ObjectStore, picture: Located, ends: ObjectEnds | KromaError) -> PlannedPicture:
-    thing = f"{picture.role.capitalize()} '{picture.ref}'"
+    thing = picture.thing
     if not has_image_extension(picture.key):
         raise PlanningPreflightError(f"{thing} is no picture by its name ({_allowed_extensions()})")
     if isinstance(ends, ObjectNotFoundError):
@@ -120,7 +127,7 @@ def _planned(store: ObjectStore, picture: Located, ends: ObjectEnds | KromaError
         )
     if isinstance(ends, KromaError):
         raise ends
-    header = inspect_header(ends.head, ends.tail, ends.size_bytes, name=picture.ref)
+    header = inspect_header(ends.head, ends.tail, ends.size_bytes, name=picture.called or picture.ref)
     return PlannedPicture(
         ref=picture.ref,
         key=picture.key,

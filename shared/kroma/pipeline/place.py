@@ -6,8 +6,9 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, exists, select
 
+from kroma.baselines.models import Baseline
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
@@ -26,6 +27,8 @@ class Place(msgspec.Struct, frozen=True):
     id: UUID
     slug: str
     storage: ProjectStorage | None
+    has_baselines: bool = False
+    """Whether any scene of it has a locked picture."""
 
     def root(self, settings: Settings) -> Path:
         """The resolved absolute root."""
@@ -33,7 +36,15 @@ class Place(msgspec.Struct, frozen=True):
 
 
 _PLACE: Final = Prepared(
-    select(Project.id, Project.slug, ProjectStorage.local_base_dir, ProjectStorage.local_project_root)
+    select(
+        Project.id,
+        Project.slug,
+        ProjectStorage.local_base_dir,
+        ProjectStorage.local_project_root,
+        exists()
+        .where(Baseline.project_id == Project.id, Baseline.replaced_at.is_(None))
+        .label("has_baselines"),
+    )
     .join(ProjectStorage, ProjectStorage.project_id == Project.id, isouter=True)
     .where(Project.slug == bindparam("slug"))
 )
@@ -57,4 +68,4 @@ async def get_place(db: Database, slug: str) -> Place:
         storage = ProjectStorage(
             local_base_dir=row["local_base_dir"], local_project_root=row["local_project_root"]
         )
-    return Place(row["id"], row["slug"], storage)
+    return Place(row["id"], row["slug"], storage, row["has_baselines"])

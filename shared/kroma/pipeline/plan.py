@@ -1,14 +1,17 @@
 """The frozen plan of a run: everything its workers need, decided once by the trigger."""
 
 from typing import Any, Literal
+from uuid import UUID
 
 import msgspec
 
 from kroma.imaging.guard import GuardSettings
-from kroma.runlog.schema import PostprocessLog
+from kroma.runlog.schema import CandidateLog, PostprocessLog, WordsLog
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 
 PLAN_VERSION = 1
+FULLER_PLAN_VERSION = 2
+"""Of a plan with words, references or a chosen candidate: an older worker would make something else of it."""
 
 
 class PlannedPicture(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +37,8 @@ class PlannedJob(msgspec.Struct, frozen=True, kw_only=True):
     """Of its own; None is the run's plus the job's position, so that two scenes never share one."""
     baseline: PlannedPicture | None = None
     """The picture that was locked for a scene of this content; candidates are measured against it."""
+    chosen: CandidateLog | None = None
+    """The candidate of an earlier run that a person chose: it is taken as it is, and nothing is generated."""
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +53,10 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     styles: tuple[PlannedPicture, ...]
     references: tuple[PlannedPicture, ...] = ()
     """Pictures of characters, most important first; their identity is to be kept."""
+    words: WordsLog | None = None
+    """Texts of the project that the prompts are made of; None where there are only the manifest's."""
+    baseline_run_id: UUID | None = None
+    """The run whose pictures are the scenes."""
     candidates: int
     max_candidates: int
     guard: GuardSettings

@@ -1,7 +1,9 @@
 """Planning a run: everything a trigger can know before anything is stored or paid."""
 
+import re
 import secrets
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import msgspec
@@ -10,25 +12,51 @@ from kroma.config import Settings
 from kroma.errors import InvalidRequestError
 from kroma.pipeline.choice import Choice, chosen
 from kroma.pipeline.config_files import ConfigFiles
+from kroma.pipeline.contents import with_baselines
 from kroma.pipeline.errors import PlanningPreflightError
-from kroma.pipeline.job_keys import job_key
+from kroma.pipeline.job_keys import job_key, scene_name
 from kroma.pipeline.manifest import Manifest, load_manifest
+from kroma.pipeline.material import NOTHING, Material, item_name
 from kroma.pipeline.order import SEEDS, RunOrder
 from kroma.pipeline.pictures import Located, inspected, located, scenes_of_input
-from kroma.pipeline.plan import PlannedJob, RunPlan
+from kroma.pipeline.plan import FULLER_PLAN_VERSION, PLAN_VERSION, PlannedJob, RunPlan
 from kroma.pipeline.postprocess_config import load_postprocess_config, planned_postprocess
-from kroma.pipeline.prompt import compose_prompt
+from kroma.pipeline.prompt import Setting, compose_prompt
 from kroma.pipeline.settings import load_layers
-from kroma.runs.models import RunMode
+from kroma.runlog.schema import ReferenceLog
+from kroma.runs.models import RunMode, Stage
 from kroma.storage.base import ObjectStore, ProjectStores
-from kroma.storage.errors import ObjectNotFoundError, StoreFullError, StoreUnavailableError
+from kroma.storage.errors import (
+    ObjectNotFoundError,
+    OutsideProjectError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 
 CANDIDATE_CEILING: Final = 255
 """Whatever a manifest allows, no job makes more (pipeline.md 3.4)."""
 
 
+_ADDRESS: Final = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:|//)")
+"""How an address begins that is no path: a scheme, or a host."""
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """A scene to plan a job for."""
+
+    located: Located
+    name: str
+    """What job keys are made of: a file's path, or the name that an earlier job gave it."""
+
+
 async def plan_run(
-    stores: ProjectStores, settings: Settings, *, project_slug: str, root: Path, order: RunOrder
+    stores: ProjectStores,
+    settings: Settings,
+    *,
+    project_slug: str,
+    root: Path,
+    order: RunOrder,
+    material: Material = NOTHING,
 ) -> RunPlan:
     """Check in the order of pipeline.md 4.4 all that a run needs, and freeze it.
 
@@ -38,12 +66,15 @@ async def plan_run(
         project_slug: As stored.
         root: The project's resolved absolute root.
         order: What the caller asked for.
+        material: What of the project's tables it asked for.
 
     Raises:
         PlanningPreflightError: The first thing that makes no plan, naming the file or field.
     """
     try:
-        return await _planned(stores, settings, project_slug=project_slug, root=root, order=order)
+        return await _planned(
+            stores, settings, project_slug=project_slug, root=root, order=order, material=material
+        )
     except PlanningPreflightError:
         raise
     except (InvalidRequestError, ObjectNotFoundError, StoreFullError, StoreUnavailableError) as exc:
@@ -51,32 +82,62 @@ async def plan_run(
 
 
 async def _planned(
-    stores: ProjectStores, settings: Settings, *, project_slug: str, root: Path, order: RunOrder
+    stores: ProjectStores,
+    settings: Settings,
+    *,
+    project_slug: str,
+    root: Path,
+    order: RunOrder,
+    material: Material,
 ) -> RunPlan:
     store = stores.open(str(root))
     files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
     layer = (await load_layers(files)).merged
     manifest = await load_manifest(files, layer.manifest_path)
-    scenes = await _scenes(store, manifest, order)
-    prompt = compose_prompt(manifest, stage=order.stage, time_of_day=order.time_of_day, weather=order.weather)
+    scenes = await _scenes(store, manifest, order, material)
+    setting = Setting(
+        stage=order.stage, time_of_day=order.time_of_day, weather=order.weather, project=project_slug
+    )
+    prompts = [
+        compose_prompt(
+            manifest,
+            msgspec.structs.replace(setting, scene=PurePosixPath(scene.name).stem, scene_number=n),
+            material.words,
+        )
+        for n, scene in enumerate(scenes, start=1)
+    ]
     config = await load_postprocess_config(files, layer.postprocess_config_path)
-    postprocess = planned_postprocess(layer, config)
+    postprocess = planned_postprocess(layer, config, order.postprocess)
     candidates = _candidates(manifest, order)
     choice = chosen(order, settings)
     styles = _styles(store, manifest, order)
-    check_inputs(choice, len(styles))
+    references = _references(store, material)
+    check_inputs(choice, len(styles), len(references))
     await store.check_writable()
-    pictures = await inspected(store, [*scenes, *styles])
+    pictures = await inspected(store, [*(scene.located for scene in scenes), *styles, *references])
+    others = pictures[len(scenes) :]
+    jobs = await with_baselines(
+        store,
+        [
+            PlannedJob(job_key=job_key(order.stage, n, scene.name), prompt=prompt, scene=picture)
+            for n, (scene, prompt, picture) in enumerate(
+                zip(scenes, prompts, pictures[: len(scenes)], strict=True), start=1
+            )
+        ],
+        material.baselines,
+    )
+    check_gate(manifest.require_baseline, order.stage, jobs)
     plan = RunPlan(
+        version=FULLER_PLAN_VERSION if references or order.stage is Stage.CHARACTER else PLAN_VERSION,
         mode=order.mode,
         stage=order.stage,
         time_of_day=order.time_of_day,
         weather=order.weather,
-        jobs=tuple(
-            PlannedJob(job_key=job_key(order.stage, n, scene.ref), prompt=prompt, scene=scene)
-            for n, scene in enumerate(pictures[: len(scenes)], start=1)
-        ),
-        styles=tuple(pictures[len(scenes) :]),
+        jobs=jobs,
+        styles=tuple(others[: len(styles)]),
+        references=tuple(others[len(styles) :]),
+        words=material.words,
+        baseline_run_id=material.baseline_run_id,
         candidates=candidates,
         max_candidates=manifest.max_candidates,
         guard=manifest.guard,
@@ -94,7 +155,18 @@ async def _planned(
     return msgspec.structs.replace(plan, settings_snapshot=_snapshot(plan, manifest) | paths)
 
 
-async def _scenes(store: ObjectStore, manifest: Manifest, order: RunOrder) -> list[Located]:
+async def _scenes(store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material) -> list[Scene]:
+    if material.scenes is not None:
+        _check_batch(len(material.scenes), manifest)
+        paths = located(store, "scene", [scene.path for scene in material.scenes])
+        return [
+            Scene(located=path, name=scene_name(scene.job_key))
+            for path, scene in zip(paths, material.scenes, strict=True)
+        ]
+    return [Scene(located=found, name=found.ref) for found in await _scene_files(store, manifest, order)]
+
+
+async def _scene_files(store: ObjectStore, manifest: Manifest, order: RunOrder) -> list[Located]:
     if order.input is not None:
         scenes = await scenes_of_input(store, order.input)
         _check_batch(len(scenes), manifest)
@@ -120,6 +192,48 @@ def _styles(store: ObjectStore, manifest: Manifest, order: RunOrder) -> list[Loc
                     f"Style '{style.ref}' is outside the manifest's policy.allowed_style_roots ({allowed})"
                 )
     return styles
+
+
+def _references(store: ObjectStore, material: Material) -> list[Located]:
+    """The pictures of the reference items, heaviest first.
+
+    Raises:
+        PlanningPreflightError: An item's address is no path inside the project; nothing is fetched.
+    """
+    if material.words is None:
+        return []
+    return [_reference(store, item, item.path) for item in material.words.references if item.path is not None]
+
+
+def _reference(store: ObjectStore, item: ReferenceLog, path: str) -> Located:
+    called = item_name(item)
+    problem = PlanningPreflightError(
+        f"The content_uri '{path}' of {called} is no path inside the project;"
+        " put the picture below the project root and name it by its path"
+    )
+    if _ADDRESS.match(path):
+        raise problem
+    try:
+        key = store.key_of(path)
+    except OutsideProjectError:
+        raise problem from None
+    return Located("reference", path, key, f"{called[0].upper()}{called[1:]} ('{path}')")
+
+
+def check_gate(gated: Sequence[str], stage: Stage, jobs: Sequence[PlannedJob]) -> None:
+    """Refuse a stage that the manifest makes wait until each scene has a locked baseline.
+
+    Raises:
+        PlanningPreflightError: A scene has none.
+    """
+    if stage not in gated:
+        return
+    for job in jobs:
+        if job.baseline is None:
+            raise PlanningPreflightError(
+                f"Scene '{job.scene.ref}' has no locked baseline, which policy.require_baseline of the"
+                f" manifest asks for in stage '{stage}': lock one with POST runs/{{runId}}/lock-baseline"
+            )
 
 
 def _is_below(key: str, root: str) -> bool:
@@ -148,22 +262,28 @@ def _candidates(manifest: Manifest, order: RunOrder) -> int:
     return count
 
 
-def check_inputs(choice: Choice, styles: int) -> None:
-    """Refuse more style references than the provider takes beside a scene.
+def check_inputs(choice: Choice, styles: int, references: int = 0) -> None:
+    """Refuse more styles and references than the provider takes beside a scene.
 
     Raises:
         PlanningPreflightError: There are more.
     """
-    if choice.max_inputs is not None and 1 + styles > choice.max_inputs:
+    if choice.max_inputs is None or 1 + styles + references <= choice.max_inputs:
+        return
+    limit = f"Provider '{choice.provider}' takes at most {choice.max_inputs} pictures a call"
+    if not references:
         raise PlanningPreflightError(
-            f"Provider '{choice.provider}' takes at most {choice.max_inputs} pictures a call:"
-            f" the scene and {choice.max_inputs - 1} style references, not {styles}"
+            f"{limit}: the scene and {choice.max_inputs - 1} style references, not {styles}"
         )
+    raise PlanningPreflightError(
+        f"{limit}, not {1 + styles + references}: the scene, {styles} style references and {references}"
+        " pictures of reference sets"
+    )
 
 
 def _snapshot(plan: RunPlan, manifest: Manifest) -> dict[str, Any]:
     """What pipeline.md 9.2 keeps of a run's settings, and what a later run needs to repeat it."""
-    return {
+    snapshot: dict[str, Any] = {
         "generation": {"candidates": plan.candidates, "max_candidates": plan.max_candidates},
         "postprocess": msgspec.to_builtins(plan.postprocess),
         "output_guard": {"enabled": True, **msgspec.structs.asdict(plan.guard)},
@@ -171,6 +291,7 @@ def _snapshot(plan: RunPlan, manifest: Manifest) -> dict[str, Any]:
         "policy": {
             "default_no_invention": manifest.default_no_invention,
             "allowed_style_roots": manifest.allowed_style_roots,
+            "require_baseline": list(manifest.require_baseline),
         },
         "style_refs": [style.ref for style in plan.styles],
         "provider": plan.provider,
@@ -179,3 +300,8 @@ def _snapshot(plan: RunPlan, manifest: Manifest) -> dict[str, Any]:
         "quality": plan.quality,
         "seed": plan.seed,
     }
+    if plan.words is not None:
+        snapshot["words"] = msgspec.to_builtins(plan.words)
+    if plan.baseline_run_id is not None:
+        snapshot["baseline_run_id"] = str(plan.baseline_run_id)
+    return snapshot

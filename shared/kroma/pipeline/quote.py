@@ -14,23 +14,22 @@ import msgspec
 from kroma.config import Settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
-from kroma.errors import KromaError
 from kroma.instructions.signature import signing_key
-from kroma.pipeline.errors import InvalidQuoteTokenError, PlanningPreflightError
+from kroma.pipeline.contents import content_hashes
+from kroma.pipeline.errors import InvalidQuoteTokenError
+from kroma.pipeline.material import gather
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.place import get_place
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.planning import plan_run
 from kroma.pipeline.price import PlanPrice, price_plan
-from kroma.pipeline.steps.inputs import INPUT_LIMIT_BYTES
 from kroma.providers.base import Provider
 from kroma.runs.models import RunMode
 from kroma.spend.errors import BudgetNotFoundError, shown_usd
 from kroma.spend.queries import BudgetState, get_budget
-from kroma.storage.base import ObjectStore, ProjectStores
+from kroma.storage.base import ProjectStores
 
 VALID_FOR: Final = timedelta(hours=24)
-READ_AT_A_TIME: Final = 4
 _MOMENT_DIGITS: Final = 11
 """Seconds until the year 5138."""
 _PURPOSE: Final = "kroma run quote 1"
@@ -65,7 +64,14 @@ async def quote_run(
         PlanningPreflightError: Settings, manifest or pictures make no plan.
     """
     place = await get_place(db, slug)
-    plan = await plan_run(stores, settings, project_slug=place.slug, root=place.root(settings), order=order)
+    plan = await plan_run(
+        stores,
+        settings,
+        project_slug=place.slug,
+        root=place.root(settings),
+        order=order,
+        material=await gather(db, place, order),
+    )
     price = price_plan(providers, plan)
     digest = await plan_hash(stores, plan, price, order=order)
     valid_until = utc_now() + VALID_FOR
@@ -112,30 +118,6 @@ async def plan_hash(stores: ProjectStores, plan: RunPlan, price: PlanPrice, *, o
     decisive["sha256"] = await content_hashes(store, [picture.key for picture in pictures])
     decisive["price"] = msgspec.to_builtins(price)
     return sha256(msgspec.json.encode(decisive, order="deterministic")).hexdigest()
-
-
-async def content_hashes(store: ObjectStore, keys: list[str]) -> dict[str, str]:
-    """SHA-256 of each object, in hex, by key; each is read once.
-
-    Raises:
-        PlanningPreflightError: One cannot be read.
-    """
-    free = asyncio.Semaphore(READ_AT_A_TIME)
-
-    async def hashed(key: str) -> str:
-        async with free:
-            data = await store.get(key, limit_bytes=INPUT_LIMIT_BYTES)
-            return await asyncio.to_thread(_hex_digest, data)
-
-    unique = list(dict.fromkeys(keys))
-    try:
-        return dict(zip(unique, await asyncio.gather(*map(hashed, unique)), strict=True))
-    except KromaError as exc:
-        raise PlanningPreflightError(exc.message) from exc
-
-
-def _hex_digest(data: bytes) -> str:
-    return sha256(data).hexdigest()
 
 
 def token_of(key: bytes, project_id: UUID, digest: str, *, until: int) -> str:

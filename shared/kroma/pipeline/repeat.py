@@ -12,13 +12,14 @@ from sqlalchemy.orm import selectinload
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.errors import InvalidRequestError
+from kroma.pipeline.contents import content_hashes, with_baselines
 from kroma.pipeline.errors import PlanningPreflightError, RunNotAgainError, SpendConfirmationRequiredError
 from kroma.pipeline.execute import planned_job
+from kroma.pipeline.material import standing_baselines
 from kroma.pipeline.pictures import Located, inspected
-from kroma.pipeline.place import get_place
+from kroma.pipeline.place import Place, get_place
 from kroma.pipeline.plan import PlannedJob, PlannedPicture, RunPlan
 from kroma.pipeline.price import price_plan
-from kroma.pipeline.quote import content_hashes
 from kroma.pipeline.reuse import FormerCandidates, input_hash
 from kroma.pipeline.trigger import new_run, ring_for
 from kroma.providers.base import Provider
@@ -42,6 +43,7 @@ class Origin(NamedTuple):
     """With the settings snapshot it was made from."""
     root: Path
     """Where the project's files are now."""
+    place: Place
 
 
 class Spending(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +77,7 @@ async def get_origin(db: Database, settings: Settings, *, slug: str, run_id: str
     snapshot: dict[str, Any] = {
         key: value for key, value in run.settings_snapshot_json.items() if key != "timestamp"
     }
-    return Origin(run, msgspec.structs.replace(plan, settings_snapshot=snapshot), place.root(settings))
+    return Origin(run, msgspec.structs.replace(plan, settings_snapshot=snapshot), place.root(settings), place)
 
 
 async def with_pictures_of_today(store: ObjectStore, plan: RunPlan) -> RunPlan:
@@ -103,6 +105,16 @@ async def with_pictures_of_today(store: ObjectStore, plan: RunPlan) -> RunPlan:
         references=others[len(styles) :],
         project_root=store.location,
     )
+
+
+async def with_baselines_of_today(db: Database, store: ObjectStore, origin: Origin, plan: RunPlan) -> RunPlan:
+    """The plan with what is locked for its scenes now.
+
+    Raises:
+        PlanningPreflightError: A scene cannot be read.
+    """
+    jobs = await with_baselines(store, plan.jobs, await standing_baselines(db, origin.place))
+    return msgspec.structs.replace(plan, jobs=jobs)
 
 
 def _of(job: PlannedJob, scene: PlannedPicture) -> PlannedJob:

@@ -1,5 +1,6 @@
 """Running a run again from its plan, with changes; what stays the same is not made again."""
 
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 import msgspec
@@ -9,14 +10,22 @@ from kroma.db.engine import Database
 from kroma.errors import InvalidRequestError
 from kroma.pipeline.choice import chosen
 from kroma.pipeline.config_files import ConfigFiles
-from kroma.pipeline.errors import PlanningPreflightError
-from kroma.pipeline.job_keys import job_key
-from kroma.pipeline.manifest import load_manifest
+from kroma.pipeline.errors import PlanningPreflightError, RunNotAgainError
+from kroma.pipeline.job_keys import job_key, scene_name
+from kroma.pipeline.manifest import Manifest, load_manifest
 from kroma.pipeline.order import RunOrder
-from kroma.pipeline.plan import PlannedJob, RunPlan
-from kroma.pipeline.planning import check_inputs
-from kroma.pipeline.prompt import compose_prompt
-from kroma.pipeline.repeat import RERUN, Spending, get_origin, repeat, with_pictures_of_today
+from kroma.pipeline.plan import FULLER_PLAN_VERSION, PlannedJob, RunPlan
+from kroma.pipeline.planning import check_gate, check_inputs
+from kroma.pipeline.postprocess_config import PostprocessSwitches
+from kroma.pipeline.prompt import Setting, compose_prompt
+from kroma.pipeline.repeat import (
+    RERUN,
+    Spending,
+    get_origin,
+    repeat,
+    with_baselines_of_today,
+    with_pictures_of_today,
+)
 from kroma.pipeline.trigger import find_made_run
 from kroma.queue.base import TaskQueue
 from kroma.runs.models import Run, RunMode, Stage
@@ -66,6 +75,13 @@ class _RawOrder(msgspec.Struct, frozen=True, kw_only=True):
     size: str | None
     quality: str | None
     seed: int | None
+    # The plan has these texts and pictures already.
+    style_guide_id: str | None = None
+    prompt_template_id: str | None = None
+    reference_set_ids: list[str] | None = None
+    character_ids: list[str] | None = None
+    baseline_run_id: str | None = None
+    postprocess: PostprocessSwitches | None = None
 
 
 async def rerun_run(
@@ -95,6 +111,10 @@ async def rerun_run(
         if made is not None:
             return made
     origin = await get_origin(db, settings, slug=slug, run_id=run_id)
+    if any(job.chosen is not None for job in origin.plan.jobs):
+        raise RunNotAgainError(
+            "The run post-processed a chosen candidate; select it again, or run its origin again"
+        )
     order = RunOrder.checked(_order(origin.plan, changes))
     store = stores.open(str(origin.root))
     try:
@@ -104,6 +124,9 @@ async def rerun_run(
     except (InvalidRequestError, ObjectNotFoundError, StoreUnavailableError) as exc:
         raise PlanningPreflightError(exc.message) from exc
     plan = await with_pictures_of_today(store, plan)
+    plan = await with_baselines_of_today(db, store, origin, plan)
+    policy: dict[str, Any] = plan.settings_snapshot.get("policy", {})
+    check_gate(policy.get("require_baseline", ()), plan.stage, plan.jobs)
     return await repeat(db, queue, stores, origin, plan, kind=RERUN, spending=spending)
 
 
@@ -130,7 +153,7 @@ async def _changed(
     settings: Settings, store: ObjectStore, plan: RunPlan, order: RunOrder, changes: Changes
 ) -> RunPlan:
     choice = chosen(order, settings)
-    check_inputs(choice, len(plan.styles))
+    check_inputs(choice, len(plan.styles), len(plan.references))
     candidates = plan.candidates if order.candidates is None else order.candidates
     if plan.mode is RunMode.RUN and candidates > plan.max_candidates:
         raise PlanningPreflightError(
@@ -148,6 +171,7 @@ async def _changed(
     }
     return msgspec.structs.replace(
         plan,
+        version=FULLER_PLAN_VERSION if order.stage is Stage.CHARACTER else plan.version,
         stage=order.stage,
         time_of_day=order.time_of_day,
         weather=order.weather,
@@ -174,8 +198,18 @@ async def _jobs(
         return jobs
     files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
     manifest = await load_manifest(files, plan.settings_snapshot.get("manifest_path"))
-    prompt = compose_prompt(manifest, stage=order.stage, time_of_day=order.time_of_day, weather=order.weather)
-    return tuple(
-        msgspec.structs.replace(job, prompt=prompt, job_key=job_key(order.stage, n, job.scene.ref))
-        for n, job in enumerate(jobs, start=1)
+    setting = Setting(
+        stage=order.stage, time_of_day=order.time_of_day, weather=order.weather, project=plan.project_slug
     )
+    return tuple(_otherwise(manifest, plan, setting, job, n) for n, job in enumerate(jobs, start=1))
+
+
+def _otherwise(
+    manifest: Manifest, plan: RunPlan, setting: Setting, job: PlannedJob, number: int
+) -> PlannedJob:
+    """The job in another stage, time or weather."""
+    is_file = plan.baseline_run_id is None
+    key = job_key(setting.stage, number, job.scene.ref if is_file else scene_name(job.job_key))
+    name = PurePosixPath(job.scene.ref).stem if is_file else scene_name(job.job_key)
+    setting = msgspec.structs.replace(setting, scene=name, scene_number=number)
+    return msgspec.structs.replace(job, prompt=compose_prompt(manifest, setting, plan.words), job_key=key)

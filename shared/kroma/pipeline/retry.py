@@ -12,7 +12,15 @@ from kroma.ledger.models import IN_FLIGHT_CALL_STATUSES, CallStatus, ProviderCal
 from kroma.pipeline.errors import CallsUnresolvedError, RunNotAgainError
 from kroma.pipeline.execute import SEEDS, planned_job
 from kroma.pipeline.plan import PlannedJob
-from kroma.pipeline.repeat import RETRY, Origin, Spending, get_origin, repeat, with_pictures_of_today
+from kroma.pipeline.repeat import (
+    RETRY,
+    Origin,
+    Spending,
+    get_origin,
+    repeat,
+    with_baselines_of_today,
+    with_pictures_of_today,
+)
 from kroma.pipeline.trigger import find_made_run
 from kroma.queue.base import TaskQueue
 from kroma.runs.models import JobStatus, Run, RunJob
@@ -56,7 +64,9 @@ async def retry_run(
     await _check_resolved(db, failed)
     jobs = tuple(_again(origin, job) for job in failed)
     plan = msgspec.structs.replace(origin.plan, jobs=jobs, takes_former=True)
-    plan = await with_pictures_of_today(stores.open(str(origin.root)), plan)
+    store = stores.open(str(origin.root))
+    plan = await with_pictures_of_today(store, plan)
+    plan = await with_baselines_of_today(db, store, origin, plan)
     return await repeat(db, queue, stores, origin, plan, kind=RETRY, spending=spending)
 
 

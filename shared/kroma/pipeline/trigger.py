@@ -14,6 +14,7 @@ from kroma.config import Settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.pipeline.errors import PlanChangedError
+from kroma.pipeline.material import gather
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.place import get_place
 from kroma.pipeline.plan import RunPlan
@@ -77,7 +78,14 @@ async def trigger_run(
     place = await get_place(db, slug)
     quoted = None if quote_token is None else await opened_quote(settings, place.id, quote_token)
     # Reads the disk, so outside a transaction.
-    plan = await plan_run(stores, settings, project_slug=place.slug, root=place.root(settings), order=order)
+    plan = await plan_run(
+        stores,
+        settings,
+        project_slug=place.slug,
+        root=place.root(settings),
+        order=order,
+        material=await gather(db, place, order),
+    )
     price = price_plan(providers, plan)
     if quoted is not None and quoted != await plan_hash(stores, plan, price, order=order):
         raise PlanChangedError

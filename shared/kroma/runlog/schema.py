@@ -69,7 +69,10 @@ class StepLog(msgspec.Struct, gc=False, kw_only=True):
 
 
 class RankLog(msgspec.Struct, gc=False, kw_only=True):
-    """What a candidate is ranked by, in this order; lower is better but for ``quality``."""
+    """What a candidate is ranked by (docs/quality.md); lower is better but for ``quality``.
+
+    The first three are the colour guard's, as in the original.
+    """
 
     hard_failures: Count = 0
     soft_warnings: Count = 0
@@ -158,6 +161,41 @@ class InputLog(msgspec.Struct, gc=False, kw_only=True):
     file: FileLog
 
 
+class NamedTextLog(msgspec.Struct, gc=False, kw_only=True):
+    """A text of the project, as it was when the run was planned."""
+
+    id: UUID
+    name: str
+    text: str
+    updated_at: str
+    """ISO 8601 UTC: which version of it."""
+
+
+class ReferenceLog(msgspec.Struct, gc=False, kw_only=True):
+    """An item of a reference set, as it was when the run was planned."""
+
+    id: UUID
+    set_id: UUID
+    set_name: str
+    label: str
+    text: str
+    """Joins the prompt; may be empty."""
+    path: str | None
+    """A picture inside the project; ``JobLog.inputs`` has its checksum."""
+    weight: float = 1.0
+    """Heavier ones come first."""
+
+
+class WordsLog(msgspec.Struct, gc=False, kw_only=True):
+    """What the prompts of a run were made of, beside the manifest's texts."""
+
+    template: NamedTextLog | None = None
+    style_guide: NamedTextLog | None = None
+    characters: list[NamedTextLog] = []
+    references: list[ReferenceLog] = []
+    """Heaviest first."""
+
+
 class JobLog(msgspec.Struct, gc=False, kw_only=True):
     """One job; the optional fields are absent in a dry run, as in the original."""
 
@@ -240,3 +278,7 @@ class RunLog(msgspec.Struct, gc=False, kw_only=True):
     error_kind: str | None = None
     error_code: str | None = None
     cost_events: list[CostLog] = []
+    words: WordsLog | msgspec.UnsetType = msgspec.UNSET
+    """Absent where the prompts are the manifest's alone."""
+    baseline_run_id: UUID | msgspec.UnsetType = msgspec.UNSET
+    """The run whose pictures were the scenes; absent where files were."""

@@ -16,7 +16,7 @@ from kroma.imaging import codec
 from kroma.pipeline import execute
 from kroma.pipeline.claim import claim_job, claim_run, waits_for_quiet
 from kroma.pipeline.image_job import STEP_VERSION
-from kroma.pipeline.plan import PLAN_VERSION
+from kroma.pipeline.plan import FULLER_PLAN_VERSION
 from kroma.pipeline.sweep import fail_spent, list_due
 from kroma.providers.base import EditRequest, EditResult
 from kroma.providers.fake import FakeOutcome, FakeProvider
@@ -121,7 +121,7 @@ async def test_a_plan_nobody_can_read_fails_its_run_with_the_reason(
 async def test_a_newer_plan_is_left_for_a_newer_worker(studio: Studio) -> None:
     run, dry = await studio.trigger(), await studio.trigger(mode="dry", confirm_spend=None)
     for newer in (run, dry):
-        await set_plan(studio, newer, version=PLAN_VERSION + 1, unheard_of=True)
+        await set_plan(studio, newer, version=FULLER_PLAN_VERSION + 1, unheard_of=True)
     await studio.work()
     assert await list_due(studio.db) == []
     rows = await studio.rows(run)

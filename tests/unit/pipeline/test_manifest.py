@@ -6,7 +6,7 @@ from config_project import ConfigProject
 from kroma.imaging.guard import GuardSettings
 from kroma.pipeline.errors import ConfigFileError, PlanningPreflightError
 from kroma.pipeline.manifest import DEFAULT_PROMPTS, Manifest, load_manifest
-from kroma.pipeline.prompt import NO_INVENTION, compose_prompt
+from kroma.pipeline.prompt import NO_INVENTION, Setting, compose_prompt
 from kroma.runs.models import Stage, TimeOfDay, Weather
 
 pytestmark = pytest.mark.timeout(30)
@@ -31,6 +31,7 @@ async def test_without_a_manifest_the_defaults_hold(project: ConfigProject) -> N
         "time_night",
         "weather_clear",
         "weather_rain",
+        "character",
     }
     assert all(manifest.prompts.values())
 
@@ -121,6 +122,11 @@ async def test_every_key_is_read(project: ConfigProject) -> None:
             id="a blank root",
         ),
         pytest.param(
+            {"policy": {"require_baseline": ["time", "style"]}},
+            "'policy.require_baseline' must be an array of any of: time, weather, character",
+            id="a gate before the first stage",
+        ),
+        pytest.param(
             {"prompts": {"time_day": 3}}, "'prompts.time_day' must be a string", id="prompt a number"
         ),
         pytest.param({"prompts": {"x": "a\0b"}}, "without NUL", id="a NUL"),
@@ -141,6 +147,10 @@ async def test_a_manifest_that_is_named_must_exist(project: ConfigProject, path:
         await load_manifest(project.files(), path)
 
 
+def setting(stage: Stage, time_of_day: TimeOfDay, weather: Weather) -> Setting:
+    return Setting(stage=stage, time_of_day=time_of_day, weather=weather)
+
+
 @pytest.mark.parametrize(
     ("stage", "slots"),
     [
@@ -150,7 +160,7 @@ async def test_a_manifest_that_is_named_must_exist(project: ConfigProject, path:
     ],
 )
 def test_a_prompt_is_made_of_the_stages_slots(stage: Stage, slots: list[str]) -> None:
-    prompt = compose_prompt(Manifest(), stage=stage, time_of_day=TimeOfDay.NIGHT, weather=Weather.RAIN)
+    prompt = compose_prompt(Manifest(), setting(stage, TimeOfDay.NIGHT, Weather.RAIN))
 
     assert prompt == " ".join([*(DEFAULT_PROMPTS[slot] for slot in slots), NO_INVENTION])
 
@@ -158,7 +168,7 @@ def test_a_prompt_is_made_of_the_stages_slots(stage: Stage, slots: list[str]) ->
 def test_the_sentence_against_inventions_can_be_switched_off() -> None:
     manifest = Manifest(default_no_invention=False, prompts={"style_base": " Ink. "})
 
-    prompt = compose_prompt(manifest, stage=Stage.STYLE, time_of_day=TimeOfDay.DAY, weather=Weather.CLEAR)
+    prompt = compose_prompt(manifest, setting(Stage.STYLE, TimeOfDay.DAY, Weather.CLEAR))
 
     assert prompt == "Ink."
 
@@ -168,10 +178,10 @@ def test_a_blank_slot_is_missed_by_name_when_it_is_needed(slot: str) -> None:
     manifest = Manifest(prompts={**DEFAULT_PROMPTS, slot: " "})
 
     with pytest.raises(PlanningPreflightError, match=f"prompts.{slot}"):
-        compose_prompt(manifest, stage=Stage.WEATHER, time_of_day=TimeOfDay.DAY, weather=Weather.RAIN)
+        compose_prompt(manifest, setting(Stage.WEATHER, TimeOfDay.DAY, Weather.RAIN))
 
 
 def test_a_blank_slot_that_is_not_needed_is_not_missed() -> None:
     manifest = Manifest(prompts={**DEFAULT_PROMPTS, "weather_rain": ""})
 
-    assert compose_prompt(manifest, stage=Stage.TIME, time_of_day=TimeOfDay.DAY, weather=Weather.RAIN)
+    assert compose_prompt(manifest, setting(Stage.TIME, TimeOfDay.DAY, Weather.RAIN))

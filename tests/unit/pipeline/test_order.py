@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kroma.errors import KromaError
 from kroma.pipeline.order import RunOrder
+from kroma.pipeline.postprocess_config import PostprocessSwitches
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 
 
@@ -31,6 +32,12 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     size: str | None = None
     quality: str | None = None
     seed: int | None = None
+    style_guide_id: str | None = None
+    prompt_template_id: str | None = None
+    reference_set_ids: list[str] | None = None
+    character_ids: list[str] | None = None
+    baseline_run_id: str | None = None
+    postprocess: PostprocessSwitches | None = None
 
 
 def checked(**fields: object) -> RunOrder:

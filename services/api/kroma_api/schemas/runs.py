@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
+from kroma.pipeline.postprocess_config import PostprocessSwitches
 from kroma.pipeline.progress import RunProgress
 from kroma.pipeline.validate import ConfigSummary
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunEvent, RunJob, RunStatus
@@ -338,7 +339,11 @@ class RunLogResponse(Reply, frozen=True, kw_only=True):
 
 
 class TriggerRunRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Body of ``POST /api/projects/{slug}/runs/trigger``; exactly one of ``input`` and ``scene_refs``."""
+    """Body of ``POST /api/projects/{slug}/runs/trigger``.
+
+    The scenes come from exactly one of ``input``, ``scene_refs`` and ``baseline_run_id``; with the last,
+    ``scene_refs`` may pick some of its jobs.
+    """
 
     mode: str | None = None
     """``dry`` (default) plans and logs; ``run`` makes pictures."""
@@ -349,11 +354,11 @@ class TriggerRunRequest(msgspec.Struct, frozen=True, kw_only=True):
     input: str | None = None
     """A picture or a folder of pictures, relative to the project root."""
     scene_refs: list[str] | None = None
-    """Pictures, relative to the project root."""
+    """Pictures, relative to the project root; with `baseline_run_id` the keys of its jobs to go on from."""
     style_refs: list[str] | None = None
     """Pictures of the style; the manifest's when absent."""
     stage: str | None = None
-    """``style`` (default), ``time`` or ``weather``."""
+    """``style`` (default), ``time``, ``weather`` or ``character``."""
     time: str | None = None
     """``day`` (default) or ``night``."""
     weather: str | None = None
@@ -372,6 +377,18 @@ class TriggerRunRequest(msgspec.Struct, frozen=True, kw_only=True):
     """0 to 9223372036854775807: the same again from a provider that can; drawn when absent."""
     storage_sync_s3: bool | None = None
     """Copy what was made to S3 after a run."""
+    baseline_run_id: str | None = None
+    """A run that has ended: what was locked of it, else its winners, are the scenes."""
+    style_guide_id: str | None = None
+    """Its instructions join the prompt."""
+    prompt_template_id: str | None = None
+    """Stands in place of the manifest's texts; its `{variables}` are replaced, unknown ones refused."""
+    reference_set_ids: list[str] | None = None
+    """Texts of their items join the prompt, their pictures go to the provider, heaviest first."""
+    character_ids: list[str] | None = None
+    """Their prompt texts join the prompt; absent, stage `character` takes all characters of the project."""
+    postprocess: PostprocessSwitches | None = None
+    """What to do with the winners, over the settings; false turns off what they turn on."""
     quote_token: str | None = None
     """Of `POST runs/quote`: refuse to make anything but what was quoted."""
 
