@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -268,6 +269,31 @@ class OpenAIOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class FaceModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A face embedding model that the operator supplies (docs/quality.md)."""
+
+    path: str
+    """Of an ONNX file, on every worker."""
+    sha256: str
+    """In hex; another file under the path is refused."""
+    input_px: int = 112
+    """Side of the square it takes."""
+
+    @classmethod
+    def from_environment(cls, env: Environment) -> Self | None:
+        """Read ``KROMA_FACE_MODEL``, ``_SHA256`` and ``_PX``; None without the first.
+
+        Raises:
+            SettingsError: The checksum is missing or none, or the side is no number.
+        """
+        path, sha256 = env.text("FACE_MODEL"), env.text("FACE_MODEL_SHA256")
+        if path is None:
+            return None
+        if sha256 is None or re.fullmatch("[0-9a-fA-F]{64}", sha256) is None:
+            raise SettingsError("KROMA_FACE_MODEL_SHA256", "must be the SHA-256 of KROMA_FACE_MODEL, in hex")
+        return cls(path=path, sha256=sha256.lower(), input_px=env.count("FACE_MODEL_PX", default=112))
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an entry point decides from its environment."""
 
@@ -309,6 +335,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent: AgentOptions
     master_key: MasterKeyOptions
     openai: OpenAIOptions = OpenAIOptions()
+    face_model: FaceModel | None = None
+    """What the faces of characters are compared by; None says so in every report."""
 
     @classmethod
     def from_environment(
@@ -356,6 +384,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             agent=AgentOptions.from_environment(env),
             master_key=MasterKeyOptions.from_environment(env, data_dir=folder),
             openai=OpenAIOptions.from_environment(env),
+            face_model=FaceModel.from_environment(env),
         )
 
 

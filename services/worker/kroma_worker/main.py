@@ -68,6 +68,7 @@ async def work(settings: Settings) -> None:
             cpu=opened.cpu,
             desk=CallDesk(settings.provider_limits),
             load_access=access_loader(opened.db, opened.keyring, settings),
+            face_model=settings.face_model,
         )
         hands = Hands(settings.worker_jobs)
         deps = TaskDeps(place=place, queue=opened.queue, worker=name, agents=agents, hands=hands)

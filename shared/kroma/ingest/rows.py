@@ -210,7 +210,10 @@ class RunRows:
             for job, job_id, candidate, candidate_id in self._candidates()
         ]
         if self._entry.output_guard is not None:
-            summary = _json({"scope": "run", "output_guard": self._entry.output_guard})
+            said = {"scope": "run", "output_guard": self._entry.output_guard}
+            if self._entry.checks is not None:
+                said["quality"] = self._entry.checks
+            summary = _json(said)
             own = (stable_id(self._run_id, "report"), self._project_id, self._run_id, None, None, None)
             rows.append((*own, REPORT_TYPE, 0, 0, _ZERO, summary))
         return rows

@@ -182,13 +182,15 @@ class ConfigObject:
             raise self.wrong(field, f"an integer >= 1{limit}")
         return value
 
-    def number(self, field: str) -> float | None:
-        """A finite number that is not negative; None when absent."""
+    def number(self, field: str, *, maximum: float = math.inf) -> float | None:
+        """A finite number from 0 to ``maximum``; None when absent."""
         if field not in self._values:
             return None
         value = self._values[field]
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-            raise self.wrong(field, "a non-negative number")
+        limit = "a non-negative number" if maximum == math.inf else f"a number from 0 to {maximum:g}"
+        finite = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
+        if not finite or value > maximum:
+            raise self.wrong(field, limit)
         try:
             return float(value)
         except OverflowError:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     update,
 )
 
+from kroma.config import FaceModel
 from kroma.cpu import CpuPool
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
@@ -71,6 +72,8 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     """Where its paid calls wait for each other."""
     load_access: AccessLoader = no_access
     """A project's way to a provider whose calls cost money."""
+    face_model: FaceModel | None = None
+    """What faces are compared by; None says so in every report."""
 
 
 class UnexpectedFailureError(KromaError):
@@ -97,6 +100,7 @@ def planned_job(plan: RunPlan, *, run_id: UUID, job_id: UUID, project_id: UUID, 
         time_of_day=plan.time_of_day,
         weather=plan.weather,
         guard=plan.guard,
+        checks=plan.checks,
         provider=plan.provider,
         model=plan.model,
         size=plan.size,
@@ -192,6 +196,7 @@ def _tools(place: Workplace, claim: JobClaim, recorder: TableRecorder) -> StepTo
         is_cancelled=is_cancelled,
         calls=None if provider.capabilities.free else _paid_calls(place, provider, claim),
         former=FormerCandidates(place.db, claim.project_id) if claim.plan.takes_former else None,
+        face_model=place.face_model,
     )
 
 

@@ -23,6 +23,7 @@ from kroma.pipeline.claim import ClaimLostError, RunClaim
 from kroma.pipeline.execute import UnexpectedFailureError, Workplace, latest_candidates, planned_job
 from kroma.pipeline.joblog import cost_logs, ended_log, guard_log, iso, planned_log
 from kroma.pipeline.plan import RunPlan
+from kroma.pipeline.quality_log import run_quality
 from kroma.pipeline.recorder import list_steps
 from kroma.pipeline.steps import STEPS
 from kroma.runlog.schema import GenerationLog, JobLog, RunLog, StorageLog
@@ -181,6 +182,7 @@ def _run_log(plan: RunPlan, run: Run, entries: list[JobLog], outcome: Outcome, *
         error_kind=outcome.kind,
         error_code=outcome.code,
         cost_events=cost_logs(entries),
+        checks=run_quality(plan.checks, entries) if plan.mode is RunMode.RUN else msgspec.UNSET,
         words=plan.words or msgspec.UNSET,
         baseline_run_id=plan.baseline_run_id or msgspec.UNSET,
     )

@@ -6,6 +6,8 @@ from uuid import UUID
 import msgspec
 
 from kroma.imaging.guard import GuardSettings
+from kroma.imaging.measures.report import QualityReport
+from kroma.imaging.measures.settings import QualitySettings
 from kroma.pipeline.plan import PlannedJob, PlannedPicture
 from kroma.runlog.schema import FileLog, GuardReportLog, InputLog, RankLog
 from kroma.runs.models import CandidateStatus
@@ -27,6 +29,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     file: FileLog | None = None
     """The generated picture where it lies now; None when the call failed."""
     report: GuardReportLog | None = None
+    quality: QualityReport | None = None
+    """What the checks said; None before they are made."""
+    thumbnail: bytes = b""
+    """What copies are told by; empty once the candidates have been compared."""
     rank: RankLog = msgspec.field(default_factory=RankLog)
     reason: str = ""
     """Why it stands where it stands, one sentence."""
@@ -41,6 +47,21 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str | None = None
     reused_from: UUID | None = None
     """The candidate of an earlier run whose picture this is: no call was made for it."""
+
+    @property
+    def failures(self) -> int:
+        """Hard failures of all checks, the colour guard's one among them."""
+        return self.rank.hard_failures + (self.quality.failures if self.quality else 0)
+
+    @property
+    def warnings(self) -> int:
+        """Soft warnings of all checks, the colour guard's one among them."""
+        return self.rank.soft_warnings + (self.quality.warnings if self.quality else 0)
+
+    @property
+    def quality_score(self) -> float:
+        """0 to 1; 0 when nothing was measured."""
+        return (self.quality.score if self.quality else None) or 0.0
 
 
 class ImageJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +78,7 @@ class ImageJob(msgspec.Struct, frozen=True, kw_only=True):
     time_of_day: str
     weather: str
     guard: GuardSettings
+    checks: QualitySettings = msgspec.field(default_factory=QualitySettings)
     provider: str
     model: str = ""
     """Empty takes the provider's default."""

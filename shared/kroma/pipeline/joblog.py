@@ -47,6 +47,7 @@ def candidate_log(candidate: Candidate) -> CandidateLog:
         final_output=path if done else UNSET,
         rank=candidate.rank,
         output_guard=candidate.report or UNSET,
+        quality=candidate.quality or UNSET,
         file=candidate.file or UNSET,
         reason=candidate.reason,
         seed=candidate.seed,

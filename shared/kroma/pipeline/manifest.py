@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from kroma.imaging.guard import GuardSettings
+from kroma.imaging.measures.settings import CHECKS, CheckSettings, QualitySettings, Verdict
 from kroma.pipeline.config_files import ConfigFiles, ConfigObject
 from kroma.runs.models import Stage
 
@@ -15,6 +16,8 @@ DEFAULT_MAX_CANDIDATES: Final = 6
 
 GATED_STAGES: Final = (Stage.TIME, Stage.WEATHER, Stage.CHARACTER)
 """Stages that can be made to wait for a locked baseline; the first one makes it."""
+
+MAX_WEIGHT: Final = 1000.0
 
 DEFAULT_PROMPTS: Final = MappingProxyType(
     {
@@ -58,6 +61,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int = DEFAULT_CANDIDATES
     max_candidates: int = DEFAULT_MAX_CANDIDATES
     guard: GuardSettings = msgspec.field(default_factory=GuardSettings)
+    checks: QualitySettings = msgspec.field(default_factory=QualitySettings)
     default_no_invention: bool = True
     allowed_style_roots: tuple[str, ...] | None = None
     """Folders style references must come from; None is any place in the project."""
@@ -87,6 +91,7 @@ def _manifest(root: ConfigObject) -> Manifest:
         candidates=generation.whole("candidates") or DEFAULT_CANDIDATES,
         max_candidates=generation.whole("max_candidates") or DEFAULT_MAX_CANDIDATES,
         guard=_guard(root.section("output_guard")),
+        checks=_checks(root.section("quality")),
         default_no_invention=True if no_invention is None else no_invention,
         allowed_style_roots=policy.texts("allowed_style_roots"),
         require_baseline=_gated_stages(policy),
@@ -109,6 +114,28 @@ def _gated_stages(policy: ConfigObject) -> tuple[Stage, ...]:
     if not set(names) <= set(GATED_STAGES):
         raise policy.wrong("require_baseline", f"an array of any of: {', '.join(GATED_STAGES)}")
     return tuple(Stage(name) for name in names)
+
+
+def _checks(section: ConfigObject) -> QualitySettings:
+    """``quality``: per check a threshold, a verdict and a weight, each optional (docs/quality.md)."""
+    defaults = QualitySettings()
+    colour = section.section("colour")
+    weight = colour.number("weight", maximum=MAX_WEIGHT)
+    return QualitySettings(
+        ignore_transparent=colour.flag("ignore_transparent") or False,
+        colour_weight=defaults.colour_weight if weight is None else weight,
+        **{name: _check(section.section(name), getattr(defaults, name)) for name in CHECKS},
+    )
+
+
+def _check(section: ConfigObject, default: CheckSettings) -> CheckSettings:
+    threshold, weight = section.number("threshold", maximum=1), section.number("weight", maximum=MAX_WEIGHT)
+    verdict = section.choice("verdict", tuple(Verdict))
+    return CheckSettings(
+        threshold=default.threshold if threshold is None else threshold,
+        verdict=default.verdict if verdict is None else Verdict(verdict),
+        weight=default.weight if weight is None else weight,
+    )
 
 
 def _prompts(section: ConfigObject) -> dict[str, str]:

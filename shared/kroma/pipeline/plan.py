@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 
 from kroma.imaging.guard import GuardSettings
+from kroma.imaging.measures.settings import QualitySettings
 from kroma.runlog.schema import CandidateLog, PostprocessLog, WordsLog
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 
@@ -60,6 +61,7 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int
     max_candidates: int
     guard: GuardSettings
+    checks: QualitySettings = msgspec.field(default_factory=QualitySettings)
     postprocess: PostprocessLog
     provider: str
     model: str = ""

@@ -141,6 +141,7 @@ async def _planned(
         candidates=candidates,
         max_candidates=manifest.max_candidates,
         guard=manifest.guard,
+        checks=manifest.checks,
         postprocess=postprocess,
         provider=choice.provider,
         model=choice.model,
@@ -287,6 +288,7 @@ def _snapshot(plan: RunPlan, manifest: Manifest) -> dict[str, Any]:
         "generation": {"candidates": plan.candidates, "max_candidates": plan.max_candidates},
         "postprocess": msgspec.to_builtins(plan.postprocess),
         "output_guard": {"enabled": True, **msgspec.structs.asdict(plan.guard)},
+        "checks": msgspec.to_builtins(plan.checks),
         "safe_batch_limit": manifest.safe_batch_limit,
         "policy": {
             "default_no_invention": manifest.default_no_invention,

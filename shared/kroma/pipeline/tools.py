@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from kroma.config import FaceModel
 from kroma.cpu import CpuPool
 from kroma.ledger.calls import PaidCalls
 from kroma.pipeline.image_job import Candidate
@@ -62,3 +63,5 @@ class StepTools(msgspec.Struct, frozen=True, kw_only=True):
     """The only way to the provider where its calls cost money; None where none ever does."""
     former: FormerCandidates | None = None
     """Where to look for candidates made before; None makes all anew."""
+    face_model: FaceModel | None = None
+    """What faces are compared by; None where the operator has configured none."""

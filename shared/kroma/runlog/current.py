@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -63,6 +63,7 @@ def run_entry(log: RunLog, *, source: str) -> RunEntry:
             for position, job in enumerate(log.jobs)
         ),
         costs=tuple(_cost(cost) for cost in log.cost_events),
+        checks=_given(log.checks),
         error=log.error,
         error_kind=log.error_kind,
         error_code=log.error_code,
@@ -147,11 +148,16 @@ def _candidate(candidate: CandidateLog, rel_path: Callable[[str], str]) -> Candi
             soft_warnings=rank.soft_warnings,
             avg_chroma_exceed=rank.avg_chroma_exceed,
         ),
-        report={"output_guard": guard} if guard else {},
+        report=_report(candidate),
         generated=generated,
         last=last,
         meta=candidate,
     )
+
+
+def _report(candidate: CandidateLog) -> dict[str, Any]:
+    said = {"output_guard": candidate.output_guard, "quality": candidate.quality}
+    return {name: report for name, report in said.items() if report is not UNSET}
 
 
 def _cost(cost: CostLog) -> CostEntry:

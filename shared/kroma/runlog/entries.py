@@ -50,7 +50,7 @@ class CandidateEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """As the log has it; None when it was rejected."""
     rank: RankEntry
     report: dict[str, Any]
-    """What the checks said: ``output_guard`` and ``qa``, each where the log has it."""
+    """What the checks said: ``output_guard``, ``quality`` and ``qa``, each where the log has it."""
     generated: Picture | None
     """The generated picture where it lies now: in the archive when it was rejected as it was."""
     last: Picture | None
@@ -124,6 +124,8 @@ class RunEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     jobs: tuple[JobEntry, ...]
     """In plan order."""
     costs: tuple[CostEntry, ...]
+    checks: Any = None
+    """The checks over all candidates; None where the log has none."""
     error: str | None = None
     error_kind: str | None = None
     error_code: str | None = None

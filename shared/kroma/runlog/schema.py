@@ -13,6 +13,9 @@ from uuid import UUID
 
 import msgspec
 
+from kroma.imaging.measures.report import QualityReport
+from kroma.imaging.measures.settings import QualitySettings
+
 LOG_VERSION = 2
 
 # What the columns hold, checked when a log is read, where the field still has a name.
@@ -69,10 +72,7 @@ class StepLog(msgspec.Struct, gc=False, kw_only=True):
 
 
 class RankLog(msgspec.Struct, gc=False, kw_only=True):
-    """What a candidate is ranked by (docs/quality.md); lower is better but for ``quality``.
-
-    The first three are the colour guard's, as in the original.
-    """
+    """What the colour guard counted, as in the original; ``quality`` beside it has the other checks."""
 
     hard_failures: Count = 0
     soft_warnings: Count = 0
@@ -131,6 +131,8 @@ class CandidateLog(msgspec.Struct, gc=False, kw_only=True, omit_defaults=False):
     final_output: str | msgspec.UnsetType = msgspec.UNSET
     rank: RankLog = msgspec.field(default_factory=RankLog)
     output_guard: GuardReportLog | msgspec.UnsetType = msgspec.UNSET
+    quality: QualityReport | msgspec.UnsetType = msgspec.UNSET
+    """All checks; absent where none was made."""
     file: FileLog | msgspec.UnsetType = msgspec.UNSET
     """The generated picture, where it lies now (``archive/bad`` when rejected)."""
     final_file: FileLog | msgspec.UnsetType = msgspec.UNSET
@@ -246,6 +248,31 @@ class CostLog(msgspec.Struct, gc=False, kw_only=True):
     provider_request_id: str | None = None
 
 
+class CheckRunLog(msgspec.Struct, gc=False, kw_only=True):
+    """One check over all candidates of a run."""
+
+    passed: Count = 0
+    warnings: Count = 0
+    failed: Count = 0
+    unmeasured: Count = 0
+    mean_score: float | None = None
+    """Of those that were measured."""
+    lowest_score: float | None = None
+
+
+class QualityRunLog(msgspec.Struct, gc=False, kw_only=True):
+    """The checks over all candidates of a run."""
+
+    settings: QualitySettings
+    candidates: Count = 0
+    """That were checked."""
+    failures: Count = 0
+    """Checks that rejected, over all candidates; the colour guard's not counted."""
+    warnings: Count = 0
+    mean_score: float | None = None
+    checks: dict[str, CheckRunLog] = {}
+
+
 class RunLog(msgspec.Struct, gc=False, kw_only=True):
     """The record of one run, written when its last job ended."""
 
@@ -278,6 +305,8 @@ class RunLog(msgspec.Struct, gc=False, kw_only=True):
     error_kind: str | None = None
     error_code: str | None = None
     cost_events: list[CostLog] = []
+    checks: QualityRunLog | msgspec.UnsetType = msgspec.UNSET
+    """Absent in a dry run, which makes nothing to check."""
     words: WordsLog | msgspec.UnsetType = msgspec.UNSET
     """Absent where the prompts are the manifest's alone."""
     baseline_run_id: UUID | msgspec.UnsetType = msgspec.UNSET

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kroma.config import FaceModel
 from kroma.imaging.errors import PictureError
 from kroma.imaging.measures.grey import Rgb
-from kroma.imaging.measures.settings import FaceModel
 
 _PARTS: Final = (1, 2, 3)
 """Windows have the shorter side over these."""

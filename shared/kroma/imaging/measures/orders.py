@@ -4,9 +4,10 @@ from typing import TypeAlias
 
 import msgspec
 
+from kroma.config import FaceModel
 from kroma.imaging.guard import GuardReport, GuardSettings
 from kroma.imaging.measures.report import QualityReport
-from kroma.imaging.measures.settings import FaceModel, QualitySettings
+from kroma.imaging.measures.settings import QualitySettings
 
 NamedPicture: TypeAlias = tuple[str, bytes]
 """A picture's name, for messages, and its file."""

@@ -52,14 +52,3 @@ class QualitySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 CHECKS: Final = ("blank", "sharpness", "structure", "style", "size", "duplicate", "drift", "identity")
 """Names of the fields of ``QualitySettings`` that are checks, in the order of a report."""
-
-
-class FaceModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A face embedding model that the operator supplies."""
-
-    path: str
-    """Of an ONNX file, on every worker."""
-    sha256: str
-    """In hex; another file under the path is refused."""
-    input_px: int = 112
-    """Side of the square it takes."""

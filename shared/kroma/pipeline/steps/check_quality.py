@@ -5,51 +5,154 @@ import asyncio
 import msgspec
 
 from kroma.db.base import utc_now
-from kroma.imaging import guard
+from kroma.imaging.guard import GuardReport
+from kroma.imaging.measures.in_process import check_candidate, compare_candidates, gather_facts
+from kroma.imaging.measures.orders import CheckOrder, FactsOrder, NamedPicture
+from kroma.imaging.measures.report import QualityReport
+from kroma.imaging.measures.settings import Verdict
+from kroma.pipeline.explain import checked_sentence
 from kroma.pipeline.image_job import Candidate, ImageJob
+from kroma.pipeline.plan import PlannedPicture
 from kroma.pipeline.record import move_picture
 from kroma.pipeline.steps.inputs import INPUT_LIMIT_BYTES
+from kroma.pipeline.steps.rank import rank_key
 from kroma.pipeline.tools import StepTools
 from kroma.runlog.ids import asset_id
 from kroma.runlog.schema import FileLog, GuardFileLog, GuardReportLog, GuardSummaryLog, RankLog
 from kroma.runs.models import CandidateStatus
+from kroma.storage.base import ObjectStore
+from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError
 from kroma.storage.keys import bad_key
 
 
 async def check_quality(job: ImageJob, tools: StepTools) -> ImageJob:
-    """Run the colour guard (pipeline.md 6.1) on the generated pictures, in parallel.
+    """Make every check of docs/quality.md on the generated pictures, in parallel.
 
     A candidate with a hard failure moves to ``archive/bad`` and is out; a warning stays in its report.
     """
-    candidates = await asyncio.gather(*(_checked(job, candidate, tools) for candidate in job.candidates))
+    recorded = await asyncio.gather(*(_recorded(candidate, tools) for candidate in job.candidates))
+    if any(_is_new(candidate) for candidate in recorded):
+        facts = await tools.cpu.run(gather_facts, await _facts_order(job, tools))
+        recorded = await asyncio.gather(*(_checked(job, one, facts, tools) for one in recorded))
+    compared = await _compared(job, recorded, tools)
+    candidates = await asyncio.gather(*(_put_away(job, candidate, tools) for candidate in compared))
     return msgspec.structs.replace(job, candidates=tuple(candidates))
 
 
-async def _checked(job: ImageJob, candidate: Candidate, tools: StepTools) -> Candidate:
-    if candidate.status is not CandidateStatus.GENERATED or candidate.file is None:
+def _is_new(candidate: Candidate) -> bool:
+    return candidate.status is CandidateStatus.GENERATED and candidate.file is not None
+
+
+async def _recorded(candidate: Candidate, tools: StepTools) -> Candidate:
+    if not _is_new(candidate):
         return candidate
-    name = f"check_quality/{candidate.index}"
-    if (recorded := await tools.recorder.find(name, Candidate)) is not None:
-        return recorded
+    return await tools.recorder.find(f"check_quality/{candidate.index}", Candidate) or candidate
+
+
+async def _facts_order(job: ImageJob, tools: StepTools) -> FactsOrder:
+    async def read(pictures: tuple[PlannedPicture, ...]) -> tuple[NamedPicture, ...]:
+        found = await asyncio.gather(*(_picture(tools.store, picture) for picture in pictures))
+        return tuple(picture for picture in found if picture is not None)
+
+    baseline = () if job.planned.baseline is None else (job.planned.baseline,)
+    # Pictures of characters are many, and only a model has a use for them.
+    faces = () if tools.face_model is None else job.references
+    scene, base, styles, references = await asyncio.gather(
+        read((job.planned.scene,)), read(baseline), read(job.styles), read(faces)
+    )
+    return FactsOrder(
+        settings=job.checks,
+        scene=scene[0] if scene else None,
+        baseline=base[0] if base else None,
+        styles=styles,
+        references=references,
+        face_model=tools.face_model,
+    )
+
+
+async def _picture(store: ObjectStore, picture: PlannedPicture) -> NamedPicture | None:
+    """The picture; None when it has gone since, which its checks will say."""
+    try:
+        return picture.key, await store.get(picture.key, limit_bytes=INPUT_LIMIT_BYTES)
+    except (ObjectNotFoundError, ObjectTooLargeError):
+        return None
+
+
+async def _checked(job: ImageJob, candidate: Candidate, facts: bytes, tools: StepTools) -> Candidate:
+    if not _is_new(candidate) or candidate.file is None:
+        return candidate
     started_at = utc_now()
-    data = await tools.store.get(candidate.file.path, limit_bytes=INPUT_LIMIT_BYTES)
-    report = await tools.cpu.run(guard.check, data, job.guard, name=candidate.file.path)
-    rejected = report.hard_failures > 0
-    file = await _archived(job, candidate.file, tools) if rejected else candidate.file
-    checked = msgspec.structs.replace(
+    order = CheckOrder(
+        name=candidate.file.path,
+        data=await tools.store.get(candidate.file.path, limit_bytes=INPUT_LIMIT_BYTES),
+        guard=job.guard,
+        settings=job.checks,
+        stage=job.stage,
+        time_of_day=job.time_of_day,
+        weather=job.weather,
+        size=job.size,
+        with_references=bool(job.references),
+        face_model=tools.face_model,
+    )
+    found = await tools.cpu.run(check_candidate, order, facts)
+    checked = _with_report(
+        msgspec.structs.replace(
+            candidate,
+            report=_log(found.guard, checked=candidate.file.path),
+            rank=RankLog(
+                hard_failures=found.guard.hard_failures,
+                soft_warnings=found.guard.soft_failures,
+                avg_chroma_exceed=found.guard.avg_chroma_exceed,
+            ),
+            thumbnail=found.thumbnail,
+        ),
+        found.report,
+    )
+    await tools.recorder.record(
+        f"check_quality/{candidate.index}", checked, started_at=started_at, candidates=(checked,)
+    )
+    return checked
+
+
+def _with_report(candidate: Candidate, report: QualityReport) -> Candidate:
+    rejected = candidate.rank.hard_failures + report.failures > 0
+    judged = msgspec.structs.replace(
         candidate,
         status=CandidateStatus.FAILED_OUTPUT_GUARD if rejected else CandidateStatus.DONE,
-        file=file,
-        report=_log(report, checked=candidate.file.path, archived=file.path if rejected else None),
-        rank=RankLog(
-            hard_failures=report.hard_failures,
-            soft_warnings=report.soft_failures,
-            avg_chroma_exceed=report.avg_chroma_exceed,
-        ),
-        reason=_sentence(report, job.guard.max_chroma_delta),
+        quality=report,
     )
-    await tools.recorder.record(name, checked, started_at=started_at, candidates=(checked,))
-    return checked
+    return msgspec.structs.replace(judged, reason=checked_sentence(judged))
+
+
+async def _compared(job: ImageJob, candidates: list[Candidate], tools: StepTools) -> list[Candidate]:
+    """The candidates with the check for copies, each held against those that rank before it."""
+    if job.checks.duplicate.verdict is Verdict.OFF:
+        return candidates
+    told = {c.index: c.quality for c in sorted(candidates, key=rank_key) if c.quality and c.thumbnail}
+    if len(told) < 2:  # noqa: PLR2004 - one has nothing to be a copy of
+        return candidates
+    thumbnails = {candidate.index: candidate.thumbnail for candidate in candidates}
+    reports = await tools.cpu.run(
+        compare_candidates,
+        list(told.values()),
+        [thumbnails[index] for index in told],
+        list(told),
+        job.checks,
+    )
+    by_index = dict(zip(told, reports, strict=True))
+    return [_with_report(c, by_index[c.index]) if c.index in by_index else c for c in candidates]
+
+
+async def _put_away(job: ImageJob, candidate: Candidate, tools: StepTools) -> Candidate:
+    """The candidate without what only its checks needed; moved to the archive when it is out."""
+    candidate = msgspec.structs.replace(candidate, thumbnail=b"")
+    rejected = candidate.status is CandidateStatus.FAILED_OUTPUT_GUARD
+    file, report = candidate.file, candidate.report
+    if not rejected or file is None or report is None or report.bad_archive is not None:
+        return candidate
+    archived = await _archived(job, file, tools)
+    said = msgspec.structs.replace(report, bad_archive=archived.path)
+    return msgspec.structs.replace(candidate, file=archived, report=said)
 
 
 async def _archived(job: ImageJob, file: FileLog, tools: StepTools) -> FileLog:
@@ -60,7 +163,7 @@ async def _archived(job: ImageJob, file: FileLog, tools: StepTools) -> FileLog:
     )
 
 
-def _log(report: guard.GuardReport, *, checked: str, archived: str | None) -> GuardReportLog:
+def _log(report: GuardReport, *, checked: str) -> GuardReportLog:
     return GuardReportLog(
         checked_input=checked,
         summary=GuardSummaryLog(
@@ -76,16 +179,4 @@ def _log(report: guard.GuardReport, *, checked: str, archived: str | None) -> Gu
                 error=report.error or msgspec.UNSET,
             )
         ],
-        bad_archive=archived,
     )
-
-
-def _sentence(report: guard.GuardReport, threshold: float) -> str:
-    if report.chroma_delta is None:
-        return "The picture could not be read."
-    measured = f"colour {report.chroma_delta:g} against a threshold of {threshold:g}"
-    if report.hard_fail_reasons:
-        return f"Rejected: {measured}."
-    if report.soft_warnings:
-        return f"Warning: {measured}."
-    return f"Passed: {measured}."
