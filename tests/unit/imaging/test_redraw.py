@@ -1,6 +1,8 @@
 import io
 from functools import cache
 
+import cv2
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -9,10 +11,12 @@ from PIL import Image, ImageDraw, ImageFilter
 from kroma.imaging.codec import decode
 from kroma.imaging.errors import UnreadablePictureError
 from kroma.imaging.guard import GuardSettings, check
+from kroma.imaging.restyle import night, weather
 from kroma.imaging.restyle.engine import redraw
+from kroma.imaging.restyle.lights import NIGHT_LIGHTS
 from kroma.imaging.restyle.order import InvalidSizeError, RedrawnPicture, RedrawOrder
 from kroma.imaging.restyle.profile import measure
-from kroma.imaging.restyle.recipe import RECIPES, recipe_of
+from kroma.imaging.restyle.recipe import RECIPES, recipe_of, suited
 from kroma.imaging.style_cards import REFERENCE_KINDS, draw_reference
 
 
@@ -146,9 +150,90 @@ def test_night_is_darker_than_day_and_keeps_some_light(index: int) -> None:
 def test_rain_changes_the_drawing_and_says_how_it_falls() -> None:
     clear = redrawn(stage="weather")
     rain = redrawn(stage="weather", weather="rain")
-    assert clear.parameters["rain_slant"] is None
-    assert 7.0 <= abs(rain.parameters["rain_slant"]) <= 19.0
+    assert "rain" not in clear.parameters
+    assert -30.0 <= rain.parameters["rain"]["slant"] <= 35.0
+    assert rain.parameters["rain"]["name"] in rain.parameters["variation"]
     assert np.abs(grey_of(clear) - grey_of(rain)).mean() > 8
+
+
+def test_rain_wets_the_ground_and_leaves_the_forms_above_it() -> None:
+    """A calm floor below a checked wall: the floor mirrors, in level dashes, the wall stays a wall."""
+    image = Image.new("L", (192, 288), 225)
+    draw = ImageDraw.Draw(image)
+    for x in range(0, 192, 32):
+        draw.rectangle((x, 0, x + 15, 190), fill=60)
+    day = grey_of(redrawn(scene=saved(image.convert("RGB")), stage="weather"))
+    rain = grey_of(redrawn(scene=saved(image.convert("RGB")), stage="weather", weather="rain"))
+    floor, wall = slice(240, 288), slice(60, 180)
+    assert rain[floor].mean() < day[floor].mean() - 20
+    assert rain[floor].std() > 1.5 * day[floor].std()
+    assert np.corrcoef(day[wall].mean(axis=0), rain[wall].mean(axis=0))[0, 1] > 0.9
+
+
+def test_rain_falls_in_depth() -> None:
+    far, middle, near = weather.DEPTHS
+    assert far.length < middle.length < near.length
+    assert far.per_megapixel > middle.per_megapixel > near.per_megapixel
+
+
+def test_light_falls_off_from_where_it_stands_as_a_point_light_does() -> None:
+    lit = msgspec.structs.replace(NIGHT_LIGHTS[0], x=0.5, y=0.5, reach=0.5)
+    reached, air = night.falloff((400, 300), lit, (0.5, 0.5))
+    row, middle = reached[200], reached[200, 150]
+    assert middle == pytest.approx(1.0, abs=0.01)
+    assert (np.diff(row[150:]) <= 1e-6).all()
+    # At a distance as large as its height a point of light gives 2 ** -1.5 of what it gives below.
+    assert reached[200, 299] == pytest.approx((1 + (150 / 500 / 0.5) ** 2) ** -1.5, abs=0.02)
+    assert air[200, 150] > 3 * air[0, 0]
+
+
+def test_a_lamp_glows_at_night_and_a_bright_wall_does_not() -> None:
+    dusk = Image.new("RGB", (192, 288), (70, 70, 80))
+    draw = ImageDraw.Draw(dusk)
+    draw.ellipse((60, 180, 68, 188), fill="white")
+    draw.rectangle((100, 0, 192, 120), fill=(235, 235, 235))
+    picture = grey_of(redrawn(scene=saved(dusk), stage="time", time_of_day="night", candidate_index=3))
+    around = picture[170:198, 45:83].mean()
+    assert around > picture[240:280, 10:80].mean() + 25
+    assert picture[20:100, 120:180].mean() < 140
+
+
+def test_a_baseline_keeps_its_strokes_in_another_light() -> None:
+    baseline = redrawn(scene=scene(480, 360))
+    strokes = grey_of(baseline)
+    for light in ({"time_of_day": "night"}, {"stage": "weather", "weather": "rain"}):
+        relit = redrawn(**{"scene": baseline.png, "stage": "time"} | light)
+        assert relit.parameters["keeps_strokes"]
+        assert recall(strokes, grey_of(relit)) > 0.7
+    assert not redrawn(scene=scene(480, 360), stage="time").parameters["keeps_strokes"]
+    assert not redrawn(scene=baseline.png).parameters["keeps_strokes"], "the style stage draws anew"
+
+
+def recall(source: NDArray[np.float32], drawn: NDArray[np.float32]) -> float:
+    """The share of the strong edges of one picture that another has within 3 pixels."""
+
+    def edges(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
+        soft = cv2.GaussianBlur(grey, (0, 0), 1.5)
+        steep = np.hypot(cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1))
+        return steep > np.percentile(steep, 90)
+
+    found = cv2.dilate(edges(drawn).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    wanted = edges(source)
+    return float(found[wanted].mean())
+
+
+def test_hatching_of_references_sets_distance_and_direction_of_strokes() -> None:
+    noir, washed = (measure([decode(data, name=name).pixels[..., :3]]) for name, data in grey_styles())
+    large = measure([decode(draw_reference("noir ink"), name="noir").pixels[..., :3]])
+    assert washed.hatching == 0.0
+    assert large.hatching > 0.5
+    assert large.stroke_period == pytest.approx(12.0, abs=1.5)
+    assert large.stroke_angle == pytest.approx(RECIPES[0].angle, abs=8.0)
+    assert noir.two_tone > washed.two_tone
+    fine = msgspec.structs.replace(large, hatching=1.0, stroke_period=6.0, stroke_angle=90.0)
+    recipe = recipe_of(5, 1)
+    assert suited(recipe, fine).period < 0.7 * recipe.period
+    assert suited(recipe, washed) == recipe
 
 
 def test_stage_style_ignores_time_and_weather() -> None:

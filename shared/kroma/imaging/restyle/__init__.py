@@ -4,10 +4,12 @@ Every module is one stage of one way through::
 
     order      what to draw, and what came of it (no picture library)
     profile    what the references look like: paper, ink, tones, line, hatching, colour
-    recipe     which variation a candidate is
-    light      the scene's tones by day or night
-    weather    wet ground and haze before the drawing, streaks after it
-    ink        lines, hatching, wash: the drawing itself
+    recipe     which way of drawing a candidate is
+    lights     which light of the night, and which rain, it has
+    light      the scene's tones by day; what of it is open sky or ground
+    night      the tones by night: one light that falls off, lamps that glow
+    ink        lines, hatching, wash: the drawing itself, or a drawing in another light
+    weather    over the drawing: haze, wet ground, streaks
     colour     the references' palette laid over it
     engine     all of it, in order
     field      what they share: blurs, noise, the flow of the scene's edges

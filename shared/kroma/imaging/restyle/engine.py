@@ -11,12 +11,16 @@ from kroma.imaging.codec import Picture, decode, encode_png
 from kroma.imaging.restyle import ink, light, weather
 from kroma.imaging.restyle.colour import coloured
 from kroma.imaging.restyle.field import Tone, as_tone
+from kroma.imaging.restyle.lights import night_light_of, rainfall_of
+from kroma.imaging.restyle.night import night
 from kroma.imaging.restyle.order import RedrawnPicture, RedrawOrder
-from kroma.imaging.restyle.profile import StyleProfile, measure
-from kroma.imaging.restyle.recipe import Recipe, described, recipe_of
+from kroma.imaging.restyle.profile import StyleProfile, measure, summary
+from kroma.imaging.restyle.recipe import Variation, described, recipe_of, suited
 
 FINE_PIXELS: Final = 600_000
 """Smaller scenes are drawn at twice their size and reduced, which smooths the lines."""
+_NIGHT_INK: Final = 0.06
+"""By night there is black in every style."""
 MOST_PIXELS: Final = 6_000_000
 """Larger scenes are drawn at this size and enlarged: some twenty arrays of floats are alive at once."""
 
@@ -34,15 +38,24 @@ def redraw(order: RedrawOrder) -> RedrawnPicture:
     if size is not None:
         scene = filled(scene, size)
     style = measure([decode(data, name=name).pixels[..., :3] for name, data in order.styles])
-    recipe = recipe_of(order.seed, order.candidate_index)
-    pixels, slant = _drawn(np.ascontiguousarray(scene.pixels[..., :3]), order, style, recipe)
+    variation = _varied(order, style)
+    pixels, kept = _drawn(np.ascontiguousarray(scene.pixels[..., :3]), order, style, variation)
     if scene.alpha is not None:
         pixels = np.dstack([pixels, scene.alpha])
-    parameters = {**described(recipe), "two_tone": style.two_tone, "line_weight": style.line_weight}
-    parameters |= {"night": order.at_night, "rain_slant": slant}
+    parameters = {**described(variation), "style": summary(style), "keeps_strokes": kept}
     height, width = pixels.shape[:2]
     png = encode_png(Picture(pixels, scene.icc_profile))
     return RedrawnPicture(png=png, width=width, height=height, parameters=parameters)
+
+
+def _varied(order: RedrawOrder, style: StyleProfile) -> Variation:
+    """What this candidate is made of."""
+    chosen = (order.seed, order.candidate_index)
+    return Variation(
+        recipe=suited(recipe_of(*chosen), style),
+        night=night_light_of(*chosen) if order.at_night else None,
+        rain=rainfall_of(*chosen) if order.in_rain else None,
+    )
 
 
 def filled(picture: Picture, size: tuple[int, int]) -> Picture:
@@ -57,28 +70,50 @@ def filled(picture: Picture, size: tuple[int, int]) -> Picture:
 
 
 def _drawn(
-    rgb: NDArray[np.uint8], order: RedrawOrder, style: StyleProfile, recipe: Recipe
-) -> tuple[NDArray[np.uint8], float | None]:
+    rgb: NDArray[np.uint8], order: RedrawOrder, style: StyleProfile, variation: Variation
+) -> tuple[NDArray[np.uint8], bool]:
+    """The picture, and whether the scene was a drawing whose strokes were kept."""
     height, width = rgb.shape[:2]
     work = _resized(rgb, _work_size(width, height))
     scale = float(np.sqrt(work.shape[0] * work.shape[1])) / 1000.0
     rng = _rng(order)
     luma = as_tone(cv2.cvtColor(work, cv2.COLOR_RGB2GRAY)) / np.float32(255.0)
-    detail = ink.smoothed(luma, scale)
-    tone = light.match_tones(detail, style.tones, contrast=recipe.contrast, scale=scale)
-    if order.at_night:
-        tone = light.night(tone, recipe, scale=scale, rng=rng)
+    keep = order.is_relit and ink.is_drawn(luma, scale)
+    recipe = variation.recipe
+    if keep:
+        detail = ink.evened(luma)
+        flat = ink.without_strokes(detail, scale)
+    else:
+        detail = ink.smoothed(luma, scale)
+        flat = light.match_tones(detail, style.tones, contrast=recipe.contrast, scale=scale)
+    tone, air = _lit(flat, detail, order, variation, scale=scale)
+    if keep:
+        drawing = ink.redrawn(detail, flat, tone, style, recipe, scale=scale, rng=rng)
+    else:
+        drawing = ink.draw(tone, detail, style, recipe, scale=scale, rng=rng)
+    if air is not None:
+        drawing = as_tone(drawing + air * (np.float32(1.0) - drawing))
+    if variation.rain is not None:
+        drawing = weather.rained_on(
+            drawing, flat, tone, variation.rain, at_night=order.at_night, scale=scale, rng=rng
+        )
+    laid = ink.on_paper(drawing, style, scale=scale, rng=rng, deepest=_NIGHT_INK if order.at_night else 1.0)
+    pixels = coloured(laid, work, style, scale=scale, night=order.at_night)
+    return _resized(pixels, (width, height)), keep
+
+
+def _lit(
+    flat: Tone, detail: Tone, order: RedrawOrder, variation: Variation, *, scale: float
+) -> tuple[Tone, Tone | None]:
+    """The tones in the light that was asked for, and the light in the air."""
+    tone, air = flat, None
+    if variation.night is not None:
+        tone, air = night(flat, detail, variation.night, scale=scale)
     elif order.by_day:
-        tone = light.daylight(tone)
-    wet: Tone | None = None
+        tone = light.daylight(flat)
     if order.in_rain:
-        tone, wet = weather.soak(tone, scale=scale, rng=rng)
-    drawing = ink.draw(tone, detail, style, recipe, scale=scale, rng=rng)
-    slant: float | None = None
-    if wet is not None:
-        drawing, slant = weather.fall(drawing, wet, scale=scale, rng=rng)
-    laid = ink.on_paper(drawing, style, scale=scale, rng=rng)
-    return _resized(coloured(laid, work, style, scale=scale, night=order.at_night), (width, height)), slant
+        tone = weather.overcast(tone, at_night=order.at_night)
+    return tone, air
 
 
 def _work_size(width: int, height: int) -> tuple[int, int]:

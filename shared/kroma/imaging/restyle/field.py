@@ -33,8 +33,14 @@ def blur(image: Tone, sigma: float) -> Tone:
 
 def smoothstep(low: float, high: float, values: Tone) -> Tone:
     """0 below ``low``, 1 above ``high``, smooth between; falling when ``low`` is the higher."""
-    t = np.clip((values - np.float32(low)) * np.float32(1.0 / (high - low)), 0.0, 1.0)
-    return as_tone(t * t * (np.float32(3.0) - np.float32(2.0) * t))
+    t = values - np.float32(low)
+    t *= np.float32(1.0 / (high - low))
+    np.clip(t, 0.0, 1.0, out=t)
+    curve = t * np.float32(-2.0)
+    curve += np.float32(3.0)
+    curve *= t
+    curve *= t
+    return as_tone(curve)
 
 
 def mix(first: Tone, second: Tone | float, share: Tone | float) -> Tone:
@@ -94,3 +100,22 @@ def percentile(image: Tone, *percents: float) -> list[float]:
     """Percentiles from a sample of at most some 40,000 pixels."""
     step = max(1, int(np.sqrt(image.size / 40_000)))
     return [float(value) for value in np.percentile(image[::step, ::step], percents)]
+
+
+def shrunk(image: Tone, by: int = 4) -> Tone:
+    """The picture at a share of its size: enough for what changes slowly, at a fraction of the cost."""
+    height, width = image.shape
+    size = (max(1, width // by), max(1, height // by))
+    return as_tone(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def grown(image: Tone, shape: tuple[int, int]) -> Tone:
+    """The picture at ``(height, width)``."""
+    return as_tone(cv2.resize(image, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR))
+
+
+def forms(tone: Tone, sigma: float, *, scale: float) -> Tone:
+    """How much tones change around each place, within ``sigma`` pixels, per thousandth of the picture."""
+    dx, dy = gradient(blur(shrunk(tone), 0.5 * scale))
+    small = blur(as_tone(np.hypot(dx, dy) * np.float32(0.25 * scale)), 0.25 * sigma)
+    return grown(small, (tone.shape[0], tone.shape[1]))

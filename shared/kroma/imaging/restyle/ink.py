@@ -17,11 +17,34 @@ from kroma.imaging.restyle.field import (
     places,
     smoothstep,
 )
-from kroma.imaging.restyle.profile import StyleProfile
+from kroma.imaging.restyle.profile import StyleProfile, two_tone_share
 from kroma.imaging.restyle.recipe import Recipe
 
 _LAYERS: Final = ((0.74, 0.0, 1.0), (0.46, 1.0, 0.95), (0.24, 0.5, 0.85))
 """Hatching: the tone where a layer begins, its share of the crossing angle, its distance."""
+
+_INK_SCALE: Final = 0.7
+"""At this scale, or the picture's own, strokes are looked for."""
+_DRAWN: Final = 0.045
+"""Share of thin strokes: photographs have up to 0.026, drawings from 0.07."""
+_FULL_RANGE: Final = 0.6
+"""Of ink and paper: a dark or a pale photograph has two ends too, but near each other."""
+_TWO_TONE: Final = 0.6
+"""Share of ink and paper alone, 0 to 1: a photograph in hard light has 0.3, a noir drawing 0.8."""
+
+
+def is_drawn(luma: Tone, scale: float) -> bool:
+    """Whether a scene is a drawing: more thin dark strokes, or more ink and paper, than a photograph has."""
+    reach = 2 * max(1, round(4.5 * min(scale, _INK_SCALE))) + 1
+    factor = min(1.0, _INK_SCALE / scale)
+    size = (max(1, round(luma.shape[1] * factor)), max(1, round(luma.shape[0] * factor)))
+    small = cv2.resize(luma, size, interpolation=cv2.INTER_AREA)
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
+    strokes = cv2.morphologyEx(small, cv2.MORPH_BLACKHAT, disc) > 0.2  # noqa: PLR2004 - ink on paper, not shade
+    if float(strokes.mean()) > _DRAWN:
+        return True
+    ink, paper = percentile(as_tone(small), 1.0, 96.0)
+    return paper - ink > _FULL_RANGE and two_tone_share(as_tone(small), ink, paper) > _TWO_TONE
 
 
 def draw(
@@ -37,17 +60,69 @@ def draw(
         scale: Pixels per thousandth of the picture.
         rng: Of this candidate.
     """
-    hatch_share = float(np.clip(0.55 * recipe.hatch + 0.45 * style.two_tone, 0.0, 1.0))
-    wash_share = float(np.clip(0.6 * recipe.wash + 0.4 * (1.0 - style.two_tone), 0.0, 1.0))
     paper = _paper(tone, rng)
-    washed = mix(np.ones_like(tone), wash(tone, scale=scale, rng=rng, paper=paper), wash_share)
-    strokes = hatching(tone, recipe, scale=scale, rng=rng, paper=paper)
-    blacks = smoothstep(recipe.blacks + 0.05, recipe.blacks - 0.05, blur(tone, 1.2 * scale))
+    drawn = _shaded(tone, style, recipe, strokes=1.0, paper=paper, scale=scale, rng=rng)
     lines = contour(detail, recipe, style, scale=scale)
     lines = as_tone(lines * np.clip(1.0 - recipe.dry * 0.5 * smoothstep(0.4, 1.6, paper), 0.0, 1.0))
-    drawn = as_tone(washed * (np.float32(1.0) - strokes * np.float32(hatch_share)))
-    drawn = as_tone(drawn * (np.float32(1.0) - blacks * np.float32(0.96)))
     return _with_lines(drawn, lines, tone, scale=scale)
+
+
+def redrawn(
+    drawing: Tone,
+    flat: Tone,
+    tone: Tone,
+    style: StyleProfile,
+    recipe: Recipe,
+    *,
+    scale: float,
+    rng: np.random.Generator,
+) -> Tone:
+    """A drawing in another light: its own strokes stay, and only the change of light is drawn over them.
+
+    Args:
+        drawing: As it is, 0 ink to 1 paper.
+        flat: Its tones without the strokes.
+        tone: The same, lit.
+        style: The references' hand.
+        recipe: This variation's.
+        scale: Pixels per thousandth of the picture.
+        rng: Of this candidate.
+    """
+    shade = as_tone(np.clip(tone / np.maximum(flat, np.float32(0.08)), 0.0, 1.0))
+    lift = np.maximum(tone - flat, np.float32(0.0))
+    laid = _shaded(shade, style, recipe, strokes=0.45, paper=_paper(tone, rng), scale=scale, rng=rng)
+    darker = as_tone(drawing * laid)
+    lit = as_tone(darker + lift * (np.float32(1.0) - darker))
+    own = contour(blur(drawing, 1.1 * scale), recipe, style, scale=scale)
+    return _with_lines(lit, as_tone(own * np.float32(0.8)), tone, scale=scale)
+
+
+def without_strokes(drawing: Tone, scale: float) -> Tone:
+    """The tones that a drawing's strokes make."""
+    return _flattened(blur(drawing, 2.2 * scale), max(1, round(8.0 * scale)))
+
+
+def _shaded(
+    tone: Tone,
+    style: StyleProfile,
+    recipe: Recipe,
+    *,
+    strokes: float,
+    paper: Tone,
+    scale: float,
+    rng: np.random.Generator,
+) -> Tone:
+    """Wash, hatching and solid black, as much of each as references and recipe want."""
+    drawn_share = max(style.two_tone, style.hatching)
+    hatch_share = strokes * float(np.clip(0.55 * recipe.hatch + 0.45 * drawn_share, 0.0, 1.0))
+    wash_share = float(np.clip(0.6 * recipe.wash + 0.4 * (1.0 - style.two_tone), 0.0, 1.0))
+    if strokes < 1.0:
+        wash_share = max(wash_share, 0.8)
+    washed = mix(np.ones_like(tone), wash(tone, scale=scale, rng=rng, paper=paper), wash_share)
+    hatched = hatching(tone, recipe, scale=scale, rng=rng, paper=paper)
+    blacks = smoothstep(recipe.blacks + 0.05, recipe.blacks - 0.05, blur(tone, 1.2 * scale))
+    drawn = as_tone(washed * (np.float32(1.0) - hatched * np.float32(hatch_share)))
+    return as_tone(drawn * (np.float32(1.0) - blacks * np.float32(0.96)))
 
 
 def _with_lines(drawn: Tone, lines: Tone, tone: Tone, *, scale: float) -> Tone:
@@ -56,7 +131,7 @@ def _with_lines(drawn: Tone, lines: Tone, tone: Tone, *, scale: float) -> Tone:
     reach = np.ones((2 * max(1, round(4.0 * scale)) + 1,) * 2, dtype=np.uint8)
     dark = smoothstep(0.26, 0.10, blur(as_tone(cv2.dilate(tone, reach)), 2.0 * scale))
     inked = as_tone(drawn * (np.float32(1.0) - lines * (np.float32(1.0) - dark)))
-    return mix(inked, 0.62, lines * dark * np.float32(0.75))
+    return mix(inked, 0.36, lines * dark * np.float32(0.8))
 
 
 def contour(detail: Tone, recipe: Recipe, style: StyleProfile, *, scale: float) -> Tone:
@@ -75,7 +150,7 @@ def _edges(detail: Tone, sigma: float, direction: tuple[Tone, Tone], *, scale: f
     narrow, wide = blur(detail, sigma), blur(detail, sigma * 1.6)
     response = np.maximum(wide - narrow, 0.0)
     around = blur(response, 22.0 * scale)
-    relative = as_tone(response / (around * np.float32(2.6) + np.float32(0.014)))
+    relative = as_tone(response / (around * np.float32(2.6) + np.float32(0.018)))
     return along(relative, direction, 7.0 * scale + 0.5)
 
 
@@ -83,7 +158,7 @@ def _without_specks(lines: Tone, scale: float) -> Tone:
     """The lines without marks too small for a pen to mean."""
     mask = (lines > 0.25).astype(np.uint8)  # noqa: PLR2004 - visible at all
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    small = np.asarray(stats)[:, cv2.CC_STAT_AREA] < 70.0 * scale * scale
+    small = np.asarray(stats)[:, cv2.CC_STAT_AREA] < 90.0 * scale * scale
     small[0] = False
     return as_tone(np.where(small[np.asarray(labels, dtype=np.intp)], 0.0, lines))
 
@@ -124,7 +199,8 @@ def wash(tone: Tone, *, scale: float, rng: np.random.Generator, paper: Tone) -> 
     level = np.floor(scaled)
     within = scaled - level
     stepped = (level + smoothstep(0.30, 0.70, as_tone(within))) / steps
-    laid = as_tone(mix(as_tone(stepped), flat, 0.35) ** np.float32(0.88))  # water keeps the lights near paper
+    even = np.clip(mix(as_tone(stepped), flat, 0.35), 0.0, 1.0)
+    laid = as_tone(even ** np.float32(0.88))  # water keeps the lights near paper
     pooled = np.maximum(blur(laid, 3.2 * scale) - laid, 0.0) * np.float32(0.7)
     granules = paper * np.float32(0.028) * (np.float32(1.0) - laid)
     return as_tone(np.clip(laid - pooled - granules, 0.0, 1.0))
@@ -153,13 +229,16 @@ def _flattened(tone: Tone, radius: int) -> Tone:
     return best
 
 
-def on_paper(drawing: Tone, style: StyleProfile, *, scale: float, rng: np.random.Generator) -> Tone:
-    """The drawing between the references' ink and paper, with their grain."""
+def on_paper(
+    drawing: Tone, style: StyleProfile, *, deepest: float, scale: float, rng: np.random.Generator
+) -> Tone:
+    """The drawing between the references' ink, no lighter than ``deepest``, and paper, with their grain."""
     shape = (drawing.shape[0], drawing.shape[1])
     grain = noise(shape, (1.6 * scale + 0.4, 1.6 * scale + 0.4), rng)
     mottled = noise(shape, (60.0 * scale + 2, 60.0 * scale + 2), rng)
     texture = grain * np.float32(0.006 + 0.6 * style.grain) + mottled * np.float32(0.005)
-    level = np.float32(style.ink) + np.float32(style.paper - style.ink) * drawing
+    ink = min(style.ink, deepest)
+    level = np.float32(ink) + np.float32(style.paper - ink) * drawing
     return as_tone(np.clip(level + texture * (np.float32(0.25) + np.float32(0.75) * drawing), 0.0, 1.0))
 
 
@@ -170,10 +249,14 @@ def _paper(tone: Tone, rng: np.random.Generator) -> Tone:
     return as_tone(np.float32(0.8) * fine + np.float32(0.6) * coarse)
 
 
-def smoothed(luma: Tone, scale: float) -> Tone:
-    """The scene without its texture, edges kept."""
+def evened(luma: Tone) -> Tone:
+    """The scene between black and white."""
     low, high = percentile(luma, 0.5, 99.5)
     spread = max(0.05, high - low)
-    even = as_tone(np.clip((luma - np.float32(low)) / np.float32(spread), 0.0, 1.0))
+    return as_tone(np.clip((luma - np.float32(low)) / np.float32(spread), 0.0, 1.0))
+
+
+def smoothed(luma: Tone, scale: float) -> Tone:
+    """The scene between black and white, without its texture, edges kept."""
     reach = 2.4 * scale + 0.6
-    return as_tone(cv2.bilateralFilter(even, 2 * round(reach) + 1, 0.09, reach))
+    return as_tone(cv2.bilateralFilter(evened(luma), 2 * round(reach) + 1, 0.09, reach))

@@ -54,6 +54,11 @@ class RedrawOrder(msgspec.Struct, frozen=True, kw_only=True):
     """``<width>x<height>``, filled by the scene and cropped around its centre; None keeps the scene's."""
 
     @property
+    def is_relit(self) -> bool:
+        """Whether a scene that is a drawing already keeps its strokes: only its light is to change."""
+        return self.stage in {"time", "weather"}
+
+    @property
     def at_night(self) -> bool:
         """Whether the scene is to be relit."""
         return self.stage in {"time", "weather"} and self.time_of_day == "night"

@@ -15,6 +15,16 @@ MEASURED_PX: Final = 640
 LEVELS: Final = 33
 _END: Final = 0.22
 """Share of the tones, at either end, that counts as ink or paper."""
+_BLOCK_PX: Final = 48
+"""Side of the squares in which hatching is looked for: some strokes fit, one outline does not fill it."""
+_STROKE_PX: Final = (2.8, 13.0)
+"""Distances of strokes that are looked for, at the measured size."""
+_SHADED: Final = 0.08
+"""Deviation of a square that holds more than paper."""
+_HATCHED: Final = 0.5
+"""Share of a square's variance in one regular wave: photographs and outlines stay below."""
+_LEAST_PAPER: Final = 200
+"""Pixels of paper that say something."""
 _NEUTRAL_CHROMA: Final = 1.2
 """Mean LAB chroma below which a reference is grey; what JPEG leaves on grey paper stays under it."""
 
@@ -34,6 +44,12 @@ class StyleProfile(msgspec.Struct, frozen=True):
     """Width of thin dark marks, 1 for a medium pen."""
     grain: float
     """Deviation of flat areas."""
+    hatching: float
+    """0: no hatching found. 1: most of what is shaded is hatched."""
+    stroke_period: float
+    """Distance of hatching strokes in thousandths of the reference's scale; 0 where none was found."""
+    stroke_angle: float
+    """Across the strokes, 0 to 180 degrees; 0 where none was found."""
     palette: tuple[tuple[float, float], ...]
     """LAB a and b over the tone, at ``LEVELS`` even steps from black to white; zeros for grey."""
     chroma_spread: tuple[float, float]
@@ -52,10 +68,19 @@ PLAIN_INK: Final = StyleProfile(
     two_tone=0.8,
     line_weight=1.0,
     grain=0.012,
+    hatching=0.0,
+    stroke_period=0.0,
+    stroke_angle=0.0,
     palette=((0.0, 0.0),) * LEVELS,
     chroma_spread=(0.0, 0.0),
 )
 """Noir ink, for an order without references."""
+
+
+def summary(style: StyleProfile) -> dict[str, float]:
+    """What was found, for a person to read: without the curves."""
+    whole = msgspec.structs.asdict(style)
+    return {name: value for name, value in whole.items() if isinstance(value, float)}
 
 
 def measure(references: Sequence[NDArray[np.uint8]]) -> StyleProfile:
@@ -84,9 +109,17 @@ def measure(references: Sequence[NDArray[np.uint8]]) -> StyleProfile:
         two_tone=mean([profile.two_tone for profile in found]),
         line_weight=mean([profile.line_weight for profile in found]),
         grain=mean([profile.grain for profile in found]),
+        hatching=mean([profile.hatching for profile in found]),
+        stroke_period=_strongest(found).stroke_period,
+        stroke_angle=_strongest(found).stroke_angle,
         palette=tuple((round(float(a), 3), round(float(b), 3)) for a, b in palettes),
         chroma_spread=(spread[0], spread[1]),
     )
+
+
+def _strongest(profiles: Sequence[StyleProfile]) -> StyleProfile:
+    """Whose hatching shows most: a mean of two directions is nobody's."""
+    return max(profiles, key=lambda profile: profile.hatching)
 
 
 def _measure_one(reference: NDArray[np.uint8]) -> StyleProfile:
@@ -100,13 +133,17 @@ def _measure_one(reference: NDArray[np.uint8]) -> StyleProfile:
     area = blur(tone, 0.012 * max(size))
     tones = percentile(area, *np.linspace(1.0, 99.0, LEVELS))
     paper = max(paper, ink + 0.2)
+    hatching, period, angle = _hatching(tone)
     return StyleProfile(
         paper=min(1.0, paper),
         ink=max(0.0, ink),
         tones=tuple(tones),
-        two_tone=_two_tone(tone, ink, paper),
+        two_tone=two_tone_share(tone, ink, paper),
         line_weight=_line_weight(tone),
         grain=_grain(tone),
+        hatching=hatching,
+        stroke_period=period,
+        stroke_angle=angle,
         palette=palette,
         chroma_spread=spread,
     )
@@ -128,7 +165,7 @@ def _colours(rgb: NDArray[np.uint8]) -> tuple[tuple[tuple[float, float], ...], t
     return palette, (float(spread[0]), float(spread[1]))
 
 
-def _two_tone(tone: Tone, ink: float, paper: float) -> float:
+def two_tone_share(tone: Tone, ink: float, paper: float) -> float:
     """Share of pixels at either end, scaled so that an even spread is 0."""
     relative = (tone - np.float32(ink)) / np.float32(max(0.05, paper - ink))
     ends = float(np.mean((relative < _END) | (relative > 1.0 - _END)))
@@ -146,7 +183,46 @@ def _line_weight(tone: Tone) -> float:
 
 
 def _grain(tone: Tone) -> float:
-    """Deviation left in the flattest quarter of the picture."""
+    """Deviation left where light paper is at its calmest."""
     residue = as_tone(tone - blur(tone, 1.5))
     local = np.sqrt(np.maximum(blur(as_tone(residue * residue), 4.0), 0.0))
-    return float(np.clip(percentile(as_tone(local), 25.0)[0], 0.0, 0.04))
+    light = local[blur(tone, 4.0) > 0.8]  # noqa: PLR2004 - paper or a thin wash
+    if light.size < _LEAST_PAPER:
+        light = local
+    return float(np.clip(np.percentile(light, 4.0), 0.0, 0.04))
+
+
+def _hatching(tone: Tone) -> tuple[float, float, float]:
+    """How much is hatched, and the strokes' distance and direction: one peak in the spectrum of a square."""
+    rows, columns = tone.shape[0] // _BLOCK_PX, tone.shape[1] // _BLOCK_PX
+    if not rows or not columns:
+        return 0.0, 0.0, 0.0
+    grid = tone[: rows * _BLOCK_PX, : columns * _BLOCK_PX].reshape(rows, _BLOCK_PX, columns, _BLOCK_PX)
+    squares = grid.swapaxes(1, 2).reshape(-1, _BLOCK_PX, _BLOCK_PX)
+    squares = squares - squares.mean(axis=(1, 2), keepdims=True)
+    window = np.hanning(_BLOCK_PX)
+    power = np.abs(np.fft.rfft2(squares * np.outer(window, window))) ** 2
+    down, across = np.fft.fftfreq(_BLOCK_PX)[:, None], np.fft.rfftfreq(_BLOCK_PX)[None, :]
+    frequency = np.hypot(down, across)
+    wanted = (frequency > 1.0 / _STROKE_PX[1]) & (frequency < 1.0 / _STROKE_PX[0])
+    count, _, width = power.shape
+    # With its neighbours: the window spreads a wave over them.
+    turns = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
+    near = sum((np.roll(power, turn, axis=(1, 2)) for turn in turns), start=np.zeros_like(power))
+    peak = np.where(wanted, power, 0.0).reshape(count, -1).argmax(axis=1)
+    share = near.reshape(count, -1)[np.arange(count), peak] / (power.sum(axis=(1, 2)) + 1e-9)
+    hatched = (share > _HATCHED) & (squares.std(axis=(1, 2)) > _SHADED)
+    if not hatched.any():
+        return 0.0, 0.0, 0.0
+    row, column = np.divmod(peak[hatched], width)
+    waves = frequency[row, column]
+    angles = np.degrees(np.arctan2(down[row, 0], across[0, column])) % 180.0
+    scale = float(np.sqrt(tone.size)) / 1000.0
+    found = float(np.clip(2.5 * hatched.mean(), 0.0, 1.0))
+    return round(found, 4), round(float(np.median(1.0 / waves)) / scale, 2), round(_usual(angles), 1)
+
+
+def _usual(angles: NDArray[np.float64]) -> float:
+    """The most frequent direction, within 10 degrees."""
+    counts = [np.sum(np.abs((angles - middle + 90.0) % 180.0 - 90.0) < 10.0) for middle in angles]  # noqa: PLR2004 - degrees
+    return float(angles[int(np.argmax(counts))])

@@ -5,6 +5,9 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
+from kroma.imaging.restyle.lights import NightLight, Rainfall
+from kroma.imaging.restyle.profile import StyleProfile
+
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """How a drawing is made. Shares are 0 to 1; lengths are in thousandths of the picture's scale."""
@@ -30,8 +33,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Tone below which all is ink."""
     dry: float
     """How far the paper breaks up strokes."""
-    light_from: float
-    """Side the night's light comes from: -1 left, 1 right."""
 
 
 RECIPES: Final = (
@@ -47,7 +48,6 @@ RECIPES: Final = (
         contrast=1.0,
         blacks=0.14,
         dry=0.25,
-        light_from=-1.0,
     ),
     Recipe(
         name="wash over line",
@@ -61,7 +61,6 @@ RECIPES: Final = (
         contrast=1.15,
         blacks=0.06,
         dry=0.5,
-        light_from=1.0,
     ),
     Recipe(
         name="crossed shadows",
@@ -75,7 +74,6 @@ RECIPES: Final = (
         contrast=1.2,
         blacks=0.1,
         dry=0.15,
-        light_from=1.0,
     ),
     Recipe(
         name="dry brush",
@@ -89,7 +87,6 @@ RECIPES: Final = (
         contrast=1.12,
         blacks=0.17,
         dry=1.0,
-        light_from=-1.0,
     ),
     Recipe(
         name="engraved forms",
@@ -103,7 +100,6 @@ RECIPES: Final = (
         contrast=1.08,
         blacks=0.07,
         dry=0.1,
-        light_from=-1.0,
     ),
     Recipe(
         name="spotted blacks",
@@ -117,7 +113,6 @@ RECIPES: Final = (
         contrast=1.45,
         blacks=0.3,
         dry=0.1,
-        light_from=1.0,
     ),
 )
 """A ring: neighbours differ most, since two candidates are the usual order."""
@@ -137,11 +132,38 @@ def recipe_of(seed: int, candidate_index: int) -> Recipe:
         period=near(base.period, 0.08),
         angle=round(base.angle + float(rng.uniform(-7.0, 7.0)), 1),
         contrast=near(base.contrast, 0.05),
-        light_from=base.light_from * round(float(rng.uniform(0.7, 1.0)), 2),
     )
 
 
-def described(recipe: Recipe) -> dict[str, Any]:
-    """The recipe for a person to read, its name as ``variation``."""
-    fields = msgspec.structs.asdict(recipe)
-    return {"variation": fields.pop("name"), **fields}
+class Variation(msgspec.Struct, frozen=True, kw_only=True):
+    """All that makes one candidate: a way of drawing, and the light and the rain where it has some."""
+
+    recipe: Recipe
+    night: NightLight | None
+    rain: Rainfall | None
+
+
+def suited(recipe: Recipe, style: StyleProfile) -> Recipe:
+    """The recipe with the references' strokes, as far as they have some."""
+    if not style.stroke_period:
+        return recipe
+    share = 0.7 * style.hatching
+    # A recipe's own turn against the first one's stays, so that variations differ.
+    turned = style.stroke_angle + (recipe.angle - RECIPES[0].angle)
+    apart = (turned - recipe.angle + 90.0) % 180.0 - 90.0
+    period = recipe.period + (style.stroke_period * recipe.period / RECIPES[0].period - recipe.period) * share
+    return msgspec.structs.replace(
+        recipe, period=round(period, 3), angle=round(recipe.angle + share * apart, 1)
+    )
+
+
+def described(variation: Variation) -> dict[str, Any]:
+    """The variation for a person to read: its names joined as ``variation``, its parts with their figures."""
+    parts = [part for part in (variation.recipe, variation.night, variation.rain) if part is not None]
+    described: dict[str, Any] = {"variation": ", ".join(part.name for part in parts)}
+    described["hand"] = msgspec.structs.asdict(variation.recipe)
+    if variation.night is not None:
+        described["night_light"] = msgspec.structs.asdict(variation.night)
+    if variation.rain is not None:
+        described["rain"] = msgspec.structs.asdict(variation.rain)
+    return described
