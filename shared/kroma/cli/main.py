@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from kroma.cli import demo, doctor, ingest, secrets, sheet, token, up
+from kroma.cli import demo, doctor, ingest, inspect, rerun, secrets, sheet, token, up
 from kroma.cli.console import complain, exit_code
 from kroma.errors import KromaError
 
@@ -22,6 +22,8 @@ app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.command("ingest")(ingest.ingest)
 app.command("sheet")(sheet.sheet)
+app.command("inspect")(inspect.inspect)
+app.command("rerun")(rerun.rerun)
 app.add_typer(token.app, name="token")
 app.add_typer(secrets.app, name="secrets")
 

@@ -14,7 +14,7 @@ from kroma.db.reader import Query, Reader, Rows, equals
 from kroma.ledger.models import ProviderCall
 from kroma.lineage.family import Family, list_ancestors, list_descendants
 from kroma.quality.models import QualityReport
-from kroma.runlog.schema import InputLog
+from kroma.runlog.schema import InputLog, WordsLog
 from kroma.runs.models import Run, RunCandidate, RunJob
 
 _runs = Rows(Run, without=[Run.plan_json])
@@ -68,6 +68,10 @@ class _JobEntry(msgspec.Struct, frozen=True, kw_only=True):
     candidates: list[msgspec.Raw] = []
 
 
+class _Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    words: WordsLog | None = None
+
+
 class _Place(msgspec.Struct, frozen=True, kw_only=True):
     """Of which candidate a cost event or its meta speaks."""
 
@@ -98,6 +102,8 @@ class Lineage(NamedTuple):
     """None where there is no candidate, or nothing can be read of it."""
     inputs: list[InputLog]
     """The pictures that the job read, with the checksums they had then: scene, styles, references."""
+    words: WordsLog | None
+    """The project's texts that the prompt is made of: template, style guide, characters, references."""
     cost: Cost | None
     """None for a picture that no candidate's making paid for."""
     calls: list[ProviderCall]
@@ -115,6 +121,7 @@ async def get_lineage(reader: Reader, *, slug: str, asset_id: str) -> Lineage:
     candidate = await _one(reader, _CANDIDATE, asset.candidate_id)
     job = await _one(reader, _JOB, asset.job_id or (candidate.job_id if candidate else None))
     run = await _one(reader, _RUN, asset.run_id or (job.run_id if job else None))
+    snapshot = _read(run.settings_snapshot_json if run else None, _Snapshot) or _Snapshot()
     job_entry = _read(job.meta_json if job else None, _JobEntry) or _JobEntry()
     entry = None if candidate is None else _entry(candidate, job_entry)
     cost: Cost | None = None
@@ -131,6 +138,7 @@ async def get_lineage(reader: Reader, *, slug: str, asset_id: str) -> Lineage:
         candidate=candidate,
         entry=entry,
         inputs=job_entry.inputs,
+        words=snapshot.words,
         cost=cost,
         calls=calls,
         reports=await _REPORTS.all(

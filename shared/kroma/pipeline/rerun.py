@@ -7,10 +7,12 @@ import msgspec
 
 from kroma.config import Settings
 from kroma.db.engine import Database
+from kroma.db.ids import row_id
 from kroma.errors import InvalidRequestError
 from kroma.pipeline.choice import chosen
 from kroma.pipeline.config_files import ConfigFiles
 from kroma.pipeline.errors import PlanningPreflightError, RunNotAgainError
+from kroma.pipeline.execute import planned_job
 from kroma.pipeline.job_keys import job_key, scene_name
 from kroma.pipeline.manifest import Manifest, load_manifest
 from kroma.pipeline.order import RunOrder
@@ -20,6 +22,7 @@ from kroma.pipeline.postprocess_config import PostprocessSwitches
 from kroma.pipeline.prompt import Setting, compose_prompt
 from kroma.pipeline.repeat import (
     RERUN,
+    Origin,
     Spending,
     get_origin,
     repeat,
@@ -94,12 +97,15 @@ async def rerun_run(
     run_id: str,
     changes: Changes,
     spending: Spending,
+    job_id: str | None = None,
 ) -> Run:
     """Queue a run of the same plan, changed; candidates of unchanged inputs are taken and cost nothing.
 
+    With ``job_id`` it makes that one job of the run, as a picture that says where it is from asks for.
+
     Raises:
         RunNotFoundError: The project or the run is unknown.
-        RunNotAgainError: It has not ended, or it was not planned here.
+        RunNotAgainError: It has not ended, it was not planned here, or it has no such job.
         InvalidRunRequestError: A change breaks a rule of a trigger's body.
         PlanningPreflightError: A picture is missing, or the provider does not offer what is asked.
         SpendConfirmationRequiredError: Calls may cost money, and nobody confirmed it.
@@ -115,6 +121,8 @@ async def rerun_run(
         raise RunNotAgainError(
             "The run post-processed a chosen candidate; select it again, or run its origin again"
         )
+    if job_id is not None:
+        origin = _of_one_job(origin, job_id)
     order = RunOrder.checked(_order(origin.plan, changes))
     store = stores.open(str(origin.root))
     try:
@@ -128,6 +136,23 @@ async def rerun_run(
     policy: dict[str, Any] = plan.settings_snapshot.get("policy", {})
     check_gate(policy.get("require_baseline", ()), plan.stage, plan.jobs)
     return await repeat(db, queue, stores, origin, plan, kind=RERUN, spending=spending)
+
+
+def _of_one_job(origin: Origin, job_id: str) -> Origin:
+    """The run as if it had planned only this job, with the seed that it had among the others."""
+    key = row_id(job_id)
+    job = next((job for job in origin.run.jobs if job.id == key), None)
+    if job is None:
+        raise RunNotAgainError(f"The run has no job '{job_id}'")
+    before = planned_job(
+        origin.plan,
+        run_id=origin.run.id,
+        job_id=job.id,
+        project_id=origin.run.project_id,
+        ordinal=job.ordinal,
+    )
+    planned = msgspec.structs.replace(before.planned, seed=before.seed)
+    return origin._replace(plan=msgspec.structs.replace(origin.plan, jobs=(planned,)))
 
 
 def _order(plan: RunPlan, changes: Changes) -> _RawOrder:

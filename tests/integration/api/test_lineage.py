@@ -16,7 +16,7 @@ from kroma.ingest.service import ingest_log
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.lineage import family
 from kroma.projects.queries import get_project
-from kroma.runs.models import RunJob
+from kroma.runs.models import Run, RunJob
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -99,6 +99,26 @@ async def test_a_generated_picture_tells_its_run_job_prompt_maker_and_references
         ("refs/ink_a.png", "reference_of", 1),
         ("refs/ink_b.png", "reference_of", 1),
     }
+
+
+async def test_a_prompt_tells_the_template_it_was_expanded_from(
+    client: AsyncClient, slug: str, db: Database
+) -> None:
+    await ingested(db, slug, "v2_run.json")
+    asset = await asset_at(client, slug, WINNER)
+    template = {
+        "id": str(UUID(int=7)),
+        "name": "Page",
+        "text": "{scene} in ink",
+        "updated_at": "2027-01-31T12:00:00.000Z",
+    }
+    async with db.transaction() as session:
+        run = await session.get_one(Run, UUID(asset["run_id"]))
+        run.settings_snapshot_json = {"words": {"template": template}}
+    lineage = await lineage_of(client, slug, asset["id"])
+
+    assert lineage["prompt_made_of"] == {"template": template, "style_guide": None, "characters": []}
+    assert lineage["prompt"] == "Redraw quarry in ink."
 
 
 async def test_scores_are_the_reports_on_the_picture_alone(
@@ -197,6 +217,7 @@ async def test_a_picture_that_no_run_made_has_empty_parts(
         "job": None,
         "candidate": None,
         "prompt": "",
+        "prompt_made_of": None,
         "made_by": None,
         "references": [],
         "cost": None,

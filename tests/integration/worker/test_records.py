@@ -16,6 +16,7 @@ from kroma.imaging.provenance import (
     find_record,
     state_of,
 )
+from kroma.pipeline.errors import RunNotAgainError
 from kroma.pipeline.repeat import Spending
 from kroma.pipeline.rerun import rerun_run
 from kroma.providers.fake import FakeOutcome
@@ -85,6 +86,51 @@ async def test_what_lies_beside_a_rejected_candidate_moves_with_it(studio: Studi
     assert str(bad.output_path).startswith("archive/bad/")
     assert record.candidate_index == 1
     assert not list((studio.root / "outputs").rglob("*__c1*"))
+
+
+async def test_a_picture_alone_is_enough_to_run_its_job_again(studio: Studio) -> None:
+    first = await studio.run_to_end(candidates=1, seed=7)
+    picture = first.candidates["style_2_tower"][0]
+    record, _ = told(studio.root / str(picture.output_path))
+    (studio.root / str(picture.output_path)).unlink()
+    again = await rerun_run(
+        studio.db,
+        studio.queue,
+        studio.stores,
+        studio.settings,
+        slug="comic",
+        run_id=str(record.run_id),
+        job_id=str(record.job_id),
+        changes=RerunRunRequest(),
+        spending=Spending(providers=studio.providers, is_confirmed=False, actor=None, idempotency_id=None),
+    )
+    await studio.work()
+    rows = await studio.rows(again)
+    (job,) = rows.jobs
+    (candidate,) = rows.candidates[job.job_key]
+    made, _ = told(studio.root / str(candidate.output_path))
+
+    assert (job.job_key, rows.run.origin_run_id) == ("style_2_tower", first.run.id)
+    assert (made.seed, made.prompt, made.body_sha256) == (8, record.prompt, record.body_sha256)
+    assert made.run_id == again.id
+    assert "reused_from" not in candidate.meta_json
+
+
+async def test_a_job_of_another_run_is_not_run_again(studio: Studio) -> None:
+    first = await studio.run_to_end(["harbor.png"], candidates=1)
+
+    with pytest.raises(RunNotAgainError, match="has no job"):
+        await rerun_run(
+            studio.db,
+            studio.queue,
+            studio.stores,
+            studio.settings,
+            slug="comic",
+            run_id=str(first.run.id),
+            job_id=str(first.run.id),
+            changes=RerunRunRequest(),
+            spending=Spending(providers={}, is_confirmed=False, actor=None, idempotency_id=None),
+        )
 
 
 async def test_a_picture_that_is_taken_over_keeps_the_record_of_who_made_it(studio: Studio) -> None:

@@ -97,7 +97,15 @@ async def rerun_run(
         idempotency_id=idempotency_id,
     )
     run = await rerun.rerun_run(
-        db, queue, stores, settings, slug=slug, run_id=run_id, changes=data, spending=spending
+        db,
+        queue,
+        stores,
+        settings,
+        slug=slug,
+        run_id=run_id,
+        changes=data,
+        spending=spending,
+        job_id=data.job_id,
     )
     return _accepted(run)
 

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from kroma.lineage.family import Relative
 from kroma.lineage.queries import CandidateEntry, Cost, Lineage
-from kroma.runlog.schema import InputLog
+from kroma.runlog.schema import InputLog, NamedTextLog, WordsLog
 from kroma.runs.models import Run, RunCandidate, RunJob
 from kroma_api.schemas.assets import AssetView
 from kroma_api.schemas.costs import CostEventView
@@ -171,6 +171,39 @@ class LineageReferenceView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class PromptPartView(msgspec.Struct, frozen=True, kw_only=True):
+    """A text of the project, as it was when the run was planned."""
+
+    id: Id
+    name: str
+    text: str
+    updated_at: str
+    """Which version of it: ISO 8601, UTC."""
+
+    @classmethod
+    def of(cls, part: NamedTextLog) -> Self:
+        """Show a text."""
+        return cls(id=str(part.id), name=part.name, text=part.text, updated_at=part.updated_at)
+
+
+class PromptView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a prompt was made of, beside the manifest's texts."""
+
+    template: PromptPartView | None
+    """With its variables, as they stood in it."""
+    style_guide: PromptPartView | None
+    characters: list[PromptPartView]
+
+    @classmethod
+    def of(cls, words: WordsLog) -> Self:
+        """Show the texts."""
+        return cls(
+            template=None if words.template is None else PromptPartView.of(words.template),
+            style_guide=None if words.style_guide is None else PromptPartView.of(words.style_guide),
+            characters=[PromptPartView.of(character) for character in words.characters],
+        )
+
+
 class LineageCostView(msgspec.Struct, frozen=True, kw_only=True):
     """What a picture's candidate cost."""
 
@@ -206,6 +239,8 @@ class LineageResponse(Reply, frozen=True, kw_only=True):
     candidate: LineageCandidateView | None
     prompt: str
     """What the provider was told, every variable expanded."""
+    prompt_made_of: PromptView | None
+    """Null where the prompt is the manifest's texts alone."""
     made_by: MakingView | None
     references: list[LineageReferenceView]
     """The pictures that went in, with their checksums."""
@@ -228,6 +263,7 @@ class LineageResponse(Reply, frozen=True, kw_only=True):
             job=None if job is None else LineageJobView.of(job),
             candidate=None if candidate is None else LineageCandidateView.of(candidate, entry),
             prompt="" if job is None else job.prompt_text,
+            prompt_made_of=None if lineage.words is None else PromptView.of(lineage.words),
             made_by=_making(run, candidate, entry),
             references=[] if candidate is None else [LineageReferenceView.of(one) for one in lineage.inputs],
             cost=None if lineage.cost is None else LineageCostView.of(lineage.cost, calls),

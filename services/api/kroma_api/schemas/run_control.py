@@ -22,6 +22,8 @@ class RerunRunRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     confirm_spend: bool | None = None
     """Must be true where calls may cost money."""
+    job_id: str | None = None
+    """Only this job of the run, like the one that a picture says it was made by."""
     candidates: int | None = None
     """1 to 6 per scene."""
     seed: int | None = None

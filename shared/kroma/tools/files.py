@@ -1,0 +1,169 @@
+"""Which files a tool works on, and where it puts what it makes; nothing is overwritten unasked."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+from typing import Final, NamedTuple
+
+from kroma.imaging.errors import PictureTooLargeError
+from kroma.imaging.header import IMAGE_EXTENSIONS, MAX_BYTES
+from kroma.tools.errors import (
+    InputMissingError,
+    NoImagesFoundError,
+    OutputTakenError,
+    OutputTwiceError,
+    UnwritableError,
+)
+
+_SUFFIXES: Final = frozenset(f".{extension}" for extension in IMAGE_EXTENSIONS)
+
+
+class Item(NamedTuple):
+    """A file to work on."""
+
+    path: Path
+    relative: PurePath
+    """Below the folder that was named, so that its tree is kept; of a named file its name."""
+
+
+def collected(inputs: Sequence[Path], *, without: Path | None = None) -> list[Item]:
+    """The named files, whatever their names, and every picture in the named folders, in order.
+
+    Args:
+        inputs: Files and folders.
+        without: A folder to leave out, like the one that is written to.
+
+    Raises:
+        InputMissingError: One is not there.
+        NoImagesFoundError: A folder holds no picture.
+    """
+    items: dict[Path, Item] = {}
+    skipped = None if without is None else without.resolve()
+    for named in inputs:
+        if named.is_dir():
+            found = [path for path in _pictures(named) if skipped is None or skipped not in path.parents]
+            if not found:
+                raise NoImagesFoundError(str(named))
+            base = named.resolve()
+            prefix = PurePath(base.name) if len(inputs) > 1 else PurePath()
+            for path in found:
+                items.setdefault(path, Item(path, prefix / path.relative_to(base)))
+        elif named.exists():
+            items.setdefault(named.absolute(), Item(named, PurePath(named.name)))
+        else:
+            raise InputMissingError(f"'{named}'")
+    return list(items.values())
+
+
+def _pictures(folder: Path) -> Iterable[Path]:
+    for parent, folders, names in os.walk(folder.resolve()):
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(names) if Path(name).suffix.lower() in _SUFFIXES)
+
+
+def read_picture(path: Path) -> bytes:
+    """The bytes of a file, at most 64 MiB.
+
+    Raises:
+        PictureTooLargeError: It is larger.
+        UnwritableError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as exc:
+        raise UnwritableError(str(path), exc.strerror or type(exc).__name__) from exc
+    if len(data) > MAX_BYTES:
+        raise PictureTooLargeError(str(path), f"{path.stat().st_size} bytes", "64 MiB")
+    return data
+
+
+class Outputs:
+    """Where a tool's results go: each file once, none over another unless that was asked for."""
+
+    def __init__(self, output: Path, items: Sequence[Item], *, overwrite: bool) -> None:
+        is_file = len(items) == 1 and output.suffix.lower() in _SUFFIXES and not output.is_dir()
+        self._file = output if is_file else None
+        self._folder = output.parent if is_file else output
+        self._overwrite = overwrite
+        self._taken: set[Path] = set()
+
+    def place(self, item: Item, extension: str, *, mark: str = "") -> Path:
+        """The file for a result.
+
+        Args:
+            item: What it was made of.
+            extension: Without a dot. A file that was named keeps its own.
+            mark: Goes behind the name, where one input has several results.
+
+        Raises:
+            OutputTwiceError: Another result goes there.
+            OutputTakenError: There is a file, and it may not be overwritten.
+        """
+        if self._file is None:
+            place = self._folder / item.relative.with_name(f"{item.relative.stem}{mark}.{extension}")
+        else:
+            place = self._file.with_name(f"{self._file.stem}{mark}{self._file.suffix}")
+        if place in self._taken:
+            raise OutputTwiceError(str(place))
+        self._taken.add(place)
+        if place.exists() and not self._overwrite:
+            raise OutputTakenError(str(place))
+        return place
+
+    def write(self, place: Path, data: bytes) -> None:
+        """Write a result whole, or not at all.
+
+        Raises:
+            OutputTakenError: Somebody wrote the file meanwhile.
+            UnwritableError: It cannot be written.
+        """
+        partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            if self._overwrite:
+                partial.replace(place)
+            else:
+                place.hardlink_to(partial)
+        except FileExistsError as exc:
+            raise OutputTakenError(str(place)) from exc
+        except OSError as exc:
+            raise UnwritableError(str(place), exc.strerror or type(exc).__name__) from exc
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def moved_to_archive(item: Item, archive: Path) -> Path:
+    """Move a picture, and what lies beside it, into an archive under a name that is free.
+
+    Returns:
+        Where it is now.
+
+    Raises:
+        UnwritableError: It cannot be moved.
+    """
+    folder = archive / item.relative.parent
+    stem, suffix = item.path.stem, item.path.suffix
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in range(1, 10_000):
+            target = folder / f"{stem}_bad{'' if number == 1 else f'_{number}'}{suffix}"
+            if _renamed(item.path, target):
+                beside = item.path.with_name(f"{item.path.name}.json")
+                if beside.is_file():
+                    _renamed(beside, target.with_name(f"{target.name}.json"))
+                return target
+    except OSError as exc:
+        raise UnwritableError(str(item.path), exc.strerror or type(exc).__name__) from exc
+    raise UnwritableError(str(item.path), "there are 10,000 of this name in the archive")
+
+
+def _renamed(source: Path, target: Path) -> bool:
+    """Rename to a name that is free; False when it is taken."""
+    try:
+        target.hardlink_to(source)
+    except FileExistsError:
+        return False
+    source.unlink()
+    return True
