@@ -7,6 +7,7 @@ from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.outbound.errors import OutboundError, UrlRefusedError
 from kroma.provider_accounts.models import ProviderAccount
+from kroma.providers import PROVIDERS
 from kroma.providers.base import (
     Provider,
     ProviderAccess,
@@ -14,7 +15,6 @@ from kroma.providers.base import (
     ProviderKeyRefusedError,
     ProviderRefusedError,
 )
-from kroma.providers.openai import OFFICIAL_URL
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import read_secret
 
@@ -97,7 +97,7 @@ async def provider_access(
         key = environment_key(settings, code)
         if key is None:
             raise MissingKeyError(code)
-        if base_url is not None and base_url.rstrip("/") != OFFICIAL_URL:
+        if base_url is not None and base_url.rstrip("/") != provider.capabilities.official_url:
             await _check_listed(settings, code, base_url)
     return ProviderAccess(api_key=key.strip(), base_url=base_url)
 
@@ -118,7 +118,8 @@ async def no_access(provider: Provider, project_id: UUID) -> ProviderAccess:  # 
 
 def environment_key(settings: Settings, code: str) -> str | None:
     """The key that the environment has for a provider."""
-    return settings.openai.api_key if code == "openai" else None
+    kind = PROVIDERS.get(code)
+    return None if kind is None else kind.environment_key(settings)
 
 
 async def _check_listed(settings: Settings, code: str, base_url: str) -> None:

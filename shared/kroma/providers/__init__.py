@@ -18,11 +18,13 @@ class ProviderKind(NamedTuple):
     open: Callable[[CpuPool, Settings], Provider]
     models: Callable[[], tuple[ModelOffer, ...]]
     """What may be asked for; a run that asks for something else is refused when it is planned."""
+    environment_key: Callable[[Settings], str | None] = lambda _: None
+    """The installation's key, for projects without one of their own."""
 
 
 PROVIDERS: Final[Mapping[str, ProviderKind]] = {
     "local": ProviderKind(LocalProvider.opened, LocalProvider.models),
-    "openai": ProviderKind(OpenAIProvider.opened, OpenAIProvider.models),
+    "openai": ProviderKind(OpenAIProvider.opened, OpenAIProvider.models, OpenAIProvider.environment_key),
     "fake": ProviderKind(FakeProvider.opened, FakeProvider.models),
 }
 """What ``KROMA_PROVIDER`` and a trigger may name."""

@@ -8,6 +8,7 @@ from uuid import UUID
 import msgspec
 
 from kroma.errors import ProviderError
+from kroma.imaging.header import MAX_BYTES, MAX_PIXELS
 
 
 class ProviderPicture(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,13 +101,21 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelOffer, ...]
     """The first is the default when nothing else names one."""
     mime_types: tuple[str, ...]
-    """Input types it takes as they are."""
+    """Input types it takes as they are; other pictures that Kroma reads go in as PNG."""
+    max_input_pixels: int = MAX_PIXELS
+    """Of one picture, as it is; a larger one that Kroma reads goes in scaled."""
+    max_input_bytes: int = MAX_BYTES
+    """Of one picture, as it is."""
+    output_mime_types: tuple[str, ...] = ("image/png",)
+    """What comes out."""
     deterministic: bool
     """Whether a seed gives the same picture again."""
     free: bool
     """Whether no call ever costs anything; then none is entered in the ledger."""
     takes_key: bool = False
     """Whether it is reached with a project's key and address."""
+    official_url: str | None = None
+    """Its own address: where a key of the environment may go without being told to."""
     finds_calls: bool = False
     """Whether ``find_call`` can say what became of a call whose answer was lost."""
     prices_as_of: date | None = None

@@ -1,7 +1,8 @@
 """The free provider: redraws the scene on this machine, after the style references.
 
 Honest about what it is: line, tone, colour statistics, light and rain by plain image processing
-(``kroma.imaging.restyle``), no diffusion model. It does not read the prompt.
+(``kroma.imaging.restyle``), no diffusion model. It does not read the prompt, and it does not know a
+face: character references lend a little colour, and it says so in its parameters.
 """
 
 from decimal import Decimal
@@ -63,7 +64,7 @@ class LocalProvider:
         """Redraw one candidate.
 
         Raises:
-            PictureError: The scene or a style reference does not decode.
+            PictureError: The scene or a reference does not decode.
             InvalidSizeError: The size is no ``<width>x<height>`` within the limit.
             PictureWorkLostError: The picture process died.
         """
@@ -71,6 +72,8 @@ class LocalProvider:
             scene_name=request.scene.name,
             scene=request.scene.data,
             styles=tuple((style.name, style.data) for style in request.styles),
+            references=tuple((reference.name, reference.data) for reference in request.references),
+            opaque=request.background == "opaque",
             stage=request.stage,
             time_of_day=request.time_of_day,
             weather=request.weather,

@@ -61,6 +61,11 @@ class OpenAIProvider:
         """What the price list holds."""
         return openai_prices().offers()
 
+    @staticmethod
+    def environment_key(settings: Settings) -> str | None:
+        """For projects without a key of their own."""
+        return settings.openai.api_key
+
     @property
     def code(self) -> str:
         """Its name."""
@@ -72,9 +77,12 @@ class OpenAIProvider:
         return Capabilities(
             models=self.models(),
             mime_types=openai_prices().input_mime_types,
+            max_input_pixels=openai_prices().max_input_pixels,
+            max_input_bytes=openai_prices().max_input_bytes,
             deterministic=False,
             free=False,
             takes_key=True,
+            official_url=OFFICIAL_URL,
             prices_as_of=openai_prices().as_of,
         )
 

@@ -282,11 +282,11 @@ async def _token(place: Place) -> Check:
 
 
 async def _provider(place: Place) -> Check:
-    from kroma.providers import open_provider  # noqa: PLC0415 - slow to import
+    from kroma.providers import PROVIDERS, open_provider  # noqa: PLC0415 - slow to import
     from kroma.providers.base import ProviderAccess  # noqa: PLC0415 - comes with it
 
     provider = open_provider(place.settings.provider, CpuPool(1), place.settings)
-    key = place.settings.openai.api_key if provider.capabilities.takes_key else None
+    key = PROVIDERS[provider.code].environment_key(place.settings)
     if provider.capabilities.takes_key and key is None:
         return Check("provider", Verdict.OK, f"{provider.code}: no key of its own; projects bring theirs")
     try:

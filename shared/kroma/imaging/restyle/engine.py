@@ -14,9 +14,11 @@ from kroma.imaging.restyle.field import Tone, as_tone
 from kroma.imaging.restyle.lights import night_light_of, rainfall_of
 from kroma.imaging.restyle.night import night
 from kroma.imaging.restyle.order import RedrawnPicture, RedrawOrder
-from kroma.imaging.restyle.profile import StyleProfile, measure, summary
+from kroma.imaging.restyle.profile import StyleProfile, measure, summary, with_colour_of
 from kroma.imaging.restyle.recipe import Variation, described, recipe_of, suited
 
+_LENT: Final = 0.15
+"""Share of their colour that character references lend."""
 FINE_PIXELS: Final = 600_000
 """Smaller scenes are drawn at twice their size and reduced, which smooths the lines."""
 _NIGHT_INK: Final = 0.06
@@ -38,14 +40,27 @@ def redraw(order: RedrawOrder) -> RedrawnPicture:
     if size is not None:
         scene = filled(scene, size)
     style = measure([decode(data, name=name).pixels[..., :3] for name, data in order.styles])
+    lent = 0.0
+    if order.references:
+        shown = measure([decode(data, name=name).pixels[..., :3] for name, data in order.references])
+        lent = 0.0 if style.is_grey else _LENT
+        style = with_colour_of(style, shown, share=lent)
     variation = _varied(order, style)
     pixels, kept = _drawn(np.ascontiguousarray(scene.pixels[..., :3]), order, style, variation)
     if scene.alpha is not None:
-        pixels = np.dstack([pixels, scene.alpha])
+        pixels = _over_paper(pixels, scene.alpha) if order.opaque else np.dstack([pixels, scene.alpha])
     parameters = {**described(variation), "style": summary(style), "keeps_strokes": kept}
+    parameters["references"] = {"count": len(order.references), "colour_share": lent}
     height, width = pixels.shape[:2]
     png = encode_png(Picture(pixels, scene.icc_profile))
     return RedrawnPicture(png=png, width=width, height=height, parameters=parameters)
+
+
+def _over_paper(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The picture on its own lightest tone, where it was transparent."""
+    paper = np.percentile(pixels.reshape(-1, 3), 99.0, axis=0)
+    share = alpha[..., None].astype(np.float32) / np.float32(255.0)
+    return np.rint(pixels * share + paper * (np.float32(1.0) - share)).astype(np.uint8)
 
 
 def _varied(order: RedrawOrder, style: StyleProfile) -> Variation:
@@ -133,7 +148,7 @@ def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
 def _rng(order: RedrawOrder) -> np.random.Generator:
     """Chance that follows from the inputs, the seed and the index alone."""
     digest = hashlib.sha256(order.scene)
-    for _, data in order.styles:
+    for _, data in (*order.styles, *order.references):
         digest.update(data)
     return np.random.default_rng(
         [order.seed, order.candidate_index, int.from_bytes(digest.digest()[:8], "little")]

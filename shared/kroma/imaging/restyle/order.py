@@ -43,6 +43,8 @@ class RedrawOrder(msgspec.Struct, frozen=True, kw_only=True):
     scene: bytes
     styles: tuple[tuple[str, bytes], ...]
     """Name and bytes of each reference; empty draws in a plain noir ink."""
+    references: tuple[tuple[str, bytes], ...] = ()
+    """Of characters: they lend a little of their colour where the style has colour at all."""
     stage: str
     """``style`` ignores time and weather, ``time`` ignores the weather, as the prompts do."""
     time_of_day: str
@@ -50,6 +52,8 @@ class RedrawOrder(msgspec.Struct, frozen=True, kw_only=True):
     candidate_index: int
     """From 1."""
     seed: int
+    opaque: bool = False
+    """Whether what is transparent becomes paper."""
     size: str | None = None
     """``<width>x<height>``, filled by the scene and cropped around its centre; None keeps the scene's."""
 

@@ -117,6 +117,18 @@ def measure(references: Sequence[NDArray[np.uint8]]) -> StyleProfile:
     )
 
 
+def with_colour_of(style: StyleProfile, other: StyleProfile, *, share: float) -> StyleProfile:
+    """The hand of ``style`` with a share of another's colours."""
+
+    def mixed(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
+        a, b = (round(one + (two - one) * share, 3) for one, two in zip(first, second, strict=True))
+        return a, b
+
+    palette = tuple(mixed(*colours) for colours in zip(style.palette, other.palette, strict=True))
+    spread = mixed(style.chroma_spread, other.chroma_spread)
+    return msgspec.structs.replace(style, palette=palette, chroma_spread=spread)
+
+
 def _strongest(profiles: Sequence[StyleProfile]) -> StyleProfile:
     """Whose hatching shows most: a mean of two directions is nobody's."""
     return max(profiles, key=lambda profile: profile.hatching)
