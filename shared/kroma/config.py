@@ -16,6 +16,8 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _DEFAULT_BIND = "127.0.0.1:8788"
 DEFAULT_KEY_REF = "local-master"
 _LONGEST_S = 30 * 86400.0
+_REALESRGAN = "tools/realesrgan/realesrgan-ncnn-vulkan"
+_REALESRGAN_MODELS = "tools/realesrgan/models"
 _CALLBACK_KEY_CHARACTERS = 32
 
 
@@ -294,6 +296,51 @@ class FaceModel(msgspec.Struct, frozen=True, kw_only=True):
         return cls(path=path, sha256=sha256.lower(), input_px=env.count("FACE_MODEL_PX", default=112))
 
 
+class ToolOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The operator's tools of post-processing (docs/postprocessing.md); its representation shows no key.
+
+    They are named here alone and never by a file that a project can choose: whoever names a program has
+    it run, and whoever names an address is sent the key.
+    """
+
+    realesrgan: Path = Path(_REALESRGAN)
+    realesrgan_models: Path = Path(_REALESRGAN_MODELS)
+    rembg: str = "rembg"
+    """A path, or a name to look up."""
+    command_timeout: timedelta = timedelta(seconds=300)
+    """Of one program."""
+    service_timeout: timedelta = timedelta(seconds=60)
+    """Of one call to a background service."""
+    photoroom_key: str | None = None
+    """For projects without a key of their own, like the next."""
+    removebg_key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(realesrgan={str(self.realesrgan)!r}, rembg={self.rembg!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("realesrgan", self.realesrgan), ("rembg", self.rembg)]
+
+    @classmethod
+    def from_environment(cls, env: Environment, *, data_dir: Path) -> Self:
+        """Read them; relative paths are below ``data_dir``.
+
+        Raises:
+            SettingsError: A time is no such span.
+        """
+        binary = Path(env.text("REALESRGAN_BIN") or _REALESRGAN).expanduser()
+        models = Path(env.text("REALESRGAN_MODELS") or _REALESRGAN_MODELS).expanduser()
+        return cls(
+            realesrgan=data_dir / binary,
+            realesrgan_models=data_dir / models,
+            rembg=env.text("REMBG_BIN") or "rembg",
+            command_timeout=env.seconds("COMMAND_TIMEOUT_SECONDS", default=300, minimum=0.1),
+            service_timeout=env.seconds("BACKGROUND_TIMEOUT_S", default=60, minimum=0.1),
+            photoroom_key=env.shared_text("PHOTOROOM_API_KEY"),
+            removebg_key=env.shared_text("REMOVE_BG_API_KEY"),
+        )
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an entry point decides from its environment."""
 
@@ -335,6 +382,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     agent: AgentOptions
     master_key: MasterKeyOptions
     openai: OpenAIOptions = OpenAIOptions()
+    tools: ToolOptions = ToolOptions()
     face_model: FaceModel | None = None
     """What the faces of characters are compared by; None says so in every report."""
 
@@ -384,6 +432,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             agent=AgentOptions.from_environment(env),
             master_key=MasterKeyOptions.from_environment(env, data_dir=folder),
             openai=OpenAIOptions.from_environment(env),
+            tools=ToolOptions.from_environment(env, data_dir=folder),
             face_model=FaceModel.from_environment(env),
         )
 

@@ -20,6 +20,8 @@ class OutboundReply(msgspec.Struct, frozen=True):
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = {}
+    """Names in lower case."""
 
     @property
     def is_success(self) -> bool:
@@ -69,6 +71,34 @@ class OutboundClient:
         headers = {**headers, "Content-Type": "application/json"}
         return await self._call("POST", url, body, headers, limit=limit, max_bytes=max_bytes)
 
+    async def post_form(
+        self,
+        url: str,
+        fields: Mapping[str, str],
+        files: Mapping[str, tuple[str, bytes, str]],
+        *,
+        headers: Mapping[str, str],
+        limit: timedelta,
+        max_bytes: int,
+    ) -> OutboundReply:
+        """Post a multipart form and read the whole reply, of any type.
+
+        Args:
+            url: As with ``post_json``, like the other arguments.
+            fields: Texts by name.
+            files: File name, bytes and MIME type by name.
+            headers: Further headers.
+            limit: For everything.
+            max_bytes: How large the reply may be.
+
+        Raises:
+            UrlRefusedError: The guard forbids the address.
+            OutboundError: No complete reply came.
+        """
+        form = httpx.Request("POST", url, data=dict(fields), files=dict(files))
+        headers = {"Accept": "*/*", **headers, "Content-Type": form.headers["content-type"]}
+        return await self._call("POST", url, form.read(), headers, limit=limit, max_bytes=max_bytes)
+
     async def get(
         self, url: str, *, headers: Mapping[str, str], limit: timedelta, max_bytes: int = MAX_REPLY_BYTES
     ) -> OutboundReply:
@@ -111,11 +141,12 @@ class OutboundClient:
             except httpx.ConnectError:
                 continue  # nothing was sent: the next address of the name
             except httpx.TransportError as exc:
-                raise ConnectionFailedError from exc
+                raise ConnectionFailedError(has_left=True) from exc
             try:
-                return OutboundReply(response.status_code, await _read(response, max_bytes=max_bytes))
+                body = await _read(response, max_bytes=max_bytes)
+                return OutboundReply(response.status_code, body, dict(response.headers))
             except httpx.TransportError as exc:
-                raise ConnectionFailedError from exc
+                raise ConnectionFailedError(has_left=True) from exc
             finally:
                 await response.aclose()
         raise ConnectionFailedError
@@ -128,9 +159,9 @@ def _request(
         method,
         target.url.copy_with(host=address),
         headers={
+            "Accept": "application/json",
             **headers,
             "Host": target.url.netloc.decode("ascii"),
-            "Accept": "application/json",
             "Accept-Encoding": "identity",  # a small compressed reply may be a huge one
             "User-Agent": "kroma",
         },

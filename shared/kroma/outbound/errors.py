@@ -29,8 +29,10 @@ class HostNotFoundError(OutboundError):
 class ConnectionFailedError(OutboundError):
     """No connection came about, or it broke before the reply was complete."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_left: bool = False) -> None:
         super().__init__("The connection failed")
+        self.has_left = has_left
+        """Whether the request, or a part of it, may have arrived."""
 
 
 class CallTimedOutError(OutboundError):

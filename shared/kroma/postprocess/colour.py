@@ -194,10 +194,11 @@ def _stretch(picture: DeepPicture, cutoff: float) -> Levels | None:
     low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
     for channel in range(3):
         counts = np.bincount(colour[:, channel], minlength=picture.top + 1)
-        below = np.cumsum(counts)
-        cut = below[-1] * cutoff / 100
+        below: NDArray[np.int64] = np.cumsum(counts, dtype=np.int64)
+        whole = float(below[-1])
+        cut = whole * cutoff / 100
         first = int(np.searchsorted(below, cut, side="right"))
-        last = int(np.searchsorted(below, below[-1] - cut, side="left"))
+        last = int(np.searchsorted(below, whole - cut, side="left"))
         if last > first:
             low[channel], high[channel] = first * 255 / picture.top, last * 255 / picture.top
     return np.stack([low, np.float32(255) / (high - low)])

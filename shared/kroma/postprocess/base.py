@@ -1,0 +1,54 @@
+"""The protocols of the tools; one conformance suite holds them all (tests/unit/postprocess)."""
+
+from typing import Protocol, runtime_checkable
+
+from kroma.postprocess.orders import CutoutOrder, UpscaleOrder
+from kroma.postprocess.work import Made
+
+
+@runtime_checkable
+class Upscaler(Protocol):
+    """Enlarges pictures."""
+
+    @property
+    def code(self) -> str:
+        """The name it is chosen by."""
+        ...
+
+    def missing(self, order: UpscaleOrder) -> str | None:
+        """What is to be installed or set before it can carry out this order; None when nothing is."""
+        ...
+
+    async def upscale(self, data: bytes, order: UpscaleOrder, *, name: str) -> Made:
+        """The picture ``order.scale`` times as wide and high, in the order's format.
+
+        Alpha and colour space stay.
+
+        Raises:
+            PictureError: It does not decode, or would be too large; the message names it.
+            ToolError: The tool failed.
+        """
+        ...
+
+
+@runtime_checkable
+class BackgroundRemover(Protocol):
+    """Leaves the subject of a picture on a transparent ground."""
+
+    @property
+    def code(self) -> str:
+        """The name it is chosen by."""
+        ...
+
+    def missing(self, order: CutoutOrder) -> str | None:
+        """What is to be installed or set before it can carry out this order; None when nothing is."""
+        ...
+
+    async def remove(self, data: bytes, order: CutoutOrder, *, name: str) -> Made:
+        """The picture without its background, in the order's format; at its size but where it is cropped.
+
+        Raises:
+            PictureError: It does not decode; the message names it.
+            ToolError: The tool failed, or is not sure.
+        """
+        ...

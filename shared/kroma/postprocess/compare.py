@@ -1,0 +1,166 @@
+"""The final check: is a result still its source, as large and as whole as it should be?
+
+``structure`` is the correlation of the luma, 0 to 1, of both at the source's proportions and at most
+256 pixels high, over what the result shows; ``drift`` the mean absolute difference of its mean colours,
+as a share of white.
+"""
+
+from typing import Final
+
+import cv2
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from kroma.imaging.deep import DeepPicture, decode_deep
+from kroma.imaging.errors import PictureError
+
+MIN_STRUCTURE: Final = 0.85
+MAX_DRIFT: Final = 0.06
+"""Of a chain that should not change colours."""
+MAX_DRIFT_GRADED: Final = 0.30
+MIN_SHOWN: Final = 0.002
+"""Share of the picture that a cut-out must still show."""
+ALPHA_OFF: Final = 0.03
+"""Mean difference to the source's transparency where no backdrop was removed."""
+_SIDE_PX: Final = 256
+_FLAT: Final = 0.01
+"""Deviation of luma below which there is no structure to keep."""
+_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
+
+Plane = NDArray[np.float32]
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """What a chain of tools should have done."""
+
+    scale: int = 1
+    is_cut_out: bool = False
+    is_graded: bool = False
+    is_cropped: bool = False
+    """Cut to the subject: then neither size nor place can be compared."""
+    keeps_alpha: bool = True
+    """Whether every format of the chain holds transparency."""
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A result beside its source."""
+
+    is_good: bool
+    reason: str
+    """One sentence."""
+    width: int = 0
+    height: int = 0
+    structure: float | None = None
+    drift: float | None = None
+    shown: float | None = None
+    """Share of the result that is not transparent; None where it has no alpha."""
+
+
+def compare(source: bytes, result: bytes, expected: Expected) -> Comparison:
+    """Decode both and compare; for a picture process.
+
+    Raises:
+        PictureError: The source does not decode.
+    """
+    before = decode_deep(source, name="source")
+    try:
+        after = decode_deep(result, name="result")
+    except PictureError as exc:
+        return Comparison(is_good=False, reason=exc.message)
+    found = _measured(before, after, expected)
+    problem = _problem(before, after, expected, found)
+    said = problem or f"As its source: {found.width}x{found.height}"
+    if problem is None and found.structure is not None and found.drift is not None:
+        said += f", structure {found.structure:.3f}, colour drift {found.drift:.3f}"
+    return msgspec.structs.replace(found, is_good=problem is None, reason=said)
+
+
+def _measured(before: DeepPicture, after: DeepPicture, expected: Expected) -> Comparison:
+    width, height = after.size
+    shown = None if after.alpha is None else float((after.alpha > after.top // 2).mean())
+    structure = drift = None
+    if not expected.is_cropped:
+        old, old_alpha = _small(before, before.size)
+        new, new_alpha = _small(after, before.size)
+        weight = np.minimum(old_alpha, new_alpha)
+        if expected.is_cut_out and not expected.keeps_alpha:
+            # Flattened on white: only where both show the same is there anything to compare.
+            weight = weight * (np.abs(new - 1).max(axis=2) > 0.02)  # noqa: PLR2004 - not white
+        if weight.sum() > 0:
+            structure = _correlation(old @ _LUMA, new @ _LUMA, weight)
+            means = [(rgb * weight[..., None]).sum(axis=(0, 1)) / weight.sum() for rgb in (old, new)]
+            drift = round(float(np.abs(means[0] - means[1]).mean()), 4)
+    return Comparison(
+        is_good=True,
+        reason="",
+        width=width,
+        height=height,
+        structure=structure,
+        drift=drift,
+        shown=None if shown is None else round(shown, 4),
+    )
+
+
+def _problem(before: DeepPicture, after: DeepPicture, expected: Expected, found: Comparison) -> str | None:
+    """The first thing that is not as it should be."""
+    right = before.size[0] * expected.scale, before.size[1] * expected.scale
+    if not expected.is_cropped and after.size != right:
+        return f"It has {found.width}x{found.height} pixels, not {right[0]}x{right[1]}"
+    return _alpha_problem(before, after, expected, found) or _content_problem(expected, found)
+
+
+def _content_problem(expected: Expected, found: Comparison) -> str | None:
+    if found.structure is not None and found.structure < MIN_STRUCTURE:
+        return f"Its structure agrees with the source's by {found.structure:.2f}; it takes {MIN_STRUCTURE:g}"
+    limit = MAX_DRIFT_GRADED if expected.is_graded else MAX_DRIFT
+    if found.drift is not None and found.drift > limit:
+        return f"Its mean colour moved by {found.drift:.3f}; at most {limit:g} is meant"
+    return None
+
+
+def _alpha_problem(
+    before: DeepPicture, after: DeepPicture, expected: Expected, found: Comparison
+) -> str | None:
+    if found.shown is not None and found.shown < MIN_SHOWN:
+        return f"It shows {found.shown:.2%} of the picture; the subject is lost"
+    if not expected.keeps_alpha:
+        return None
+    if expected.is_cut_out:
+        return "Its backdrop was removed, but it has no transparency" if found.shown is None else None
+    if before.alpha is None:
+        return None
+    if after.alpha is None:
+        return "The source's transparency is lost"
+    (_, old), (_, new) = _small(before, before.size), _small(after, before.size)
+    off = float(np.abs(old - new).mean())
+    return f"Its transparency differs from the source's by {off:.3f}" if off > ALPHA_OFF else None
+
+
+def _small(picture: DeepPicture, size: tuple[int, int]) -> tuple[NDArray[np.float32], Plane]:
+    """Colours, 0 to 1, and alpha, at most 256 pixels long."""
+    factor = min(1.0, _SIDE_PX / max(size))
+    target = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+    top = np.float32(picture.top)
+    pixels = np.ascontiguousarray(picture.pixels)
+    alpha = np.ones((target[1], target[0]), np.float32)
+    if picture.alpha is not None:
+        alpha = np.asarray(
+            cv2.resize(np.ascontiguousarray(picture.alpha), target, interpolation=cv2.INTER_AREA)
+        )
+        alpha = alpha.astype(np.float32) / top
+    colours = np.asarray(
+        cv2.resize(np.ascontiguousarray(pixels[..., :3]), target, interpolation=cv2.INTER_AREA), np.float32
+    )
+    return colours / top, alpha
+
+
+def _correlation(old: Plane, new: Plane, weight: Plane) -> float | None:
+    total = float(weight.sum())
+    a, b = (v - float((v * weight).sum()) / total for v in (old, new))
+    spread = [float((v * v * weight).sum()) / total for v in (a, b)]
+    if max(spread) < _FLAT**2:
+        return None  # both are flat: nothing to keep
+    if min(spread) <= 0:
+        return 0.0
+    return round(float((a * b * weight).sum()) / total / (spread[0] * spread[1]) ** 0.5, 4)

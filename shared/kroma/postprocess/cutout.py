@@ -1,0 +1,257 @@
+"""Removing a flat or simple backdrop, without a model: what the border shows, and what differs from it.
+
+1. The border ring's most frequent colour begins a backdrop of smooth colour, fitted as a plane or a
+   paraboloid in Lab to those border pixels that agree with it.
+2. What is near that colour and connected to the border is backdrop; an enclosed patch of the same
+   colour stays, for it may be an eye as well as a hole.
+3. Along the outline a pixel is a mix of backdrop and subject: its share follows from the subject's
+   colour nearby, and the backdrop's part is taken out of its colour.
+
+Where any of this is doubtful it says so and cuts nothing.
+"""
+
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from kroma.imaging.deep import DeepPicture
+from kroma.postprocess.errors import UnsureError
+
+TOOL: Final = "local"
+WORK_PIXELS: Final = 4_000_000
+"""The outline of a larger picture is found on a smaller one."""
+RING_SHARE: Final = 0.02
+"""Width of the border ring, of the shorter side."""
+BIN: Final = 8.0
+NEAR: Final = 14.0
+"""CIE76 distance from the border's most frequent colour within which a pixel may belong to it."""
+MIN_PLAIN: Final = 0.6
+"""Share of the border that must be one backdrop."""
+MAX_TEXTURE: Final = 5.0
+"""Median distance of the backdrop's pixels from its smooth colour."""
+MAX_CROSSINGS: Final = 8
+"""How often a walk round the border may enter or leave the backdrop: a subject leaves by a side or two."""
+MIN_SUBJECT: Final = 0.005
+MAX_SUBJECT: Final = 0.97
+MAX_FAINT: Final = 0.35
+"""Share of the outline along which subject and backdrop may hardly differ."""
+BAND_PX: Final = 3
+SPECK_SHARE: Final = 0.0002
+ALREADY_CLEAR: Final = 0.01
+"""Share of transparent pixels from which a picture counts as cut out already."""
+
+Plane = NDArray[np.float32]
+"""(height, width) float32."""
+Colours = NDArray[np.float32]
+"""(height, width, 3) float32."""
+
+
+class Cutout(NamedTuple):
+    """A picture without its backdrop, and how sure that is."""
+
+    picture: DeepPicture
+    confidence: float
+    """0 to 1."""
+    reason: str
+
+
+class _Backdrop(NamedTuple):
+    lab: Colours
+    """Its colour everywhere."""
+    texture: float
+    plain: float
+    """Share of the border that agrees with it."""
+    crossings: int
+    """How often a walk round the border enters or leaves it."""
+
+
+def cut_out(picture: DeepPicture) -> Cutout:
+    """The subject on a transparent ground; same size, depth and colour space.
+
+    Raises:
+        UnsureError: The backdrop is not plain, or the subject hardly differs from it.
+    """
+    alpha = picture.alpha
+    if alpha is not None:
+        clear = float((alpha == 0).mean())
+        if clear > ALREADY_CLEAR:
+            return Cutout(picture, 1.0, f"it was cut out already: {clear:.0%} is transparent")
+    rgb = _rgb(picture)
+    width, height = picture.size
+    factor = min(1.0, (WORK_PIXELS / max(1, width * height)) ** 0.5)
+    small = rgb
+    if factor < 1:
+        side = (max(1, round(width * factor)), max(1, round(height * factor)))
+        small = _floats(cv2.resize(rgb, side, interpolation=cv2.INTER_AREA))
+    share, ground, confidence, reason = _matte(small)
+    if factor < 1:
+        share = np.clip(_floats(cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)), 0, 1)
+        ground = _floats(cv2.resize(ground, (width, height), interpolation=cv2.INTER_LINEAR))
+    return Cutout(_without_ground(picture, rgb, share, ground), confidence, reason)
+
+
+def _matte(rgb: Colours) -> tuple[Plane, Colours, float, str]:
+    """Each pixel's share of the subject, the backdrop's colour, and how sure that is."""
+    lab = _floats(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB))
+    backdrop = _fitted(lab)
+    if backdrop.plain < MIN_PLAIN:
+        raise UnsureError(
+            TOOL, f"only {backdrop.plain:.0%} of the border is one plain backdrop; it takes {MIN_PLAIN:.0%}"
+        )
+    if backdrop.crossings > MAX_CROSSINGS:
+        raise UnsureError(TOOL, f"the border is no one backdrop: it changes {backdrop.crossings} times")
+    if backdrop.texture > MAX_TEXTURE:
+        raise UnsureError(TOOL, f"the backdrop is textured (by {backdrop.texture:.1f} of {MAX_TEXTURE:g})")
+    distance = _length(lab - backdrop.lab)
+    low = max(3.0, 3 * backdrop.texture)
+    high = low + max(5.0, 2 * backdrop.texture)
+    ground = _connected(distance < (low + high) / 2)
+    subject = _without_specks(~ground)
+    size = float(subject.mean())
+    if not MIN_SUBJECT <= size <= MAX_SUBJECT:
+        raise UnsureError(TOOL, f"what differs from the backdrop is {size:.1%} of the picture")
+    faint = _faint(distance, subject, high)
+    if faint > MAX_FAINT:
+        raise UnsureError(TOOL, f"along {faint:.0%} of its outline the subject hardly differs")
+    shown = _floats(cv2.cvtColor(backdrop.lab, cv2.COLOR_LAB2RGB))
+    share = _shares(rgb, shown, distance, subject, (low, high))
+    confidence = round(min(1.0, backdrop.plain, 1 - faint, 1 - backdrop.texture / (2 * MAX_TEXTURE)), 3)
+    reason = f"{backdrop.plain:.0%} of the border is one backdrop, the subject is {size:.0%} of the picture"
+    return share, shown, confidence, reason
+
+
+def _fitted(lab: Colours) -> _Backdrop:
+    height, width = lab.shape[:2]
+    ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
+    ring = max(2, round(RING_SHARE * min(height, width)))
+    edge = np.ones((height, width), bool)
+    edge[ring:-ring, ring:-ring] = False
+    colours = lab[edge]
+    x, y = xs[edge] / max(1, width - 1) * 2 - 1, ys[edge] / max(1, height - 1) * 2 - 1
+    agrees = _length(colours - _most_frequent(colours)) < NEAR
+    for terms in (3, 3, 6):
+        if terms > _terms_known(x[agrees], y[agrees]) or agrees.sum() < 4 * terms:
+            continue
+        weights = np.linalg.lstsq(_terms(x[agrees], y[agrees], terms), colours[agrees], rcond=None)[0]
+        off = _length(_floats(colours - _terms(x, y, terms) @ weights))
+        agrees = off < max(6.0, 4 * float(np.median(off[agrees])))
+    known = min(6, _terms_known(x[agrees], y[agrees]))
+    weights = np.linalg.lstsq(_terms(x[agrees], y[agrees], known), colours[agrees], rcond=None)[0]
+    everywhere = _terms(
+        xs.ravel() / max(1, width - 1) * 2 - 1, ys.ravel() / max(1, height - 1) * 2 - 1, known
+    )
+    fitted = _floats(everywhere @ weights).reshape(height, width, 3)
+    off = _length(colours - fitted[edge])
+    texture = float(np.median(off[agrees])) if agrees.any() else np.inf
+    near = _length(lab - fitted) < max(6.0, 4 * texture)
+    return _Backdrop(fitted, texture, float(agrees.mean()), _crossings(near))
+
+
+def _crossings(near: NDArray[np.bool_]) -> int:
+    """Changes along the border, small ones smoothed away."""
+    around = np.concatenate([near[0], near[:, -1], near[-1, ::-1], near[::-1, 0]]).astype(np.float32)
+    reach = max(1, len(around) // 100)
+    kernel = np.full(2 * reach + 1, 1 / (2 * reach + 1), np.float32)
+    smooth = np.convolve(np.concatenate([around[-reach:], around, around[:reach]]), kernel, mode="valid")
+    inside = smooth > 0.5  # noqa: PLR2004 - most of what is near
+    return int((inside != np.roll(inside, 1)).sum())
+
+
+def _most_frequent(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    bins = np.floor(colours / BIN).astype(np.int64)
+    keys = (bins[:, 0] * 512 + bins[:, 1]) * 512 + bins[:, 2]
+    values, counts = np.unique(keys, return_counts=True)
+    return np.median(colours[keys == values[counts.argmax()]], axis=0).astype(np.float32)
+
+
+def _terms_known(x: NDArray[np.float32], y: NDArray[np.float32]) -> int:
+    """How bent a backdrop may be: constant, a plane, or a paraboloid, by the sides where it shows."""
+    sides = sum(bool(side.mean() > 0.02) for side in (x < -0.9, x > 0.9, y < -0.9, y > 0.9)) if len(x) else 0  # noqa: PLR2004 - near the border
+    return {4: 6, 3: 3}.get(sides, 1)
+
+
+def _terms(x: NDArray[np.float32], y: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    every = (np.ones_like(x), x, y, x * y, x * x, y * y)
+    return np.stack(every[:count], axis=1)
+
+
+def _connected(near: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The parts that reach the border."""
+    _, found = cv2.connectedComponents(near.astype(np.uint8), connectivity=4)
+    labels = np.asarray(found, np.int32)
+    edge = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    reached = np.zeros(int(labels.max()) + 1, bool)
+    reached[np.unique(edge)] = True
+    reached[0] = False
+    return reached[labels]
+
+
+def _without_specks(subject: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(subject.astype(np.uint8), connectivity=8)
+    kept = np.zeros(count, bool)
+    kept[1:] = np.asarray(stats)[1:, cv2.CC_STAT_AREA] >= max(4.0, SPECK_SHARE * subject.size)
+    return kept[np.asarray(labels, np.int32)]
+
+
+def _faint(distance: Plane, subject: NDArray[np.bool_], high: float) -> float:
+    """The share of the outline just inside of which nothing tells the subject from the backdrop."""
+    mask = subject.astype(np.uint8)
+    inside = cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=1)
+    outline = (mask > 0) & (inside == 0)
+    if not outline.any():
+        return 1.0
+    strongest = _floats(
+        cv2.dilate(np.where(subject, distance, 0).astype(np.float32), np.ones((5, 5), np.uint8))
+    )
+    return float((strongest[outline] < 1.5 * high).mean())
+
+
+def _shares(
+    rgb: Colours, ground: Colours, distance: Plane, subject: NDArray[np.bool_], limits: tuple[float, float]
+) -> Plane:
+    low, high = limits
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BAND_PX + 1, 2 * BAND_PX + 1))
+    mask = subject.astype(np.uint8)
+    solid = cv2.erode(mask, kernel, borderValue=1) > 0
+    band = (cv2.dilate(mask, kernel) > 0) & ~solid
+    by_distance = _floats(np.clip((distance - low) / (high - low), 0, 1))
+    weight = solid.astype(np.float32)
+    total = _floats(cv2.GaussianBlur(weight, (0, 0), 1.5 * BAND_PX))[..., None]
+    own = _floats(cv2.GaussianBlur(rgb * weight[..., None], (0, 0), 1.5 * BAND_PX)) / np.maximum(total, 1e-4)
+    reach = own - ground
+    square = (reach**2).sum(axis=2)
+    mixed = np.clip(((rgb - ground) * reach).sum(axis=2) / np.maximum(square, 1e-4), 0, 1)
+    is_known = (total[..., 0] > 0.02) & (square > 0.01)  # noqa: PLR2004 - some subject nearby, of another colour
+    share = np.where(is_known, np.minimum(mixed, np.maximum(by_distance, mixed * mixed)), by_distance)
+    return _floats(np.where(solid, 1.0, np.where(band, share, 0.0)))
+
+
+def _without_ground(picture: DeepPicture, rgb: Colours, share: Plane, ground: Colours) -> DeepPicture:
+    top = np.float32(picture.top)
+    kind = picture.pixels.dtype
+    out = np.empty((*picture.pixels.shape[:2], 4), kind)
+    out[..., :3] = picture.pixels[..., :3]
+    part = (share > 0) & (share < 1)
+    a = share[part][:, None]
+    cleaned = (rgb[part] - (1 - a) * ground[part]) / np.maximum(a, 0.05)
+    out[..., :3][part] = np.rint(np.clip(cleaned, 0, 1) * top).astype(kind)
+    out[..., :3][share <= 0] = 0
+    alpha = share * top
+    if picture.alpha is not None:
+        alpha = np.minimum(alpha, picture.alpha)
+    out[..., 3] = np.rint(alpha).astype(kind)
+    return picture.replaced(out)
+
+
+def _rgb(picture: DeepPicture) -> Colours:
+    return picture.pixels[..., :3].astype(np.float32) / np.float32(picture.top)
+
+
+def _floats(values: object) -> NDArray[np.float32]:
+    return np.asarray(values, np.float32)
+
+
+def _length(vectors: NDArray[np.float32]) -> Plane:
+    return _floats(np.sqrt((vectors * vectors).sum(axis=-1)))

@@ -1,0 +1,82 @@
+"""Ways to remove a background that cost nothing: ours for plain backdrops, and the operator's rembg."""
+
+import asyncio
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from kroma.config import ToolOptions
+from kroma.cpu import CpuPool
+from kroma.postprocess import work
+from kroma.postprocess.command import run_program
+from kroma.postprocess.errors import ToolMissingError
+from kroma.postprocess.orders import CutoutOrder
+from kroma.postprocess.upscalers import read_answer
+from kroma.postprocess.work import Made
+
+LOCAL: Final = "local"
+REMBG: Final = "rembg"
+_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class LocalRemover:
+    """For flat and simple backdrops; says when it is not sure."""
+
+    def __init__(self, cpu: CpuPool) -> None:
+        self._cpu = cpu
+
+    @property
+    def code(self) -> str:
+        """Its name."""
+        return LOCAL
+
+    def missing(self, order: CutoutOrder) -> str | None:  # noqa: ARG002 - the protocol's
+        """Nothing."""
+        return None
+
+    async def remove(self, data: bytes, order: CutoutOrder, *, name: str) -> Made:
+        """By ``kroma.postprocess.cutout``."""
+        return await self._cpu.run(work.remove_backdrop, data, order.format, order.quality, name=name)
+
+
+class RembgRemover:
+    """The ``rembg`` command line of the operator (pipeline.md 5.2)."""
+
+    def __init__(self, cpu: CpuPool, options: ToolOptions) -> None:
+        self._cpu = cpu
+        self._options = options
+
+    @property
+    def code(self) -> str:
+        """Its name."""
+        return REMBG
+
+    def missing(self, order: CutoutOrder) -> str | None:
+        """The program, or a name that is no model's."""
+        if shutil.which(self._options.rembg) is None:
+            return "install rembg (pip install 'rembg[cpu,cli]'), or set KROMA_REMBG_BIN to its command"
+        if _MODEL.fullmatch(order.rembg_model) is None:
+            return f"name a model of rembg in bg_remove.rembg.model, not '{order.rembg_model}'"
+        return None
+
+    async def remove(self, data: bytes, order: CutoutOrder, *, name: str) -> Made:
+        """By the program, on a PNG in a folder of its own."""
+        program = await asyncio.to_thread(shutil.which, self._options.rembg)
+        missing = await asyncio.to_thread(self.missing, order)
+        if missing is not None or program is None:
+            raise ToolMissingError(self.code, missing or "its program has gone")
+        given = await self._cpu.run(work.plain_png, data, name=name)
+        with tempfile.TemporaryDirectory(prefix="kroma-cutout-") as kept:
+            folder = Path(kept)
+            source, target = folder / "in.png", folder / "out.png"
+            await asyncio.to_thread(source.write_bytes, given)
+            arguments = [program, "i", "-m", order.rembg_model, str(source), str(target)]
+            await run_program(self.code, arguments, timeout=self._options.command_timeout, folder=folder)
+            answer = await asyncio.to_thread(read_answer, target, self.code)
+        made = await self._cpu.run(
+            work.finish_cutout, data, answer, order.format, order.quality, crop=False, tool=self.code
+        )
+        made.details["model"] = order.rembg_model
+        return made

@@ -1,0 +1,203 @@
+"""Every tool by its name, opened once per process; usable with and without a project."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Final
+
+from kroma.config import ToolOptions
+from kroma.cpu import CpuPool
+from kroma.errors import KromaError
+from kroma.postprocess import work
+from kroma.postprocess.base import BackgroundRemover, Upscaler
+from kroma.postprocess.errors import ToolError, ToolMissingError
+from kroma.postprocess.orders import ColourOrder, CutoutOrder, PlannedTools, UpscaleOrder
+from kroma.postprocess.removers import LocalRemover, RembgRemover
+from kroma.postprocess.services import KINDS, CutoutService, ServiceLine
+from kroma.postprocess.upscalers import LANCZOS, REALESRGAN, LanczosUpscaler, RealEsrganUpscaler
+from kroma.postprocess.work import Made
+from kroma.providers.base import EditRequest, ProviderAccess, ProviderFailedError, ProviderPicture
+
+UPSCALE_ALIASES: Final = {"python": LANCZOS, "ncnn": REALESRGAN}
+"""The contract's names and what they mean here (docs/decisions/0020)."""
+UPSCALE_BACKENDS: Final = (LANCZOS, REALESRGAN, *UPSCALE_ALIASES)
+CUTOUT_BACKENDS: Final = ("local", "rembg", *(kind.code for kind in KINDS))
+PAID_CUTOUTS: Final = tuple(kind.code for kind in KINDS)
+
+
+class Toolbox:
+    """The tools of an installation."""
+
+    def __init__(
+        self, cpu: CpuPool, options: ToolOptions | None = None, *, url_allow: tuple[str, ...] = ()
+    ) -> None:
+        """Open them; nothing is started or called before it is used."""
+        options = options or ToolOptions()
+        self._cpu = cpu
+        self._line = ServiceLine(options, url_allow)
+        lanczos, realesrgan = LanczosUpscaler(cpu), RealEsrganUpscaler(cpu, options)
+        self.upscalers: Mapping[str, Upscaler] = {tool.code: tool for tool in (lanczos, realesrgan)}
+        local, rembg = LocalRemover(cpu), RembgRemover(cpu, options)
+        self.removers: Mapping[str, BackgroundRemover] = {tool.code: tool for tool in (local, rembg)}
+        self.services: Mapping[str, CutoutService] = {
+            kind.code: CutoutService(kind, self._line) for kind in KINDS
+        }
+
+    def upscaler(self, backend: str) -> Upscaler:
+        """The tool of this name, the contract's names included.
+
+        Raises:
+            ToolMissingError: There is none.
+        """
+        tool = self.upscalers.get(UPSCALE_ALIASES.get(backend, backend))
+        if tool is None:
+            raise ToolMissingError(backend, f"choose from: {', '.join(UPSCALE_BACKENDS)}")
+        return tool
+
+    def missing(self, tools: PlannedTools) -> list[str]:
+        """What these orders need and is not here: of tried backends only where none is left."""
+        found: list[str] = []
+        if tools.cutout is not None:
+            found += self._missing_cutout(tools.cutout)
+        if tools.upscale is not None:
+            tool = self.upscaler(tools.upscale.backend)
+            missing = tool.missing(tools.upscale)
+            if missing is not None:
+                found.append(f"Upscaling by '{tools.upscale.backend}' cannot be done: {missing}")
+        return found
+
+    def _missing_cutout(self, order: CutoutOrder) -> list[str]:
+        lacking: list[str] = []
+        for code in order.backends:
+            remover = self.removers.get(code)
+            missing = None if remover is None else remover.missing(order)
+            if missing is None:
+                return []  # a service's key is looked for where the project is known
+            lacking.append(f"Background removal by '{code}' cannot be done: {missing}")
+        return lacking
+
+    async def upscale(self, data: bytes, order: UpscaleOrder, *, name: str) -> Made:
+        """As ``Upscaler.upscale`` of the order's backend.
+
+        Raises:
+            ToolError: The backend is unknown, missing, or failed.
+            PictureError: The picture does not decode, or would be too large.
+        """
+        return await self.upscaler(order.backend).upscale(data, order, name=name)
+
+    async def grade(
+        self, data: bytes, order: ColourOrder, *, name: str, lut: tuple[str, bytes] | None = None
+    ) -> Made:
+        """A PNG in the order's colours; ``lut`` is the name and the bytes of its ``.cube`` file.
+
+        Raises:
+            PictureError: The picture does not decode.
+            CubeError: The table cannot be read.
+        """
+        return await self._cpu.run(work.grade, data, order.values, lut, name=name)
+
+    async def remove_background(
+        self,
+        data: bytes,
+        order: CutoutOrder,
+        *,
+        name: str,
+        access: Mapping[str, ProviderAccess] | None = None,
+    ) -> tuple[str, Made]:
+        """Try the order's backends in turn, without a ledger; the first that succeeds wins.
+
+        Args:
+            data: The picture.
+            order: What to do.
+            name: For messages.
+            access: Keys of the services that may be called, by code; others are passed over.
+
+        Returns:
+            The backend that did it, and the picture.
+
+        Raises:
+            PictureError: The picture does not decode.
+            ToolError: Every backend failed; the message has each one's reason.
+            ProviderError: The only backend failed, as it did.
+        """
+        failures: list[ToolError | ProviderFailedError] = []
+        for code in order.backends:
+            try:
+                if code in self.services:
+                    return code, await self._serviced(code, data, order, name, access or {})
+                return code, await self.remover(code).remove(data, order, name=name)
+            except (ToolError, ProviderFailedError) as exc:
+                failures.append(exc)
+        if len(failures) == 1:
+            raise failures[0]
+        raise all_failed(dict(zip(order.backends, failures, strict=True)))
+
+    def remover(self, backend: str) -> BackgroundRemover:
+        """The free tool of this name.
+
+        Raises:
+            ToolMissingError: There is none.
+        """
+        tool = self.removers.get(backend)
+        if tool is None:
+            raise ToolMissingError(backend, f"choose from: {', '.join(CUTOUT_BACKENDS)}")
+        return tool
+
+    async def finish_service(self, data: bytes, answer: bytes, order: CutoutOrder, code: str) -> Made:
+        """What a service answered, at the source's size, in its depth and colour space.
+
+        Raises:
+            ToolError: It is no cut-out of the source.
+        """
+        return await self._cpu.run(
+            work.finish_cutout, data, answer, order.format, order.quality, crop=order.crop, tool=code
+        )
+
+    async def service_picture(self, data: bytes, *, name: str) -> ProviderPicture:
+        """A picture as the services take it.
+
+        Raises:
+            PictureError: It does not decode.
+        """
+        png = await self._cpu.run(work.plain_png, data, name=name)
+        return ProviderPicture(name="picture.png", data=png, mime_type="image/png")
+
+    def service_price(self, code: str, order: CutoutOrder) -> Decimal | None:
+        """What one call of a service costs; None is unknown."""
+        price = order.prices_usd.get(code)
+        return None if price is None else Decimal(price)
+
+    async def close(self) -> None:
+        """Give back connections; the pool belongs to the caller."""
+        await self._line.close()
+
+    async def _serviced(
+        self, code: str, data: bytes, order: CutoutOrder, name: str, access: Mapping[str, ProviderAccess]
+    ) -> Made:
+        if code not in access:
+            raise ToolMissingError(code, f"store a key as the secret {code}/api_key")
+        picture = await self.service_picture(data, name=name)
+        request = service_request(picture, access=access[code])
+        result = await self.services[code].of_order(order).edit(request)
+        return await self.finish_service(data, result.data, order, code)
+
+
+def all_failed(failures: Mapping[str, KromaError]) -> ToolError:
+    """One error of every backend's (pipeline.md 5.2)."""
+    return ToolError("bg_remove", " | ".join(f"{code}: {error.message}" for code, error in failures.items()))
+
+
+def service_request(
+    picture: ProviderPicture, *, candidate_index: int = 1, access: ProviderAccess | None = None
+) -> EditRequest:
+    """One picture to cut out, as a provider's request."""
+    return EditRequest(
+        prompt="",
+        scene=picture,
+        styles=(),
+        stage="background_removal",
+        time_of_day="",
+        weather="",
+        candidate_index=candidate_index,
+        seed=0,
+        access=access or ProviderAccess(),
+    )

@@ -1,0 +1,219 @@
+"""What picture processes do for the tools: bytes in, bytes out."""
+
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from kroma.imaging.deep import DeepPicture, Pixels, decode_deep, encode_deep, mime_type
+from kroma.imaging.errors import PictureError
+from kroma.postprocess import cutout
+from kroma.postprocess.colour import graded
+from kroma.postprocess.enlarge import check_enlarged, enlarged, resized
+from kroma.postprocess.errors import ToolError
+from kroma.postprocess.lut import read_cube
+from kroma.postprocess.orders import ColourProfile, Format
+
+SAME_SHAPE: Final = 0.01
+"""How much proportions may differ for a picture to count as the same framing."""
+_NOTHING: Final = 0.002
+"""Share below which a cut-out shows, or hides, nothing."""
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture that a tool made."""
+
+    data: bytes
+    mime_type: str
+    width: int
+    height: int
+    details: dict[str, Any] = {}
+    """What the tool says of it, for the record."""
+
+
+class Size(msgspec.Struct, frozen=True):
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+
+def grade(data: bytes, profile: ColourProfile, lut: tuple[str, bytes] | None, *, name: str) -> Made:
+    """A PNG in the profile's colours; ``lut`` is the name and the bytes of a ``.cube`` file.
+
+    Raises:
+        PictureError: The picture does not decode.
+        CubeError: The table cannot be read.
+    """
+    picture = decode_deep(data, name=name)
+    table = None if lut is None else read_cube(lut[1], name=lut[0])
+    return _made(graded(picture, profile, table), "png")
+
+
+def enlarge(data: bytes, scale: int, kind: Format, quality: int, *, name: str) -> Made:
+    """The picture ``scale`` times as wide and as high.
+
+    Raises:
+        PictureError: It does not decode, or would be too large.
+    """
+    return _made(enlarged(decode_deep(data, name=name), scale, name=name), kind, quality)
+
+
+def remove_backdrop(data: bytes, kind: Format, quality: int, *, name: str) -> Made:
+    """The subject of a picture with a plain backdrop, on a transparent ground; in JPEG on white.
+
+    Raises:
+        PictureError: It does not decode.
+        UnsureError: The backdrop is not plain.
+    """
+    found = cutout.cut_out(decode_deep(data, name=name))
+    return _made(found.picture, kind, quality, confidence=found.confidence, reason=found.reason)
+
+
+def plain_png(data: bytes, *, name: str, limit_scale: int = 1) -> bytes:
+    """Any picture as an upright PNG of 8 bits with its alpha, as other programs take it.
+
+    Raises:
+        PictureError: It does not decode, or ``limit_scale`` times as large it would be too large.
+    """
+    picture = decode_deep(data, name=name)
+    check_enlarged(picture.size, limit_scale, name=name)
+    return encode_deep(_in_bytes(picture))
+
+
+def finish_enlarged(
+    source: bytes, answer: bytes, scale: int, kind: Format, quality: int, *, tool: str
+) -> Made:
+    """What a program enlarged, with the source's colour space, and its alpha where the program lost it.
+
+    Raises:
+        ToolError: It is no picture, or has not the right size.
+    """
+    before = decode_deep(source, name="source")
+    after = _decoded_answer(answer, tool)
+    right = before.size[0] * scale, before.size[1] * scale
+    if after.size != right:
+        raise ToolError(tool, f"it gave {_shown(after.size)} pixels, not {_shown(right)}")
+    pixels = after.pixels
+    if before.alpha is not None and after.alpha is None:
+        alpha = resized(np.repeat(before.alpha[..., None], 3, axis=2), right)[..., :1]
+        share = alpha.astype(np.float32) / before.top
+        pixels = np.concatenate([pixels, np.rint(share * after.top).astype(pixels.dtype)], axis=2)
+    return _made(DeepPicture(pixels, before.icc_profile), kind, quality)
+
+
+def finish_cutout(source: bytes, answer: bytes, kind: Format, quality: int, *, crop: bool, tool: str) -> Made:
+    """What a program or a service cut out, at the source's size, in its depth and colour space.
+
+    Raises:
+        ToolError: It is no picture, shows another framing, has no transparency, or hides all or nothing.
+    """
+    before = decode_deep(source, name="source")
+    after = _decoded_answer(answer, tool)
+    if after.alpha is None:
+        raise ToolError(tool, "its answer has no transparency")
+    share = float((after.alpha > after.top // 2).mean())
+    if share < _NOTHING:
+        raise ToolError(tool, "it removed the subject too: nothing is left")
+    if crop:
+        return _made(DeepPicture(after.pixels, before.icc_profile), kind, quality, cropped=True)
+    if after.size != before.size:
+        if not _same_shape(before.size, after.size):
+            raise ToolError(tool, f"it gave {_shown(after.size)} pixels for {_shown(before.size)}")
+        after = after.replaced(resized(after.pixels, before.size))
+        pixels = _with_matte(before, after)
+    elif before.is_deep:
+        pixels = _with_matte(before, after)
+    else:
+        pixels = after.pixels
+    return _made(DeepPicture(pixels, before.icc_profile), kind, quality)
+
+
+def framed(data: bytes, size: Size, *, name: str) -> bytes:
+    """A PNG of 8 bits with a transparent margin that brings it to the proportions of a size.
+
+    Raises:
+        PictureError: It does not decode.
+    """
+    picture = _in_bytes(decode_deep(data, name=name))
+    pixels = _with_alpha(picture.pixels)
+    left, top, width, height = _frame(picture.size, size)
+    out = np.zeros((height, width, 4), np.uint8)
+    out[top : top + picture.size[1], left : left + picture.size[0]] = pixels
+    return encode_deep(picture.replaced(out))
+
+
+def finish_refined(
+    source: bytes, answer: bytes, size: Size, kind: Format, quality: int, *, tool: str
+) -> Made:
+    """A refined cut-out, its margin cut off and at the source's size again; the reverse of ``framed``.
+
+    Raises:
+        ToolError: It is no picture, has another framing, or shows nothing.
+    """
+    before = decode_deep(source, name="source")
+    after = _decoded_answer(answer, tool)
+    if not _same_shape((size.width, size.height), after.size):
+        raise ToolError(tool, f"it gave {_shown(after.size)} pixels for {size.width}x{size.height}")
+    if after.alpha is None:
+        raise ToolError(tool, "its answer has no transparency")
+    left, top, width, height = _frame(before.size, size)
+    whole = resized(after.pixels, (width, height))
+    pixels = np.ascontiguousarray(whole[top : top + before.size[1], left : left + before.size[0]])
+    if float((pixels[..., 3] > after.top // 2).mean()) < _NOTHING:
+        raise ToolError(tool, "its answer shows nothing")
+    return _made(DeepPicture(pixels, before.icc_profile), kind, quality)
+
+
+def _made(picture: DeepPicture, kind: Format, quality: int = 95, **details: Any) -> Made:  # noqa: ANN401 - for the record
+    width, height = picture.size
+    if kind == "jpg" and picture.alpha is not None:
+        details["flattened"] = True
+    data = encode_deep(picture, kind, quality=quality)
+    return Made(data=data, mime_type=mime_type(kind), width=width, height=height, details=details)
+
+
+def _decoded_answer(answer: bytes, tool: str) -> DeepPicture:
+    try:
+        return decode_deep(answer, name="answer")
+    except PictureError as exc:
+        raise ToolError(tool, f"its answer is no usable picture ({exc.code})") from exc
+
+
+def _in_bytes(picture: DeepPicture) -> DeepPicture:
+    if not picture.is_deep:
+        return picture
+    words = picture.pixels.astype(np.uint32)
+    return picture.replaced(((words * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _with_alpha(pixels: Pixels) -> Pixels:
+    if pixels.shape[2] == 4:  # noqa: PLR2004 - RGBA
+        return pixels
+    top = np.iinfo(pixels.dtype).max
+    return np.concatenate([pixels, np.full((*pixels.shape[:2], 1), top, pixels.dtype)], axis=2)
+
+
+def _with_matte(before: DeepPicture, after: DeepPicture) -> Pixels:
+    """The source's own pixels under the answer's transparency."""
+    alpha = after.pixels[..., 3].astype(np.float32) / after.top * before.top
+    matte = np.rint(alpha).astype(before.pixels.dtype)[..., None]
+    return np.concatenate([before.pixels[..., :3], matte], axis=2)
+
+
+def _same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    if min(*second) <= 1 < min(*first):
+        return False
+    return abs(first[0] * second[1] / (first[1] * second[0]) - 1) <= SAME_SHAPE
+
+
+def _frame(picture: tuple[int, int], size: Size) -> tuple[int, int, int, int]:
+    """Left and top of a picture within the smallest frame of a size's proportions, and that frame."""
+    width, height = picture
+    whole = max(width, round(height * size.width / size.height))
+    high = max(height, round(width * size.height / size.width))
+    return (whole - width) // 2, (high - height) // 2, whole, high
+
+
+def _shown(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -1,0 +1,22 @@
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from cutout_double import CutoutDouble, served
+from kroma.cpu import CpuPool
+
+MEMORY_LIMIT_BYTES = 3 * 1024**3
+
+
+@pytest.fixture(scope="session")
+def cpu() -> Iterator[CpuPool]:
+    pool = CpuPool(1, memory_limit_bytes=MEMORY_LIMIT_BYTES)
+    yield pool
+    asyncio.run(pool.close())
+
+
+@pytest.fixture
+async def double() -> AsyncIterator[CutoutDouble]:
+    async with served() as server:
+        yield server
