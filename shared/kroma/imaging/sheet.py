@@ -1,7 +1,8 @@
-"""The contact sheet of a run: each scene beside its candidates, the winner marked, as one PNG."""
+"""The contact sheet of runs: each scene beside what was made of it, the winners marked, as one PNG."""
 
 import io
 from bisect import bisect_right
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -14,6 +15,8 @@ _CELL: Final = (300, 260)
 """Room for a picture, width and height in pixels; it keeps its proportions inside."""
 _CAPTION: Final = 84
 _GAP: Final = 24
+_BAND: Final = 46
+"""Room for the names of the columns."""
 _MARGIN: Final = 40
 _FRAME: Final = 5
 _REFERENCE: Final = (96, 84)
@@ -28,10 +31,9 @@ _REFUSED: Final = frozenset({"failed_output_guard", "failed"})
 
 
 class SheetCell(msgspec.Struct, frozen=True, kw_only=True):
-    """One candidate."""
+    """One candidate, or the file that its post-processing ended with."""
 
-    index: int
-    """From 1."""
+    name: str
     status: str
     data: bytes | None = None
     """The encoded picture; None where none was made."""
@@ -45,7 +47,8 @@ class SheetRow(msgspec.Struct, frozen=True, kw_only=True):
 
     scene_name: str
     scene: bytes | None
-    cells: tuple[SheetCell, ...]
+    cells: tuple[SheetCell | None, ...]
+    """None leaves a place empty."""
     note: str = ""
     """One line under the scene's name, such as its size or time."""
 
@@ -59,6 +62,8 @@ class SheetHeader(msgspec.Struct, frozen=True, kw_only=True):
     """The run: its short id, stage, time, weather, provider."""
     styles: tuple[tuple[str, bytes], ...] = ()
     """Name and bytes of each style reference."""
+    columns: tuple[str, ...] = ()
+    """What stands above the columns, the scene's first; an empty text belongs to the column on its left."""
 
 
 def contact_sheet(rows: list[SheetRow], *, header: SheetHeader | None = None) -> bytes:
@@ -71,9 +76,11 @@ def contact_sheet(rows: list[SheetRow], *, header: SheetHeader | None = None) ->
     width = max(2 * _MARGIN + columns * _CELL[0] + (columns - 1) * _GAP, 3 * _CELL[0])
     row_height = _CELL[1] + _CAPTION + _GAP
     sheet = _Sheet(width, 0)
-    top = sheet.header_height(shown)
+    band = sheet.header_height(shown)
+    top = band + (_BAND if shown.columns else 0)
     sheet = _Sheet(width, top + max(1, len(rows)) * row_height + _MARGIN)
     sheet.draw_header(shown)
+    sheet.draw_columns(shown.columns, band)
     for number, row in enumerate(rows):
         sheet.draw_row(row, top + number * row_height)
     return sheet.png()
@@ -112,6 +119,15 @@ class _Sheet:
         rule = self.header_height(header) - 22
         self._draw.line((_MARGIN, rule, right, rule), fill=_RULE, width=1)
 
+    def draw_columns(self, names: tuple[str, ...], top: int) -> None:
+        """The names above their columns, each with a rule as wide as the columns it stands for."""
+        starts = [place for place, name in enumerate(names) if name]
+        for place, after in pairwise([*starts, len(names)]):
+            left = _MARGIN + place * (_CELL[0] + _GAP)
+            right = _MARGIN + after * (_CELL[0] + _GAP) - _GAP
+            self._text((left, top), names[place], self._strong, _INK, right - left)
+            self._draw.line((left, top + 28, right, top + 28), fill=_INK, width=2)
+
     def draw_row(self, row: SheetRow, top: int) -> None:
         """The scene, then its candidates."""
         self._picture(row.scene, (_MARGIN, top), _CELL)
@@ -119,7 +135,8 @@ class _Sheet:
         self._text((_MARGIN, below), row.scene_name, self._strong, _INK, _CELL[0])
         self._text((_MARGIN, below + 24), row.note or "scene", self._plain, _QUIET, _CELL[0])
         for number, cell in enumerate(row.cells, start=1):
-            self._cell(cell, (_MARGIN + number * (_CELL[0] + _GAP), top))
+            if cell is not None:
+                self._cell(cell, (_MARGIN + number * (_CELL[0] + _GAP), top))
 
     def _cell(self, cell: SheetCell, at: tuple[int, int]) -> None:
         refused = cell.status in _REFUSED
@@ -129,11 +146,10 @@ class _Sheet:
         if cell.winner:
             self._frame(box)
         left, below = at[0], at[1] + _CELL[1] + 12
-        name = f"candidate {cell.index}"
         colour = _WINNER if cell.winner else _REJECTED if refused else _INK
-        self._text((left, below), name, self._strong, colour, _CELL[0])
+        self._text((left, below), cell.name, self._strong, colour, _CELL[0])
         if cell.winner:
-            self._badge((left + int(self._strong.getlength(name)) + 10, below), "winner")
+            self._badge((left + int(self._strong.getlength(cell.name)) + 10, below), "winner")
         delta = "" if cell.chroma_delta is None else f", chroma delta {cell.chroma_delta:.4f}"
         status = cell.status.replace("_", " ")
         self._text((left, below + 24), status + delta, self._plain, _QUIET, _CELL[0])

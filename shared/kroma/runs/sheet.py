@@ -1,6 +1,7 @@
-"""The contact sheet of a run, from its log and its pictures."""
+"""The contact sheet of runs, from their logs and their pictures."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from kroma.errors import InvalidRequestError
 from kroma.imaging.header import MAX_BYTES
 from kroma.imaging.sheet import SheetCell, SheetHeader, SheetRow, contact_sheet
 from kroma.runlog.reader import MAX_LOG_BYTES, read_log
-from kroma.runlog.schema import CandidateLog, JobLog, RunLog
+from kroma.runlog.schema import CandidateLog, FileLog, JobLog, RunLog
 from kroma.runs.errors import RunNotFoundError
 from kroma.runs.models import Run
 from kroma.storage.base import ObjectStore, ProjectStores
@@ -31,6 +32,13 @@ class RunNotFinishedError(InvalidRequestError):
         super().__init__(f"Run {run_id} has not finished; its sheet can be drawn when it has")
 
 
+class OtherProjectError(InvalidRequestError):
+    """One sheet shows runs of one project."""
+
+    def __init__(self) -> None:
+        super().__init__("The runs of a sheet must be of one project")
+
+
 class DrawnSheet(msgspec.Struct, frozen=True, kw_only=True):
     """A sheet that was written."""
 
@@ -39,13 +47,55 @@ class DrawnSheet(msgspec.Struct, frozen=True, kw_only=True):
     """PNG."""
 
 
-async def draw_run_sheet(db: Database, stores: ProjectStores, run_id: str) -> DrawnSheet:
-    """Draw a finished run and keep the sheet beside its pictures.
+class _Row:
+    """A scene, and what each run made of it."""
+
+    def __init__(self, scene_name: str, scene: bytes | None, note: str) -> None:
+        self.scene_name = scene_name
+        self.scene = scene
+        self.note = note
+        self.cells: dict[int, list[SheetCell]] = {}
+        """By the run's place."""
+
+
+async def draw_run_sheet(db: Database, stores: ProjectStores, run_ids: Sequence[str]) -> DrawnSheet:
+    """Draw finished runs and keep the sheet beside the pictures of the last.
+
+    A later run that began with an earlier one's pictures goes on in their rows.
+
+    Args:
+        db: Where the runs are.
+        stores: Opens their project's files.
+        run_ids: Of one project, in the order of the columns.
 
     Raises:
         RunNotFoundError: No run has this id.
-        RunNotFinishedError: It is still at work.
+        RunNotFinishedError: One is still at work.
+        OtherProjectError: The runs are not of one project.
     """
+    runs = [await _finished(db, run_id) for run_id in run_ids]
+    if len({run.project_id for run in runs}) > 1:
+        raise OtherProjectError
+    store = stores.open(str(runs[-1].plan_json["project_root"]))
+    logs = [
+        read_log(await store.get(path, limit_bytes=MAX_LOG_BYTES), source=path)
+        for path in (str(run.run_log_path) for run in runs)
+    ]
+    rows: list[_Row] = []
+    rows_by_picture: dict[str, _Row] = {}
+    for place, log in enumerate(logs):
+        for job in log.jobs:
+            await _add(store, job, place, rows, rows_by_picture)
+    widths = [max([1, *(len(row.cells.get(place, ())) for row in rows)]) for place in range(len(logs))]
+    header = await _header(store, logs, widths)
+    drawn = [_drawn(row, widths) for row in rows]
+    data = await asyncio.to_thread(contact_sheet, drawn, header=header)
+    key = sheet_key(runs[-1].id)
+    await store.put(key, data)
+    return DrawnSheet(uri=store.uri(key), data=data)
+
+
+async def _finished(db: Database, run_id: str) -> Run:
     identifier = row_id(run_id)
     async with db.transaction() as session:
         run = await session.get(Run, identifier) if identifier else None
@@ -53,54 +103,106 @@ async def draw_run_sheet(db: Database, stores: ProjectStores, run_id: str) -> Dr
         raise RunNotFoundError
     if run.finished_at is None or run.run_log_path is None:
         raise RunNotFinishedError(run.id)
-    store = stores.open(str(run.plan_json["project_root"]))
-    log = read_log(await store.get(run.run_log_path, limit_bytes=MAX_LOG_BYTES), source=run.run_log_path)
-    rows = [await _row(store, job) for job in log.jobs]
-    data = await asyncio.to_thread(contact_sheet, rows, header=await _header(store, log))
-    key = sheet_key(run.id)
-    await store.put(key, data)
-    return DrawnSheet(uri=store.uri(key), data=data)
+    return run
 
 
-async def _header(store: ObjectStore, log: RunLog) -> SheetHeader:
-    asked = [
-        log.stage,
-        log.time,
-        log.weather,
-        log.provider,
-        f"{log.generation.candidates} candidates a scene",
-    ]
-    styles = {entry.ref: entry.file.path for job in log.jobs for entry in job.inputs if entry.role == "style"}
-    pictures = [(ref.rpartition("/")[2], await _picture(store, path)) for ref, path in styles.items()]
-    return SheetHeader(
-        title=log.project,
-        subtitle=f"run {str(log.run_id)[:_SHORT_ID]}, {', '.join(asked)}",
-        styles=tuple((name, data) for name, data in pictures if data is not None),
-    )
-
-
-async def _row(store: ObjectStore, job: JobLog) -> SheetRow:
-    scene = job.input_images[0]
+async def _add(
+    store: ObjectStore, job: JobLog, place: int, rows: list[_Row], rows_by_picture: dict[str, _Row]
+) -> None:
     read = next((entry.file for entry in job.inputs if entry.role == "scene"), None)
+    row = rows_by_picture.get(read.path) if read else None
+    if row is None or place in row.cells:
+        name = job.input_images[0].rpartition("/")[2]
+        note = f"{read.width}x{read.height}" if read else job.status
+        row = _Row(name, await _picture(store, read.path) if read else None, note)
+        rows.append(row)
+        if read:
+            rows_by_picture.setdefault(read.path, row)
     candidates = [] if job.candidates is msgspec.UNSET else job.candidates
-    cells = [await _cell(store, c, winner=c.candidate_index == job.selected_candidate) for c in candidates]
-    return SheetRow(
-        scene_name=scene.rpartition("/")[2],
-        scene=await _picture(store, read.path) if read else None,
-        cells=tuple(cells),
-        note=f"{read.width}x{read.height}" if read else job.status,
+    row.cells[place] = []
+    for candidate in candidates:
+        wins = candidate.candidate_index == job.selected_candidate
+        row.cells[place].append(await _cell(store, candidate, winner=wins))
+        for file in (candidate.file, candidate.final_file):
+            if file is not msgspec.UNSET:
+                rows_by_picture[file.path] = row
+    for candidate in candidates:
+        if candidate.final_file is not msgspec.UNSET:
+            row.cells[place].append(await _finished_cell(store, job, candidate, candidate.final_file))
+
+
+def _drawn(row: _Row, widths: list[int]) -> SheetRow:
+    cells: list[SheetCell | None] = []
+    for place, width in enumerate(widths):
+        own = row.cells.get(place, [])
+        cells += [*own, *([None] * (width - len(own)))]
+    return SheetRow(scene_name=row.scene_name, scene=row.scene, cells=tuple(cells), note=row.note)
+
+
+async def _header(store: ObjectStore, logs: list[RunLog], widths: list[int]) -> SheetHeader:
+    first = logs[0]
+    styles = {
+        entry.ref: entry.file.path
+        for log in logs
+        for job in log.jobs
+        for entry in job.inputs
+        if entry.role == "style"
+    }
+    pictures = [(ref.rpartition("/")[2], await _picture(store, path)) for ref, path in styles.items()]
+    several = len(logs) > 1
+    columns = ["scene"]
+    for log, width in zip(logs, widths, strict=True):
+        columns += [_stage(log), *([""] * (width - 1))]
+    ids = ", ".join(str(log.run_id)[:_SHORT_ID] for log in logs)
+    asked = [log.provider for log in logs] if several else [_stage(first), first.provider]
+    made = f"{first.generation.candidates} candidates a scene"
+    return SheetHeader(
+        title=first.project,
+        subtitle=", ".join(
+            [f"run{'s' * several} {ids}", *dict.fromkeys(asked), *([] if several else [made])]
+        ),
+        styles=tuple((name, data) for name, data in pictures if data is not None),
+        columns=tuple(columns) if several else (),
     )
+
+
+def _stage(log: RunLog) -> str:
+    """The stage and what it varies: ``weather: rain, night``."""
+    varied = {"time": log.time, "weather": f"{log.weather}, {log.time}"}.get(log.stage)
+    return log.stage if varied is None else f"{log.stage}: {varied}"
 
 
 async def _cell(store: ObjectStore, candidate: CandidateLog, *, winner: bool) -> SheetCell:
     report = candidate.output_guard
     return SheetCell(
-        index=candidate.candidate_index,
+        name=f"candidate {candidate.candidate_index}",
         status=candidate.status,
         data=None if candidate.file is msgspec.UNSET else await _picture(store, candidate.file.path),
         chroma_delta=None if report is msgspec.UNSET else report.files[0].chroma_delta,
         reason=candidate.reason,
         winner=winner,
+    )
+
+
+async def _finished_cell(
+    store: ObjectStore, job: JobLog, candidate: CandidateLog, file: FileLog
+) -> SheetCell:
+    done = job.planned_postprocess
+    steps = [
+        name
+        for name, is_on in (
+            ("background removed", done.bg_remove),
+            ("refined", done.bg_refine_openai),
+            (f"upscaled by {done.upscale_backend}", done.upscale),
+            (f"graded {done.color_profile}", done.color),
+        )
+        if is_on
+    ]
+    return SheetCell(
+        name=f"candidate {candidate.candidate_index}, finished",
+        status=f"{file.width}x{file.height}",
+        data=await _picture(store, file.path),
+        reason=", ".join(steps),
     )
 
 

@@ -26,28 +26,30 @@ def row(*cells: SheetCell) -> SheetRow:
 
 def test_a_sheet_shows_every_picture() -> None:
     sheet = contact_sheet(
-        [row(SheetCell(index=1, status="done", data=png("yellow")))],
+        [row(SheetCell(name="candidate 1", status="done", data=png("yellow")))],
         header=SheetHeader(title="demo", styles=(("ink", png("lime")),)),
     )
     assert {(0, 0, 255), (255, 255, 0), (0, 255, 0)} <= colours(sheet)
 
 
 def test_the_winner_is_framed() -> None:
-    cell = SheetCell(index=1, status="done", data=png("grey"))
-    winner = SheetCell(index=1, status="done", data=png("grey"), winner=True)
+    cell = SheetCell(name="candidate 1", status="done", data=png("grey"))
+    winner = SheetCell(name="candidate 1", status="done", data=png("grey"), winner=True)
     assert GREEN not in colours(contact_sheet([row(cell)]))
     assert GREEN in colours(contact_sheet([row(winner)]))
 
 
 @pytest.mark.parametrize("status", ["failed_output_guard", "failed"])
 def test_a_rejected_candidate_is_crossed_out_and_faded(status: str) -> None:
-    sheet = contact_sheet([row(SheetCell(index=1, status=status, data=png("yellow"), chroma_delta=170.0))])
+    sheet = contact_sheet(
+        [row(SheetCell(name="candidate 1", status=status, data=png("yellow"), chroma_delta=170.0))]
+    )
     assert RED in colours(sheet)
     assert (255, 255, 0) not in colours(sheet)
 
 
 def test_rows_of_different_lengths_fit_one_sheet() -> None:
-    cells = tuple(SheetCell(index=n, status="done", data=png("grey")) for n in range(1, 4))
+    cells = tuple(SheetCell(name=f"candidate {n}", status="done", data=png("grey")) for n in range(1, 4))
     wide = Image.open(io.BytesIO(contact_sheet([row(*cells), row()])))
     narrow = Image.open(io.BytesIO(contact_sheet([row(cells[0])])))
     assert wide.width > narrow.width
@@ -56,13 +58,15 @@ def test_rows_of_different_lengths_fit_one_sheet() -> None:
 
 @pytest.mark.parametrize("data", [None, b"", b"text"])
 def test_a_missing_or_broken_picture_leaves_the_rest(data: bytes | None) -> None:
-    sheet = contact_sheet([row(SheetCell(index=1, status="failed", data=data, reason="the call failed"))])
+    sheet = contact_sheet(
+        [row(SheetCell(name="candidate 1", status="failed", data=data, reason="the call failed"))]
+    )
     assert (0, 0, 255) in colours(sheet)
 
 
 def test_long_texts_stay_inside_their_cell() -> None:
     long = "word " * 60 + "x" * 400
-    rows = [row(SheetCell(index=1, status="done", data=png("grey"), reason=long))]
+    rows = [row(SheetCell(name="candidate 1", status="done", data=png("grey"), reason=long))]
     rows = [SheetRow(scene_name=long, scene=None, cells=rows[0].cells, note=long)]
     image = Image.open(io.BytesIO(contact_sheet(rows, header=SheetHeader(title=long, subtitle=long))))
     paper = image.getpixel((1, 1))
@@ -72,8 +76,8 @@ def test_long_texts_stay_inside_their_cell() -> None:
 
 def test_transparent_and_odd_pictures_are_shown() -> None:
     cells = (
-        SheetCell(index=1, status="done", data=png("red", (1, 1), "RGBA")),
-        SheetCell(index=2, status="done", data=png("red", (3000, 2))),
+        SheetCell(name="candidate 1", status="done", data=png("red", (1, 1), "RGBA")),
+        SheetCell(name="candidate 2", status="done", data=png("red", (3000, 2))),
     )
     assert (255, 0, 0) in colours(contact_sheet([row(*cells)]))
 
