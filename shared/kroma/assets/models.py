@@ -20,6 +20,10 @@ class AssetKind(StrEnum):
     CANDIDATE_OUTPUT = "candidate_output"
     CANDIDATE_FINAL_OUTPUT = "candidate_final_output"
     JOB_FINAL_OUTPUT = "job_final_output"
+    BACKGROUND_REMOVED = "background_removed"
+    BACKGROUND_REFINED = "background_refined"
+    UPSCALED = "upscaled"
+    COLOR_CORRECTED = "color_corrected"
     RUN_LOG = "run_log"
 
 

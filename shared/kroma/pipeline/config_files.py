@@ -156,6 +156,10 @@ class ConfigObject:
         """Every key, in the file's order."""
         return tuple(self._values)
 
+    def any(self, field: str) -> object:
+        """What the field holds, of whatever type; None when absent."""
+        return self._values.get(field)
+
     def section(self, field: str) -> Self:
         """An object in this one; an absent one is empty."""
         value = self._values.get(field, {})

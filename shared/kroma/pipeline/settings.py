@@ -5,12 +5,12 @@ from typing import Final, Self
 import msgspec
 
 from kroma.pipeline.config_files import ConfigFile, ConfigFiles, ConfigObject
+from kroma.postprocess.installed import CUTOUT_BACKENDS, UPSCALE_BACKENDS
 
 APP_TOML: Final = "config/pipeline.settings.toml"
 APP_JSON: Final = "config/pipeline.settings.json"
 PROJECT_JSON: Final = ".kroma/pipeline.settings.json"
-UPSCALE_BACKENDS: Final = ("ncnn", "python")
-BG_REMOVE_BACKENDS: Final = ("rembg", "photoroom", "removebg")
+BG_REMOVE_BACKENDS: Final = CUTOUT_BACKENDS
 
 
 class SettingsLayer(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,24 +1,19 @@
 """Ways to remove a background that cost nothing: ours for plain backdrops, and the operator's rembg."""
 
 import asyncio
-import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Final
 
 from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
 from kroma.postprocess import work
 from kroma.postprocess.command import run_program
 from kroma.postprocess.errors import ToolMissingError
+from kroma.postprocess.installed import LOCAL, REMBG, missing_remover
 from kroma.postprocess.orders import CutoutOrder
 from kroma.postprocess.upscalers import read_answer
 from kroma.postprocess.work import Made
-
-LOCAL: Final = "local"
-REMBG: Final = "rembg"
-_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class LocalRemover:
@@ -55,11 +50,7 @@ class RembgRemover:
 
     def missing(self, order: CutoutOrder) -> str | None:
         """The program, or a name that is no model's."""
-        if shutil.which(self._options.rembg) is None:
-            return "install rembg (pip install 'rembg[cpu,cli]'), or set KROMA_REMBG_BIN to its command"
-        if _MODEL.fullmatch(order.rembg_model) is None:
-            return f"name a model of rembg in bg_remove.rembg.model, not '{order.rembg_model}'"
-        return None
+        return missing_remover(REMBG, order, self._options)
 
     async def remove(self, data: bytes, order: CutoutOrder, *, name: str) -> Made:
         """By the program, on a PNG in a folder of its own."""

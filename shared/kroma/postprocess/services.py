@@ -121,6 +121,7 @@ class CutoutService:
             deterministic=False,
             free=False,
             takes_key=True,
+            official_url=self._kind.url,
         )
 
     def estimate(self, request: EditRequest) -> Decimal | None:  # noqa: ARG002 - each picture costs the same

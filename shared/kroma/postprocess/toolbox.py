@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Final
 
 from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
@@ -10,18 +9,13 @@ from kroma.errors import KromaError
 from kroma.postprocess import work
 from kroma.postprocess.base import BackgroundRemover, Upscaler
 from kroma.postprocess.errors import ToolError, ToolMissingError
+from kroma.postprocess.installed import CUTOUT_BACKENDS, UPSCALE_ALIASES, UPSCALE_BACKENDS, missing_tools
 from kroma.postprocess.orders import ColourOrder, CutoutOrder, PlannedTools, UpscaleOrder
 from kroma.postprocess.removers import LocalRemover, RembgRemover
 from kroma.postprocess.services import KINDS, CutoutService, ServiceLine
-from kroma.postprocess.upscalers import LANCZOS, REALESRGAN, LanczosUpscaler, RealEsrganUpscaler
+from kroma.postprocess.upscalers import LanczosUpscaler, RealEsrganUpscaler
 from kroma.postprocess.work import Made
 from kroma.providers.base import EditRequest, ProviderAccess, ProviderFailedError, ProviderPicture
-
-UPSCALE_ALIASES: Final = {"python": LANCZOS, "ncnn": REALESRGAN}
-"""The contract's names and what they mean here (docs/decisions/0020)."""
-UPSCALE_BACKENDS: Final = (LANCZOS, REALESRGAN, *UPSCALE_ALIASES)
-CUTOUT_BACKENDS: Final = ("local", "rembg", *(kind.code for kind in KINDS))
-PAID_CUTOUTS: Final = tuple(kind.code for kind in KINDS)
 
 
 class Toolbox:
@@ -33,6 +27,7 @@ class Toolbox:
         """Open them; nothing is started or called before it is used."""
         options = options or ToolOptions()
         self._cpu = cpu
+        self._options = options
         self._line = ServiceLine(options, url_allow)
         lanczos, realesrgan = LanczosUpscaler(cpu), RealEsrganUpscaler(cpu, options)
         self.upscalers: Mapping[str, Upscaler] = {tool.code: tool for tool in (lanczos, realesrgan)}
@@ -55,25 +50,7 @@ class Toolbox:
 
     def missing(self, tools: PlannedTools) -> list[str]:
         """What these orders need and is not here: of tried backends only where none is left."""
-        found: list[str] = []
-        if tools.cutout is not None:
-            found += self._missing_cutout(tools.cutout)
-        if tools.upscale is not None:
-            tool = self.upscaler(tools.upscale.backend)
-            missing = tool.missing(tools.upscale)
-            if missing is not None:
-                found.append(f"Upscaling by '{tools.upscale.backend}' cannot be done: {missing}")
-        return found
-
-    def _missing_cutout(self, order: CutoutOrder) -> list[str]:
-        lacking: list[str] = []
-        for code in order.backends:
-            remover = self.removers.get(code)
-            missing = None if remover is None else remover.missing(order)
-            if missing is None:
-                return []  # a service's key is looked for where the project is known
-            lacking.append(f"Background removal by '{code}' cannot be done: {missing}")
-        return lacking
+        return missing_tools(tools, self._options)
 
     async def upscale(self, data: bytes, order: UpscaleOrder, *, name: str) -> Made:
         """As ``Upscaler.upscale`` of the order's backend.

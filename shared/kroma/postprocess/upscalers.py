@@ -1,11 +1,11 @@
 """Ways to enlarge a picture: ours, and the operator's Real-ESRGAN."""
 
 import asyncio
-import os
-import re
 import tempfile
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
@@ -13,13 +13,10 @@ from kroma.imaging.header import MAX_BYTES
 from kroma.postprocess import work
 from kroma.postprocess.command import run_program
 from kroma.postprocess.errors import ToolError, ToolMissingError
+from kroma.postprocess.installed import LANCZOS, REALESRGAN, missing_upscaler
 from kroma.postprocess.orders import UpscaleOrder
 from kroma.postprocess.work import Made
 
-LANCZOS: Final = "lanczos"
-REALESRGAN: Final = "realesrgan-ncnn"
-REALESRGAN_SCALES: Final = (2, 3, 4)
-_MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_ANSWER_BYTES: Final = 4 * MAX_BYTES
 """Of what a program writes; it is as much larger as its picture is."""
 
@@ -58,18 +55,7 @@ class RealEsrganUpscaler:
 
     def missing(self, order: UpscaleOrder) -> str | None:
         """The program, its models, or a scale or model that it does not know."""
-        binary, models = self._options.realesrgan, self._options.realesrgan_models
-        if not os.access(binary, os.X_OK) or not binary.is_file():
-            return f"put the program at {binary}, or set KROMA_REALESRGAN_BIN to where it is"
-        if not models.is_dir():
-            return f"put its models in {models}, or set KROMA_REALESRGAN_MODELS to where they are"
-        if order.scale not in REALESRGAN_SCALES:
-            return f"ask for upscale.scale 2, 3 or 4, not {order.scale}"
-        if _MODEL.fullmatch(order.model) is None or not any(models.glob(f"{order.model}*.param")):
-            known = sorted({path.stem for path in models.glob("*.param")})
-            listed = f"; there is {', '.join(known)}" if known else ""
-            return f"put the model '{order.model}' (.param and .bin) in {models}{listed}"
-        return None
+        return missing_upscaler(msgspec.structs.replace(order, backend=REALESRGAN), self._options)
 
     async def upscale(self, data: bytes, order: UpscaleOrder, *, name: str) -> Made:
         """By the program, on a PNG in a folder of its own."""

@@ -1,5 +1,6 @@
 """Object keys of one project, after the folders of pipeline.md 1.4; keys carry the run."""
 
+import re
 from pathlib import PurePosixPath
 from uuid import UUID
 
@@ -26,6 +27,20 @@ def bad_key(run_id: UUID, output: str) -> str:
     """Where a rejected candidate goes."""
     name = PurePosixPath(output)
     return f"archive/bad/{run_id}/{name.stem}_bad{name.suffix}"
+
+
+def derived_key(
+    folder: str, run_id: UUID, source: str, suffix: str, extension: str, *, variant: int = 0
+) -> str:
+    """What a tool made of a picture (pipeline.md 7.4); ``variant`` as with ``output_key``."""
+    stem = clean_part(PurePosixPath(source).stem) or "image"
+    again = f"_{variant + 1}" if variant else ""
+    return f"{folder}/{run_id}/{stem}_{clean_part(suffix)}{again}.{extension}"
+
+
+def clean_part(text: str) -> str:
+    """A part of a file name in ``[a-z0-9_-]``; underscores that were there stay."""
+    return re.sub(r"[^a-z0-9_-]+", "_", text.lower()).strip("_")
 
 
 def sheet_key(run_id: UUID) -> str:

@@ -18,8 +18,9 @@ from kroma.imaging.deep import decode_deep
 from kroma.imaging.errors import PictureError
 from kroma.postprocess.base import BackgroundRemover, Upscaler
 from kroma.postprocess.errors import ToolError, ToolMissingError, ToolTimedOutError
+from kroma.postprocess.installed import CUTOUT_BACKENDS
 from kroma.postprocess.orders import BUILTIN_PROFILES, ColourOrder, CutoutOrder, PlannedTools, UpscaleOrder
-from kroma.postprocess.toolbox import CUTOUT_BACKENDS, Toolbox
+from kroma.postprocess.toolbox import Toolbox
 from kroma.providers.base import (
     AnswerLostError,
     AnswerUnusableError,
