@@ -31,6 +31,7 @@ import argparse
 import asyncio
 import base64
 import hashlib
+import io
 import json
 import os
 import random
@@ -46,6 +47,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+from PIL import Image
 
 MODELS = ("gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5")
 OUTPUT_TOKENS = {"low": (272, 408, 400), "medium": (1056, 1584, 1568), "high": (4160, 6240, 6208)}
@@ -75,8 +77,12 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The refusal is a gateway's page, not JSON."""
     cut: Literal["before", "during", "after", "half"] | None = None
     """Reset the connection before the body is read, amid it, after billing, or amid the answer (billed)."""
-    body: Literal["garbage", "not_base64", "not_an_image", "empty"] | None = None
-    """What a billed 200 holds: no JSON, no base64, base64 of no picture, or no picture at all."""
+    body: (
+        Literal["garbage", "not_base64", "not_an_image", "empty", "html", "nothing", "tiny", "jpeg", "huge"]
+        | None
+    ) = None
+    """What a billed 200 holds: no JSON, no base64, base64 of no picture, no picture at all, a page, no byte,
+    one pixel, another format, or 100 MB."""
 
 
 class EditCall(NamedTuple):
@@ -102,11 +108,18 @@ class Bill(msgspec.Struct, frozen=True):
     at: str
 
 
+def cut_off() -> Exception:
+    """What a double raises to reset the connection now."""
+    return _Cut()
+
+
 class _Cut(Exception):  # noqa: N818 - no error: the script says so
     """Reset the connection now."""
 
 
-class _Reply(NamedTuple):
+class Reply(NamedTuple):
+    """An HTTP reply."""
+
     status: int
     body: bytes
     headers: dict[str, str]
@@ -165,7 +178,7 @@ class OpenAIDouble:
         """One connection, which carries one request."""
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError):
-                reply = await self._answer(reader)
+                reply = await self.answer(reader)
                 await _send(writer, reply)
         except _Cut:
             _reset(writer)
@@ -174,13 +187,18 @@ class OpenAIDouble:
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> _Reply:
+    async def head(self, reader: asyncio.StreamReader) -> tuple[str, str, dict[str, str], int]:
+        """Method, path, headers by lower-case name, and how long the body is."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         method, path, _ = head[0].split(" ")
         headers = {
             name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)
         }
-        length = int(headers.get("content-length", "0"))
+        return method, path, headers, int(headers.get("content-length", "0"))
+
+    async def answer(self, reader: asyncio.StreamReader) -> Reply:
+        """What one request is answered."""
+        method, path, headers, length = await self.head(reader)
         match method, path:
             case "POST", "/v1/images/edits":
                 self.in_flight += 1
@@ -200,14 +218,14 @@ class OpenAIDouble:
             case _:
                 return _error(404, f"Invalid URL ({method} {path})", code=None)
 
-    async def _edit(self, reader: asyncio.StreamReader, headers: dict[str, str], length: int) -> _Reply:
-        fault = self._next_fault()
+    async def _edit(self, reader: asyncio.StreamReader, headers: dict[str, str], length: int) -> Reply:
+        fault = self.next_fault()
         if fault.cut == "before":
             raise _Cut
         if fault.cut == "during":
             await reader.readexactly(length // 2)
             raise _Cut
-        call = _parsed(headers, await reader.readexactly(length))
+        call = read_form(headers, await reader.readexactly(length))
         self.calls.append(call)
         await asyncio.sleep(fault.delay_before_s)
         refusal = self._key_refusal(headers) or _complaint(call)
@@ -226,7 +244,7 @@ class OpenAIDouble:
         reply = self._picture_reply(call, bill, fault)
         return reply._replace(sent=0.5 if fault.cut == "half" else 1.0, headers=reply.headers | request_id)
 
-    def _next_fault(self) -> Fault:
+    def next_fault(self) -> Fault:
         """The first fault that does not pass this call over, used once more."""
         for index, fault in enumerate(self.faults):
             if fault.chance < 1 and self._random.random() >= fault.chance:
@@ -238,7 +256,7 @@ class OpenAIDouble:
             return fault
         return Fault()
 
-    def _key_refusal(self, headers: dict[str, str]) -> _Reply | None:
+    def _key_refusal(self, headers: dict[str, str]) -> Reply | None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         is_good = not key.startswith("sk-bad") if self.keys is None else key in self.keys
         if scheme == "Bearer" and key and is_good:
@@ -265,10 +283,12 @@ class OpenAIDouble:
         self.billed.append(bill)
         return bill
 
-    def _picture_reply(self, call: EditCall, bill: Bill, fault: Fault) -> _Reply:
+    def _picture_reply(self, call: EditCall, bill: Bill, fault: Fault) -> Reply:
         if fault.body == "garbage":
-            return _Reply(200, b'{"created": 17639', {"Content-Type": "application/json"})
-        picture = self._picture(call, bill)
+            return Reply(200, b'{"created": 17639', {"Content-Type": "application/json"})
+        if fault.body in {"html", "nothing", "huge"}:
+            return Reply(200, unexpected(fault.body), {"Content-Type": "text/html"})
+        picture = unexpected(fault.body) if fault.body in {"tiny", "jpeg"} else self._picture(call, bill)
         b64 = {"not_base64": "&&& no base64 &&&", "not_an_image": base64.b64encode(b"no picture").decode()}
         data = [{"b64_json": b64.get(fault.body or "", base64.b64encode(picture).decode())}]
         body = {
@@ -302,6 +322,23 @@ class OpenAIDouble:
         }
 
 
+def unexpected(kind: str) -> bytes:
+    """What a service may send instead of a picture, or a picture that nobody asked for."""
+    match kind:
+        case "html":
+            return b"<!doctype html><html><body><h1>Welcome to nginx!</h1></body></html>"
+        case "tiny":
+            return grey_blocks("tiny", width=1, height=1)
+        case "jpeg":
+            buffer = io.BytesIO()
+            Image.linear_gradient("L").save(buffer, format="JPEG")
+            return buffer.getvalue()
+        case "huge":
+            return bytes(101 * 1024**2)
+        case _:
+            return b""
+
+
 def grey_blocks(name: str, *, width: int, height: int) -> bytes:
     """A PNG of 8 x 8 blocks in greys that follow from a name."""
     greys = hashlib.sha512(name.encode()).digest()
@@ -320,7 +357,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _parsed(headers: dict[str, str], body: bytes) -> EditCall:
+def read_form(headers: dict[str, str], body: bytes) -> EditCall:
     """The parts of a multipart form."""
     boundary = headers.get("content-type", "").partition("boundary=")[2].strip('"')
     fields: dict[str, str] = {}
@@ -331,7 +368,7 @@ def _parsed(headers: dict[str, str], body: bytes) -> EditCall:
         named = dict(pair.split("=", 1) for pair in lines[0].split("; ") if "=" in pair)
         content = content.removesuffix(b"\r\n")
         name = named["name"].strip('"')
-        if name in {"image", "image[]"}:
+        if "filename" in named:
             mime_type = next((line[14:] for line in lines if line.lower().startswith("content-type: ")), "")
             images.append((named["filename"].strip('"'), mime_type, content))
         else:
@@ -339,7 +376,7 @@ def _parsed(headers: dict[str, str], body: bytes) -> EditCall:
     return EditCall(headers, fields, images)
 
 
-def _complaint(call: EditCall) -> _Reply | None:
+def _complaint(call: EditCall) -> Reply | None:
     """What the real one would find wrong with a call."""
     fields = call.fields
     types = {mime_type for _, mime_type, _ in call.images}
@@ -374,13 +411,11 @@ def _model_list() -> dict[str, Any]:
     return {"object": "list", "data": [{"id": model, **entry} for model in MODELS]}
 
 
-def _json(status: int, body: object, **headers: str) -> _Reply:
-    return _Reply(status, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
+def _json(status: int, body: object, **headers: str) -> Reply:
+    return Reply(status, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
 
 
-def _error(
-    status: int, message: str, *, code: str | None, param: str | None = None, **headers: str
-) -> _Reply:
+def _error(status: int, message: str, *, code: str | None, param: str | None = None, **headers: str) -> Reply:
     kind = {
         429: "rate_limit_error" if code != "insufficient_quota" else "insufficient_quota",
         500: "server_error",
@@ -396,18 +431,20 @@ def _error(
     return _json(status, {"error": error}, **(request_id | headers))
 
 
-def _refusal(fault: Fault, status: int, **headers: str) -> _Reply:
+def _refusal(fault: Fault, status: int, **headers: str) -> Reply:
     if fault.retry_after is not None:
         headers["Retry-After"] = fault.retry_after
+    if 300 <= status < 400:
+        headers["Location"] = "http://127.0.0.1:9/elsewhere"
     if fault.html:
         page = b"<html><body><h1>Bad gateway</h1></body></html>"
-        return _Reply(status, page, {"Content-Type": "text/html", **headers})
+        return Reply(status, page, {"Content-Type": "text/html", **headers})
     codes = {401: "invalid_api_key", 403: "unsupported_country", 429: "rate_limit_exceeded"}
     code = codes.get(status) if fault.error_code is None else fault.error_code
     return _error(status, f"The double refuses with {status}.", code=code, **headers)
 
 
-async def _send(writer: asyncio.StreamWriter, reply: _Reply) -> None:
+async def _send(writer: asyncio.StreamWriter, reply: Reply) -> None:
     lines = [
         f"HTTP/1.1 {reply.status} {_PHRASES.get(reply.status, 'Status')}",
         f"Content-Length: {len(reply.body)}",

@@ -21,6 +21,7 @@ from kroma.imaging.header import MAX_PIXELS, PictureHeader, inspect
 
 PNG_COMPRESSION: Final = 6
 _WORD_MAX: Final = 65535
+_ORIENTATION: Final = 0x0112
 _DAMAGE: Final = (
     OSError,
     SyntaxError,
@@ -87,6 +88,17 @@ def decode(data: bytes, *, name: str) -> Picture:
         profile = _profile(opened)
         rgb, profile = _as_rgb(upright, profile)
         return Picture(np.asarray(rgb, dtype=np.uint8), profile)
+
+
+def is_upright(data: bytes, *, name: str) -> bool:
+    """Whether the pixels stand as the picture is meant; who reads them need not look at its EXIF.
+
+    Raises:
+        PictureError: It does not decode so far.
+    """
+    header = inspect(data, name=name)
+    with _translated(name), Image.open(io.BytesIO(data), formats=[header.format]) as image:
+        return image.getexif().get(_ORIENTATION, 1) == 1
 
 
 def encode_png(picture: Picture, metadata: Mapping[str, str] | None = None) -> bytes:

@@ -110,6 +110,7 @@ class FakeCall(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     prompt: str
     styles: tuple[str, ...]
+    references: tuple[str, ...] = ()
     call_id: UUID | None = None
     api_key: str | None = None
 
@@ -200,6 +201,7 @@ class FakeProvider:
             seed=request.seed,
             prompt=request.prompt,
             styles=tuple(style.name for style in request.styles),
+            references=tuple(reference.name for reference in request.references),
             call_id=request.call_id,
             api_key=request.access.api_key,
         )

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from kroma.config import Settings
 from kroma.cpu import CpuPool
+from kroma.imaging.errors import PictureTooLargeError
 from kroma.imaging.restyle.order import RedrawnPicture, RedrawOrder
 from kroma.providers.base import (
     Capabilities,
@@ -104,7 +105,20 @@ class LocalProvider:
 
 
 def redraw_in_process(order: RedrawOrder) -> RedrawnPicture:
-    """What the picture process runs."""
-    from kroma.imaging.restyle.engine import redraw  # noqa: PLC0415 - numpy and OpenCV stay out of the worker
+    """What the picture process runs.
 
-    return redraw(order)
+    Raises:
+        PictureError: The scene or a reference does not decode, or there is not memory enough for them.
+        InvalidSizeError: The size is no ``<width>x<height>`` within the limit.
+    """
+    import cv2  # noqa: PLC0415 - numpy and OpenCV stay out of the worker
+
+    from kroma.imaging.restyle.engine import redraw  # noqa: PLC0415 - as above
+
+    try:
+        return redraw(order)
+    except (MemoryError, cv2.error) as exc:
+        if isinstance(exc, cv2.error) and exc.code != cv2.Error.StsNoMem:
+            raise
+        problem = "drawing it needs more memory than a picture process has"
+        raise PictureTooLargeError(order.scene_name, problem, "64 megapixels") from exc

@@ -15,6 +15,7 @@ from kroma.config import OpenAIOptions, Settings
 from kroma.cpu import CpuPool
 from kroma.imaging.errors import PictureError
 from kroma.imaging.header import PictureHeader
+from kroma.providers.answers import LEAST_ANSWER_PX
 from kroma.providers.base import (
     AnswerUnusableError,
     Capabilities,
@@ -28,8 +29,8 @@ from kroma.providers.base import (
     ProviderPicture,
     ProviderRefusedError,
 )
+from kroma.providers.inputs import InputLimits, fitted, is_plainly_ready, verified
 from kroma.providers.openai_answers import CODE, ImageReply, RawAnswer, picture_of, read_reply, request_id
-from kroma.providers.openai_input import InputLimits, fitted, is_plainly_ready, verified
 from kroma.providers.price_list import PricedModel, openai_prices, read_usage
 
 if TYPE_CHECKING:
@@ -208,6 +209,8 @@ class OpenAIProvider:
         header = await self._verified(data)
         if header is None:
             unusable("its answer is no usable picture")
+        if min(header.width, header.height) < LEAST_ANSWER_PX:
+            unusable(f"its answer is a picture of {header.width}x{header.height} pixels")
         return EditResult(
             data=data,
             mime_type=header.mime_type,

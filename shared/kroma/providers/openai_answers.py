@@ -4,17 +4,15 @@ How each status is judged, and why: docs/decisions/0014-what-may-be-sent-again.m
 """
 
 import binascii
-import math
 import re
 from base64 import b64decode
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 
+from kroma.providers.answers import retry_after
 from kroma.providers.base import (
     AnswerLostError,
     ProviderFailedError,
@@ -23,7 +21,6 @@ from kroma.providers.base import (
 )
 
 CODE: Final = "openai"
-_LONGEST_WAIT: Final = timedelta(days=1)
 _WORD: Final = re.compile(r"[a-z][a-z0-9_.\[\]-]{0,63}", re.IGNORECASE)
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _NO_MONEY: Final = frozenset(
@@ -121,26 +118,6 @@ def failure(answer: RawAnswer) -> ProviderFailedError:
             is_down=True,
         )
     return AnswerLostError(CODE, f"it or a gateway answered with {status}, which may come after the work")
-
-
-def retry_after(headers: Mapping[str, str], *, now: datetime | None = None) -> timedelta | None:
-    """How long ``Retry-After`` asks to wait, in seconds or until a date; at most a day."""
-    text = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = _seconds_until(text, now or datetime.now(UTC))
-    if not math.isfinite(seconds):
-        return None
-    return min(max(timedelta(), timedelta(seconds=min(seconds, 1e9))), _LONGEST_WAIT)
-
-
-def _seconds_until(text: str, now: datetime) -> float:
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return math.nan
-    return (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds()
 
 
 def _too_many(answer: RawAnswer, error: _Error | None) -> ProviderRefusedError:

@@ -15,7 +15,7 @@ import openai
 from kroma.config import OpenAIOptions
 from kroma.outbound.errors import OutboundError, UrlRefusedError
 from kroma.outbound.guard import UrlGuard
-from kroma.providers.base import AnswerLostError, ProviderRefusedError
+from kroma.providers.base import AnswerLostError, AnswerUnusableError, ProviderRefusedError
 from kroma.providers.openai_answers import CODE, RawAnswer
 
 MAX_ANSWER_BYTES: Final = 96 * 1024**2
@@ -56,6 +56,7 @@ class OpenAICalls:
         Raises:
             ProviderRefusedError: Nothing was sent.
             AnswerLostError: It was sent, at least in part, and no whole answer came.
+            AnswerUnusableError: The answer is larger than any picture.
         """
         route = _Route(self._transport, self._guard)
         limit_s = self._options.timeout.total_seconds()
@@ -63,6 +64,8 @@ class OpenAICalls:
             async with asyncio.timeout(limit_s):
                 return await self._sent(route, form, api_key=api_key, base_url=base_url, call_id=call_id)
         except Exception as exc:
+            if route.is_too_large:
+                raise AnswerUnusableError(CODE, "its answer is larger than any picture") from exc
             if route.has_left:
                 raise AnswerLostError(CODE, _lost(exc, limit_s)) from exc
             raise _unsent(exc) from exc
@@ -118,6 +121,7 @@ class _Route(httpx2.AsyncBaseTransport):
         self._transport = transport
         self._guard = guard
         self.has_left = False
+        self.is_too_large = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Resolve, judge, connect to what was judged, send.
@@ -145,7 +149,7 @@ class _Route(httpx2.AsyncBaseTransport):
             return httpx2.Response(
                 response.status_code,
                 headers=response.headers,
-                stream=_Limited(response.stream),
+                stream=_Limited(response.stream, self),
                 extensions=response.extensions,
             )
         raise failed
@@ -158,14 +162,16 @@ class _Route(httpx2.AsyncBaseTransport):
 class _Limited(httpx2.AsyncByteStream):
     """A body that ends with an error when it grows past what a picture can be."""
 
-    def __init__(self, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream) -> None:
+    def __init__(self, stream: httpx2.SyncByteStream | httpx2.AsyncByteStream, route: _Route) -> None:
         self._stream: Any = stream
+        self._route = route
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         read = 0
         async for chunk in self._stream:
             read += len(chunk)
             if read > MAX_ANSWER_BYTES:
+                self._route.is_too_large = True
                 raise httpx2.RemoteProtocolError("larger than any picture")
             yield chunk
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kroma.providers.answers import retry_after
 from kroma.providers.base import AnswerLostError, ProviderFailedError, ProviderKeyRefusedError
 from kroma.providers.openai_answers import (
     ImageReply,
@@ -15,7 +16,6 @@ from kroma.providers.openai_answers import (
     picture_of,
     read_reply,
     request_id,
-    retry_after,
 )
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Pictures on their way to OpenAI and back, in picture processes: bytes in, bytes out."""
+"""Pictures on their way to a paid provider and back, in picture processes: bytes in, bytes out."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -9,7 +9,6 @@ from kroma.imaging.header import PictureHeader, inspect
 if TYPE_CHECKING:
     from kroma.imaging.codec import Picture
 
-_ORIENTATION: Final = 0x0112
 _MAY_BE_TURNED: Final = (b"Exif", b"eXIf", b"EXIF", b"exif", b"Orientation")
 """How JPEG, PNG and WebP introduce what may hold an orientation."""
 _SHRINK: Final = 0.9
@@ -56,7 +55,11 @@ def fitted(data: bytes, name: str, limits: InputLimits) -> FittedPicture | None:
     from kroma.imaging import codec  # noqa: PLC0415 - numpy and Pillow stay out of the worker
 
     header = inspect(data, name=name)
-    if header.mime_type in limits.mime_types and _fits(header, data, limits) and not _is_turned(data, header):
+    if (
+        header.mime_type in limits.mime_types
+        and _fits(header, data, limits)
+        and codec.is_upright(data, name=name)
+    ):
         return None
     picture = codec.decode(data, name=name)
     pixels = picture.pixels.shape[0] * picture.pixels.shape[1]
@@ -81,16 +84,6 @@ def verified(data: bytes) -> PictureHeader:
 
 def _fits(header: PictureHeader, data: bytes, limits: InputLimits) -> bool:
     return len(data) <= limits.max_bytes and header.width * header.height <= limits.max_pixels
-
-
-def _is_turned(data: bytes, header: PictureHeader) -> bool:
-    """Whether the pixels stand another way than the picture is meant; providers need not look."""
-    import io  # noqa: PLC0415 - beside Pillow
-
-    from PIL import Image  # noqa: PLC0415 - as above
-
-    with Image.open(io.BytesIO(data), formats=[header.format]) as image:
-        return image.getexif().get(_ORIENTATION, 1) != 1
 
 
 def _scaled(picture: "Picture", factor: float) -> "Picture":
