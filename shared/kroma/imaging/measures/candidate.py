@@ -21,7 +21,7 @@ from kroma.imaging.measures.settings import CheckSettings, QualitySettings, Verd
 from kroma.imaging.measures.sharpness import detail_kept
 from kroma.imaging.measures.size import aspect_kept, size_kept, wanted_size
 from kroma.imaging.measures.structure import structure_kept
-from kroma.imaging.measures.style import Look, look_of, style_kept
+from kroma.imaging.measures.style import Look, colours_kept, look_of, style_kept
 
 HIDDEN: Final = 0.5
 """Of a threshold that is left where night or rain hide a part of the scene."""
@@ -44,7 +44,7 @@ def check_candidate(order: CheckOrder, facts: JobFacts) -> Checked:
     delta = seen_delta(picture, ignore_transparent=order.settings.ignore_transparent)
     judged = guard.judge(delta, order.guard, name=order.name)
     rgb = over_white(picture.pixels)
-    checks = _Checks(order, facts, rgb)
+    checks = _Checks(order, facts, rgb, is_grey=bool(judged.grayscale_like))
     results = [colour_result(judged, order.guard, order.settings), *checks.made()]
     return Checked(guard=judged, report=summed(results), thumbnail=thumbnail(rgb))
 
@@ -81,10 +81,11 @@ def colour_result(report: GuardReport, settings: GuardSettings, checks: QualityS
 class _Checks:
     """The checks of one candidate, each a method that gives a result."""
 
-    def __init__(self, order: CheckOrder, facts: JobFacts, rgb: Rgb) -> None:
+    def __init__(self, order: CheckOrder, facts: JobFacts, rgb: Rgb, *, is_grey: bool) -> None:
         self._order = order
         self._settings = order.settings
         self._facts = facts
+        self._is_grey = is_grey
         self._rgb = rgb
         self._grey: Grey = grey_of(rgb)
         self._size = (rgb.shape[1], rgb.shape[0])
@@ -138,9 +139,17 @@ class _Checks:
 
     def _style(self, settings: CheckSettings) -> CheckResult:
         if not self._facts.styles:
-            return unmeasured("style", settings, "there are no style references")
+            return self._style_of_scene(settings)
         kept = style_kept(self._look, self._facts.styles, with_tone=not self._order.is_relit)
         return graded("style", kept, settings, f"{kept:.0%} like the references")
+
+    def _style_of_scene(self, settings: CheckSettings) -> CheckResult:
+        """Without references a picture may be grey, but colours of its own it cannot have."""
+        scene = self._facts.scene
+        if scene is None or self._order.is_relit or self._is_grey:
+            return unmeasured("style", settings, "there are no style references")
+        kept = colours_kept(self._look, scene.look)
+        return graded("style", kept, settings, f"colours {kept:.0%} those of the scene")
 
     def _size_check(self, settings: CheckSettings) -> CheckResult:
         width, height = self._size

@@ -41,8 +41,8 @@ class QualitySettings(msgspec.Struct, frozen=True, kw_only=True):
     """Whether colour that cannot be seen, under full transparency, is left out of the chroma delta."""
     colour_weight: Weight = 1.0
     blank: CheckSettings = CheckSettings(threshold=0.25)
-    sharpness: CheckSettings = CheckSettings(threshold=0.65, weight=2.0)
-    structure: CheckSettings = CheckSettings(threshold=0.5, weight=3.0)
+    sharpness: CheckSettings = CheckSettings(threshold=0.75, weight=2.0)
+    structure: CheckSettings = CheckSettings(threshold=0.6, weight=3.0)
     style: CheckSettings = CheckSettings(threshold=0.35, weight=2.0)
     size: CheckSettings = CheckSettings(threshold=0.8)
     duplicate: CheckSettings = CheckSettings(threshold=0.25, weight=0.0)

@@ -102,6 +102,11 @@ def distance(one: Look, other: Look) -> Distance:
     )
 
 
+def colours_kept(look: Look, scene: Look) -> float:
+    """``exp(-colour / 10)``: twice as strict as against references, since nothing else may explain it."""
+    return float(np.exp(-2.0 * distance(look, scene).colour / COLOUR_SCALE))
+
+
 def style_kept(look: Look, references: Sequence[Look], *, with_tone: bool) -> float:
     """The score of the nearest reference, or of their mean where that is nearer.
 

@@ -15,7 +15,6 @@ from kroma.pipeline.image_job import Candidate, ImageJob
 from kroma.pipeline.plan import PlannedPicture
 from kroma.pipeline.record import move_picture
 from kroma.pipeline.steps.inputs import INPUT_LIMIT_BYTES
-from kroma.pipeline.steps.rank import rank_key
 from kroma.pipeline.tools import StepTools
 from kroma.runlog.ids import asset_id
 from kroma.runlog.schema import FileLog, GuardFileLog, GuardReportLog, GuardSummaryLog, RankLog
@@ -128,7 +127,9 @@ async def _compared(job: ImageJob, candidates: list[Candidate], tools: StepTools
     """The candidates with the check for copies, each held against those that rank before it."""
     if job.checks.duplicate.verdict is Verdict.OFF:
         return candidates
-    told = {c.index: c.quality for c in sorted(candidates, key=rank_key) if c.quality and c.thumbnail}
+    # Not by rank, where the least trace of colour decides between a sharp picture and its blurred copy.
+    best_first = sorted(candidates, key=lambda c: (c.failures, c.warnings, -c.quality_score, c.index))
+    told = {c.index: c.quality for c in best_first if c.quality and c.thumbnail}
     if len(told) < 2:  # noqa: PLR2004 - one has nothing to be a copy of
         return candidates
     thumbnails = {candidate.index: candidate.thumbnail for candidate in candidates}
