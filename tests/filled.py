@@ -75,6 +75,7 @@ async def fill_project(client: httpx.AsyncClient, db: Database, name: str = "Fil
         "slug": slug,
         "token_id": (await post("/auth/token", "auth_token"))["id"],
         "run_id": str(run.id),
+        "job_id": str(job.id),
         "asset_id": str(parent.id),
         "link_id": link["id"],
         "export_id": str(export.id),

@@ -121,7 +121,8 @@ class Studio:
         return TaskDeps(place=self.place, queue=self.queue, worker="worker-test")
 
     async def trigger(self, scenes: Sequence[str] = SCENES, **fields: Any) -> Run:
-        order = Order(scene_refs=None if {"input", "scene_refs"} & fields.keys() else list(scenes), **fields)
+        named = None if "input" in fields else list(scenes)
+        order = Order(**{"scene_refs": named, **fields})
         return await trigger_run(
             self.db,
             self.queue,

@@ -19,7 +19,7 @@ from kroma.idempotency.errors import (
     OutcomeUnknownError,
     RequestInFlightError,
 )
-from kroma.pipeline.errors import PlanChangedError
+from kroma.pipeline.errors import NothingToLockError, NotSelectableError, PlanChangedError
 from kroma.runs.events import TooManyWatchersError
 from kroma_api.replies import send_json
 
@@ -35,6 +35,8 @@ _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
     InfraError: HTTPStatus.INTERNAL_SERVER_ERROR,
     KeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     PlanChangedError: HTTPStatus.CONFLICT,
+    NotSelectableError: HTTPStatus.CONFLICT,
+    NothingToLockError: HTTPStatus.CONFLICT,
     RequestInFlightError: HTTPStatus.CONFLICT,
     OutcomeUnknownError: HTTPStatus.CONFLICT,
     AnswerNotKeptError: HTTPStatus.CONFLICT,

@@ -44,10 +44,12 @@ REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "CreateReferenceSetRequest": {"name": "Harbour", "description": "Where the ships lie"},
     "CreateStyleGuideRequest": {"name": "Ink", "instructions": "Heavy outlines", "notes": "No gradients"},
     "CreateTokenRequest": {"label": "laptop", "expires_at": "2030-01-31"},
+    "LockBaselineRequest": {"note": "Approved by Mara"},
     "PauseProjectRequest": {"reason": "The studio is moving"},
     "RerunRunRequest": {"confirm_spend": True, "candidates": 3},
     "RetryRunRequest": {"confirm_spend": True},
     "ResolveProviderCallRequest": {"resolution": "charged", "cost_usd": 0.04},
+    "SelectCandidateRequest": {"candidate_index": 2, "note": "The braid is right in this one"},
     "SetBudgetRequest": {"limit_usd": 25.0, "period": "month", "warning_levels": [0.5, 0.8]},
     "RotateSecretsRequest": {"force": True},
     "TriggerRunRequest": {

@@ -73,6 +73,8 @@ CHANGES: Final[Mapping[str, Treatment]] = {
     f"{_P}/resume": Treatment.REPLAYED,
     f"{_P}/runs/trigger": Treatment.REBUILT,
     f"{_P}/runs/{{run_id}}/cancel": Treatment.REPLAYED,
+    f"{_P}/runs/{{run_id}}/jobs/{{job_id}}/select": Treatment.REPLAYED,
+    f"{_P}/runs/{{run_id}}/lock-baseline": Treatment.REPLAYED,
     f"{_P}/runs/{{run_id}}/rerun": Treatment.REBUILT,
     f"{_P}/runs/{{run_id}}/retry": Treatment.REBUILT,
     f"{_P}/secrets": Treatment.REPLAYED,

@@ -6,16 +6,19 @@
     |- InvalidModeError                     invalid_mode
     |- InvalidRunRequestError               invalid_request
     |- InvalidProjectSlugError              invalid_project_slug
+    |- CandidateIndexError                  validation_error
     |- ProjectRootManagedError              project_root_managed
     |- ConfigFileError                      config_file_invalid, met only inside the next two
     |- PlanningPreflightError               planning_preflight_failed
     |- ConfigValidationError                config_validation_failed
     `- InvalidQuoteTokenError               invalid_quote_token
     ConflictError                           validation
-    `- RunNotAgainError                     run_not_repeatable
+    |- RunNotAgainError                     run_not_repeatable
+    |- NotSelectableError                   candidate_not_selectable, a 409
+    `- NothingToLockError                   baseline_not_lockable, a 409
     PolicyError                             policy
     |- SpendConfirmationRequiredError       spend_confirmation_required
-    |- PlanChangedError                     plan_changed, the one 409 beside idempotency
+    |- PlanChangedError                     plan_changed, a 409
     `- CallsUnresolvedError                 provider_calls_unresolved
 """
 
@@ -81,6 +84,28 @@ class RunNotAgainError(ConflictError):
     """The run cannot be retried or run again as it stands."""
 
     code = "run_not_repeatable"
+
+
+class CandidateIndexError(InvalidRequestError):
+    """The job has no candidate of this index."""
+
+    def __init__(self, job_key: str, indexes: Sequence[int]) -> None:
+        known = ", ".join(map(str, sorted(indexes))) or "none"
+        super().__init__(
+            f"Field 'candidate_index' must be the index of a candidate of job '{job_key}': {known}"
+        )
+
+
+class NotSelectableError(ConflictError):
+    """Nothing of the run can be chosen yet, or the candidate has no picture."""
+
+    code = "candidate_not_selectable"
+
+
+class NothingToLockError(ConflictError):
+    """The run, or a job of it, has no picture that could be a baseline."""
+
+    code = "baseline_not_lockable"
 
 
 class CallsUnresolvedError(PolicyError):

@@ -48,6 +48,7 @@ from kroma.pipeline.steps.errors import NoUsableCandidateError
 from kroma.pipeline.tools import StepTools
 from kroma.providers import UnknownProviderError
 from kroma.providers.base import Provider
+from kroma.runlog.schema import InputLog
 from kroma.runs.errors import RunCancelledError
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus, RunStep
 from kroma.spend.service import confirm_call
@@ -225,25 +226,39 @@ async def _failed(
         status = JobStatus.FAILED_OUTPUT_GUARD
     elif isinstance(error, RunCancelledError):
         status = JobStatus.CANCELED
-    so_far = msgspec.structs.replace(job, candidates=latest_candidates(await recorder.list_steps()))
-    await _end(db, claim, recorder, so_far, status, error=error)
+    await _end(db, claim, recorder, so_far(job, await recorder.list_steps()), status, error=error)
     return None
 
 
-def latest_candidates(steps: Sequence[RunStep]) -> tuple[Candidate, ...]:
-    """What a job has made, by index, each as its last recorded step left it.
+class _WholeStep(msgspec.Struct):
+    """What is wanted of a whole step's output."""
+
+    inputs: tuple[InputLog, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+
+
+def so_far(job: ImageJob, steps: Sequence[RunStep]) -> ImageJob:
+    """The job with what it has read and made, by index, each as its last recorded step left it.
 
     Args:
-        steps: The job's recorded steps, oldest first.
+        job: As it was planned.
+        steps: Its recorded steps, oldest first.
     """
     latest: dict[int, Candidate] = {}
+    inputs = job.inputs
     for step in steps:
-        if "/" in step.name:
-            # One that nobody can read is the reason that its job failed; the others are kept.
-            with contextlib.suppress(msgspec.ValidationError):
+        # One that nobody can read is the reason that its job failed; the others are kept.
+        with contextlib.suppress(msgspec.ValidationError):
+            if "/" in step.name:
                 candidate = msgspec.convert(step.output_json, Candidate)
                 latest[candidate.index] = candidate
-    return tuple(latest[index] for index in sorted(latest))
+            else:
+                # A whole step may move what its candidates' own steps left, like into the archive.
+                whole = msgspec.convert(step.output_json, _WholeStep)
+                inputs = whole.inputs or inputs
+                latest |= {candidate.index: candidate for candidate in whole.candidates}
+    candidates = tuple(latest[index] for index in sorted(latest))
+    return msgspec.structs.replace(job, inputs=inputs, candidates=candidates)
 
 
 def _mine(*statuses: JobStatus) -> tuple[ColumnElement[bool], ...]:

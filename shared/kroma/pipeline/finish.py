@@ -20,11 +20,12 @@ from kroma.errors import ConflictError, InvalidRequestError, KromaError
 from kroma.ingest.service import ingest_log
 from kroma.pipeline.backoff import backoff
 from kroma.pipeline.claim import ClaimLostError, RunClaim
-from kroma.pipeline.execute import UnexpectedFailureError, Workplace, latest_candidates, planned_job
+from kroma.pipeline.execute import UnexpectedFailureError, Workplace, planned_job, so_far
 from kroma.pipeline.joblog import cost_logs, ended_log, guard_log, iso, planned_log
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.quality_log import run_quality
 from kroma.pipeline.recorder import list_steps
+from kroma.pipeline.select import hand_over
 from kroma.pipeline.steps import STEPS
 from kroma.runlog.schema import GenerationLog, JobLog, RunLog, StorageLog
 from kroma.runlog.writer import encode, summary_lines
@@ -102,6 +103,7 @@ async def finish_held_run(db: Database, stores: ProjectStores, claim: RunClaim) 
         notes.append(f"The run log could not be written: {exc.message}")
         outcome = _spoiled(outcome, exc)
     notes.extend(await _ingested(db, run, data))
+    await hand_over(db, run)
     await _end(db, claim, outcome, jobs=len(jobs), notes=notes)
     if run.estimated_usd != 0:
         await note_warnings(db, run.project_id)
@@ -141,7 +143,7 @@ async def _entry(session: AsyncSession, claim: RunClaim, job: RunJob) -> JobLog:
     steps = await list_steps(session, job.id)
     return ended_log(
         plan,
-        msgspec.structs.replace(image_job, candidates=latest_candidates(steps)),
+        so_far(image_job, steps),
         status=status,
         steps=steps,
         attempts=job.attempt,

@@ -74,7 +74,7 @@ def price_plan(
     indexes = range(1, plan.candidates + 1) if plan.mode is RunMode.RUN else ()
     jobs: list[JobPrice] = []
     for position, job in enumerate(plan.jobs):
-        to_make = [index for index in indexes if (position, index) not in made]
+        to_make = [index for index in indexes if job.chosen is None and (position, index) not in made]
         if capabilities.free:
             prices: list[Decimal | None] = [Decimal(0)] * len(to_make)
         else:

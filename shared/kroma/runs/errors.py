@@ -10,6 +10,13 @@ class RunNotFoundError(NotFoundError):
         super().__init__("Run")
 
 
+class JobNotFoundError(NotFoundError):
+    """The run has no such job."""
+
+    def __init__(self) -> None:
+        super().__init__("Job")
+
+
 class RunLogNotFoundError(NotFoundError):
     """The run has no log yet."""
 

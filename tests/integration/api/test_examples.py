@@ -23,6 +23,7 @@ from kroma.runs.models import Run, RunJob
 from kroma_api.app import ROUTERS
 from kroma_api.examples import REQUESTS
 from kroma_api.openapi import document
+from made_runs import ended_run
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -81,6 +82,7 @@ async def test_the_example_of_a_body_is_accepted(
     db: Database,
     filled: Filled,
     address: str,
+    data_dir: Path,
     method: str,
     path: str,
     body: dict[str, object],
@@ -96,6 +98,15 @@ async def test_the_example_of_a_body_is_accepted(
             )
 
     known = filled.known
+    if path.endswith(("/select", "/lock-baseline")):
+        made = await ended_run(
+            client,
+            db,
+            known["slug"],
+            data_dir / "var" / "projects" / known["slug"],
+            scene="scenes/harbor.png",
+        )
+        known = known | {"run_id": made.run_id, "job_id": made.job_id}
     if path.endswith(("/retry", "/rerun")):
         known = known | {"run_id": await failed_run(client, db, known["slug"])}
 

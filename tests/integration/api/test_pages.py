@@ -419,7 +419,7 @@ async def test_runs_are_filtered(
             "queued, running, cancelling, ok, partial, failed, canceled, unknown",
             id="run status",
         ),
-        pytest.param(f"{P}/runs", "stage", "style, time, weather", id="run stage"),
+        pytest.param(f"{P}/runs", "stage", "style, time, weather, character", id="run stage"),
         pytest.param(f"{P}/runs", "mode", "dry, run", id="run mode"),
         pytest.param(
             f"{P}/assets",

@@ -103,11 +103,11 @@ class PhaseView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OriginView(msgspec.Struct, frozen=True, kw_only=True):
-    """The run that this one repeats."""
+    """The run that this one repeats or goes on from."""
 
     run_id: Id
     kind: str
-    """``retry`` or ``rerun``."""
+    """``retry``, ``rerun`` or ``select``."""
 
 
 class RunSpendView(msgspec.Struct, frozen=True, kw_only=True):

@@ -89,6 +89,8 @@ class QuotedJobView(msgspec.Struct, frozen=True, kw_only=True):
     """Stage, number and scene, like ``style_1_harbor``."""
     scene: str
     """The picture it is made of."""
+    baseline: str
+    """The picture that is locked for the scene; empty where there is none."""
     prompt: str
     candidates: int
     """How many would be made to choose from."""
@@ -103,6 +105,7 @@ class QuotedJobView(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             job_key=job.job_key,
             scene=job.scene.ref,
+            baseline="" if job.baseline is None else job.baseline.key,
             prompt=job.prompt,
             candidates=candidates,
             calls=price.calls,
@@ -121,6 +124,8 @@ class QuotedPlanView(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int
     """Per job."""
     style_refs: list[str]
+    reference_refs: list[str]
+    """Pictures of reference sets, heaviest first."""
     jobs: list[QuotedJobView]
     """In plan order."""
 
@@ -165,6 +170,7 @@ class QuoteView(msgspec.Struct, frozen=True, kw_only=True):
                 weather=plan.weather,
                 candidates=plan.candidates,
                 style_refs=[style.ref for style in plan.styles],
+                reference_refs=[reference.ref for reference in plan.references],
                 jobs=[
                     QuotedJobView.of(job, of_job, candidates=plan.candidates)
                     for job, of_job in zip(plan.jobs, price.jobs, strict=True)

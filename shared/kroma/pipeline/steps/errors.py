@@ -12,6 +12,15 @@ class AllCandidatesFailedError(ProviderError):
         super().__init__(f"None of {tried} candidates could be made; the first said: {reason}")
 
 
+class ChosenPictureChangedError(ProviderError):
+    """The picture of a candidate that a person chose is not the one they saw."""
+
+    code = "chosen_picture_changed"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"The chosen picture '{path}' is another one by now")
+
+
 class NoUsableCandidateError(ProviderError):
     """Every candidate of a job failed the quality check."""
 

@@ -15,6 +15,7 @@ from kroma.pipeline.claim import ClaimLostError
 from kroma.pipeline.image_job import Candidate, ImageJob
 from kroma.pipeline.reuse import input_hash
 from kroma.pipeline.shelf import CandidateShelf, judged
+from kroma.pipeline.steps.chosen import take_chosen
 from kroma.pipeline.steps.errors import AllCandidatesFailedError
 from kroma.pipeline.steps.former import taken
 from kroma.pipeline.steps.inputs import JobInputs, read_inputs
@@ -38,6 +39,9 @@ async def generate(job: ImageJob, tools: StepTools) -> ImageJob:
         tools.store, job.planned.scene, job.styles, job.references, project_id=job.project_id
     )
     job = msgspec.structs.replace(job, inputs=inputs.logs)
+    if job.planned.chosen is not None:
+        chosen = await take_chosen(job, job.planned.chosen, tools)
+        return msgspec.structs.replace(job, candidates=(chosen,))
     made = await asyncio.gather(
         *(_candidate(job, inputs, index, tools) for index in range(1, job.candidate_count + 1)),
         return_exceptions=True,
