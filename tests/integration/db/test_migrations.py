@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
 from filled import fill_project
+from kroma.baselines.models import Baseline
 from kroma.config import Settings
 from kroma.costs.models import CostEvent
 from kroma.db.base import utc_now
@@ -71,6 +72,25 @@ async def fill(url: str, data_dir: Path) -> None:
                     ),
                     QueueMessage(payload=b"x"),
                     CostEvent(**of_run, provider_code="openai", event_type="image"),
+                    Baseline(
+                        **of_run,
+                        scene_sha256="0" * 64,
+                        scene_size_bytes=1,
+                        scene_path="a.png",
+                        job_id=job.id,
+                        job_key=job.job_key,
+                        candidate_index=1,
+                        asset_id=asset_id,
+                        path="b.png",
+                        sha256="1" * 64,
+                        size_bytes=1,
+                        mime_type="image/png",
+                        width=1,
+                        height=1,
+                        stage="style",
+                        time_of_day="day",
+                        weather="clear",
+                    ),
                 ]
             )
 
@@ -133,3 +153,29 @@ def test_every_migration_keeps_the_rows_that_both_sides_know(fresh_database_url:
 
     assert {*above} == {*at_head}
     assert {row["lock_timeout"] for row in asyncio.run(answer(url, "TABLE watch.waits"))} == {"5s"}
+
+
+def test_a_version_that_knows_no_choices_keeps_their_runs(fresh_database_url: str) -> None:
+    url = fresh_database_url
+    kinds = "SELECT origin_kind FROM runs WHERE origin_run_id IS NOT NULL"
+    asyncio.run(
+        execute(
+            url,
+            """
+            INSERT INTO app_users (id, username, display_name) VALUES (gen_random_uuid(), 'x', 'x');
+            INSERT INTO projects (id, owner_user_id, slug, name)
+            SELECT gen_random_uuid(), id, 'comic', 'Comic' FROM app_users;
+            INSERT INTO runs (id, project_id, run_mode, status)
+            SELECT gen_random_uuid(), id, 'run', 'ok' FROM projects;
+            INSERT INTO runs (id, project_id, run_mode, status, origin_run_id, origin_kind)
+            SELECT gen_random_uuid(), project_id, 'run', 'ok', id, 'select' FROM runs;
+            """,
+        )
+    )
+
+    downgrade(url, "0006")
+    before = asyncio.run(answer(url, kinds))
+    upgrade(url)
+
+    assert [row["origin_kind"] for row in before] == ["rerun"]
+    assert [row["origin_kind"] for row in asyncio.run(answer(url, kinds))] == ["rerun"]

@@ -1,6 +1,8 @@
 """What a project's own texts make of a prompt, and how templates are rendered."""
 
+import re
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -138,6 +140,14 @@ def test_every_variable_is_described_and_has_a_remedy() -> None:
 
     assert compose_prompt(MANIFEST, NIGHT, everything)
     assert set(WANTING) == set(VARIABLES)
+
+
+def test_the_page_shows_every_variable() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "stages.md").read_text()
+
+    shown = dict(re.findall(r"^\| `\{(\w+)\}` \| (.+) \|$", page, re.MULTILINE))
+
+    assert shown == dict(VARIABLES)
 
 
 @given(st.text())
