@@ -16,6 +16,7 @@ import guard
 import health
 import ingest
 import lists
+import local
 import memory
 import overhead
 import pickup
@@ -26,6 +27,7 @@ import trigger
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BENCHES = (
     guard,
+    local,
     colour,
     trigger,
     pickup,

@@ -47,7 +47,7 @@ NIGHT_LIGHTS: Final = (
         name="street lamp, right", x=0.98, y=0.1, reach=0.36, key=1.3, ambient=0.10, rim=0.8, haze=0.34
     ),
     NightLight(
-        name="low window, left", x=-0.04, y=0.7, reach=0.34, key=1.3, ambient=0.10, rim=0.6, haze=0.22
+        name="low window, left", x=-0.04, y=0.7, reach=0.38, key=1.3, ambient=0.14, rim=0.6, haze=0.22
     ),
     NightLight(
         name="backlight, above", x=0.52, y=-0.1, reach=0.42, key=1.1, ambient=0.12, rim=1.0, haze=0.36
@@ -63,7 +63,7 @@ RAINFALLS: Final = (
     Rainfall(name="steady rain", density=1.0, length=1.0, slant=9.0, haze=0.5, wet=0.75),
     Rainfall(name="driven rain", density=1.15, length=1.35, slant=-22.0, haze=0.62, wet=0.7),
     Rainfall(name="downpour", density=1.7, length=1.15, slant=4.0, haze=0.75, wet=0.85),
-    Rainfall(name="drizzle", density=0.75, length=0.55, slant=-7.0, haze=0.66, wet=0.65),
+    Rainfall(name="fine rain", density=1.25, length=0.7, slant=-7.0, haze=0.66, wet=0.65),
     Rainfall(name="squall", density=1.4, length=1.5, slant=29.0, haze=0.58, wet=0.7),
 )
 

@@ -19,7 +19,7 @@ from kroma.imaging.restyle.field import (
     shrunk,
     smoothstep,
 )
-from kroma.imaging.restyle.light import open_ground
+from kroma.imaging.restyle.light import open_ground, open_sky
 from kroma.imaging.restyle.lights import Rainfall
 
 
@@ -71,7 +71,9 @@ def wet_ground(tone: Tone, *, scale: float, rng: np.random.Generator) -> Ground:
     shape = (tone.shape[0], tone.shape[1])
     _, ys = places(shape)
     down = np.broadcast_to(as_tone(ys / max(1, shape[0] - 1)), shape)
-    level = as_tone(open_ground(tone, scale) * smoothstep(0.56, 0.68, as_tone(down)))
+    # Sky that reaches down between things is no ground.
+    field = open_ground(tone, scale) * (np.float32(1.0) - open_sky(tone, scale))
+    level = as_tone(field * smoothstep(0.56, 0.68, as_tone(down)))
     line = _ground_line(level)
     calm = smoothstep(0.022, 0.006, forms(tone, 14.0 * scale, scale=scale))
     # A strip in front is ground enough, where the scene shows none.
