@@ -103,7 +103,7 @@ async def finish_held_run(db: Database, stores: ProjectStores, claim: RunClaim) 
         notes.append(f"The run log could not be written: {exc.message}")
         outcome = _spoiled(outcome, exc)
     notes.extend(await _ingested(db, run, data))
-    await hand_over(db, run)
+    await hand_over(db, run, claim.plan)
     await _end(db, claim, outcome, jobs=len(jobs), notes=notes)
     if run.estimated_usd != 0:
         await note_warnings(db, run.project_id)

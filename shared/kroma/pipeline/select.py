@@ -10,11 +10,10 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import selectinload
 
-from kroma.assets.models import Asset
 from kroma.audit import service as audit
 from kroma.db.engine import Database
 from kroma.db.ids import row_id
@@ -232,52 +231,45 @@ def _new_follow_up(run: Run, plan: RunPlan, spending: Spending) -> Run:
     )
 
 
-_LINKED: Final = (
-    select(RunCandidate.output_path, RunCandidate.final_output_path)
-    .join(RunJob, RunJob.id == RunCandidate.job_id)
-    .where(RunJob.run_id == bindparam("run_id"))
-)
-
-
-async def hand_over(db: Database, run: Run) -> None:
-    """Show the file that a follow-up run made at the candidate, and at the job, it was chosen in.
+async def hand_over(db: Database, run: Run, plan: RunPlan) -> None:
+    """Show the file that a run made of a chosen candidate at that candidate, and at the job it was chosen in.
 
     Doing it again changes nothing. A job that has another candidate selected by now keeps that one's file.
     """
-    if run.origin_kind != SELECT or run.origin_run_id is None:
-        return
-    plan = msgspec.convert(run.plan_json, RunPlan)
-    chosen = plan.jobs[0].chosen
-    if chosen is None:
-        return
+    for ordinal, planned in enumerate(plan.jobs):
+        if planned.chosen is not None:
+            await _handed_over(db, run, ordinal, planned.chosen)
+
+
+async def _handed_over(db: Database, run: Run, ordinal: int, chosen: CandidateLog) -> None:
     async with db.transaction() as session:
         job = await session.scalar(
             select(RunJob)
             .join(RunCandidate, RunCandidate.job_id == RunJob.id)
-            .where(RunCandidate.id == chosen.id, RunJob.run_id == run.origin_run_id)
+            .where(RunCandidate.id == chosen.id)
             .with_for_update(of=RunJob)
         )
-        made = (await session.execute(_LINKED, {"run_id": run.id})).first()
-        if job is None or made is None or made.final_output_path in {None, made.output_path}:
-            return
-        asset_id = await session.scalar(
-            select(Asset.id).where(
-                Asset.project_id == run.project_id, Asset.rel_path == made.final_output_path
-            )
+        made = await session.scalar(
+            select(RunCandidate)
+            .join(RunJob, RunJob.id == RunCandidate.job_id)
+            .where(RunJob.run_id == run.id, RunJob.ordinal == ordinal)
         )
+        if job is None or made is None or made.final_output_path in {None, "", made.output_path}:
+            return
         changed = await session.scalar(
             update(RunCandidate)
             .where(
                 RunCandidate.id == chosen.id,
                 func.coalesce(RunCandidate.final_output_path, "") != made.final_output_path,
             )
-            .values(final_output_path=made.final_output_path, final_asset_id=asset_id)
+            .values(final_output_path=made.final_output_path, final_asset_id=made.final_asset_id)
             .returning(RunCandidate.id)
+            .execution_options(synchronize_session=False)
         )
         if changed is None:
             return
         if job.selected_candidate_index == chosen.candidate_index:
-            job.final_output, job.final_asset_id = made.final_output_path, asset_id
+            job.final_output, job.final_asset_id = made.final_output_path, made.final_asset_id
             await session.flush()
         what = {
             "notice": "candidate_post_processed",
@@ -287,4 +279,4 @@ async def hand_over(db: Database, run: Run) -> None:
             "by_run_id": str(run.id),
             "final_output": made.final_output_path,
         }
-        await write_event(session, run.origin_run_id, "notice", what)
+        await write_event(session, job.run_id, "notice", what)
