@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kroma.pipeline.job_keys import MAX_STEM_CHARACTERS, cleaned_stem, job_key
+from kroma.pipeline.job_keys import MAX_STEM_CHARACTERS, cleaned_stem, job_key, scene_name
 from kroma.runs.models import Stage
 
 
@@ -44,3 +44,25 @@ def test_keys_are_unique_safe_and_short_enough_for_a_file_name(names: list[str])
     assert len(set(keys)) == len(keys)
     assert all(re.fullmatch(r"weather_\d+_[a-z0-9_-]+", key) for key in keys)
     assert all(len(key) <= MAX_STEM_CHARACTERS + len("weather_20_") for key in keys)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        pytest.param("style_1_harbor_gate", "harbor_gate", id="a scene"),
+        pytest.param("character_12_time_3_a", "time_3_a", id="a scene that is called like a key"),
+        pytest.param("style_1_", "style_1_", id="no name"),
+        pytest.param("other_1_a", "other_1_a", id="no stage"),
+    ],
+)
+def test_a_later_stage_finds_the_scenes_name(key: str, name: str) -> None:
+    assert scene_name(key) == name
+
+
+@given(st.sampled_from(Stage), st.integers(1, 20), st.text())
+def test_a_scene_keeps_its_name_through_all_stages(stage: Stage, position: int, scene: str) -> None:
+    first = job_key(stage, position, scene)
+
+    later = job_key(Stage.WEATHER, position, scene_name(first))
+
+    assert scene_name(later) == scene_name(first)

@@ -12,11 +12,12 @@ from PIL import Image
 from config_project import ConfigProject
 from factories import encoded, jpeg, png
 from kroma.imaging.guard import GuardSettings
+from kroma.pipeline.choice import Choice
 from kroma.pipeline.errors import PlanningPreflightError
 from kroma.pipeline.manifest import DEFAULT_PROMPTS
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.plan import RunPlan
-from kroma.pipeline.planning import plan_run
+from kroma.pipeline.planning import check_inputs, plan_run
 from kroma.runlog.schema import PostprocessLog
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 from kroma.storage.memory import MemoryStores
@@ -488,3 +489,26 @@ async def test_a_plan_that_fails_writes_no_folder(project: ConfigProject) -> Non
     await refusal(project, RunOrder(input="missing"))
 
     assert not (project.root / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("styles", "references", "problem"),
+    [
+        pytest.param(9, 6, None, id="as many as it takes"),
+        pytest.param(16, 0, "the scene and 15 style references, not 16", id="too many styles"),
+        pytest.param(
+            9,
+            7,
+            "16 pictures a call, not 17: the scene, 9 style references and 7 pictures of reference sets",
+            id="too many of both",
+        ),
+    ],
+)
+def test_a_provider_takes_only_so_many_pictures(styles: int, references: int, problem: str | None) -> None:
+    choice = Choice(provider="openai", model="m", size=None, quality=None, max_inputs=16)
+
+    if problem is None:
+        check_inputs(choice, styles, references)
+        return
+    with pytest.raises(PlanningPreflightError, match=problem):
+        check_inputs(choice, styles, references)
