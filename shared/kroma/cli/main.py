@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from kroma.cli import demo, doctor, ingest, inspect, rerun, secrets, sheet, token, up
+from kroma.cli import demo, doctor, ingest, inspect, picture_tools, rerun, secrets, sheet, token, up
 from kroma.cli.console import complain, exit_code
 from kroma.errors import KromaError
 
@@ -24,6 +24,12 @@ app.command("ingest")(ingest.ingest)
 app.command("sheet")(sheet.sheet)
 app.command("inspect")(inspect.inspect)
 app.command("rerun")(rerun.rerun)
+app.command("generate")(picture_tools.generate)
+app.command("upscale")(picture_tools.upscale)
+app.command("color")(picture_tools.color)
+app.command("bgremove")(picture_tools.bgremove)
+app.command("qa")(picture_tools.qa)
+app.command("archive-bad")(picture_tools.archive_bad)
 app.add_typer(token.app, name="token")
 app.add_typer(secrets.app, name="secrets")
 

@@ -106,13 +106,17 @@ def _under_way(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
     return (
         select(func.count())
         .select_from(ProviderCall)
-        .join(holder, holder.id == ProviderCall.job_id)
+        .outerjoin(holder, and_(holder.id == ProviderCall.job_id, holder.fence == ProviderCall.fence))
         .where(
             ProviderCall.status == CallStatus.SENT,
             ProviderCall.ended_at.is_(None),
             ProviderCall.provider_code == bindparam("provider"),
-            holder.fence == ProviderCall.fence,
             or_(
+                # A tool's call belongs to no job.
+                and_(
+                    ProviderCall.project_id.is_(None),
+                    ProviderCall.sent_at > func.clock_timestamp() - LONGEST_CALL,
+                ),
                 # A lost worker's call holds no place; the reaper will say what became of it.
                 and_(holder.status == JobStatus.RUNNING, holder.lease_expires_at > func.clock_timestamp()),
                 # A cancelled job's calls come to their end without it.
@@ -255,16 +259,44 @@ _LOCK: Final = Prepared(
 )
 
 
-async def lock_gates(session: AsyncSession, reader: Reader, provider: str, project_id: UUID) -> None:
+TOOL_SIGHT: Final = (
+    select(
+        func.clock_timestamp().label("now"),
+        _under_way().label("under_way"),
+        *(getattr(ProviderGate, column) for column in Gate._fields),
+    )
+    .select_from(ProviderGate)
+    .where(ProviderGate.provider_code == bindparam("provider"), ProviderGate.project_id.is_(None))
+)
+"""One row once a call was made, else none; takes ``provider``."""
+
+
+async def see_for_tool(session: AsyncSession, provider: str) -> Sight:
+    """What a call sees that belongs to no project, with the gate of all locked."""
+    row = (await session.execute(TOOL_SIGHT, {"provider": provider})).one()
+    return Sight(
+        now=row.now,
+        run_status=RunStatus.RUNNING,
+        project_paused_at=None,
+        project_paused_reason=None,
+        limits=ProjectLimits(),
+        everyone=Gate(*(getattr(row, column) for column in Gate._fields)),
+        own=Gate(),
+        under_way=row.under_way,
+        own_under_way=0,
+    )
+
+
+async def lock_gates(session: AsyncSession, reader: Reader, provider: str, project_id: UUID | None) -> None:
     """Keep both gates of a call to the caller's transaction; a first call makes their rows.
 
     Args:
         session: The transaction, which has begun.
         reader: On its connection.
         provider: The code.
-        project_id: Whose call.
+        project_id: Whose call; None is a tool's, which passes the gate of all alone.
     """
-    places = (None, project_id)
+    places = (None,) if project_id is None else (None, project_id)
     named = {"provider": provider, "project_id": project_id}
     if len(await reader.records(_LOCK, **named)) == len(places):
         return
@@ -280,7 +312,7 @@ async def mark_passed(
     session: AsyncSession,
     sight: Sight,
     provider: str,
-    project_id: UUID,
+    project_id: UUID | None,
     limits: ProviderLimits,
     *,
     own_address: bool,
@@ -302,7 +334,9 @@ async def mark_passed(
     return Passage(sight.now, is_probe)
 
 
-async def note_answer(session: AsyncSession, provider: str, project_id: UUID, *, own_address: bool) -> bool:
+async def note_answer(
+    session: AsyncSession, provider: str, project_id: UUID | None, *, own_address: bool
+) -> bool:
     """The provider answered, whatever it said: close the circuit.
 
     Returns:
@@ -318,7 +352,7 @@ async def note_answer(session: AsyncSession, provider: str, project_id: UUID, *,
 
 
 async def note_failure(
-    session: AsyncSession, provider: str, project_id: UUID, *, own_address: bool, is_probe: bool
+    session: AsyncSession, provider: str, project_id: UUID | None, *, own_address: bool, is_probe: bool
 ) -> bool:
     """The provider looked dead: count it, and open the circuit when it was once too often.
 

@@ -50,7 +50,8 @@ class ProviderCall(Identified, Created, Base):
         ),
     )
 
-    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    project_id: Mapped[UUID | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    """None is a tool's call, which belongs to no project."""
     run_id: Mapped[UUID | None] = mapped_column(ForeignKey("runs.id", ondelete="SET NULL"))
     job_id: Mapped[UUID | None] = mapped_column(ForeignKey("run_jobs.id", ondelete="SET NULL"))
     job_key: Mapped[str]

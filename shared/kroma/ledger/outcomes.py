@@ -27,6 +27,10 @@ T = TypeVar("T")
 
 COST_OPERATION: Final = "image_generation"
 """What a cost event of a generated picture says was paid for, in the table and in run logs."""
+CUTOUT_OPERATION: Final = "background_removal"
+REFINE_OPERATION: Final = "background_refine"
+TOOL_OPERATIONS: Final = {"bg_remove": CUTOUT_OPERATION, "bg_refine_openai": REFINE_OPERATION}
+"""What the ledger and the cost events call a paid step of post-processing."""
 NEVER_SENT: Final = "never_sent"
 CHARGED: Final = "charged"
 NOT_CHARGED: Final = "not_charged"
@@ -85,6 +89,8 @@ async def settle(session: AsyncSession, call_id: UUID, answer: Answer, verdict: 
         return False
     now_is = select(ProviderCall).where(ProviderCall.id == call_id)
     call = (await session.scalars(now_is, execution_options={"populate_existing": True})).one()
+    if call.project_id is None:
+        return True  # a tool's call: it is in no project's list of costs, and says itself what it cost
     cost = call.cost_usd
     meta: dict[str, Any] = {
         "provider_call_id": str(call.id),
@@ -104,7 +110,7 @@ async def settle(session: AsyncSession, call_id: UUID, answer: Answer, verdict: 
             job_id=call.job_key,
             provider_code=call.provider_code,
             model_name=call.model_name,
-            event_type=COST_OPERATION,
+            event_type=call.operation if call.operation in TOOL_OPERATIONS.values() else COST_OPERATION,
             units=1,
             unit_cost_usd=cost or 0,
             total_cost_usd=cost or 0,

@@ -5,13 +5,15 @@ from uuid import UUID
 from sqlalchemy import bindparam
 
 from kroma.db.ids import optional_row_id
-from kroma.db.keyset import EVERYTHING, Page, Window
+from kroma.db.keyset import EVERYTHING, Listing, Page, Window, descending
 from kroma.db.reader import Reader, equals
 from kroma.ledger.models import CallStatus, ProviderCall
-from kroma.projects.contents import newest_first
 
-_LISTED = newest_first(
+_LISTED = Listing(
     ProviderCall,
+    descending(ProviderCall.created_at),
+    descending(ProviderCall.id),
+    of=ProviderCall.project_id,
     filters={
         "run_id": equals(ProviderCall.run_id),
         "status": ProviderCall.status == bindparam("status"),

@@ -163,12 +163,12 @@ class Reconciler:
                     self._db, lambda session: outcomes.settle(session, call.id, answer, verdict)
                 )
                 return True
-            provider = self._providers.get(call.provider_code)
-            if provider is None:
-                return False
+            provider, project_id = self._providers.get(call.provider_code), call.project_id
+            if provider is None or project_id is None:
+                return False  # a tool's call: who made it is told its id, and says what became of it
 
             async def access() -> ProviderAccess:
-                return await self._find_access(provider, call.project_id)
+                return await self._find_access(provider, project_id)
 
             return await ask_provider(self._db, provider, call.id, access) is not None
         except KromaError as exc:

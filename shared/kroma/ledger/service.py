@@ -47,7 +47,7 @@ class ResolvedCall(NamedTuple):
 async def resolve_call(
     db: Database,
     *,
-    slug: str,
+    slug: str | None,
     call_id: str,
     resolution: str | UnsetType,
     cost_usd: str | float | None,
@@ -57,7 +57,7 @@ async def resolve_call(
 
     Args:
         db: Where the ledger is.
-        slug: The project, as the path names it.
+        slug: The project, as the path names it; None is a tool's call, which belongs to none.
         call_id: The call, as the path names it.
         resolution: ``charged`` or ``not_charged``.
         cost_usd: Of a charged one; None takes its price.
@@ -120,13 +120,14 @@ def _cost(value: str | float | None) -> Decimal | None:
     return cost.quantize(_STEP)
 
 
-async def _locked(session: AsyncSession, slug: str, call_id: str) -> ProviderCall:
-    call = await session.scalar(
-        select(ProviderCall)
-        .join(Project, Project.id == ProviderCall.project_id)
-        .where(Project.slug == normalised_slug(slug), ProviderCall.id == row_id(call_id))
-        .with_for_update(of=ProviderCall)
-    )
+async def _locked(session: AsyncSession, slug: str | None, call_id: str) -> ProviderCall:
+    wanted = select(ProviderCall).where(ProviderCall.id == row_id(call_id)).with_for_update(of=ProviderCall)
+    if slug is None:
+        wanted = wanted.where(ProviderCall.project_id.is_(None))
+    else:
+        wanted = wanted.join(Project, Project.id == ProviderCall.project_id)
+        wanted = wanted.where(Project.slug == normalised_slug(slug))
+    call = await session.scalar(wanted)
     if call is None:
         raise ProviderCallNotFoundError
     return call

@@ -1,5 +1,7 @@
 """Which files a tool works on, and where it puts what it makes; nothing is overwritten unasked."""
 
+import contextlib
+import errno
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
@@ -41,22 +43,21 @@ def collected(inputs: Sequence[Path], *, without: Path | None = None) -> list[It
     skipped = None if without is None else without.resolve()
     for named in inputs:
         if named.is_dir():
-            found = [path for path in _pictures(named) if skipped is None or skipped not in path.parents]
+            found = [path for path in _pictures(named) if skipped not in path.resolve().parents]
             if not found:
                 raise NoImagesFoundError(str(named))
-            base = named.resolve()
-            prefix = PurePath(base.name) if len(inputs) > 1 else PurePath()
+            prefix = PurePath(named.resolve().name) if len(inputs) > 1 else PurePath()
             for path in found:
-                items.setdefault(path, Item(path, prefix / path.relative_to(base)))
+                items.setdefault(path.resolve(), Item(path, prefix / path.relative_to(named)))
         elif named.exists():
-            items.setdefault(named.absolute(), Item(named, PurePath(named.name)))
+            items.setdefault(named.resolve(), Item(named, PurePath(named.name)))
         else:
             raise InputMissingError(f"'{named}'")
     return list(items.values())
 
 
 def _pictures(folder: Path) -> Iterable[Path]:
-    for parent, folders, names in os.walk(folder.resolve()):
+    for parent, folders, names in os.walk(folder):
         folders.sort()
         yield from (Path(parent, name) for name in sorted(names) if Path(name).suffix.lower() in _SUFFIXES)
 
@@ -124,14 +125,13 @@ class Outputs:
             partial.write_bytes(data)
             if self._overwrite:
                 partial.replace(place)
-            else:
-                place.hardlink_to(partial)
-        except FileExistsError as exc:
-            raise OutputTakenError(str(place)) from exc
+            elif not _linked(partial, place):
+                raise OutputTakenError(str(place))
         except OSError as exc:
             raise UnwritableError(str(place), exc.strerror or type(exc).__name__) from exc
         finally:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
 
 
 def moved_to_archive(item: Item, archive: Path) -> Path:
@@ -161,9 +161,24 @@ def moved_to_archive(item: Item, archive: Path) -> Path:
 
 def _renamed(source: Path, target: Path) -> bool:
     """Rename to a name that is free; False when it is taken."""
+    if not _linked(source, target):
+        return False
+    source.unlink()
+    return True
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Give a file a second name, or a copy where the file system has no links; False when it is taken."""
     try:
         target.hardlink_to(source)
     except FileExistsError:
         return False
-    source.unlink()
+    except OSError as exc:
+        if exc.errno not in {errno.EPERM, errno.EXDEV, errno.ENOTSUP, errno.EMLINK}:
+            raise
+        try:
+            with target.open("xb") as file:
+                file.write(source.read_bytes())
+        except FileExistsError:
+            return False
     return True

@@ -1,0 +1,124 @@
+"""What may be asked of each tool; the same names at the command line (with dashes) and over HTTP."""
+
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from kroma.imaging.measures.settings import CHECKS
+from kroma.postprocess.orders import BUILTIN_PROFILES, Format
+from kroma.runs.models import Stage, TimeOfDay, Weather
+from kroma.tools.errors import WrongOptionError
+
+Options = TypeVar("Options", bound=msgspec.Struct)
+
+STAGES: Final = (Stage.STYLE, Stage.TIME, Stage.WEATHER)
+
+
+class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Of ``generate``."""
+
+    provider: str | None = None
+    """None takes ``KROMA_PROVIDER``, else `local`."""
+    prompt: str | None = None
+    """None takes the built-in one of the style stage."""
+    model: str | None = None
+    size: str | None = None
+    """`<width>x<height>` in pixels; None keeps the scene's."""
+    quality: str | None = None
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
+    candidates: Annotated[int, Meta(ge=1, le=6)] = 1
+    stage: str = Stage.STYLE
+    """`style`, `time` or `weather`."""
+    time: str = TimeOfDay.DAY
+    """`day` or `night`."""
+    weather: str = Weather.CLEAR
+    """`clear` or `rain`."""
+    confirm_spend: bool = False
+    """Must be true where calls cost money."""
+
+
+class UpscaleOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Of ``upscale``."""
+
+    backend: str = "lanczos"
+    """`lanczos`, or `realesrgan-ncnn`, which the operator installs."""
+    scale: Annotated[int, Meta(ge=1, le=8)] = 2
+    format: Format = "png"
+    output_quality: Annotated[int, Meta(ge=1, le=100)] = 95
+    """Of JPEG and WebP."""
+
+
+class ColorOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Of ``color``."""
+
+    profile: str = "neutral"
+    """`neutral`, `cinematic_warm` or `cold_rain`."""
+    temperature: Annotated[float, Meta(ge=-100, le=100)] | None = None
+    """Mired that the white point moves: above 0 warmer, below 0 cooler; None keeps the profile's."""
+
+
+class BgremoveOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Of ``bgremove``."""
+
+    backends: tuple[str, ...] = ("local",)
+    """Tried in this order: `local`, `rembg`, and the services `photoroom` and `removebg`."""
+    format: Format = "png"
+    output_quality: Annotated[int, Meta(ge=1, le=100)] = 95
+    """Of JPEG and WebP."""
+    confirm_spend: bool = False
+    """Must be true where a service costs money."""
+
+
+class QaOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Of ``qa``."""
+
+    max_chroma_delta: Annotated[float, Meta(ge=0, le=255)] = 2.0
+    """Of the colour guard, on a scale of 0 to 170."""
+    enforce_grayscale: bool = False
+    """Whether more colour than that is a hard failure."""
+    fail_on_chroma_exceed: bool = False
+    """The same, under its own name."""
+    hard: tuple[str, ...] = ()
+    """Checks that fail a picture, which else only warn."""
+    min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
+    """Fail pictures whose quality score is lower."""
+
+
+def checked(shape: type[Options], given: dict[str, Any]) -> Options:
+    """The options, of texts or of values.
+
+    Raises:
+        WrongOptionError: There is no such option, or it does not take the value.
+    """
+    names = {field.name for field in msgspec.structs.fields(shape)}
+    unknown = sorted(set(given) - names)
+    if unknown:
+        raise WrongOptionError(f"Unknown field '{unknown[0]}'; there are: {', '.join(sorted(names))}")
+    try:
+        return _checked(msgspec.convert(given, shape, strict=False))
+    except msgspec.ValidationError as exc:
+        problem, _, place = str(exc).partition(" - at `$.")
+        field = place.rstrip("`")
+        raise WrongOptionError(f"Field '{field}': {problem}" if field else problem) from exc
+
+
+def _checked(options: Options) -> Options:
+    match options:
+        case ColorOptions(profile=profile):
+            _one_of("profile", profile, tuple(BUILTIN_PROFILES))
+        case QaOptions(hard=hard):
+            for name in hard:
+                _one_of("hard", name, CHECKS)
+        case GenerateOptions(stage=stage, time=time, weather=weather):
+            _one_of("stage", stage, STAGES)
+            _one_of("time", time, tuple(TimeOfDay))
+            _one_of("weather", weather, tuple(Weather))
+        case _:
+            pass
+    return options
+
+
+def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise WrongOptionError(f"Field '{field}' must be one of: {', '.join(allowed)}")

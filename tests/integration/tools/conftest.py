@@ -1,0 +1,30 @@
+"""A workshop on one picture process for all tests of an xdist worker."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kroma.config import Settings
+from kroma.cpu import CpuPool
+from kroma.postprocess.toolbox import Toolbox
+from kroma.tools.workshop import Workshop
+
+
+@pytest.fixture(scope="session")
+def cpu() -> Iterator[CpuPool]:
+    pool = CpuPool(1)
+    yield pool
+    asyncio.run(pool.close())
+
+
+@pytest.fixture
+def settings(data_dir: Path) -> Settings:
+    return Settings.from_environment({}, data_dir=data_dir)
+
+
+@pytest.fixture
+def workshop(cpu: CpuPool, settings: Settings) -> Workshop:
+    """Without a ledger."""
+    return Workshop(settings=settings, cpu=cpu, toolbox=Toolbox(cpu, settings.tools))
