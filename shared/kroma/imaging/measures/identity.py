@@ -22,6 +22,8 @@ from kroma.imaging.measures.grey import Rgb
 
 _PARTS: Final = (1, 2, 3)
 """Windows have the shorter side over these."""
+_LEAST_NUMBERS: Final = 16
+"""Of an embedding: fewer are a class or a colour, and most things are alike in them."""
 
 
 class FaceModelError(PictureError):
@@ -49,7 +51,7 @@ def embedding(rgb: Rgb, model: FaceModel) -> NDArray[np.float32]:
     except cv2.error as exc:
         raise FaceModelError(f"does not take 1x3x{model.input_px}x{model.input_px}") from exc
     length = float(np.linalg.norm(found))
-    if not np.isfinite(length) or length == 0:
+    if found.size < _LEAST_NUMBERS or not np.isfinite(length) or length == 0:
         raise FaceModelError("gave no embedding")
     return found / np.float32(length)
 
