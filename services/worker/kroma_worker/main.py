@@ -27,6 +27,7 @@ from kroma.outbound.guard import AllowList, UrlGuard
 from kroma.pipeline.access import access_loader
 from kroma.pipeline.execute import Workplace
 from kroma.pipeline.keeper import LeaseKeeper, Presence
+from kroma.postprocess.toolbox import Toolbox
 from kroma.providers import PROVIDERS, UnknownProviderError
 from kroma.resources import Resources, open_resources
 from kroma.secrets.service import read_secret
@@ -60,6 +61,7 @@ async def work(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
     async with open_resources(settings) as opened, agent_dispatcher(opened) as agents:
+        toolbox = Toolbox(opened.cpu, settings.tools, url_allow=settings.url_allow)
         place = Workplace(
             db=opened.db,
             keeper=_keeper(settings, name),
@@ -69,6 +71,7 @@ async def work(settings: Settings) -> None:
             desk=CallDesk(settings.provider_limits),
             load_access=access_loader(opened.db, opened.keyring, settings),
             face_model=settings.face_model,
+            toolbox=toolbox,
         )
         hands = Hands(settings.worker_jobs)
         deps = TaskDeps(place=place, queue=opened.queue, worker=name, agents=agents, hands=hands)
@@ -90,6 +93,7 @@ async def work(settings: Settings) -> None:
         await drain(hands, serving, grace=settings.worker_grace)
         await place.desk.drain()
         await place.keeper.close()
+        await toolbox.close()
     log.info("worker.stopped", worker=name)
 
 

@@ -12,6 +12,12 @@ from kroma.runlog.entries import CandidateEntry, JobEntry, Picture, RunEntry
 from kroma.runlog.ids import asset_id, stable_id
 
 REPORT_TYPE = "output_guard"
+_DERIVED = {
+    "bg_remove": AssetKind.BACKGROUND_REMOVED,
+    "bg_refine_openai": AssetKind.BACKGROUND_REFINED,
+    "upscale": AssetKind.UPSCALED,
+    "color": AssetKind.COLOR_CORRECTED,
+}
 
 _encoder = msgspec.json.Encoder()
 _ZERO = Decimal(0)
@@ -80,6 +86,15 @@ class RunRows:
                         drafts[picture.path] = _Asset(
                             kind=kind,
                             picture=picture,
+                            run_id=self._run_id,
+                            job_id=job_id,
+                            candidate_id=candidate_id,
+                        )
+                for made in candidate.chain:
+                    if candidate.last is None or made.picture.path != candidate.last.path:
+                        drafts[made.picture.path] = _Asset(
+                            kind=_DERIVED[made.step],
+                            picture=made.picture,
                             run_id=self._run_id,
                             job_id=job_id,
                             candidate_id=candidate_id,
@@ -274,8 +289,12 @@ def _descent(job: JobEntry) -> Iterator[tuple[Picture, Picture, LinkType]]:
         for given in job.inputs:
             kind = LinkType.DERIVED_FROM if given.role == "scene" else LinkType.REFERENCE_OF
             yield given.picture, first, kind
+        source = first
+        for made in candidate.chain:
+            yield source, made.picture, LinkType.DERIVED_FROM
+            source = made.picture
         if candidate.last is not None:
-            yield first, candidate.last, LinkType.DERIVED_FROM
+            yield source, candidate.last, LinkType.DERIVED_FROM
         if job.final is not None and candidate.index == job.selected_candidate:
             yield candidate.last or first, job.final, LinkType.DERIVED_FROM
 

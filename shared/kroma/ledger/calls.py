@@ -191,6 +191,7 @@ class PaidCalls:
         *,
         find_access: Callable[[], Awaitable[ProviderAccess]],
         confirm: Callable[[AsyncSession], Awaitable[None]],
+        operation: str = OPERATION,
     ) -> None:
         """Make what a step calls with.
 
@@ -202,6 +203,7 @@ class PaidCalls:
             find_access: The project's key and address as they are now; asked before every call.
             confirm: Raises unless what the claim's run has entered may be spent; asked in the transaction
                 after which a call leaves.
+            operation: What the calls are for: the candidate's other calls are no earlier ones of these.
         """
         self._db = db
         self._desk = desk
@@ -209,6 +211,7 @@ class PaidCalls:
         self._claim = claim
         self._find_access = find_access
         self._confirm = confirm
+        self._operation = operation
 
     async def edit(self, request: EditRequest, shelf: Shelf[Kept]) -> Kept:
         """One candidate's picture: what an earlier claim was answered, else a new call.
@@ -226,15 +229,23 @@ class PaidCalls:
             InfraError: Charged, and the store could not take the picture.
             ProviderRefusedError: Refused for good, or as often as the budget allows.
         """
-        earlier = await self._earlier(request.candidate_index)
+        of_candidate = await self._of_candidate(request.candidate_index)
+        earlier = [
+            call
+            for call in of_candidate
+            if call.operation == self._operation and call.provider_code == self._provider.code
+        ]
         if earlier:
             shelved = await self._resumed(earlier[-1], shelf)
             if shelved is not None:
                 return shelved.kept
-        return await self._asked(request, shelf, earlier)
+        return await self._asked(
+            request, shelf, earlier, number=of_candidate[-1].number if of_candidate else 0
+        )
 
-    async def _earlier(self, candidate_index: int) -> Sequence[ProviderCall]:
-        if self._claim.fence == 1:
+    async def _of_candidate(self, candidate_index: int) -> Sequence[ProviderCall]:
+        """Every call for a candidate, in order, whatever it was for."""
+        if self._claim.fence == 1 and self._operation == OPERATION:
             return ()  # the first claim ever: nobody can have called
         async with self._db.transaction() as session:
             return (
@@ -280,9 +291,10 @@ class PaidCalls:
             raise AnswerNotKeptError(self._provider.code)
         return None
 
-    async def _asked(self, request: EditRequest, shelf: Shelf[Kept], earlier: Sequence[ProviderCall]) -> Kept:
-        """Call until there is an answer, as often as the budget allows."""
-        number = earlier[-1].number if earlier else 0
+    async def _asked(
+        self, request: EditRequest, shelf: Shelf[Kept], earlier: Sequence[ProviderCall], *, number: int
+    ) -> Kept:
+        """Call until there is an answer, as often as the budget allows; ``number`` is the last call's."""
         earlier_lost = sum(_was_lost(call) for call in earlier)
         refusals = sum(_counts(call) for call in earlier)
         not_before = monotonic()
@@ -414,7 +426,7 @@ class PaidCalls:
             "fence": self._claim.fence,
             "provider_code": self._provider.code,
             "model_name": request.model or "",
-            "operation": OPERATION,
+            "operation": self._operation,
             "price_usd": price_usd,
         }
         if not await self._db.fetch(_ENTER, values):

@@ -39,7 +39,7 @@ class MissingKeyError(ProviderKeyRefusedError):
         super().__init__(
             provider,
             f"there is no API key: store it as the project's secret {provider}/{API_KEY}, "
-            f"or set {_variable(provider)}",
+            f"or set {key_variable(provider)}",
         )
 
 
@@ -51,7 +51,7 @@ class KeyNotForAddressError(ProviderKeyRefusedError):
     def __init__(self, provider: str) -> None:
         super().__init__(
             provider,
-            f"the key of {_variable(provider)} only goes to the provider's own address and to what "
+            f"the key of {key_variable(provider)} only goes to the provider's own address and to what "
             f"KROMA_URL_ALLOW lists: store the project's own key as its secret {provider}/{API_KEY}",
         )
 
@@ -118,8 +118,14 @@ async def no_access(provider: Provider, project_id: UUID) -> ProviderAccess:  # 
 
 def environment_key(settings: Settings, code: str) -> str | None:
     """The key that the environment has for a provider."""
+    services = {"photoroom": settings.tools.photoroom_key, "removebg": settings.tools.removebg_key}
     kind = PROVIDERS.get(code)
-    return None if kind is None else kind.environment_key(settings)
+    return services.get(code) if kind is None else kind.environment_key(settings)
+
+
+def key_variable(code: str) -> str:
+    """The environment variable of a provider's key."""
+    return "REMOVE_BG_API_KEY" if code == "removebg" else f"{code.upper()}_API_KEY"
 
 
 async def _check_listed(settings: Settings, code: str, base_url: str) -> None:
@@ -134,7 +140,3 @@ async def _check_listed(settings: Settings, code: str, base_url: str) -> None:
         raise ProviderFailedError(code, exc.message, retryable=True) from exc
     if not is_listed:
         raise KeyNotForAddressError(code)
-
-
-def _variable(code: str) -> str:
-    return f"{code.upper()}_API_KEY"

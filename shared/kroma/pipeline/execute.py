@@ -32,7 +32,7 @@ from kroma.db.engine import Database
 from kroma.db.lost import is_database_lost
 from kroma.db.prepared import Prepared
 from kroma.errors import KromaError
-from kroma.ledger.calls import Claimed, PaidCalls
+from kroma.ledger.calls import OPERATION, Claimed, PaidCalls
 from kroma.ledger.desk import CallDesk
 from kroma.pipeline.access import AccessLoader, no_access
 from kroma.pipeline.backoff import backoff, next_try
@@ -46,8 +46,9 @@ from kroma.pipeline.reuse import FormerCandidates
 from kroma.pipeline.steps import STEPS
 from kroma.pipeline.steps.errors import NoUsableCandidateError
 from kroma.pipeline.tools import StepTools
+from kroma.postprocess.toolbox import Toolbox
 from kroma.providers import UnknownProviderError
-from kroma.providers.base import Provider
+from kroma.providers.base import Provider, ProviderAccess
 from kroma.runlog.schema import InputLog
 from kroma.runs.errors import RunCancelledError
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus, RunStep
@@ -75,6 +76,8 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     """A project's way to a provider whose calls cost money."""
     face_model: FaceModel | None = None
     """What faces are compared by; None says so in every report."""
+    toolbox: Toolbox | None = None
+    """What post-processes; None is the free tools alone."""
 
 
 class UnexpectedFailureError(KromaError):
@@ -102,6 +105,7 @@ def planned_job(plan: RunPlan, *, run_id: UUID, job_id: UUID, project_id: UUID, 
         weather=plan.weather,
         guard=plan.guard,
         checks=plan.checks,
+        tools=plan.tools,
         provider=plan.provider,
         model=plan.model,
         size=plan.size,
@@ -171,6 +175,8 @@ async def _give_back_later(db: Database, claim: JobClaim, error: Exception) -> t
 async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorder, job: ImageJob) -> ImageJob:
     tools = _tools(place, claim, recorder)
     for step in STEPS:
+        if not step.is_needed(job):
+            continue
         after = await recorder.find(step.name, ImageJob)
         if after is None:
             started_at = utc_now()
@@ -195,13 +201,23 @@ def _tools(place: Workplace, claim: JobClaim, recorder: TableRecorder) -> StepTo
         recorder=recorder,
         may_retry=not claim.is_last_attempt,
         is_cancelled=is_cancelled,
-        calls=None if provider.capabilities.free else _paid_calls(place, provider, claim),
+        calls=None if provider.capabilities.free else _paid_calls(place, claim, provider),
+        toolbox=place.toolbox or Toolbox(place.cpu),
+        paid=partial(_paid_calls, place, claim),
+        find_access=partial(_find_access, place, claim),
+        providers=place.providers,
         former=FormerCandidates(place.db, claim.project_id) if claim.plan.takes_former else None,
         face_model=place.face_model,
     )
 
 
-def _paid_calls(place: Workplace, provider: Provider, claim: JobClaim) -> PaidCalls:
+async def _find_access(place: Workplace, claim: JobClaim, provider: Provider) -> ProviderAccess:
+    return await place.load_access(provider, claim.project_id)
+
+
+def _paid_calls(
+    place: Workplace, claim: JobClaim, provider: Provider, operation: str = OPERATION
+) -> PaidCalls:
     claimed = Claimed(
         project_id=claim.project_id,
         run_id=claim.run_id,
@@ -211,7 +227,9 @@ def _paid_calls(place: Workplace, provider: Provider, claim: JobClaim) -> PaidCa
     )
     access = partial(place.load_access, provider, claim.project_id)
     confirm = partial(confirm_call, project_id=claim.project_id, run_id=claim.run_id)
-    return PaidCalls(place.db, place.desk, provider, claimed, find_access=access, confirm=confirm)
+    return PaidCalls(
+        place.db, place.desk, provider, claimed, find_access=access, confirm=confirm, operation=operation
+    )
 
 
 async def _failed(
@@ -355,7 +373,7 @@ async def _end(
     values = {
         "status": status,
         "selected_candidate_index": winner.index if winner else None,
-        "final_output": winner.file.path if winner and winner.file else None,
+        "final_output": winner.final.path if winner and winner.final else None,
         "meta_json": msgspec.to_builtins(entry),
         "finished_at": finished_at,
     }

@@ -26,7 +26,7 @@ from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.quality_log import run_quality
 from kroma.pipeline.recorder import list_steps
 from kroma.pipeline.select import hand_over
-from kroma.pipeline.steps import STEPS
+from kroma.pipeline.steps import step_names
 from kroma.runlog.schema import GenerationLog, JobLog, RunLog, StorageLog
 from kroma.runlog.writer import encode, summary_lines
 from kroma.runs.models import JobStatus, Run, RunJob, RunMode, RunStatus
@@ -177,7 +177,7 @@ def _run_log(plan: RunPlan, run: Run, entries: list[JobLog], outcome: Outcome, *
         status=outcome.status,
         provider=plan.provider,
         seed=plan.seed,
-        steps=[step.name for step in STEPS] if plan.mode is RunMode.RUN else [],
+        steps=step_names(plan) if plan.mode is RunMode.RUN else [],
         started_at=iso(run.started_at),
         finished_at=finished_at,
         error=outcome.error,
@@ -194,8 +194,9 @@ def _notes(plan: RunPlan) -> list[str]:
     """What was asked for and is not done, for ``stderr``."""
     notes: list[str] = []
     planned = [step for step in plan.postprocess.pipeline_order if step != "generate"]
-    if planned:
-        notes.append(f"Post-processing ({', '.join(planned)}) is configured but this version does not run it")
+    if planned and plan.tools is None:
+        notes.append(f"Post-processing ({', '.join(planned)}) was planned by a version that did not run it")
+    notes += plan.warnings
     if plan.storage_sync_s3 and plan.mode is RunMode.RUN:
         notes.append(
             "S3 sync was requested but this version does not sync; the pictures are in the project root"

@@ -9,7 +9,8 @@ from kroma.imaging.guard import GuardSettings
 from kroma.imaging.measures.report import QualityReport
 from kroma.imaging.measures.settings import QualitySettings
 from kroma.pipeline.plan import PlannedJob, PlannedPicture
-from kroma.runlog.schema import FileLog, GuardReportLog, InputLog, RankLog
+from kroma.postprocess.orders import PlannedTools
+from kroma.runlog.schema import DerivedLog, FileLog, GuardReportLog, InputLog, RankLog, ResultLog
 from kroma.runs.models import CandidateStatus
 
 STEP_VERSION = 1
@@ -31,6 +32,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     report: GuardReportLog | None = None
     quality: QualityReport | None = None
     """What the checks said; None before they are made."""
+    derived: tuple[DerivedLog, ...] = ()
+    """What post-processing made of the picture so far, in order; the last one is the result."""
+    refine_error: str | None = None
+    """Why the cut-out was not refined, where it need not be."""
+    result: ResultLog | None = None
+    """What the final check said; None before it."""
     thumbnail: bytes = b""
     """What copies are told by; empty once the candidates have been compared."""
     rank: RankLog = msgspec.field(default_factory=RankLog)
@@ -47,6 +54,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str | None = None
     reused_from: UUID | None = None
     """The candidate of an earlier run whose picture this is: no call was made for it."""
+
+    @property
+    def final(self) -> FileLog | None:
+        """The last picture of the chain; the generated one where there is no chain."""
+        return self.derived[-1].file if self.derived else self.file
 
     @property
     def failures(self) -> int:
@@ -79,6 +91,8 @@ class ImageJob(msgspec.Struct, frozen=True, kw_only=True):
     weather: str
     guard: GuardSettings
     checks: QualitySettings = msgspec.field(default_factory=QualitySettings)
+    tools: PlannedTools | None = None
+    """What is done to what passed; None is nothing."""
     provider: str
     model: str = ""
     """Empty takes the provider's default."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from kroma.ledger.outcomes import COST_OPERATION, cost_event_id
+from kroma.ledger.outcomes import COST_OPERATION, TOOL_OPERATIONS, cost_event_id
 from kroma.pipeline.image_job import Candidate, ImageJob
 from kroma.pipeline.plan import PlannedJob, RunPlan
 from kroma.runlog.ids import stable_id
@@ -38,17 +39,25 @@ def guard_log(plan: RunPlan) -> GuardLog:
 def candidate_log(candidate: Candidate) -> CandidateLog:
     """One candidate's entry."""
     path = candidate.file.path if candidate.file else UNSET
+    final = candidate.final.path if candidate.final else UNSET
     done = candidate.status is CandidateStatus.DONE
+    bg_remove, upscale, color = chain_logs(candidate)
     return CandidateLog(
         id=candidate.id,
         candidate_index=candidate.index,
         status=candidate.status,
         output=path,
-        final_output=path if done else UNSET,
+        final_output=final if done else UNSET,
         rank=candidate.rank,
         output_guard=candidate.report or UNSET,
         quality=candidate.quality or UNSET,
         file=candidate.file or UNSET,
+        final_file=candidate.derived[-1].file if candidate.derived else UNSET,
+        bg_remove=bg_remove,
+        upscale=upscale,
+        color=color,
+        derived=list(candidate.derived) or UNSET,
+        result=candidate.result or UNSET,
         reason=candidate.reason,
         seed=candidate.seed,
         provider=candidate.provider,
@@ -62,6 +71,42 @@ def candidate_log(candidate: Candidate) -> CandidateLog:
         error_code=candidate.error_code or UNSET,
         reused_from=candidate.reused_from or UNSET,
     )
+
+
+def chain_logs(
+    candidate: Candidate,
+) -> tuple[dict[str, Any] | UnsetType, dict[str, Any] | UnsetType, dict[str, Any] | UnsetType]:
+    """The objects ``bg_remove``, ``upscale`` and ``color`` of pipeline.md 8.3, where they were done."""
+    made = {one.step: one for one in candidate.derived}
+    bg_remove: dict[str, Any] | UnsetType = UNSET
+    if (cut := made.get("bg_remove")) is not None:
+        refined = made.get("bg_refine_openai")
+        bg_remove = {
+            "input": cut.source,
+            "output": (refined or cut).file.path,
+            "backend": cut.backend,
+            "backends_tried": cut.details.get("backends_tried", [cut.backend]),
+            "refine_openai": refined is not None,
+            "refine_error": candidate.refine_error,
+        }
+    upscale: dict[str, Any] | UnsetType = UNSET
+    if (larger := made.get("upscale")) is not None:
+        upscale = {
+            "backend": larger.backend,
+            "input": larger.source,
+            "output": larger.file.path,
+            "scale": larger.details.get("scale"),
+            "model": larger.model,
+        }
+    color: dict[str, Any] | UnsetType = UNSET
+    if (graded := made.get("color")) is not None:
+        color = {
+            "input": graded.source,
+            "output": graded.file.path,
+            "profile": graded.details.get("profile"),
+            "settings": graded.details.get("settings"),
+        }
+    return bg_remove, upscale, color
 
 
 def planned_log(plan: RunPlan, planned: PlannedJob, *, job_id: UUID, seed: int, status: JobStatus) -> JobLog:
@@ -115,10 +160,11 @@ def ended_log(
     log.finished_at = iso(finished_at)
     winner = job.winner if status is JobStatus.DONE else None
     log.selected_candidate = winner.index if winner else None
-    log.final_output = winner.file.path if winner and winner.file else None
-    if winner and winner.file:
-        log.output = winner.file.path
+    log.final_output = winner.final.path if winner and winner.final else None
+    if winner and winner.final:
+        log.output = winner.final.path
         log.output_guard = winner.report or UNSET
+        log.bg_remove, log.upscale, log.color = chain_logs(winner)
     if status is JobStatus.FAILED_OUTPUT_GUARD:
         log.failure_reason = "all_candidates_failed_output_guard"
     if error is not None:
@@ -139,7 +185,7 @@ def step_log(step: RunStep) -> StepLog:
 
 
 def cost_logs(jobs: Sequence[JobLog]) -> list[CostLog]:
-    """One charge per candidate that a provider answered, its picture usable or not."""
+    """One charge per candidate that a provider answered, its picture usable or not, and per paid tool."""
     costs: list[CostLog] = []
     for job in jobs:
         if job.candidates is UNSET:
@@ -158,6 +204,22 @@ def cost_logs(jobs: Sequence[JobLog]) -> list[CostLog]:
             )
             for candidate in job.candidates
             if candidate.model and candidate.reused_from is UNSET
+        )
+        costs.extend(
+            CostLog(
+                id=cost_event_id(made.provider_call_id),
+                provider_code=made.backend,
+                model_name=made.model,
+                operation=TOOL_OPERATIONS[made.step],
+                units=1,
+                cost_usd=made.cost_usd,
+                job_id=job.id,
+                candidate_index=candidate.candidate_index,
+                provider_request_id=made.provider_request_id,
+            )
+            for candidate in job.candidates
+            for made in (candidate.derived or [])
+            if made.provider_call_id is not UNSET
         )
     return costs
 

@@ -7,6 +7,7 @@ import msgspec
 
 from kroma.imaging.guard import GuardSettings
 from kroma.imaging.measures.settings import QualitySettings
+from kroma.postprocess.orders import PlannedTools
 from kroma.runlog.schema import CandidateLog, PostprocessLog, WordsLog
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 
@@ -63,6 +64,10 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     guard: GuardSettings
     checks: QualitySettings = msgspec.field(default_factory=QualitySettings)
     postprocess: PostprocessLog
+    tools: PlannedTools | None = None
+    """What ``postprocess`` means in detail; None is nothing, or a plan of before there were tools."""
+    warnings: tuple[str, ...] = ()
+    """What a dry run found that a run would be refused for."""
     provider: str
     model: str = ""
     size: str | None = None

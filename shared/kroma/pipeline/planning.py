@@ -20,9 +20,11 @@ from kroma.pipeline.material import NOTHING, Material, item_name
 from kroma.pipeline.order import SEEDS, RunOrder
 from kroma.pipeline.pictures import Located, inspected, located, scenes_of_input
 from kroma.pipeline.plan import FULLER_PLAN_VERSION, PLAN_VERSION, PlannedJob, RunPlan
-from kroma.pipeline.postprocess_config import load_postprocess_config, planned_postprocess
+from kroma.pipeline.postprocess_config import load_postprocess_config, planned_postprocess, planned_tools
 from kroma.pipeline.prompt import Setting, compose_prompt
 from kroma.pipeline.settings import load_layers
+from kroma.pipeline.tool_files import with_tool_files
+from kroma.postprocess.orders import PlannedTools
 from kroma.runlog.schema import ReferenceLog
 from kroma.runs.models import RunMode, Stage
 from kroma.storage.base import ObjectStore, ProjectStores
@@ -108,6 +110,8 @@ async def _planned(
     ]
     config = await load_postprocess_config(files, layer.postprocess_config_path)
     postprocess = planned_postprocess(layer, config, order.postprocess)
+    tools, problems = await planned_tools(files, postprocess, config)
+    tools = await with_tool_files(store, _with_refiner(tools, settings))
     candidates = _candidates(manifest, order)
     choice = chosen(order, settings)
     styles = _styles(store, manifest, order)
@@ -128,7 +132,9 @@ async def _planned(
     )
     check_gate(manifest.require_baseline, order.stage, jobs)
     plan = RunPlan(
-        version=FULLER_PLAN_VERSION if references or order.stage is Stage.CHARACTER else PLAN_VERSION,
+        version=FULLER_PLAN_VERSION
+        if references or tools is not None or order.stage is Stage.CHARACTER
+        else PLAN_VERSION,
         mode=order.mode,
         stage=order.stage,
         time_of_day=order.time_of_day,
@@ -143,6 +149,8 @@ async def _planned(
         guard=manifest.guard,
         checks=manifest.checks,
         postprocess=postprocess,
+        tools=tools,
+        warnings=problems,
         provider=choice.provider,
         model=choice.model,
         size=choice.size,
@@ -154,6 +162,18 @@ async def _planned(
     )
     paths = {"manifest_path": layer.manifest_path, "postprocess_config_path": layer.postprocess_config_path}
     return msgspec.structs.replace(plan, settings_snapshot=_snapshot(plan, manifest) | paths)
+
+
+def _with_refiner(tools: PlannedTools | None, settings: Settings) -> PlannedTools | None:
+    """The installation's model and quality where the config names none."""
+    if tools is None or tools.refine is None:
+        return tools
+    refine = msgspec.structs.replace(
+        tools.refine,
+        model=tools.refine.model or settings.openai.model,
+        quality=tools.refine.quality or settings.openai.quality,
+    )
+    return msgspec.structs.replace(tools, refine=refine)
 
 
 async def _scenes(store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material) -> list[Scene]:

@@ -8,6 +8,8 @@ from typing import Final
 import msgspec
 
 from kroma.pipeline.plan import PlannedJob, PlannedPicture, RunPlan
+from kroma.postprocess.installed import PAID_CUTOUTS
+from kroma.postprocess.orders import RefineOrder
 from kroma.providers import UnknownProviderError
 from kroma.providers.base import EditRequest, Provider, ProviderPicture
 from kroma.runs.models import RunMode
@@ -72,6 +74,7 @@ def price_plan(
         raise UnknownProviderError(plan.provider)
     capabilities = provider.capabilities
     indexes = range(1, plan.candidates + 1) if plan.mode is RunMode.RUN else ()
+    of_tools = _tool_prices(providers, plan)
     jobs: list[JobPrice] = []
     for position, job in enumerate(plan.jobs):
         to_make = [index for index in indexes if job.chosen is None and (position, index) not in made]
@@ -79,8 +82,63 @@ def price_plan(
             prices: list[Decimal | None] = [Decimal(0)] * len(to_make)
         else:
             prices = [provider.estimate(_request(plan, job, index)) for index in to_make]
-        jobs.append(JobPrice(calls=len(to_make), usd=_sum(prices), dearest_call_usd=_highest(prices)))
-    return PlanPrice(jobs=tuple(jobs), is_free=capabilities.free, as_of=capabilities.prices_as_of)
+        if plan.mode is RunMode.RUN:
+            prices += of_tools
+        jobs.append(JobPrice(calls=len(prices), usd=_sum(prices), dearest_call_usd=_highest(prices)))
+    return PlanPrice(
+        jobs=tuple(jobs), is_free=capabilities.free and not of_tools, as_of=capabilities.prices_as_of
+    )
+
+
+def _tool_prices(providers: Mapping[str, Provider], plan: RunPlan) -> list[Decimal | None]:
+    """What the post-processing of one job may cost, call by call; None is unknown.
+
+    Of background services that are tried in turn the dearest counts: one picture comes from one of them.
+    """
+    tools = plan.tools
+    if tools is None:
+        return []
+    of_one: list[Decimal | None] = []
+    if tools.cutout is not None:
+        services = [code for code in tools.cutout.backends if code in PAID_CUTOUTS]
+        known = [tools.cutout.prices_usd.get(code) for code in services]
+        if services:
+            of_one.append(_highest([None if price is None else Decimal(price) for price in known]))
+    if tools.refine is not None:
+        of_one.append(_refine_price(providers, tools.refine))
+    return of_one * (plan.candidates if tools.scope == "all" else 1)
+
+
+def _refine_price(providers: Mapping[str, Provider], order: RefineOrder) -> Decimal | None:
+    provider = providers.get(order.provider)
+    if provider is None:
+        if not order.is_required:
+            return Decimal(0)  # it will not be called
+        raise UnknownProviderError(order.provider)
+    models = provider.capabilities.models
+    offer = next((one for one in models if one.name == order.model), models[0])
+    # Which of its sizes fits a cut-out best, only the cut-out says.
+    picture = ProviderPicture(name="cutout.png", data=b"", mime_type="image/png")
+    return _highest(
+        [
+            provider.estimate(
+                EditRequest(
+                    prompt=order.prompt,
+                    scene=picture,
+                    styles=(),
+                    stage="refine",
+                    time_of_day="",
+                    weather="",
+                    candidate_index=1,
+                    seed=0,
+                    model=order.model or None,
+                    size=size,
+                    quality=order.quality,
+                )
+            )
+            for size in offer.sizes or (None,)
+        ]
+    )
 
 
 def _request(plan: RunPlan, job: PlannedJob, index: int) -> EditRequest:

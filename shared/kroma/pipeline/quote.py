@@ -23,6 +23,7 @@ from kroma.pipeline.place import get_place
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.planning import plan_run
 from kroma.pipeline.price import PlanPrice, price_plan
+from kroma.pipeline.tool_check import with_checked_tools
 from kroma.providers.base import Provider
 from kroma.runs.models import RunMode
 from kroma.spend.errors import BudgetNotFoundError, shown_usd
@@ -72,6 +73,7 @@ async def quote_run(
         order=order,
         material=await gather(db, place, order),
     )
+    plan = await with_checked_tools(db, settings, place.id, plan)
     price = price_plan(providers, plan)
     digest = await plan_hash(stores, plan, price, order=order)
     valid_until = utc_now() + VALID_FOR
@@ -136,7 +138,7 @@ async def _budget(db: Database, slug: str) -> BudgetState | None:
 
 
 def _warnings(plan: RunPlan, price: PlanPrice, budget: BudgetState | None) -> list[str]:
-    warnings: list[str] = []
+    warnings: list[str] = [*plan.warnings]
     total = price.total_usd
     if total is None:
         of_model = f", model '{plan.model}'," if plan.model else ""

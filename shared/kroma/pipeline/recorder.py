@@ -190,11 +190,12 @@ async def list_steps(session: AsyncSession, job_id: UUID) -> list[RunStep]:
 def candidate_row(candidate: Candidate) -> dict[str, Any]:
     """The columns a candidate fills, but for its ids."""
     path = candidate.file.path if candidate.file else None
+    final = candidate.final.path if candidate.final else None
     return {
         "candidate_index": candidate.index,
         "status": candidate.status,
         "output_path": path,
-        "final_output_path": path if candidate.status is CandidateStatus.DONE else None,
+        "final_output_path": final if candidate.status is CandidateStatus.DONE else None,
         "rank_hard_failures": candidate.rank.hard_failures,
         "rank_soft_warnings": candidate.rank.soft_warnings,
         "rank_avg_chroma_exceed": Decimal(str(candidate.rank.avg_chroma_exceed)),

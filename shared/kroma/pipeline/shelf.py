@@ -86,7 +86,7 @@ class CandidateShelf:
         candidate = made.candidate
         note = AnswerNote(call_id=call_id, candidate=candidate, usage=result.usage)
         files = {answer_key(self._job.run_id, call_id): msgspec.json.encode(note), **made.files}
-        puts = [_persistently(store, key, data) for key, data in files.items()]
+        puts = [persistently(store, key, data) for key, data in files.items()]
         for outcome in await asyncio.gather(*puts, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -161,7 +161,13 @@ async def judged(
     return Judged(candidate=candidate, files=kept.files)
 
 
-async def _persistently(store: ObjectStore, key: str, data: bytes) -> None:
+async def persistently(store: ObjectStore, key: str, data: bytes) -> None:
+    """Put what was paid for, again while the store is away for a moment.
+
+    Raises:
+        StoreUnavailableError: It stays away.
+        StoreFullError: No space is left.
+    """
     for pause in _PAUSES:
         try:
             await store.put(key, data)

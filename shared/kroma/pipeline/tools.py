@@ -1,6 +1,6 @@
 """The outside world of a step: everything it may touch that is not its argument."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -11,7 +11,8 @@ from kroma.cpu import CpuPool
 from kroma.ledger.calls import PaidCalls
 from kroma.pipeline.image_job import Candidate
 from kroma.pipeline.reuse import FormerCandidates
-from kroma.providers.base import Provider
+from kroma.postprocess.toolbox import Toolbox
+from kroma.providers.base import Provider, ProviderAccess
 from kroma.storage.base import ObjectStore
 
 T = TypeVar("T")
@@ -65,3 +66,11 @@ class StepTools(msgspec.Struct, frozen=True, kw_only=True):
     """Where to look for candidates made before; None makes all anew."""
     face_model: FaceModel | None = None
     """What faces are compared by; None where the operator has configured none."""
+    toolbox: Toolbox | None = None
+    """What post-processes; None opens one of the free tools alone."""
+    paid: Callable[[Provider, str], PaidCalls] | None = None
+    """The way to a provider for another operation than generating."""
+    find_access: Callable[[Provider], Awaitable[ProviderAccess]] | None = None
+    """The project's key and address of a provider as they are now."""
+    providers: Mapping[str, Provider] = {}
+    """By code: who refines cut-outs need not be who generates."""

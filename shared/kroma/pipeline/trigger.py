@@ -21,6 +21,7 @@ from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.planning import plan_run
 from kroma.pipeline.price import price_plan
 from kroma.pipeline.quote import opened_quote, plan_hash
+from kroma.pipeline.tool_check import with_checked_tools
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
@@ -86,6 +87,7 @@ async def trigger_run(
         order=order,
         material=await gather(db, place, order),
     )
+    plan = await with_checked_tools(db, settings, place.id, plan)
     price = price_plan(providers, plan)
     if quoted is not None and quoted != await plan_hash(stores, plan, price, order=order):
         raise PlanChangedError

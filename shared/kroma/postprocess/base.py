@@ -2,8 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
-from kroma.postprocess.orders import CutoutOrder, UpscaleOrder
-from kroma.postprocess.work import Made
+from kroma.postprocess.orders import CutoutOrder, Made, UpscaleOrder
 
 
 @runtime_checkable

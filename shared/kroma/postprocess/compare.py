@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kroma.imaging.deep import DeepPicture, decode_deep
 from kroma.imaging.errors import PictureError
+from kroma.postprocess.orders import Comparison, Expected
 
 MIN_STRUCTURE: Final = 0.85
 MAX_DRIFT: Final = 0.06
@@ -29,32 +30,6 @@ _FLAT: Final = 0.01
 _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
 
 Plane = NDArray[np.float32]
-
-
-class Expected(msgspec.Struct, frozen=True, kw_only=True):
-    """What a chain of tools should have done."""
-
-    scale: int = 1
-    is_cut_out: bool = False
-    is_graded: bool = False
-    is_cropped: bool = False
-    """Cut to the subject: then neither size nor place can be compared."""
-    keeps_alpha: bool = True
-    """Whether every format of the chain holds transparency."""
-
-
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A result beside its source."""
-
-    is_good: bool
-    reason: str
-    """One sentence."""
-    width: int = 0
-    height: int = 0
-    structure: float | None = None
-    drift: float | None = None
-    shown: float | None = None
-    """Share of the result that is not transparent; None where it has no alpha."""
 
 
 def compare(source: bytes, result: bytes, expected: Expected) -> Comparison:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kroma.errors import InvalidRequestError
+from kroma.postprocess.orders import MAX_CUBE_BYTES
 
-MAX_CUBE_BYTES: Final = 64 * 1024 * 1024
 MAX_SIZE_1D: Final = 65536
 MAX_SIZE_3D: Final = 129
 _MIN_SIZE: Final = 2

@@ -1,11 +1,12 @@
-"""What a tool is asked to do, frozen when a run is planned; importing this loads no picture library."""
+"""What a tool is asked to do and what it answers; importing this loads no picture library."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 Factor = Annotated[float, msgspec.Meta(ge=0, le=10)]
 DEFAULT_QUALITY: Final = 95
+MAX_CUBE_BYTES: Final = 64 * 1024 * 1024
 DEFAULT_PROFILE: Final = "neutral"
 DEFAULT_SCALE: Final = 2
 DEFAULT_NCNN_MODEL: Final = "realesrgan-x4plus"
@@ -138,3 +139,47 @@ class PlannedTools(msgspec.Struct, frozen=True, kw_only=True):
     refine: RefineOrder | None = None
     upscale: UpscaleOrder | None = None
     colour: ColourOrder | None = None
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A picture that a tool made."""
+
+    data: bytes
+    mime_type: str
+    width: int
+    height: int
+    details: dict[str, Any] = {}
+    """What the tool says of it, for the record."""
+
+
+class Size(msgspec.Struct, frozen=True):
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """What a chain of tools should have done."""
+
+    scale: int = 1
+    is_cut_out: bool = False
+    is_graded: bool = False
+    is_cropped: bool = False
+    """Cut to the subject: then neither size nor place can be compared."""
+    keeps_alpha: bool = True
+    """Whether every format of the chain holds transparency."""
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A result beside its source."""
+
+    is_good: bool
+    reason: str
+    """One sentence."""
+    width: int = 0
+    height: int = 0
+    structure: float | None = None
+    drift: float | None = None
+    shown: float | None = None
+    """Share of the result that is not transparent; None where it has no alpha."""

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
-from kroma.postprocess import work
+from kroma.postprocess import calls
 from kroma.postprocess.command import run_program
 from kroma.postprocess.errors import ToolMissingError
 from kroma.postprocess.installed import LOCAL, REMBG, missing_remover
-from kroma.postprocess.orders import CutoutOrder
+from kroma.postprocess.orders import CutoutOrder, Made
 from kroma.postprocess.upscalers import read_answer
-from kroma.postprocess.work import Made
 
 
 class LocalRemover:
@@ -33,7 +32,7 @@ class LocalRemover:
 
     async def remove(self, data: bytes, order: CutoutOrder, *, name: str) -> Made:
         """By ``kroma.postprocess.cutout``."""
-        return await self._cpu.run(work.remove_backdrop, data, order.format, order.quality, name=name)
+        return await self._cpu.run(calls.remove_backdrop, data, order.format, order.quality, name=name)
 
 
 class RembgRemover:
@@ -58,7 +57,7 @@ class RembgRemover:
         missing = await asyncio.to_thread(self.missing, order)
         if missing is not None or program is None:
             raise ToolMissingError(self.code, missing or "its program has gone")
-        given = await self._cpu.run(work.plain_png, data, name=name)
+        given = await self._cpu.run(calls.plain_png, data, name=name)
         with tempfile.TemporaryDirectory(prefix="kroma-cutout-") as kept:
             folder = Path(kept)
             source, target = folder / "in.png", folder / "out.png"
@@ -67,7 +66,7 @@ class RembgRemover:
             await run_program(self.code, arguments, timeout=self._options.command_timeout, folder=folder)
             answer = await asyncio.to_thread(read_answer, target, self.code)
         made = await self._cpu.run(
-            work.finish_cutout, data, answer, order.format, order.quality, crop=False, tool=self.code
+            calls.finish_cutout, data, answer, order.format, order.quality, crop=False, tool=self.code
         )
         made.details["model"] = order.rembg_model
         return made

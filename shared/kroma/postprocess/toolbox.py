@@ -6,15 +6,14 @@ from decimal import Decimal
 from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
 from kroma.errors import KromaError
-from kroma.postprocess import work
+from kroma.postprocess import calls
 from kroma.postprocess.base import BackgroundRemover, Upscaler
 from kroma.postprocess.errors import ToolError, ToolMissingError
 from kroma.postprocess.installed import CUTOUT_BACKENDS, UPSCALE_ALIASES, UPSCALE_BACKENDS, missing_tools
-from kroma.postprocess.orders import ColourOrder, CutoutOrder, PlannedTools, UpscaleOrder
+from kroma.postprocess.orders import ColourOrder, CutoutOrder, Made, PlannedTools, UpscaleOrder
 from kroma.postprocess.removers import LocalRemover, RembgRemover
 from kroma.postprocess.services import KINDS, CutoutService, ServiceLine
 from kroma.postprocess.upscalers import LanczosUpscaler, RealEsrganUpscaler
-from kroma.postprocess.work import Made
 from kroma.providers.base import EditRequest, ProviderAccess, ProviderFailedError, ProviderPicture
 
 
@@ -70,7 +69,7 @@ class Toolbox:
             PictureError: The picture does not decode.
             CubeError: The table cannot be read.
         """
-        return await self._cpu.run(work.grade, data, order.values, lut, name=name)
+        return await self._cpu.run(calls.grade, data, order.values, lut, name=name)
 
     async def remove_background(
         self,
@@ -126,7 +125,7 @@ class Toolbox:
             ToolError: It is no cut-out of the source.
         """
         return await self._cpu.run(
-            work.finish_cutout, data, answer, order.format, order.quality, crop=order.crop, tool=code
+            calls.finish_cutout, data, answer, order.format, order.quality, crop=order.crop, tool=code
         )
 
     async def service_picture(self, data: bytes, *, name: str) -> ProviderPicture:
@@ -135,7 +134,7 @@ class Toolbox:
         Raises:
             PictureError: It does not decode.
         """
-        png = await self._cpu.run(work.plain_png, data, name=name)
+        png = await self._cpu.run(calls.plain_png, data, name=name)
         return ProviderPicture(name="picture.png", data=png, mime_type="image/png")
 
     def service_price(self, code: str, order: CutoutOrder) -> Decimal | None:

@@ -2,7 +2,6 @@
 
 from typing import Any, Final
 
-import msgspec
 import numpy as np
 
 from kroma.imaging.deep import DeepPicture, Pixels, decode_deep, encode_deep, mime_type
@@ -12,30 +11,12 @@ from kroma.postprocess.colour import graded
 from kroma.postprocess.enlarge import check_enlarged, enlarged, resized
 from kroma.postprocess.errors import ToolError
 from kroma.postprocess.lut import read_cube
-from kroma.postprocess.orders import ColourProfile, Format
+from kroma.postprocess.orders import ColourProfile, Format, Made, Size
 
 SAME_SHAPE: Final = 0.01
 """How much proportions may differ for a picture to count as the same framing."""
 _NOTHING: Final = 0.002
 """Share below which a cut-out shows, or hides, nothing."""
-
-
-class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture that a tool made."""
-
-    data: bytes
-    mime_type: str
-    width: int
-    height: int
-    details: dict[str, Any] = {}
-    """What the tool says of it, for the record."""
-
-
-class Size(msgspec.Struct, frozen=True):
-    """Width and height in pixels."""
-
-    width: int
-    height: int
 
 
 def grade(data: bytes, profile: ColourProfile, lut: tuple[str, bytes] | None, *, name: str) -> Made:

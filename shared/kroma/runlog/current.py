@@ -11,6 +11,7 @@ from msgspec import UNSET, UnsetType
 from kroma.runlog.entries import (
     CandidateEntry,
     CostEntry,
+    Derivation,
     InputEntry,
     JobEntry,
     Picture,
@@ -151,6 +152,10 @@ def _candidate(candidate: CandidateLog, rel_path: Callable[[str], str]) -> Candi
         report=_report(candidate),
         generated=generated,
         last=last,
+        chain=tuple(
+            Derivation(step=made.step, picture=Picture(path=rel_path(made.file.path), file=made.file))
+            for made in _given(candidate.derived) or []
+        ),
         meta=candidate,
     )
 

@@ -37,6 +37,14 @@ class RankEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     avg_chroma_exceed: float = 0.0
 
 
+class Derivation(msgspec.Struct, gc=False, frozen=True, kw_only=True):
+    """One picture of a candidate's chain."""
+
+    step: str
+    """``bg_remove``, ``bg_refine_openai``, ``upscale`` or ``color``."""
+    picture: Picture
+
+
 class CandidateEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One candidate."""
 
@@ -55,6 +63,8 @@ class CandidateEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """The generated picture where it lies now: in the archive when it was rejected as it was."""
     last: Picture | None
     """The last picture of the chain where it lies now, when post-processing made another one."""
+    chain: tuple[Derivation, ...] = ()
+    """What post-processing made of the generated one, in order; the original told only of the last."""
     meta: Any
     """The whole entry."""
 

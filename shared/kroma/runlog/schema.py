@@ -121,6 +121,34 @@ class FileLog(msgspec.Struct, gc=False, kw_only=True):
     height: Count
 
 
+class DerivedLog(msgspec.Struct, gc=False, kw_only=True):
+    """One picture that post-processing made of another."""
+
+    step: Literal["bg_remove", "bg_refine_openai", "upscale", "color"]
+    source: str
+    """The picture that it was made of."""
+    file: FileLog
+    backend: str
+    model: str = ""
+    details: dict[str, Any] = {}
+    """What the tool said of it."""
+    provider_call_id: UUID | msgspec.UnsetType = msgspec.UNSET
+    """In the ledger; absent where it cost nothing."""
+    provider_request_id: str | None = None
+    cost_usd: float | None = None
+    """None with a call: nobody knows."""
+
+
+class ResultLog(msgspec.Struct, gc=False, kw_only=True):
+    """The final check: the last picture of the chain beside the generated one."""
+
+    is_good: bool
+    reason: str
+    structure: float | None = None
+    drift: float | None = None
+    shown: float | None = None
+
+
 class CandidateLog(msgspec.Struct, gc=False, kw_only=True, omit_defaults=False):
     """One candidate. ``final_output`` is absent when it was rejected, as in the original."""
 
@@ -137,6 +165,14 @@ class CandidateLog(msgspec.Struct, gc=False, kw_only=True, omit_defaults=False):
     """The generated picture, where it lies now (``archive/bad`` when rejected)."""
     final_file: FileLog | msgspec.UnsetType = msgspec.UNSET
     """The last picture of the chain, when post-processing made another one."""
+    bg_remove: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    """As in the original (pipeline.md 8.3), like the next two."""
+    upscale: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    color: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    derived: list[DerivedLog] | msgspec.UnsetType = msgspec.UNSET
+    """Every picture of the chain, in the order they were made."""
+    result: ResultLog | msgspec.UnsetType = msgspec.UNSET
+    """What the final check said; absent where there was nothing to compare."""
     reason: str = ""
     """Why it stands where it stands, one sentence."""
     seed: int = 0
@@ -223,6 +259,10 @@ class JobLog(msgspec.Struct, gc=False, kw_only=True):
     error_kind: str | msgspec.UnsetType = msgspec.UNSET
     error_code: str | msgspec.UnsetType = msgspec.UNSET
     output_guard: GuardReportLog | msgspec.UnsetType = msgspec.UNSET
+    bg_remove: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    """The winner's, like the next two."""
+    upscale: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    color: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     candidates: list[CandidateLog] | msgspec.UnsetType = msgspec.UNSET
     inputs: list[InputLog] = []
     steps: list[StepLog] = []

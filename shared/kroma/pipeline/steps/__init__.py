@@ -6,9 +6,12 @@ from typing import Final
 import msgspec
 
 from kroma.pipeline.image_job import ImageJob
+from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.steps.check_quality import check_quality
 from kroma.pipeline.steps.generate import generate
+from kroma.pipeline.steps.postprocess import postprocess
 from kroma.pipeline.steps.rank import rank
+from kroma.pipeline.steps.verify import verify
 from kroma.pipeline.tools import StepTools
 
 
@@ -17,6 +20,23 @@ class Step(msgspec.Struct, frozen=True):
 
     name: str
     apply: Callable[[ImageJob, StepTools], Awaitable[ImageJob]]
+    with_tools_only: bool = False
+    """Whether it is left out where nothing is to be post-processed."""
+
+    def is_needed(self, job: ImageJob) -> bool:
+        """Whether a job goes through it."""
+        return job.tools is not None or not self.with_tools_only
 
 
-STEPS: Final = (Step("generate", generate), Step("check_quality", check_quality), Step("rank", rank))
+STEPS: Final = (
+    Step("generate", generate),
+    Step("check_quality", check_quality),
+    Step("rank", rank),
+    Step("postprocess", postprocess, with_tools_only=True),
+    Step("verify", verify, with_tools_only=True),
+)
+
+
+def step_names(plan: RunPlan) -> list[str]:
+    """The steps that the jobs of a run go through, in order."""
+    return [step.name for step in STEPS if plan.tools is not None or not step.with_tools_only]
