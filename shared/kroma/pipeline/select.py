@@ -156,16 +156,6 @@ def _review(
     )
 
 
-def paid_tools(plan: RunPlan) -> list[str]:
-    """The tools of a plan's post-processing whose calls may cost money."""
-    planned = plan.postprocess
-    tools = [backend for backend in planned.bg_remove_backends if backend in PAID_BACKENDS]
-    return [*tools, *(["bg_refine_openai"] if planned.bg_refine_openai else [])]
-
-
-PAID_BACKENDS: Final = frozenset({"photoroom", "removebg"})
-
-
 def _follow_up_plan(run: Run, job: RunJob, candidate: RunCandidate) -> RunPlan | None:
     """What is still to be done for a candidate; None where nothing is."""
     if candidate.final_output_path not in {None, "", candidate.output_path}:
@@ -175,7 +165,7 @@ def _follow_up_plan(run: Run, job: RunJob, candidate: RunCandidate) -> RunPlan |
         entry = msgspec.convert(job.meta_json, JobLog)
     except msgspec.ValidationError:
         return None  # Not planned here, so that nothing was to follow.
-    if plan.mode is not RunMode.RUN or plan.postprocess.pipeline_order == ["generate"]:
+    if plan.mode is not RunMode.RUN or plan.tools is None:
         return None
     chosen = _entry(entry, candidate)
     if chosen is None or chosen.file is msgspec.UNSET:
@@ -218,17 +208,10 @@ async def _follow_up(session: AsyncSession, run: Run, candidate: RunCandidate) -
 
 
 def _new_follow_up(run: Run, plan: RunPlan, spending: Spending) -> Run:
-    tools = paid_tools(plan)
-    if tools and not spending.is_confirmed:
-        raise SpendConfirmationRequiredError
     price = price_plan(spending.providers, plan)
-    return new_run(
-        run.project_id,
-        plan,
-        # Nobody keeps a list of prices for these tools.
-        estimated_usd=None if tools else price.total_usd,
-        origin=(SELECT, run.id),
-    )
+    if price.calls and not price.is_free and not spending.is_confirmed:
+        raise SpendConfirmationRequiredError
+    return new_run(run.project_id, plan, estimated_usd=price.total_usd, origin=(SELECT, run.id))
 
 
 async def hand_over(db: Database, run: Run, plan: RunPlan) -> None:

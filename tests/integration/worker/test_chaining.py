@@ -27,6 +27,7 @@ from kroma.pipeline.postprocess_config import PostprocessSwitches
 from kroma.pipeline.repeat import Spending
 from kroma.pipeline.rerun import rerun_run
 from kroma.pipeline.select import Choice, select_candidate
+from kroma.postprocess.orders import CutoutOrder, PlannedTools
 from kroma.prompt_templates.models import PromptTemplate
 from kroma.providers.fake import FakeOutcome
 from kroma.quality.models import QualityReport
@@ -179,6 +180,14 @@ async def test_a_choice_without_its_files_is_post_processed_in_a_run_of_its_own(
     assert (studio.root / taken.output_path).read_bytes() == (studio.root / original.output_path).read_bytes()
     assert taken.meta_json["reused_from"] == str(original.id)
     assert done.costs == []
+    # The job that it was chosen in shows what was made of it.
+    after = await studio.rows(rows.run)
+    shown = after.candidates["style_2_tower"][1]
+    assert shown.final_output_path == job.final_output == after.jobs[1].final_output
+    assert job.final_output not in {taken.output_path, None}
+    assert after.jobs[1].final_asset_id == job.final_asset_id
+    assert await notices(studio, rows.run) == ["candidate_selected", "candidate_post_processed"]
+    assert (await choose(studio, after, 2, job=1)).follow_up is None, "now it has its files"
 
 
 async def test_many_choices_of_one_candidate_post_process_it_once(studio: Studio) -> None:
@@ -224,9 +233,8 @@ async def test_paid_tools_want_the_spending_confirmed(studio: Studio) -> None:
     rows = await studio.run_to_end(["harbor.png"], postprocess=GRADED)
     async with studio.db.transaction() as session:
         run = await session.get_one(Run, rows.run.id)
-        plan = plan_of(run)
-        plan.postprocess.bg_remove_backends = ["photoroom"]
-        run.plan_json = msgspec.to_builtins(plan)
+        tools = PlannedTools(cutout=CutoutOrder(backends=("photoroom",)))
+        run.plan_json = msgspec.to_builtins(msgspec.structs.replace(plan_of(run), tools=tools))
 
     with pytest.raises(SpendConfirmationRequiredError):
         await choose(studio, rows, 2)
