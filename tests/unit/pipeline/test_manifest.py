@@ -1,9 +1,12 @@
 """The manifest, pipeline.md 3, and the prompt it gives, 3.2."""
 
+import re
+
 import pytest
 
 from config_project import ConfigProject
 from kroma.imaging.guard import GuardSettings
+from kroma.imaging.measures.settings import CheckSettings, QualitySettings, Verdict
 from kroma.pipeline.errors import ConfigFileError, PlanningPreflightError
 from kroma.pipeline.manifest import DEFAULT_PROMPTS, Manifest, load_manifest
 from kroma.pipeline.prompt import NO_INVENTION, Setting, compose_prompt
@@ -185,3 +188,56 @@ def test_a_blank_slot_that_is_not_needed_is_not_missed() -> None:
     manifest = Manifest(prompts={**DEFAULT_PROMPTS, "weather_rain": ""})
 
     assert compose_prompt(manifest, setting(Stage.TIME, TimeOfDay.DAY, Weather.RAIN))
+
+
+async def test_checks_take_thresholds_verdicts_and_weights(project: ConfigProject) -> None:
+    quality = {
+        "colour": {"weight": 0, "ignore_transparent": True},
+        "sharpness": {"threshold": 0.5, "verdict": "HARD", "weight": 4},
+        "style": {"verdict": "off"},
+        "unknown": {"threshold": 9},
+    }
+    checks = (await loaded(project, {"quality": quality})).checks
+
+    assert (checks.colour_weight, checks.ignore_transparent) == (0.0, True)
+    assert checks.sharpness == CheckSettings(threshold=0.5, verdict=Verdict.HARD, weight=4.0)
+    assert checks.style == CheckSettings(threshold=0.35, verdict=Verdict.OFF, weight=2.0)
+    assert checks.structure == QualitySettings().structure
+    assert (await loaded(project, {})).checks == QualitySettings()
+
+
+@pytest.mark.parametrize(
+    ("quality", "field"),
+    [
+        pytest.param([], "'quality' must be an object", id="no object"),
+        pytest.param({"style": 1}, "'quality.style' must be an object", id="no check"),
+        pytest.param(
+            {"style": {"threshold": 1.1}},
+            "'quality.style.threshold' must be a number from 0 to 1",
+            id="over 1",
+        ),
+        pytest.param(
+            {"style": {"threshold": True}},
+            "'quality.style.threshold' must be a number from 0 to 1",
+            id="no number",
+        ),
+        pytest.param(
+            {"drift": {"weight": -1}},
+            "'quality.drift.weight' must be a number from 0 to 1000",
+            id="negative",
+        ),
+        pytest.param(
+            {"size": {"verdict": "maybe"}},
+            "'quality.size.verdict' must be one of: hard, soft, off",
+            id="word",
+        ),
+        pytest.param(
+            {"colour": {"ignore_transparent": 1}},
+            "'quality.colour.ignore_transparent' must be true or false",
+            id="no flag",
+        ),
+    ],
+)
+async def test_a_wrong_check_is_refused_by_name(project: ConfigProject, quality: object, field: str) -> None:
+    with pytest.raises(ConfigFileError, match=re.escape(field)):
+        await loaded(project, {"quality": quality})
