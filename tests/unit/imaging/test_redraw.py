@@ -209,10 +209,10 @@ def test_a_lamp_glows_at_night_and_a_bright_wall_does_not() -> None:
     assert picture[20:100, 120:180].mean() < 140
 
 
-def test_a_baseline_keeps_its_strokes_in_another_light() -> None:
+def test_a_baseline_keeps_its_strokes_in_later_stages() -> None:
     baseline = redrawn(scene=scene(360, 270))
     strokes = grey_of(baseline)
-    for light in ({"time_of_day": "night"}, {"stage": "weather", "weather": "rain"}):
+    for light in ({"time_of_day": "night"}, {"stage": "weather", "weather": "rain"}, {"stage": "character"}):
         relit = redrawn(**{"scene": baseline.png, "stage": "time"} | light)
         assert relit.parameters["keeps_strokes"]
         assert recall(strokes, grey_of(relit)) > 0.7

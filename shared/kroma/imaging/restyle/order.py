@@ -59,8 +59,8 @@ class RedrawOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_relit(self) -> bool:
-        """Whether a scene that is a drawing already keeps its strokes: only its light is to change."""
-        return self.stage in {"time", "weather"}
+        """Whether a scene that is a drawing already keeps its strokes: only what follows the style changes."""
+        return self.stage in {"time", "weather", "character"}
 
     @property
     def at_night(self) -> bool:
