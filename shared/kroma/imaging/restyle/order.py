@@ -59,7 +59,7 @@ class RedrawOrder(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_relit(self) -> bool:
-        """Whether a scene that is a drawing already keeps its strokes: only what follows the style changes."""
+        """Whether a scene that is a drawing already keeps its strokes: the style stage drew it."""
         return self.stage in {"time", "weather", "character"}
 
     @property
