@@ -11,6 +11,7 @@ from typing import Any
 
 import bootstrap
 import claim_backlog
+import codec
 import colour
 import guard
 import health
@@ -29,6 +30,7 @@ BENCHES = (
     guard,
     local,
     colour,
+    codec,
     trigger,
     pickup,
     steps,

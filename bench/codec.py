@@ -1,0 +1,79 @@
+"""Decode, colour guard and encode of a PNG of 1024x1536 beside Pillow's bare decode and encode of it."""
+
+import io
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from kroma.imaging.chroma import chroma_delta
+from kroma.imaging.deep import decode_deep, encode_deep
+
+WIDTH, HEIGHT = 1024, 1536
+TARGET = 1.5
+PNG_LEVEL = 6
+
+
+def picture() -> bytes:
+    """Something that compresses as drawings do: smooth tones under lines."""
+    random = np.random.default_rng(0)
+    small = random.integers(0, 256, (HEIGHT // 32, WIDTH // 32, 3), dtype=np.uint8)
+    tones = np.asarray(cv2.resize(small, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), np.uint8).copy()
+    for _ in range(400):
+        ends = random.integers(0, HEIGHT, 4)
+        cv2.line(tones, (int(ends[0]), int(ends[1])), (int(ends[2]), int(ends[3])), (20, 20, 24), 2)
+    buffer = io.BytesIO()
+    Image.fromarray(tones).save(buffer, "PNG", compress_level=PNG_LEVEL)
+    return buffer.getvalue()
+
+
+def bare(data: bytes) -> bytes:
+    """What any program pays."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG", compress_level=PNG_LEVEL)
+    return buffer.getvalue()
+
+
+def ours(data: bytes) -> bytes:
+    """Header checked, decoded, judged, encoded."""
+    decoded = decode_deep(data, name="bench")
+    chroma_delta(np.asarray(decoded.pixels[..., :3], np.uint8))
+    return encode_deep(decoded)
+
+
+def _once_ms(function: Callable[[bytes], bytes], data: bytes) -> float:
+    started = time.perf_counter()
+    function(data)
+    return (time.perf_counter() - started) * 1000
+
+
+def measure(rounds: int = 5) -> dict[str, Any]:
+    """Medians of alternating calls, so that a busy machine slows both."""
+    data = picture()
+    pairs = [(_once_ms(bare, data), _once_ms(ours, data)) for _ in range(rounds + 1)][1:]
+    raw_ms = statistics.median(raw for raw, _ in pairs)
+    ours_ms = statistics.median(own for _, own in pairs)
+    ratio = ours_ms / raw_ms
+    return {
+        "name": "codec",
+        "ours_ms": round(ours_ms, 1),
+        "raw_ms": round(raw_ms, 1),
+        "ratio": round(ratio, 2),
+        "target": f"<={TARGET:g}",
+        "ok": ratio <= TARGET,
+    }
+
+
+def main() -> None:
+    print(json.dumps(measure()))
+
+
+if __name__ == "__main__":
+    main()
