@@ -158,7 +158,7 @@ def suited(recipe: Recipe, style: StyleProfile) -> Recipe:
 
 
 def described(variation: Variation) -> dict[str, Any]:
-    """The variation for a person to read: its names, after each other, as ``variation``, its parts with their figures."""
+    """The variation for a person to read: its names as ``variation``, its parts with their figures."""
     parts = [part for part in (variation.recipe, variation.night, variation.rain) if part is not None]
     described: dict[str, Any] = {"variation": "; ".join(part.name for part in parts)}
     described["hand"] = msgspec.structs.asdict(variation.recipe)
