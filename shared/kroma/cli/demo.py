@@ -23,6 +23,12 @@ from kroma.supervisor.token_file import find_token
 PHOTOGRAPHS: Final = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 """Public domain, as scikit-image ships them: NASA, Stéfan van der Walt, Rachel Michetti, SpaceX."""
 CANDIDATES: Final = 2
+VARIATIONS: Final = (
+    ("time: night", {"stage": "time", "time": "night"}, "cinematic_warm"),
+    ("weather: rain", {"stage": "weather", "time": "day", "weather": "rain"}, "cold_rain"),
+)
+"""Name, fields of the order, and the colour profile its winners are graded with."""
+STYLES: Final = ("styles/noir-ink.png", "styles/ink-wash.png")
 POLL_S: Final = 0.2
 
 
@@ -40,13 +46,21 @@ class DemoFailedError(InfraError):
         super().__init__(f"The demo failed at {what}: {reason}")
 
 
+class MadeStage(msgspec.Struct, frozen=True, kw_only=True):
+    """One finished stage, as the API told it."""
+
+    name: str
+    run: dict[str, Any]
+    jobs: list[dict[str, Any]]
+
+
 def demo(
     data_dir: Annotated[
         Path | None,
         typer.Option("--data-dir", metavar="DIR", help="Where it works.", show_default="var/demo"),
     ] = None,
 ) -> None:
-    """Redraw four photographs in the style of two drawn references, and show the result."""
+    """Redraw four photographs in the style of two references, by day, by night and in the rain; show all."""
     settings = Settings.from_environment(data_dir=data_dir or Path("var") / "demo")
     # Servers and a port of its own, whatever else runs here.
     own = msgspec.structs.replace(
@@ -69,15 +83,33 @@ async def _demo(settings: Settings) -> None:
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx.AsyncClient(base_url=running.address, headers=headers, timeout=30) as client:
             slug = await _prepare(client, photographs, await references)
-            run, jobs = await _run(client, slug)
+            made = await _make(client, slug)
             costs = (await _answer(client, "GET", f"/api/projects/{slug}/cost-events"))["cost_events"]
-        _show(jobs, [event for event in costs if event["run_id"] == run["id"]])
+        _show(made, costs)
         with console.status("Drawing the contact sheet"):
-            path = await draw(settings, run["id"])
+            path = await draw(settings, [stage.run["id"] for stage in made])
     finally:
         await stack.__aexit__(None, None, None)
     say(f"Done in {perf_counter() - started:.1f} s; everything is stopped. The contact sheet:")
     say(str(path))
+
+
+async def _make(client: httpx.AsyncClient, slug: str) -> list[MadeStage]:
+    """Style first; its winners, locked as the baseline, are what night and rain begin with."""
+    style = await _run(client, slug, "style", {"input": "scenes", "candidates": CANDIDATES})
+    lock = f"/api/projects/{slug}/runs/{style.run['id']}/lock-baseline"
+    locked = (await _answer(client, "POST", lock, {}))["baselines"]
+    say(f"Locked the {len(locked)} winners as the baseline")
+    made = [style]
+    for name, varied, profile in VARIATIONS:
+        order = {
+            **varied,
+            "baseline_run_id": style.run["id"],
+            "candidates": 1,
+            "postprocess": {"upscale": True, "color": True, "color_profile": profile},
+        }
+        made.append(await _run(client, slug, name, order))
+    return made
 
 
 def _photographs() -> dict[str, Path]:
@@ -112,23 +144,14 @@ async def _prepare(
     return made["project"]["slug"]
 
 
-async def _run(client: httpx.AsyncClient, slug: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Trigger, and watch until the end.
-
-    Returns:
-        The finished run and its jobs.
-    """
-    order = {
-        "mode": "run",
-        "confirm_spend": True,
-        "input": "scenes",
-        "style_refs": ["styles/noir-ink.png", "styles/ink-wash.png"],
-        "candidates": CANDIDATES,
-    }
+async def _run(client: httpx.AsyncClient, slug: str, name: str, order: dict[str, Any]) -> MadeStage:
+    """Trigger, and watch until the end."""
+    order = {"mode": "run", "confirm_spend": True, "style_refs": STYLES, **order}
     triggered = await _answer(client, "POST", f"/api/projects/{slug}/runs/trigger", order)
     where = triggered["links"]["self"]
+    say(f"Stage {name}")
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("  {task.description}"),
         BarColumn(),
         TextColumn("{task.fields[state]}"),
         TimeElapsedColumn(),
@@ -139,7 +162,8 @@ async def _run(client: httpx.AsyncClient, slug: str) -> tuple[dict[str, Any], li
             detail = await _answer(client, "GET", where)
             for job in detail["jobs"]:
                 if job["id"] not in bars:
-                    bars[job["id"]] = progress.add_task(job["job_key"], total=CANDIDATES + 1, state="")
+                    total = order["candidates"] + 1
+                    bars[job["id"]] = progress.add_task(job["job_key"], total=total, state="")
                 ended = job["status"] not in {"queued", "running"}
                 progress.update(
                     bars[job["id"]], completed=len(job["candidates"]) + ended, state=job["status"]
@@ -148,8 +172,8 @@ async def _run(client: httpx.AsyncClient, slug: str) -> tuple[dict[str, Any], li
                 break
             await asyncio.sleep(POLL_S)
     if detail["run"]["status"] != "ok":
-        raise DemoFailedError("its run", detail["run"]["error"] or detail["run"]["status"])
-    return detail["run"], detail["jobs"]
+        raise DemoFailedError(f"stage {name}", detail["run"]["error"] or detail["run"]["status"])
+    return MadeStage(name=name, run=detail["run"], jobs=detail["jobs"])
 
 
 async def _answer(client: httpx.AsyncClient, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401 - JSON
@@ -159,23 +183,40 @@ async def _answer(client: httpx.AsyncClient, method: str, path: str, body: objec
     return reply.json()
 
 
-def _show(jobs: list[dict[str, Any]], costs: list[dict[str, Any]]) -> None:
+def _show(made: list[MadeStage], costs: list[dict[str, Any]]) -> None:
     table = Table(
-        "scene", "winner", "colour", "why", "time", "cost", title="What was made", title_justify="left"
+        "stage",
+        "scene",
+        "winner",
+        "quality",
+        "finished",
+        "time",
+        "cost",
+        title="What was made",
+        title_justify="left",
     )
-    for job in jobs:
-        log = job["meta_json"]
-        by_index = {candidate["candidate_index"]: candidate for candidate in log["candidates"]}
-        deltas = [
-            c["output_guard"]["files"][0]["chroma_delta"] for c in by_index.values() if "output_guard" in c
-        ]
-        cost = sum(event["total_cost_usd"] for event in costs if event["job_id"] == job["job_key"])
-        table.add_row(
-            log["input_images"][0].rpartition("/")[2],
-            f"candidate {job['selected_candidate_index']}",
-            " ".join(f"{delta:.2f}" for delta in deltas),
-            by_index[job["selected_candidate_index"]]["reason"],
-            f"{sum(step['duration_ms'] for step in log['steps'] if '/' not in step['name']) / 1000:.1f} s",
-            f"${cost:.2f}",
-        )
+    for stage in made:
+        spent = [event for event in costs if event["run_id"] == stage.run["id"]]
+        for job in stage.jobs:
+            log = job["meta_json"]
+            winner = next(
+                c for c in log["candidates"] if c["candidate_index"] == job["selected_candidate_index"]
+            )
+            finished = winner.get("final_file", winner["file"])
+            cost = sum(event["total_cost_usd"] for event in spent if event["job_id"] == job["job_key"])
+            table.add_row(
+                stage.name,
+                log["input_images"][0].rpartition("/")[2],
+                f"candidate {job['selected_candidate_index']}",
+                f"{winner['quality']['score']:.2f}",
+                f"{finished['width']}x{finished['height']}",
+                f"{_took_s(log):.1f} s",
+                f"${cost:.2f}",
+            )
+        table.add_section()
     console.print(table)
+
+
+def _took_s(log: dict[str, Any]) -> float:
+    """How long a job's steps took; those with a slash in their name are parts of others."""
+    return sum(step["duration_ms"] for step in log["steps"] if "/" not in step["name"]) / 1000

@@ -128,7 +128,7 @@ async def _add(
                 rows_by_picture[file.path] = row
     for candidate in candidates:
         if candidate.final_file is not msgspec.UNSET:
-            row.cells[place].append(await _finished_cell(store, job, candidate, candidate.final_file))
+            row.cells[place].append(await _finished_cell(store, candidate, candidate.final_file))
 
 
 def _drawn(row: _Row, widths: list[int]) -> SheetRow:
@@ -184,25 +184,14 @@ async def _cell(store: ObjectStore, candidate: CandidateLog, *, winner: bool) ->
     )
 
 
-async def _finished_cell(
-    store: ObjectStore, job: JobLog, candidate: CandidateLog, file: FileLog
-) -> SheetCell:
-    done = job.planned_postprocess
-    steps = [
-        name
-        for name, is_on in (
-            ("background removed", done.bg_remove),
-            ("refined", done.bg_refine_openai),
-            (f"upscaled by {done.upscale_backend}", done.upscale),
-            (f"graded {done.color_profile}", done.color),
-        )
-        if is_on
-    ]
+async def _finished_cell(store: ObjectStore, candidate: CandidateLog, file: FileLog) -> SheetCell:
+    chain = [] if candidate.derived is msgspec.UNSET else candidate.derived
+    done = [f"{made.step} ({made.details.get('profile') or made.model or made.backend})" for made in chain]
     return SheetCell(
         name=f"candidate {candidate.candidate_index}, finished",
         status=f"{file.width}x{file.height}",
         data=await _picture(store, file.path),
-        reason=", ".join(steps),
+        reason=", ".join(done),
     )
 
 
