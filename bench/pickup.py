@@ -37,7 +37,8 @@ from kroma.storage.directory import DirectoryStores
 
 TARGET = 6.0
 PROVIDERS = {"fake": FakeProvider()}
-WARM_UP = 3
+WARM_UP = 10
+"""PostgreSQL plans a prepared statement anew five times before it keeps a plan."""
 
 
 async def _picked_up_ms(db: Database, queue: TaskQueue, settings: Settings, order: RunOrder) -> float:
