@@ -18,6 +18,7 @@ import lists
 import memory
 import overhead
 import pickup
+import redis_away
 import saturation
 import steps
 import trigger
@@ -27,6 +28,7 @@ BENCHES = (
     guard,
     trigger,
     pickup,
+    redis_away,
     steps,
     overhead,
     ingest,

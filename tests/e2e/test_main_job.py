@@ -150,3 +150,20 @@ def test_a_worker_that_is_killed_halfway_costs_no_picture_and_no_money(
     assert run["status"] == "ok"
     assert pictures(project, run["id"]) == pictures(project, undisturbed)
     assert costs(project, run["id"]) == costs(project, undisturbed)
+
+
+def test_a_run_ends_while_redis_stands_still_and_nothing_is_restarted(
+    make_project: MakeProject, shared_stack: Up
+) -> None:
+    project = make_project("Without Redis")
+    before = shared_stack.pids
+    os.kill(before["valkey"], signal.SIGSTOP)
+    try:
+        # Accepted, found in the table, read back: all of it while nothing rings.
+        where = project.client.post(f"{project.path}/runs/trigger", json=BODY).headers["Location"]
+        eventually(lambda: project.client.get(where).json()["run"]["done"])
+        assert project.client.get(where).json()["run"]["status"] == "ok"
+    finally:
+        os.kill(before["valkey"], signal.SIGCONT)
+    assert project.trigger(candidates=1).json()["run"]["status"] == "ok"
+    assert shared_stack.pids == before
