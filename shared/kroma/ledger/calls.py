@@ -472,6 +472,7 @@ class PaidCalls:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if not task.done():
+                self._desk.left.add(call.id)
                 await _ended_within(task, await self._grace(call))
             raise
 
