@@ -14,7 +14,7 @@ import msgspec
 
 from kroma.imaging import codec
 from kroma.imaging.errors import PictureError
-from kroma.ledger.calls import Shelved
+from kroma.ledger.answers import Shelved
 from kroma.ledger.outcomes import Answer
 from kroma.pipeline.image_job import Candidate, ImageJob
 from kroma.pipeline.tools import StepTools
@@ -93,7 +93,7 @@ async def _is_whole(store: ObjectStore, file: FileLog) -> bool:
 
 
 class CandidateShelf:
-    """Implements ``kroma.ledger.calls.Shelf`` for one candidate."""
+    """Implements ``kroma.ledger.answers.Shelf`` for one candidate."""
 
     def __init__(self, job: ImageJob, base: Candidate, tools: StepTools) -> None:
         self._job = job
