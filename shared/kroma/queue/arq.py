@@ -160,7 +160,9 @@ class _Hands:
                 await self._handler(message)
         except asyncio.CancelledError:
             self.dropped.append(message)
-            raise
+            if not self._is_stopping:
+                raise
+            # Told to stop, and has: for ARQ any other end is a failure, with a traceback in the log.
         except Exception:
             log.exception("queue.handler_failed", task=type(message).__name__)
         finally:
