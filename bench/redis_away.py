@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 import uvloop
-from sqlalchemy import func, select
+from pickup import first_step_at
 from stack import Stack, running_stack, running_worker
 from trigger import p95
 
@@ -37,7 +37,7 @@ from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.projects.storage import resolve_root
 from kroma.providers.fake import FakeProvider
 from kroma.queue.arq import ArqTaskQueue
-from kroma.runs.models import RunJob, RunMode, RunStep
+from kroma.runs.models import RunMode
 from kroma.storage.directory import DirectoryStores
 
 FOUND_TARGET_S = 2.0
@@ -74,15 +74,7 @@ class _Trigger:
             providers=providers,
         )
         await wait_for_end(self.db, run.id, timeout=timedelta(minutes=1))
-        async with self.db.transaction() as session:
-            first = await session.scalar(
-                select(func.min(RunStep.started_at))
-                .join(RunJob, RunJob.id == RunStep.job_id)
-                .where(RunJob.run_id == run.id)
-            )
-        if first is None:
-            msg = "the worker recorded no step"
-            raise RuntimeError(msg)
+        first = await first_step_at(self.db, run)
         return (first - run.created_at).total_seconds(), first.timestamp()
 
     async def close(self) -> None:
