@@ -21,6 +21,7 @@ import local
 import memory
 import overhead
 import pickup
+import redis_away
 import saturation
 import steps
 import trigger
@@ -33,6 +34,7 @@ BENCHES = (
     codec,
     trigger,
     pickup,
+    redis_away,
     steps,
     overhead,
     ingest,

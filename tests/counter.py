@@ -16,7 +16,9 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
-from kroma.ledger.calls import Claimed, PaidCalls, Shelved
+from kroma.ledger.admission import Claimed
+from kroma.ledger.answers import Shelved
+from kroma.ledger.calls import PaidCalls
 from kroma.ledger.desk import CallDesk
 from kroma.ledger.models import ProviderCall
 from kroma.ledger.outcomes import Answer

@@ -1,4 +1,4 @@
-"""``kroma up`` as a process of its own, for tests."""
+"""``kroma up`` as a process of its own, and projects on it, for tests."""
 
 import contextlib
 import json
@@ -10,11 +10,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+import httpx
 import psutil
+
+from factories import scene_png
+from kroma.imaging.style_cards import draw_reference
 
 READY = "Kroma is ready at "
 _WAIT_S = 90.0
+BODY = {
+    "mode": "run",
+    "confirm_spend": True,
+    "input": "scenes",
+    "style_refs": ["styles/noir.png"],
+    "candidates": 2,
+}
 
 
 def kroma(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -107,3 +119,32 @@ class Up:
         except subprocess.TimeoutExpired:
             self.kill()
             raise
+
+
+class Project:
+    """A project with two scenes and a style, and a client for it."""
+
+    def __init__(self, up: Up, name: str) -> None:
+        self.client = httpx.Client(
+            base_url=up.address, headers={"Authorization": f"Bearer {up.token()}"}, timeout=60
+        )
+        made = self.client.post("/api/projects", json={"name": name}).raise_for_status().json()
+        self.slug = made["project"]["slug"]
+        self.path = f"/api/projects/{quote(self.slug)}"
+        self.root = Path(made["storage"]["local"]["project_root"])
+        for seed, scene in enumerate(("scenes/harbor.png", "scenes/tower.png")):
+            self.put(scene, scene_png(seed=seed))
+        self.put("styles/noir.png", draw_reference("noir ink", size=(160, 200)))
+
+    def put(self, key: str, data: bytes) -> None:
+        target = self.root / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+    def get(self, path: str) -> dict[str, Any]:
+        return self.client.get(f"{self.path}{path}").raise_for_status().json()
+
+    def trigger(self, *, wait_s: int = 60, **changes: Any) -> httpx.Response:
+        return self.client.post(
+            f"{self.path}/runs/trigger", json=BODY | changes, headers={"Prefer": f"wait={wait_s}"}, timeout=90
+        )

@@ -6,56 +6,15 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from stacks import Up, eventually, kroma
+from stacks import BODY, Project, Up, eventually, kroma
 
 from factories import scene_png
-from kroma.imaging.style_cards import draw_reference
 
 pytestmark = pytest.mark.timeout(240)
-
-BODY = {
-    "mode": "run",
-    "confirm_spend": True,
-    "input": "scenes",
-    "style_refs": ["styles/noir.png"],
-    "candidates": 2,
-}
-
-
-class Project:
-    """A project with two scenes and a style, and a client for it."""
-
-    def __init__(self, up: Up, name: str) -> None:
-        self.client = httpx.Client(
-            base_url=up.address, headers={"Authorization": f"Bearer {up.token()}"}, timeout=60
-        )
-        made = self.client.post("/api/projects", json={"name": name}).raise_for_status().json()
-        self.slug = made["project"]["slug"]
-        self.path = f"/api/projects/{quote(self.slug)}"
-        self.root = Path(made["storage"]["local"]["project_root"])
-        for seed, scene in enumerate(("scenes/harbor.png", "scenes/tower.png")):
-            self.put(scene, scene_png(seed=seed))
-        self.put("styles/noir.png", draw_reference("noir ink", size=(160, 200)))
-
-    def put(self, key: str, data: bytes) -> None:
-        target = self.root / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-
-    def get(self, path: str) -> dict[str, Any]:
-        return self.client.get(f"{self.path}{path}").raise_for_status().json()
-
-    def trigger(self, *, wait_s: int = 60, **changes: Any) -> httpx.Response:
-        return self.client.post(
-            f"{self.path}/runs/trigger", json=BODY | changes, headers={"Prefer": f"wait={wait_s}"}, timeout=90
-        )
 
 
 @pytest.fixture
@@ -191,3 +150,20 @@ def test_a_worker_that_is_killed_halfway_costs_no_picture_and_no_money(
     assert run["status"] == "ok"
     assert pictures(project, run["id"]) == pictures(project, undisturbed)
     assert costs(project, run["id"]) == costs(project, undisturbed)
+
+
+def test_a_run_ends_while_redis_stands_still_and_nothing_is_restarted(
+    make_project: MakeProject, shared_stack: Up
+) -> None:
+    project = make_project("Without Redis")
+    before = shared_stack.pids
+    os.kill(before["valkey"], signal.SIGSTOP)
+    try:
+        # Accepted, found in the table, read back: all of it while nothing rings.
+        where = project.client.post(f"{project.path}/runs/trigger", json=BODY).headers["Location"]
+        eventually(lambda: project.client.get(where).json()["run"]["done"])
+        assert project.client.get(where).json()["run"]["status"] == "ok"
+    finally:
+        os.kill(before["valkey"], signal.SIGCONT)
+    assert project.trigger(candidates=1).json()["run"]["status"] == "ok"
+    assert shared_stack.pids == before

@@ -16,7 +16,7 @@ bind {host}
 port {port}
 requirepass {password}
 pidfile valkey.pid
-appendonly yes
+appendonly no
 save ""
 daemonize no
 logfile ""
@@ -25,7 +25,7 @@ _ANSWER_TIMEOUT_S: Final = 1.0
 
 
 class EmbeddedValkey:
-    """The Redis of one data directory; what it holds survives a kill."""
+    """The Redis of one data directory. It keeps nothing on the disk: what it holds are hints."""
 
     name = "Valkey"
 

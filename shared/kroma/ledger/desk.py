@@ -32,6 +32,8 @@ class CallDesk:
         self.limits = limits or ProviderLimits()
         self.answer_grace = answer_grace
         self.first_retry = first_retry
+        self.left: set[UUID] = set()
+        """Calls that went on when their job had to stop; their answers may come after its end."""
         self._turns: defaultdict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._freed = asyncio.Event()
         self._under_way: set[asyncio.Task[Any]] = set()

@@ -5,7 +5,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from kroma.db.base import utc_now
-from kroma.errors import ConflictError, NotFoundError, ProviderError
+from kroma.errors import ConflictError, KromaError, NotFoundError, ProviderError
 
 
 class ClaimGoneError(Exception):
@@ -132,3 +132,8 @@ class CallNotUnknownError(ConflictError):
     def __init__(self, status: str, resolution: str | None) -> None:
         said = f", resolved as {resolution}" if resolution else ""
         super().__init__(f"Only a call with status 'unknown' can be resolved; this one is '{status}'{said}")
+
+
+def named(error: BaseException) -> str:
+    """An error as people may read it: what is not ours is only named."""
+    return error.message if isinstance(error, KromaError) else type(error).__name__

@@ -30,6 +30,7 @@ from kroma.ledger.errors import (
 from kroma.ledger.models import CallStatus, ProviderCall, ProviderGate
 from kroma.projects.models import Project
 from kroma.provider_accounts.models import ProviderAccount
+from kroma.providers.base import ProviderRefusedError
 from kroma.runs.errors import RunCancelledError
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
 from kroma.secrets.models import ProjectSecret
@@ -422,6 +423,20 @@ async def pause_provider(
         )
     )
     return True
+
+
+async def pause_after(
+    session: AsyncSession,
+    project_id: UUID,
+    code: str,
+    refusal: ProviderRefusedError,
+    *,
+    sent_at: datetime,
+) -> None:
+    """`pause_provider` for what a call met that left at ``sent_at``."""
+    await pause_provider(
+        session, project_id, code, reason_code=refusal.code, reason=refusal.message, sent_at=sent_at
+    )
 
 
 async def _changed_since(session: AsyncSession, project_id: UUID, code: str, moment: datetime) -> bool:

@@ -20,6 +20,7 @@ from kroma.db.engine import Database
 from kroma.db.lost import DATABASE_TROUBLE, is_database_lost
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.runlog.ids import stable_id
+from kroma.runs.events import write_event
 
 log = structlog.get_logger(__name__)
 
@@ -159,14 +160,24 @@ def _ended(verdict: Verdict) -> dict[str, Any]:
 async def _moved(
     session: AsyncSession, call_id: UUID, from_statuses: tuple[CallStatus, ...], values: dict[str, Any]
 ) -> bool:
-    moved = await session.scalar(
+    moved = await session.execute(
         update(ProviderCall)
         .where(ProviderCall.id == call_id, ProviderCall.status.in_(from_statuses))
         .values(**values)
-        .returning(ProviderCall.id)
+        .returning(ProviderCall.run_id)
         .execution_options(synchronize_session=False)
     )
-    return moved is not None
+    run_ids = moved.scalars().all()
+    for run_id in run_ids:
+        if run_id is not None and "resolution" in values:
+            await _tell_watchers(session, run_id, call_id, values["resolution"])
+    return bool(run_ids)
+
+
+async def _tell_watchers(session: AsyncSession, run_id: UUID, call_id: UUID, resolution: str) -> None:
+    text = f"A paid call whose answer was lost is resolved: {resolution}"
+    notice = {"code": "provider_call_resolved", "message": text, "call_id": str(call_id)}
+    await write_event(session, run_id, "notice", notice | {"resolution": resolution})
 
 
 async def written(

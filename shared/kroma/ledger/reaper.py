@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Update, and_, func, or_, select, update
 from kroma.db.engine import Database
 from kroma.errors import KromaError
 from kroma.ledger import outcomes
-from kroma.ledger.calls import ask_provider
+from kroma.ledger.inquiry import ask_provider
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.ledger.outcomes import CHARGED, NEVER_SENT, Answer, Verdict
 from kroma.providers.base import Provider, ProviderAccess

@@ -3,7 +3,8 @@
 Its queued jobs end in the transaction that cancels it. A job under way is stopped by its worker, which
 looks every second (``kroma.pipeline.keeper``); no call that costs money is begun once the transaction
 has committed, since the ledger looks at the run's row, locked, in the transaction that marks a call as
-sent. A call in flight is awaited and settled, and its picture kept.
+sent. A call in flight is awaited and settled, its picture kept, and both are logged although the run has
+ended meanwhile (``kroma.pipeline.late_answers``).
 """
 
 from typing import Any, Final

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from kroma.ledger.calls import Shelved
+from kroma.ledger.answers import Shelved
 from kroma.pipeline.image_job import Candidate, ImageJob
 from kroma.pipeline.record import kept_picture, record_of
 from kroma.pipeline.shelf import AnswerNote, find_note, persistently

@@ -32,7 +32,8 @@ from kroma.db.engine import Database
 from kroma.db.lost import is_database_lost
 from kroma.db.prepared import Prepared
 from kroma.errors import KromaError
-from kroma.ledger.calls import OPERATION, Claimed, PaidCalls
+from kroma.ledger.admission import OPERATION, Claimed
+from kroma.ledger.calls import PaidCalls
 from kroma.ledger.desk import CallDesk
 from kroma.pipeline.access import AccessLoader, no_access
 from kroma.pipeline.backoff import backoff, next_try

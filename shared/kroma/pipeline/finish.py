@@ -89,11 +89,11 @@ async def finish_held_run(db: Database, stores: ProjectStores, claim: RunClaim) 
                 select(RunJob).where(RunJob.run_id == claim.run_id).order_by(RunJob.ordinal)
             )
         )
-        entries = [await _entry(session, claim, job) for job in jobs]
+        entries = [await job_entry(session, claim.plan, run, job) for job in jobs]
     finished_at = utc_now()
     outcome = outcome_of(run, jobs)
     notes = _notes(claim.plan)
-    data = encode(_run_log(claim.plan, run, entries, outcome, finished_at=iso(finished_at) or ""))
+    data = encode(run_log(claim.plan, run, entries, outcome, finished_at=iso(finished_at) or ""))
     try:
         store = stores.open(claim.plan.project_root)
         await store.put(run_log_key(run.id), data)
@@ -130,12 +130,13 @@ def outcome_of(run: Run, jobs: Sequence[RunJob]) -> Outcome:
     return Outcome(status=RunStatus.PARTIAL)
 
 
-async def _entry(session: AsyncSession, claim: RunClaim, job: RunJob) -> JobLog:
+async def job_entry(session: AsyncSession, plan: RunPlan, run: Run, job: RunJob) -> JobLog:
+    """The entry that its worker wrote when the job ended, or what can be said in its place."""
     if job.meta_json:
         return msgspec.convert(job.meta_json, JobLog)
-    plan, status = claim.plan, JobStatus(job.status)
+    status = JobStatus(job.status)
     image_job = planned_job(
-        plan, run_id=claim.run_id, job_id=job.id, project_id=claim.project_id, ordinal=job.ordinal
+        plan, run_id=run.id, job_id=job.id, project_id=run.project_id, ordinal=job.ordinal
     )
     if status is JobStatus.PLANNED:
         return planned_log(plan, image_job.planned, job_id=job.id, seed=image_job.seed, status=status)
@@ -153,7 +154,8 @@ async def _entry(session: AsyncSession, claim: RunClaim, job: RunJob) -> JobLog:
     )
 
 
-def _run_log(plan: RunPlan, run: Run, entries: list[JobLog], outcome: Outcome, *, finished_at: str) -> RunLog:
+def run_log(plan: RunPlan, run: Run, entries: list[JobLog], outcome: Outcome, *, finished_at: str) -> RunLog:
+    """The whole log of a run that has ended."""
     models = [
         c.model for job in entries if job.candidates is not msgspec.UNSET for c in job.candidates if c.model
     ]

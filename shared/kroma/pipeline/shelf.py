@@ -14,7 +14,7 @@ import msgspec
 
 from kroma.imaging import codec
 from kroma.imaging.errors import PictureError
-from kroma.ledger.calls import Shelved
+from kroma.ledger.answers import Shelved
 from kroma.ledger.outcomes import Answer
 from kroma.pipeline.image_job import Candidate, ImageJob
 from kroma.pipeline.record import kept_picture, record_of
@@ -71,8 +71,30 @@ async def find_note(store: ObjectStore, run_id: UUID, call_id: UUID) -> AnswerNo
     return note if note.call_id == call_id and note.version == NOTE_VERSION else None
 
 
+async def find_shelved(store: ObjectStore, run_id: UUID, call_id: UUID) -> Shelved[Candidate] | None:
+    """What a worker kept of a call's answer; a candidate whose picture is not whole has failed."""
+    note = await find_note(store, run_id, call_id)
+    if note is None:
+        return None
+    candidate = note.candidate
+    if candidate.file is not None and not await _is_whole(store, candidate.file):
+        reason = "It was charged, but its picture could not be kept"
+        candidate = msgspec.structs.replace(
+            candidate, status=CandidateStatus.FAILED, file=None, error=reason, reason=reason
+        )
+    return Shelved(answer=note.answer, kept=candidate)
+
+
+async def _is_whole(store: ObjectStore, file: FileLog) -> bool:
+    try:
+        data = await store.get(file.path, limit_bytes=_PICTURE_LIMIT_BYTES)
+    except ObjectNotFoundError:
+        return False
+    return hashlib.sha256(data).hexdigest() == file.sha256
+
+
 class CandidateShelf:
-    """Implements ``kroma.ledger.calls.Shelf`` for one candidate."""
+    """Implements ``kroma.ledger.answers.Shelf`` for one candidate."""
 
     def __init__(self, job: ImageJob, base: Candidate, tools: StepTools) -> None:
         self._job = job
@@ -93,23 +115,7 @@ class CandidateShelf:
         return candidate
 
     async def find(self, call_id: UUID) -> Shelved[Candidate] | None:
-        note = await find_note(self._tools.store, self._job.run_id, call_id)
-        if note is None:
-            return None
-        candidate = note.candidate
-        if candidate.file is not None and not await self._is_whole(candidate.file):
-            reason = "It was charged, but its picture could not be kept"
-            candidate = msgspec.structs.replace(
-                candidate, status=CandidateStatus.FAILED, file=None, error=reason, reason=reason
-            )
-        return Shelved(answer=note.answer, kept=candidate)
-
-    async def _is_whole(self, file: FileLog) -> bool:
-        try:
-            data = await self._tools.store.get(file.path, limit_bytes=_PICTURE_LIMIT_BYTES)
-        except ObjectNotFoundError:
-            return False
-        return hashlib.sha256(data).hexdigest() == file.sha256
+        return await find_shelved(self._tools.store, self._job.run_id, call_id)
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):

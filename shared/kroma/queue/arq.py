@@ -64,13 +64,13 @@ class ArqTaskQueue:
     async def enqueue_many(self, messages: Sequence[AnyMessage], *, delay: timedelta = timedelta()) -> None:
         if not messages:
             return
-        async with self._answering(), self._redis.pipeline(transaction=True) as pipe:
+        async with self._answering():
             if delay > timedelta():
-                self._add_late(pipe, messages, delay)
+                async with self._redis.pipeline(transaction=True) as pipe:
+                    self._add_late(pipe, messages, delay)
+                    await pipe.execute()
             else:
-                pipe.rpush(MESSAGES, *(encode(message) for message in messages))
-                pipe.ltrim(MESSAGES, 0, MOST_MESSAGES - 1)
-            await pipe.execute()
+                await self._add_now(messages)
 
     async def depth(self) -> int:
         async with self._answering(), self._redis.pipeline(transaction=True) as pipe:
@@ -102,6 +102,13 @@ class ArqTaskQueue:
     async def close(self) -> None:
         with contextlib.suppress(RedisError, OSError):
             await self._redis.aclose(close_connection_pool=True)
+
+    async def _add_now(self, messages: Sequence[AnyMessage]) -> None:
+        # A bare command: a transaction around it would double what an idle worker waits for.
+        rpush = cast("Callable[..., Awaitable[int]]", self._redis.rpush)  # pyright: ignore[reportUnknownMemberType]
+        if await rpush(MESSAGES, *map(encode, messages)) > MOST_MESSAGES:
+            ltrim = cast("Callable[..., Awaitable[object]]", self._redis.ltrim)  # pyright: ignore[reportUnknownMemberType]
+            await ltrim(MESSAGES, 0, MOST_MESSAGES - 1)
 
     def _add_late(self, pipe: Any, messages: Sequence[AnyMessage], delay: timedelta) -> None:  # noqa: ANN401 - redis-py's pipeline is generic over what nobody names
         """What ArqRedis.enqueue_job does, for all at once; ids are new, so nothing needs watching."""
@@ -153,7 +160,9 @@ class _Hands:
                 await self._handler(message)
         except asyncio.CancelledError:
             self.dropped.append(message)
-            raise
+            if not self._is_stopping:
+                raise
+            # Told to stop, and has: for ARQ any other end is a failure, with a traceback in the log.
         except Exception:
             log.exception("queue.handler_failed", task=type(message).__name__)
         finally:

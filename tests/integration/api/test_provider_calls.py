@@ -15,6 +15,7 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.ledger.models import ProviderCall
 from kroma.projects.queries import get_project
+from kroma.runs.models import Run
 
 PRICE = Decimal("0.040000")
 
@@ -129,6 +130,36 @@ async def test_a_call_that_was_not_charged_costs_nothing(
     call = reply["provider_call"]
     assert (call["status"], call["resolution"], call["cost_usd"]) == ("refused", "not_charged", None)
     assert await costs(db) == []
+
+
+@pytest.mark.parametrize("resolution", ["charged", "not_charged"])
+async def test_the_watchers_of_its_run_are_told_once(
+    client: AsyncClient, db: Database, slug: str, resolution: str
+) -> None:
+    async with db.transaction() as session:
+        run = Run(project_id=(await get_project(session, slug)).id, run_mode="run", status="ok")
+        session.add(run)
+        await session.flush()
+    call_id = await add_call(db, slug, run_id=run.id)
+    path = f"/api/projects/{slug}/runs/{run.id}"
+    before = (await client.get(path)).headers["ETag"]
+
+    for _ in range(2):
+        await client.post(resolve(slug, call_id), json={"resolution": resolution})
+
+    events = (await client.get(f"{path}/events", headers={"Accept": "application/json"})).json()["events"]
+    assert [(event["kind"], event["data"]) for event in events] == [
+        (
+            "notice",
+            {
+                "code": "provider_call_resolved",
+                "message": f"A paid call whose answer was lost is resolved: {resolution}",
+                "call_id": str(call_id),
+                "resolution": resolution,
+            },
+        )
+    ]
+    assert (await client.get(path)).headers["ETag"] != before
 
 
 @pytest.mark.parametrize("resolution", ["charged", "not_charged"])

@@ -109,6 +109,11 @@ async def test_a_project_is_paused_and_resumed(client: AsyncClient, slug: str, d
         assert response.status_code == 200
         project = response.json()["project"]
         assert bool(project["paused_at"]) is project["paused"]
+        detail = (await client.get(f"/api/projects/{slug}")).json()["project"]
+        assert (detail["paused_at"], detail["paused_reason"]) == (
+            project["paused_at"],
+            project["paused_reason"],
+        )
         return project["paused"], project["paused_reason"]
 
     assert await told("resume") == (False, "")

@@ -281,6 +281,9 @@ async def test_spending_counts_by_period_and_what_may_be_charged_is_held(
     told = reply.json()["budget"]
     assert (told["spent_usd"], told["held_usd"], told["remaining_usd"]) == (3.0, 3.5, 3.5)
     assert (told["warning_levels"], told["warnings"], told["unknown_price_calls"]) == ([0.6, 0.8], [0.6], 1)
+    # The project tells what it cost in all, whether it has a budget or not.
+    since_ever = {"spent_usd": 103.0, "held_usd": 3.5, "unknown_price_calls": 1}
+    assert (await client.get(f"/api/projects/{slug}")).json()["spend"] == since_ever
 
 
 @pytest.mark.usefixtures("root")

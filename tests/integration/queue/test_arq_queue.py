@@ -62,6 +62,34 @@ async def test_a_flushed_bell_rings_again_for_the_next_message(redis_url: str) -
     assert received == [message]
 
 
+@pytest.mark.parametrize("delay_s", [pytest.param(0, id="by the list"), pytest.param(0.001, id="by arq")])
+async def test_what_is_under_way_when_a_consumer_stops_goes_back_without_a_word(
+    redis_url: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str], delay_s: float
+) -> None:
+    queue = ArqTaskQueue(redis_url)
+    begun = asyncio.Event()
+
+    async def handler(_: AnyMessage) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    await queue.enqueue_many([ExecuteJob(job_id=uuid4())], delay=timedelta(seconds=delay_s))
+    consumer = asyncio.ensure_future(queue.consume(handler, concurrency=2))
+    async with asyncio.timeout(20):
+        await begun.wait()
+    assert await queue.depth() <= 1
+    consumer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await consumer
+
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        assert await client.llen(MESSAGES) == 1
+    assert await queue.depth() == 1
+    await queue.close()
+    assert caplog.records == []
+    assert "Traceback" not in "".join(capsys.readouterr())
+
+
 async def test_a_consumer_waits_for_a_bell_that_comes_back(redis_url: str) -> None:
     queue = ArqTaskQueue(redis_url)
     arrived = asyncio.Event()

@@ -139,7 +139,7 @@ class WorkerProcess:
             stores=machine.world.stores,
             providers={"fake": machine.provider},
             cpu=machine.cpu,
-            desk=CallDesk(answer_grace=timedelta(milliseconds=20)),
+            desk=CallDesk(answer_grace=timedelta(milliseconds=20), first_retry=timedelta(milliseconds=20)),
             load_access=no_access,
         )
         self.deps = TaskDeps(place=place, queue=machine.queue, worker=name, hands=Hands(3))
@@ -303,9 +303,9 @@ class Runs(RuleBasedStateMachine):
         assert [entry.get("exception", entry) for entry in crashed if entry not in by_death] == []
 
     async def jump_if_idle(self) -> None:
+        await self.sql(OPEN_GATES)
         if not any(worker.tasks for worker in self.workers):
             await self.jump()
-            await self.sql(OPEN_GATES)
 
     async def open_rows(self) -> list[tuple[Any, ...]]:
         async with self.db.transaction() as session:

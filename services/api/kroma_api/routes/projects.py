@@ -8,6 +8,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from kroma.projects import queries, service
 from kroma.projects.service import LocalStorageChange, ProjectDraft, S3StorageChange
 from kroma.runs.queries import count_project_contents
+from kroma.spend.queries import project_spend
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.projects import (
@@ -21,6 +22,7 @@ from kroma_api.schemas.projects import (
     ProjectListed,
     ProjectName,
     ProjectResponse,
+    ProjectSpendView,
     ProjectView,
     StorageResponse,
     StorageView,
@@ -71,13 +73,15 @@ async def upsert_project(
 
 @get("/{slug:str}")
 async def get_project(slug: FromPath[str], db: Db, settings: AppSettings) -> ProjectResponse:
-    """A project with how much it holds and where."""
+    """A project with how much it holds, where, and what it has cost."""
     async with db.reading() as reader:
         project, storage = await queries.get_stored_project(reader, slug)
         counts = await count_project_contents(reader, project.id)
+        spend = await project_spend(reader, project.id, since=None)
     return ProjectResponse(
         project=ProjectView.of(project),
         counts=ProjectCountsView.of(counts),
+        spend=ProjectSpendView.of(spend),
         storage=StorageView.of(project, storage, data_dir=settings.data_dir),
     )
 

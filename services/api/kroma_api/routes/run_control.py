@@ -65,12 +65,7 @@ async def retry_run(
     idempotency_id: IdempotencyId,
 ) -> Response[RepeatRunResponse]:
     """Make the failed jobs of a run again, in a new run; what was made for them is not paid again."""
-    spending = Spending(
-        providers=providers,
-        is_confirmed=data.confirm_spend is True,
-        actor=caller.user_id,
-        idempotency_id=idempotency_id,
-    )
+    spending = _spending(data, providers, caller, idempotency_id)
     run = await retry.retry_run(db, queue, stores, settings, slug=slug, run_id=run_id, spending=spending)
     return _accepted(run)
 
@@ -90,12 +85,7 @@ async def rerun_run(
     idempotency_id: IdempotencyId,
 ) -> Response[RepeatRunResponse]:
     """Run again by a run's own plan, with changes; what follows from the same inputs is not made again."""
-    spending = Spending(
-        providers=providers,
-        is_confirmed=data.confirm_spend is True,
-        actor=caller.user_id,
-        idempotency_id=idempotency_id,
-    )
+    spending = _spending(data, providers, caller, idempotency_id)
     run = await rerun.rerun_run(
         db,
         queue,
@@ -126,6 +116,20 @@ async def resume_project(
     """Go on with a project that was paused."""
     project = await pause.resume_project(db, queue, slug=slug, actor=caller.user_id)
     return PausedProjectResponse(project=PausedProjectView.of(project))
+
+
+def _spending(
+    data: RetryRunRequest | RerunRunRequest,
+    providers: Providers,
+    caller: CurrentCaller,
+    idempotency_id: IdempotencyId,
+) -> Spending:
+    return Spending(
+        providers=providers,
+        is_confirmed=data.confirm_spend is True,
+        actor=caller.user_id,
+        idempotency_id=idempotency_id,
+    )
 
 
 def _accepted(run: Run) -> Response[RepeatRunResponse]:

@@ -9,6 +9,7 @@ from msgspec import UNSET
 from kroma.projects.models import DEFAULT_BASE_DIR, DEFAULT_S3_PREFIX, Project, ProjectStorage
 from kroma.projects.storage import resolve_root
 from kroma.runs.queries import ProjectCounts
+from kroma.spend.queries import Spend
 from kroma_api.schemas.reply import AuditId, Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
 
 
@@ -104,6 +105,10 @@ class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     status: str
     """``active``."""
+    paused_at: Stamp
+    """Empty when its runs may go on."""
+    paused_reason: str
+    """Why it was paused; empty otherwise."""
     created_at: Stamp
     updated_at: Stamp
 
@@ -116,6 +121,8 @@ class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
             name=project.name,
             description=project.description,
             status=project.status,
+            paused_at=shown_stamp(project.paused_at),
+            paused_reason=project.paused_reason or "",
             created_at=shown_stamp(project.created_at),
             updated_at=shown_stamp(project.updated_at),
         )
@@ -132,6 +139,26 @@ class ProjectCountsView(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, counts: ProjectCounts) -> Self:
         """Show the counts."""
         return cls(runs=counts.runs, jobs=counts.jobs, assets=counts.assets)
+
+
+class ProjectSpendView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a project costs, in USD, since it began; its budget counts by period."""
+
+    spent_usd: float
+    """Settled."""
+    held_usd: float
+    """For runs and calls under way, and for calls whose answer was lost."""
+    unknown_price_calls: int
+    """Calls whose cost nobody knows; they are in neither sum."""
+
+    @classmethod
+    def of(cls, spend: Spend) -> Self:
+        """Show what was spent."""
+        return cls(
+            spent_usd=float(spend.spent_usd),
+            held_usd=float(spend.held_usd),
+            unknown_price_calls=spend.unknown_price_calls,
+        )
 
 
 class LocalStorageView(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,4 +244,5 @@ class ProjectResponse(Reply, frozen=True, kw_only=True):
 
     project: ProjectView
     counts: ProjectCountsView
+    spend: ProjectSpendView
     storage: StorageView

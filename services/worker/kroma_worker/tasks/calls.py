@@ -10,6 +10,7 @@ from kroma.db.lost import DATABASE_TROUBLE
 from kroma.ledger.reaper import Reconciler, reap_calls
 from kroma.pipeline.execute import Workplace
 from kroma.pipeline.found_answers import answer_finder
+from kroma.pipeline.late_answers import LateAnswers
 
 log = structlog.get_logger(__name__)
 
@@ -24,12 +25,15 @@ async def look_after_calls(place: Workplace) -> None:
         find_answer=answer_finder(place.db, place.stores),
         find_access=place.load_access,
     )
+    late = LateAnswers(place.db, place.stores, place.desk.left)
     while True:
         try:
             reaped = await reap_calls(place.db)
             if any(reaped):
                 log.warning("ledger.calls_reaped", **reaped._asdict())
-            await reconciler.reconcile()
+            if await reconciler.reconcile():
+                late.search_soon()
+            await late.write_down()
         except DATABASE_TROUBLE as exc:
             log.warning("ledger.database_unavailable", error=type(exc).__name__)
         except Exception:

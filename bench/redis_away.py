@@ -1,0 +1,149 @@
+"""A worker without Redis: how soon it finds work in the table, and how soon the bell wakes it again.
+
+Redis is killed and frozen in turn under an idle worker. While it is away, runs are triggered at uneven
+moments: from the trigger's transaction to the first step. Then it comes back, and runs are triggered
+until the bell is heard again, which is when three in a row begin within a quarter of the second between
+two looks into the table: from Redis's return to the first step of the first of them.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import statistics
+import tempfile
+import time
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from pickup import first_step_at
+from stack import Stack, running_stack, running_worker
+from trigger import p95
+
+from kroma.config import Settings
+from kroma.db.engine import Database
+from kroma.embedded.valkey import EmbeddedValkey
+from kroma.imaging.style_cards import draw_reference
+from kroma.logs import configure_logs
+from kroma.pipeline.order import RunOrder
+from kroma.pipeline.trigger import trigger_run
+from kroma.pipeline.wait import wait_for_end
+from kroma.projects.service import ProjectDraft, upsert_project
+from kroma.projects.storage import resolve_root
+from kroma.providers.fake import FakeProvider
+from kroma.queue.arq import ArqTaskQueue
+from kroma.runs.models import RunMode
+from kroma.storage.directory import DirectoryStores
+
+FOUND_TARGET_S = 2.0
+BACK_TARGET_S = 5.0
+BY_THE_BELL_S = 0.25
+IN_A_ROW = 3
+FOUND = 8
+"""Runs triggered during each absence."""
+
+
+class _Trigger:
+    def __init__(self, stack: Stack) -> None:
+        self.db, self.queue = Database.connect(stack.database_url), ArqTaskQueue(stack.redis_url)
+        self._settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=stack.folder)
+        self._stores = DirectoryStores(stack.folder, allow_any_root=False)
+        self._order = RunOrder(mode=RunMode.RUN, scene_refs=("scene.png",), candidates=1)
+
+    async def prepare(self) -> None:
+        await upsert_project(self.db, ProjectDraft.checked(name="bench"), actor=None)
+        root = resolve_root(self._settings.data_dir, "bench", None)
+        root.mkdir(parents=True)
+        (root / "scene.png").write_bytes(draw_reference("noir ink", size=(160, 200)))
+
+    async def picked_up_s(self) -> tuple[float, float]:
+        """Seconds from the trigger's transaction to the first step, and when that was by the wall clock."""
+        providers = {"fake": FakeProvider()}
+        run = await trigger_run(
+            self.db,
+            self.queue,
+            self._stores,
+            self._settings,
+            slug="bench",
+            order=self._order,
+            providers=providers,
+        )
+        await wait_for_end(self.db, run.id, timeout=timedelta(minutes=1))
+        first = await first_step_at(self.db, run)
+        return (first - run.created_at).total_seconds(), first.timestamp()
+
+    async def close(self) -> None:
+        await self.queue.close()
+        await self.db.close()
+
+
+def _leave(valkey: EmbeddedValkey, how: str) -> None:
+    if how == "killed":
+        valkey.stop()
+    else:
+        os.kill(valkey.pid or 0, signal.SIGSTOP)
+
+
+def _return(valkey: EmbeddedValkey, how: str) -> None:
+    if how == "killed":
+        valkey.start()
+    else:
+        os.kill(valkey.pid or 0, signal.SIGCONT)
+
+
+async def _measured(stack: Stack, valkey: EmbeddedValkey, rounds: int) -> tuple[list[float], list[float]]:
+    trigger = _Trigger(stack)
+    await trigger.prepare()
+    await trigger.picked_up_s()
+    found: list[float] = []
+    back: list[float] = []
+    for how in ("killed", "frozen") * rounds:
+        _leave(valkey, how)
+        for number in range(FOUND):
+            found.append((await trigger.picked_up_s())[0])
+            await asyncio.sleep(number / FOUND)
+        _return(valkey, how)
+        returned = time.time()
+        heard: list[float] = []
+        while len(heard) < IN_A_ROW:
+            took, first = await trigger.picked_up_s()
+            heard = [*heard, first] if took <= BY_THE_BELL_S else []
+        back.append(heard[0] - returned)
+    await trigger.close()
+    return found, back
+
+
+def measure(rounds: int = 2) -> dict[str, Any]:
+    """On private servers, a Valkey of its own and one worker."""
+    configure_logs(logging.ERROR)  # every trigger says that the bell is down
+    with ExitStack() as opened:
+        stack = opened.enter_context(running_stack())
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bell-")))
+        valkey = EmbeddedValkey(folder)
+        valkey.start()
+        opened.callback(valkey.stop)
+        stack = msgspec.structs.replace(stack, redis_url=valkey.url)
+        opened.enter_context(running_worker(stack, KROMA_PROVIDER="fake"))
+        found, back = uvloop.run(_measured(stack, valkey, rounds))
+    found_shown = f"{statistics.median(found):.2f}/{p95(found):.2f} s"
+    return {
+        "name": "Redis away",
+        "shown": f"found without Redis {found_shown} (p50/p95), bell heard again after {max(back):.2f} s",
+        "target": f"<={FOUND_TARGET_S:g} s, <={BACK_TARGET_S:g} s",
+        "ok": p95(found) <= FOUND_TARGET_S and max(back) <= BACK_TARGET_S,
+        "found_s": {"p50": round(statistics.median(found), 2), "p95": round(p95(found), 2)},
+        "back_s": [round(seconds, 2) for seconds in back],
+    }
+
+
+def main() -> None:
+    print(json.dumps(measure()))
+
+
+if __name__ == "__main__":
+    main()
