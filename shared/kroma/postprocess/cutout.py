@@ -4,8 +4,8 @@
    paraboloid in Lab to those border pixels that agree with it.
 2. What is near that colour and connected to the border is backdrop; an enclosed patch of the same
    colour stays, for it may be an eye as well as a hole.
-3. Along the outline a pixel is a mix of backdrop and subject: its share follows from the subject's
-   colour nearby, and the backdrop's part is taken out of its colour.
+3. Along the outline a pixel is a mix of backdrop and subject: its share follows from what differs most
+   nearby, and the backdrop's part is taken out of its colour.
 
 Where any of this is doubtful it says so and cuts nothing.
 """
@@ -38,6 +38,10 @@ MAX_SUBJECT: Final = 0.97
 MAX_FAINT: Final = 0.35
 """Share of the outline along which subject and backdrop may hardly differ."""
 BAND_PX: Final = 3
+"""How far from the outline a pixel may be a mix, outwards."""
+INNER_PX: Final = 2
+MIX_OFF: Final = 0.12
+"""How far, of white, a pixel's colour may be from a mix of two."""
 SPECK_SHARE: Final = 0.0002
 ALREADY_CLEAR: Final = 0.01
 """Share of transparent pixels from which a picture counts as cut out already."""
@@ -211,21 +215,45 @@ def _faint(distance: Plane, subject: NDArray[np.bool_], high: float) -> float:
 def _shares(
     rgb: Colours, ground: Colours, distance: Plane, subject: NDArray[np.bool_], limits: tuple[float, float]
 ) -> Plane:
+    """1 within the subject, 0 outside, and along the outline what the colours say.
+
+    A pixel there is a mix of the backdrop and of what differs from it most nearby, its ink or its skin;
+    where it is no such mix it belongs to the subject as far as it differs from the backdrop.
+    """
     low, high = limits
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * BAND_PX + 1, 2 * BAND_PX + 1))
     mask = subject.astype(np.uint8)
-    solid = cv2.erode(mask, kernel, borderValue=1) > 0
-    band = (cv2.dilate(mask, kernel) > 0) & ~solid
-    by_distance = _floats(np.clip((distance - low) / (high - low), 0, 1))
-    weight = solid.astype(np.float32)
-    total = _floats(cv2.GaussianBlur(weight, (0, 0), 1.5 * BAND_PX))[..., None]
-    own = _floats(cv2.GaussianBlur(rgb * weight[..., None], (0, 0), 1.5 * BAND_PX)) / np.maximum(total, 1e-4)
-    reach = own - ground
-    square = (reach**2).sum(axis=2)
-    mixed = np.clip(((rgb - ground) * reach).sum(axis=2) / np.maximum(square, 1e-4), 0, 1)
-    is_known = (total[..., 0] > 0.02) & (square > 0.01)  # noqa: PLR2004 - some subject nearby, of another colour
-    share = np.where(is_known, np.minimum(mixed, np.maximum(by_distance, mixed * mixed)), by_distance)
-    return _floats(np.where(solid, 1.0, np.where(band, share, 0.0)))
+    solid = cv2.erode(mask, _disc(INNER_PX), borderValue=1) > 0
+    band = (cv2.dilate(mask, _disc(BAND_PX)) > 0) & ~solid
+    own = _strongest(rgb, np.where(subject, distance, 0), band)
+    shown, mixture = ground[band], rgb[band]
+    reach = own - shown
+    square = (reach**2).sum(axis=1)
+    mixed = np.clip(((mixture - shown) * reach).sum(axis=1) / np.maximum(square, 1e-6), 0, 1)
+    off = _length(_floats(mixture - shown - mixed[:, None] * reach))
+    by_distance = np.clip((distance[band] - low) / (high - low), 0, 1)
+    share = solid.astype(np.float32)
+    share[band] = np.where(off < MIX_OFF, mixed, by_distance)
+    return share
+
+
+def _strongest(rgb: Colours, distance: NDArray[np.float32], band: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(n, 3): per pixel of the band the colour near it that is furthest from the backdrop's."""
+    height, width = band.shape
+    ys, xs = np.nonzero(band)
+    best = np.full(len(ys), -1, np.float32)
+    colour = np.zeros((len(ys), 3), np.float32)
+    for dy in range(-BAND_PX, BAND_PX + 1):
+        for dx in range(-BAND_PX, BAND_PX + 1):
+            y, x = np.clip(ys + dy, 0, height - 1), np.clip(xs + dx, 0, width - 1)
+            further = distance[y, x] > best
+            best[further] = distance[y, x][further]
+            colour[further] = rgb[y, x][further]
+    return colour
+
+
+def _disc(radius: int) -> NDArray[np.uint8]:
+    size = 2 * radius + 1
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
 
 def _without_ground(picture: DeepPicture, rgb: Colours, share: Plane, ground: Colours) -> DeepPicture:

@@ -134,7 +134,7 @@ def test_night_and_rain_may_hide_a_part_of_the_scene() -> None:
     by_day = result(checked(INK), "structure")
     in_rain = result(checked(INK, stage="weather", weather="rain"), "structure")
     at_night = result(checked(INK, stage="time", time_of_day="night"), "structure")
-    assert [check.threshold for check in (by_day, in_rain, at_night)] == [0.6, 0.3, 0.3]
+    assert [check.threshold for check in (by_day, in_rain, at_night)] == [0.6, 0.24, 0.24]
     ignored = result(checked(INK, stage="style", time_of_day="night"), "structure")
     assert ignored.threshold == 0.6
 

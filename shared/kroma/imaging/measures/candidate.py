@@ -23,7 +23,7 @@ from kroma.imaging.measures.size import aspect_kept, size_kept, wanted_size
 from kroma.imaging.measures.structure import structure_kept
 from kroma.imaging.measures.style import Look, colours_kept, look_of, style_kept
 
-HIDDEN: Final = 0.5
+HIDDEN: Final = 0.4
 """Of a threshold that is left where night or rain hide a part of the scene."""
 _CHROMA_RANGE: Final = 170.0
 _NO_SCENE: Final = "the scene could not be read"
@@ -110,7 +110,7 @@ class _Checks:
         return getattr(self._settings, name)
 
     def _eased(self, settings: CheckSettings) -> float:
-        return settings.threshold * HIDDEN if self._order.hides else settings.threshold
+        return round(settings.threshold * HIDDEN, 4) if self._order.hides else settings.threshold
 
     def _blank(self, settings: CheckSettings) -> CheckResult:
         scene = self._facts.scene

@@ -46,7 +46,7 @@ class QualitySettings(msgspec.Struct, frozen=True, kw_only=True):
     style: CheckSettings = CheckSettings(threshold=0.35, weight=2.0)
     size: CheckSettings = CheckSettings(threshold=0.8)
     duplicate: CheckSettings = CheckSettings(threshold=0.25, weight=0.0)
-    drift: CheckSettings = CheckSettings(threshold=0.4, weight=2.0)
+    drift: CheckSettings = CheckSettings(threshold=0.6, weight=2.0)
     identity: CheckSettings = CheckSettings(threshold=0.36, weight=3.0)
 
 
