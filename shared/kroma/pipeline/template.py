@@ -40,7 +40,8 @@ def render(text: str, values: Mapping[str, Callable[[], str]], *, name: str) -> 
             raise _problem(name, f"variable {{{variable}}} takes no format")
         value = values[variable]().strip()
         if not value:
-            raise _problem(name, f"variable {{{variable}}} has no value in this run; {WANTING[variable]}")
+            remedy = WANTING.get(variable, "it is blank")
+            raise _problem(name, f"variable {{{variable}}} has no value in this run; {remedy}")
         rendered.append(value)
         named.add(variable)
     result = "".join(rendered).strip()
@@ -71,7 +72,6 @@ VARIABLES: Final[Mapping[str, str]] = {
 _GIVE_CHARACTERS: Final = "give character_ids"
 _GIVE_GUIDE: Final = "give style_guide_id"
 WANTING: Final[Mapping[str, str]] = {
-    **dict.fromkeys(VARIABLES, "it is blank"),
     "no_invention": "the manifest's policy.default_no_invention is off",
     "character": "give exactly one of character_ids",
     "characters": _GIVE_CHARACTERS,
@@ -80,7 +80,7 @@ WANTING: Final[Mapping[str, str]] = {
     "style_guide_name": _GIVE_GUIDE,
     "references": "give reference_set_ids with items that have a content_text",
 }
-"""What to do about a variable that has no value."""
+"""What to do about a variable that has no value; of the others it is blank."""
 
 
 def _problem(name: str, problem: str) -> PlanningPreflightError:
