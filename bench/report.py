@@ -21,9 +21,11 @@ import local
 import memory
 import overhead
 import pickup
+import quality
 import saturation
 import steps
 import trigger
+import workers
 
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BENCHES = (
@@ -31,6 +33,7 @@ BENCHES = (
     local,
     colour,
     codec,
+    quality,
     trigger,
     pickup,
     steps,
@@ -42,6 +45,7 @@ BENCHES = (
     lists,
     saturation,
     claim_backlog,
+    workers,
 )
 """Small before large: a long one must not heat the machine for a short one."""
 PACKAGES = (
