@@ -1,4 +1,4 @@
-"""Decode, colour guard and encode of a PNG of 1024x1536 beside Pillow's bare decode and encode of it."""
+"""Decode, every check and encode of a PNG of 1024x1536 beside Pillow's bare decode and encode of it."""
 
 import io
 import json
@@ -11,8 +11,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from kroma.imaging.chroma import chroma_delta
+from kroma.imaging.codec import Picture
 from kroma.imaging.deep import decode_deep, encode_deep
+from kroma.imaging.guard import GuardSettings
+from kroma.imaging.measures.candidate import check_picture
+from kroma.imaging.measures.facts import JobFacts, gather_facts
+from kroma.imaging.measures.orders import CheckOrder, FactsOrder
+from kroma.imaging.measures.settings import QualitySettings
 
 WIDTH, HEIGHT = 1024, 1536
 TARGET = 1.5
@@ -41,23 +46,37 @@ def bare(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def ours(data: bytes) -> bytes:
-    """Header checked, decoded, judged, encoded."""
+def order_of(data: bytes) -> CheckOrder:
+    """A candidate, to be checked by the defaults."""
+    return CheckOrder(name="bench", data=data, guard=GuardSettings(), settings=QualitySettings())
+
+
+def facts_of(data: bytes) -> JobFacts:
+    """A scene and two style references, measured once per job."""
+    styles = (("one", data), ("other", data))
+    return gather_facts(FactsOrder(settings=QualitySettings(), scene=("scene", data), styles=styles))
+
+
+def ours(data: bytes, facts: JobFacts) -> bytes:
+    """Header checked, decoded, judged by every check, encoded."""
     decoded = decode_deep(data, name="bench")
-    chroma_delta(np.asarray(decoded.pixels[..., :3], np.uint8))
+    check_picture(Picture(np.asarray(decoded.pixels, np.uint8)), order_of(data), facts)
     return encode_deep(decoded)
 
 
-def _once_ms(function: Callable[[bytes], bytes], data: bytes) -> float:
+def _once_ms(function: Callable[[], object]) -> float:
     started = time.perf_counter()
-    function(data)
+    function()
     return (time.perf_counter() - started) * 1000
 
 
 def measure(rounds: int = 5) -> dict[str, Any]:
     """Medians of alternating calls, so that a busy machine slows both."""
     data = picture()
-    pairs = [(_once_ms(bare, data), _once_ms(ours, data)) for _ in range(rounds + 1)][1:]
+    facts = facts_of(data)
+    pairs = [(_once_ms(lambda: bare(data)), _once_ms(lambda: ours(data, facts))) for _ in range(rounds + 1)][
+        1:
+    ]
     raw_ms = statistics.median(raw for raw, _ in pairs)
     ours_ms = statistics.median(own for _, own in pairs)
     ratio = ours_ms / raw_ms

@@ -21,10 +21,12 @@ import local
 import memory
 import overhead
 import pickup
+import quality
 import redis_away
 import saturation
 import steps
 import trigger
+import workers
 
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 BENCHES = (
@@ -32,6 +34,7 @@ BENCHES = (
     local,
     colour,
     codec,
+    quality,
     trigger,
     pickup,
     redis_away,
@@ -44,6 +47,7 @@ BENCHES = (
     lists,
     saturation,
     claim_backlog,
+    workers,
 )
 """Small before large: a long one must not heat the machine for a short one."""
 PACKAGES = (

@@ -65,6 +65,11 @@ def redrawn(**changes: object) -> RedrawnPicture:
     return redraw(RedrawOrder(**order))
 
 
+@cache
+def baseline() -> RedrawnPicture:
+    return redrawn(scene=scene(360, 270))
+
+
 def grey_of(picture: RedrawnPicture) -> NDArray[np.float32]:
     return decode(picture.png, name="out").pixels[..., :3].mean(axis=2).astype(np.float32)
 
@@ -210,14 +215,22 @@ def test_a_lamp_glows_at_night_and_a_bright_wall_does_not() -> None:
 
 
 def test_a_baseline_keeps_its_strokes_in_later_stages() -> None:
-    baseline = redrawn(scene=scene(360, 270))
-    strokes = grey_of(baseline)
+    strokes = grey_of(baseline())
     for light in ({"time_of_day": "night"}, {"stage": "weather", "weather": "rain"}, {"stage": "character"}):
-        relit = redrawn(**{"scene": baseline.png, "stage": "time"} | light)
+        relit = redrawn(**{"scene": baseline().png, "stage": "time"} | light)
         assert relit.parameters["keeps_strokes"]
         assert recall(strokes, grey_of(relit)) > 0.7
     assert not redrawn(scene=scene(360, 270), stage="time").parameters["keeps_strokes"]
-    assert not redrawn(scene=baseline.png).parameters["keeps_strokes"], "the style stage draws anew"
+    assert not redrawn(scene=baseline().png).parameters["keeps_strokes"], "the style stage draws anew"
+
+
+@pytest.mark.parametrize("stage", ["time", "character"])
+def test_candidates_of_a_drawing_differ_by_their_light_by_day_too(stage: str) -> None:
+    pictures = [redrawn(scene=baseline().png, stage=stage, candidate_index=index) for index in (1, 2, 3)]
+    assert all(picture.parameters["keeps_strokes"] for picture in pictures)
+    assert len({picture.parameters["day_light"]["name"] for picture in pictures}) == 3
+    one, two, three = (grey_of(picture) for picture in pictures)
+    assert min(np.abs(one - two).mean(), np.abs(two - three).mean(), np.abs(one - three).mean()) > 5
 
 
 def recall(source: NDArray[np.float32], drawn: NDArray[np.float32]) -> float:

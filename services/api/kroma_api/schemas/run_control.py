@@ -37,7 +37,7 @@ class RerunRunRequest(msgspec.Struct, frozen=True, kw_only=True):
     quality: str | None = None
     """`low`, `medium` or `high`, for providers that take one."""
     stage: str | None = None
-    """`style`, `time` or `weather`."""
+    """`style`, `time`, `weather` or `character`."""
     time: str | None = None
     """`day` or `night`; needs stage `time` or `weather`."""
     weather: str | None = None

@@ -41,6 +41,11 @@ def check_candidate(order: CheckOrder, facts: JobFacts) -> Checked:
     except PictureError as exc:
         failed = GuardReport(file=order.name, hard_fail_reasons=(guard.READ_FAILED,), error=exc.message)
         return Checked(guard=failed, report=QualityReport())
+    return check_picture(picture, order, facts)
+
+
+def check_picture(picture: Picture, order: CheckOrder, facts: JobFacts) -> Checked:
+    """Every check of a candidate that is decoded already; the order's ``data`` is not looked at."""
     delta = seen_delta(picture, ignore_transparent=order.settings.ignore_transparent)
     judged = guard.judge(delta, order.guard, name=order.name)
     rgb = over_white(picture.pixels)

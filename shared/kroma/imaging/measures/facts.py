@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,6 +43,7 @@ class JobFacts:
 
 def gather_facts(order: FactsOrder) -> JobFacts:
     """Decode and measure each input once; one that does not decode is left out."""
+    cv2.setNumThreads(1)  # the pool has a process per core already
     faces, problem = _faces(order)
     scene = _facts(order.scene)
     same = order.baseline is not None and order.baseline == order.scene

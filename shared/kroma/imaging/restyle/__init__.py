@@ -5,9 +5,9 @@ Every module is one stage of one way through::
     order      what to draw, and what came of it (no picture library)
     profile    what the references look like: paper, ink, tones, line, hatching, colour
     recipe     which way of drawing a candidate is
-    lights     which light of the night, and which rain, it has
+    lights     which light, and which rain, it has
     light      the scene's tones by day; what of it is open sky or ground
-    night      the tones by night: one light that falls off, lamps that glow
+    night      the tones in that light: it falls off, and by night lamps glow
     ink        lines, hatching, wash: the drawing itself, or a drawing in another light
     weather    over the drawing: haze, wet ground, streaks
     colour     the references' palette laid over it

@@ -11,8 +11,8 @@ from kroma.imaging.codec import Picture, decode, encode_png
 from kroma.imaging.restyle import ink, light, weather
 from kroma.imaging.restyle.colour import coloured
 from kroma.imaging.restyle.field import Tone, as_tone
-from kroma.imaging.restyle.lights import night_light_of, rainfall_of
-from kroma.imaging.restyle.night import night
+from kroma.imaging.restyle.lights import day_light_of, night_light_of, rainfall_of
+from kroma.imaging.restyle.night import day, night
 from kroma.imaging.restyle.order import RedrawnPicture, RedrawOrder
 from kroma.imaging.restyle.profile import StyleProfile, measure, summary, with_colour_of
 from kroma.imaging.restyle.recipe import Variation, described, recipe_of, suited
@@ -69,6 +69,7 @@ def _varied(order: RedrawOrder, style: StyleProfile) -> Variation:
     return Variation(
         recipe=suited(recipe_of(*chosen), style),
         night=night_light_of(*chosen) if order.at_night else None,
+        day=day_light_of(*chosen) if order.is_relit and not order.at_night else None,
         rain=rainfall_of(*chosen) if order.in_rain else None,
     )
 
@@ -124,8 +125,8 @@ def _lit(
     tone, air = flat, None
     if variation.night is not None:
         tone, air = night(flat, detail, variation.night, scale=scale)
-    elif order.by_day:
-        tone = light.daylight(flat)
+    elif variation.day is not None:
+        tone = day(light.daylight(flat) if order.by_day else flat, variation.day, scale=scale)
     if order.in_rain:
         tone = weather.overcast(tone, at_night=order.at_night)
     return tone, air

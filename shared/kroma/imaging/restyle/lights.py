@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 
-class NightLight(msgspec.Struct, frozen=True, kw_only=True):
+class Light(msgspec.Struct, frozen=True, kw_only=True):
     """One light out of the picture. Places are shares of the picture, 0 to 1 inside of it."""
 
     name: str
@@ -14,6 +14,11 @@ class NightLight(msgspec.Struct, frozen=True, kw_only=True):
     y: float
     reach: float
     """Height of the light above the scene, in diagonals: how soon it falls off."""
+
+
+class NightLight(Light, frozen=True, kw_only=True):
+    """A light of the night."""
+
     key: float
     """How strongly it shines."""
     ambient: float
@@ -22,6 +27,13 @@ class NightLight(msgspec.Struct, frozen=True, kw_only=True):
     """How much it catches on outlines that face it."""
     haze: float
     """How far the air around it shows."""
+
+
+class DayLight(Light, frozen=True, kw_only=True):
+    """Where the day's light comes from."""
+
+    shade: float
+    """Share that is taken from what it does not reach."""
 
 
 class Rainfall(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +71,16 @@ NIGHT_LIGHTS: Final = (
 )
 """A ring, as the recipes: neighbours come from other sides."""
 
+DAY_LIGHTS: Final = (
+    DayLight(name="morning, left", x=-0.2, y=0.1, reach=0.55, shade=0.5),
+    DayLight(name="open sky", x=0.5, y=-0.4, reach=1.3, shade=0.2),
+    DayLight(name="afternoon, right", x=1.2, y=0.0, reach=0.55, shade=0.5),
+    DayLight(name="window, left", x=0.0, y=0.45, reach=0.32, shade=0.6),
+    DayLight(name="sun above", x=0.5, y=-0.1, reach=0.45, shade=0.55),
+    DayLight(name="low sun, right", x=1.05, y=0.75, reach=0.4, shade=0.6),
+)
+"""A ring, as the night's."""
+
 RAINFALLS: Final = (
     Rainfall(name="steady rain", density=1.0, length=1.0, slant=9.0, haze=0.5, wet=0.75),
     Rainfall(name="driven rain", density=1.15, length=1.35, slant=-22.0, haze=0.62, wet=0.7),
@@ -67,7 +89,7 @@ RAINFALLS: Final = (
     Rainfall(name="squall", density=1.4, length=1.5, slant=29.0, haze=0.58, wet=0.7),
 )
 
-_Kind = TypeVar("_Kind", NightLight, Rainfall)
+_Kind = TypeVar("_Kind", NightLight, DayLight, Rainfall)
 
 
 def night_light_of(seed: int, candidate_index: int) -> NightLight:
@@ -76,6 +98,11 @@ def night_light_of(seed: int, candidate_index: int) -> NightLight:
     light = _nth(NIGHT_LIGHTS, seed, candidate_index)
     moved = {"x": light.x + float(rng.uniform(-0.05, 0.05)), "y": light.y + float(rng.uniform(-0.04, 0.04))}
     return msgspec.structs.replace(light, **{name: round(value, 3) for name, value in moved.items()})
+
+
+def day_light_of(seed: int, candidate_index: int) -> DayLight:
+    """The daylight of a candidate: six in a row all differ."""
+    return _nth(DAY_LIGHTS, seed, candidate_index)
 
 
 def rainfall_of(seed: int, candidate_index: int) -> Rainfall:

@@ -1,4 +1,4 @@
-"""The scene by night: dark shadows that keep their forms, lights that glow and fall off."""
+"""The light of a scene: by night dark shadows and lights that glow and fall off, by day one from a side."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ from kroma.imaging.restyle.field import (
     smoothstep,
 )
 from kroma.imaging.restyle.light import open_sky
-from kroma.imaging.restyle.lights import NightLight
+from kroma.imaging.restyle.lights import DayLight, Light, NightLight
 
 _MEDIAN: Final = 0.075
 """Tone that half of the scene stays below: a night's, whatever it was by day."""
@@ -44,7 +44,7 @@ def night(tone: Tone, detail: Tone, lit: NightLight, *, scale: float) -> tuple[T
     lamps = _lamps(detail, scale)
     glow = _glow(lamps, scale)
     surface = as_tone(np.power(tone, np.float32(1.15)))
-    shone = np.float32(lit.ambient) + np.float32(lit.key) * reached * _facing(tone, lit, scale)
+    shone = np.float32(lit.ambient) + np.float32(lit.key) * reached * facing(tone, lit, scale)
     _, ys = places(shape)
     # A night sky takes no light from lamps, and is darkest above.
     overhead = np.float32(0.90) - np.float32(0.35) * as_tone(ys / max(1, shape[0] - 1))
@@ -54,6 +54,14 @@ def night(tone: Tone, detail: Tone, lit: NightLight, *, scale: float) -> tuple[T
     ground = as_tone(ground + surface * glow * np.float32(1.1) + lamps)
     air = as_tone(glow * np.float32(0.5) + lamps * np.float32(0.6) + near * np.float32(lit.haze))
     return as_tone(np.clip(ground, 0.0, 1.0)), as_tone(np.clip(air, 0.0, 1.0))
+
+
+def day(tone: Tone, lit: DayLight, *, scale: float) -> Tone:
+    """The scene's tones with the day's light from one side: shade where it does not reach."""
+    shape = (tone.shape[0], tone.shape[1])
+    reached, _ = falloff(shape, lit, focus(tone, scale))
+    lit_share = np.minimum(reached * facing(tone, lit, scale) * np.float32(1.5), np.float32(1.0))
+    return as_tone(tone * (np.float32(1.0) - np.float32(lit.shade) * (np.float32(1.0) - lit_share)))
 
 
 def focus(tone: Tone, scale: float) -> tuple[float, float]:
@@ -68,7 +76,7 @@ def focus(tone: Tone, scale: float) -> tuple[float, float]:
     return float(np.clip(x, 0.3, 0.7)), float(np.clip(y - 0.08, 0.25, 0.65))
 
 
-def falloff(shape: tuple[int, int], lit: NightLight, aim: tuple[float, float]) -> tuple[Tone, Tone]:
+def falloff(shape: tuple[int, int], lit: Light, aim: tuple[float, float]) -> tuple[Tone, Tone]:
     """What reaches each place from the light, 0 to 1, and how far the air around the light shines.
 
     A point of light at height ``h`` over a plane gives ``cos / distance**2``, which is
@@ -114,20 +122,20 @@ def _rim(tone: Tone, lit: NightLight, fall: Tone, scale: float) -> Tone:
     return as_tone(edge * np.minimum(fall * np.float32(1.4), 1.0) * taken)
 
 
-def _towards(lit: NightLight) -> tuple[float, float]:
+def _towards(lit: Light) -> tuple[float, float]:
     """Unit vector from the picture's middle to the light."""
     x, y = lit.x - 0.5, lit.y - 0.5
     length = max(0.1, float(np.hypot(x, y)))
     return x / length, y / length
 
 
-def _facing(tone: Tone, lit: NightLight, scale: float) -> Tone:
+def facing(tone: Tone, lit: Light, scale: float) -> Tone:
     """Which way surfaces turn, read from their shading: 0.2 away from the light, 1 towards it."""
     dx, dy = gradient(blur(shrunk(tone), 2.25 * scale))
     towards_x, towards_y = _towards(lit)
     turned = as_tone(dx * np.float32(towards_x) + dy * np.float32(towards_y))
-    facing = np.float32(0.6) + np.float32(0.4) * np.tanh(turned * np.float32(30.0 * scale))
-    return grown(as_tone(facing), (tone.shape[0], tone.shape[1]))
+    turned_to = np.float32(0.6) + np.float32(0.4) * np.tanh(turned * np.float32(30.0 * scale))
+    return grown(as_tone(turned_to), (tone.shape[0], tone.shape[1]))
 
 
 def _lamps(tone: Tone, scale: float) -> Tone:

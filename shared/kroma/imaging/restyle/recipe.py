@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from kroma.imaging.restyle.lights import NightLight, Rainfall
+from kroma.imaging.restyle.lights import DayLight, NightLight, Rainfall
 from kroma.imaging.restyle.profile import StyleProfile
 
 
@@ -140,6 +140,7 @@ class Variation(msgspec.Struct, frozen=True, kw_only=True):
 
     recipe: Recipe
     night: NightLight | None
+    day: DayLight | None
     rain: Rainfall | None
 
 
@@ -159,11 +160,17 @@ def suited(recipe: Recipe, style: StyleProfile) -> Recipe:
 
 def described(variation: Variation) -> dict[str, Any]:
     """The variation for a person to read: its names as ``variation``, its parts with their figures."""
-    parts = [part for part in (variation.recipe, variation.night, variation.rain) if part is not None]
+    parts = [
+        part
+        for part in (variation.recipe, variation.night, variation.day, variation.rain)
+        if part is not None
+    ]
     described: dict[str, Any] = {"variation": "; ".join(part.name for part in parts)}
     described["hand"] = msgspec.structs.asdict(variation.recipe)
     if variation.night is not None:
         described["night_light"] = msgspec.structs.asdict(variation.night)
+    if variation.day is not None:
+        described["day_light"] = msgspec.structs.asdict(variation.day)
     if variation.rain is not None:
         described["rain"] = msgspec.structs.asdict(variation.rain)
     return described

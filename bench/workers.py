@@ -1,0 +1,95 @@
+"""Two workers with one picture process each beside one, over the same servers, with the local provider.
+
+Each draws the same runs from the first trigger to the last end: claims, drawing, checks, rank, files,
+log and ingest. The ratio is how many times as many candidates two make in the same time. Two cores also
+carry both servers here, so a ratio of two cannot be reached.
+"""
+
+import json
+import time
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import uvloop
+from stack import Stack, running_stack, running_worker
+
+from kroma.config import Settings
+from kroma.cpu import CpuPool
+from kroma.db.engine import Database
+from kroma.imaging.style_cards import draw_reference
+from kroma.pipeline.order import RunOrder
+from kroma.pipeline.trigger import trigger_run
+from kroma.pipeline.wait import wait_for_end
+from kroma.projects.service import ProjectDraft, upsert_project
+from kroma.projects.storage import resolve_root
+from kroma.providers import open_providers
+from kroma.queue.arq import ArqTaskQueue
+from kroma.runs.models import Run, RunMode
+from kroma.storage.directory import DirectoryStores
+
+SLUG = "bench"
+SCENES = tuple(f"scene_{number}.png" for number in range(4))
+CANDIDATES = 3
+RUNS = 2
+TARGET = 1.6
+ENVIRONMENT = {"KROMA_CPU_PROCESSES": "1", "KROMA_PROVIDER": "local"}
+
+
+async def _draw(stack: Stack, runs: int) -> float:
+    """Warm up, then seconds from the first trigger to the last end."""
+    settings = Settings.from_environment(ENVIRONMENT, data_dir=stack.folder)
+    db, queue = Database.connect(stack.database_url), ArqTaskQueue(stack.redis_url)
+    stores = DirectoryStores(stack.folder, allow_any_root=False)
+    providers = open_providers(CpuPool(1), settings)
+    await upsert_project(db, ProjectDraft.checked(name=SLUG), actor=None)
+    root = resolve_root(settings.data_dir, SLUG, None)
+    root.mkdir(parents=True, exist_ok=True)
+    for scene in SCENES:
+        (root / scene).write_bytes(draw_reference("ink wash", size=(480, 640)))
+    order = RunOrder(mode=RunMode.RUN, scene_refs=SCENES, candidates=CANDIDATES)
+
+    async def trigger() -> Run:
+        return await trigger_run(db, queue, stores, settings, slug=SLUG, order=order, providers=providers)
+
+    async def wait(triggered: list[Run]) -> None:
+        for run in triggered:
+            await wait_for_end(db, run.id, timeout=timedelta(minutes=10))
+
+    await wait([await trigger()])
+    started = time.perf_counter()
+    await wait([await trigger() for _ in range(runs)])
+    took = time.perf_counter() - started
+    await queue.close()
+    await db.close()
+    return took
+
+
+def _with_workers(count: int, runs: int) -> float:
+    with ExitStack() as opened:
+        stack = opened.enter_context(running_stack())
+        for _ in range(count):
+            opened.enter_context(running_worker(stack, **ENVIRONMENT))
+        return uvloop.run(_draw(stack, runs))
+
+
+def measure(runs: int = RUNS) -> dict[str, Any]:
+    """On private servers, one after the other."""
+    one, two = _with_workers(1, runs), _with_workers(2, runs)
+    candidates = runs * len(SCENES) * CANDIDATES
+    ratio = one / two
+    return {
+        "name": "two workers",
+        "shown": f"{candidates} candidates in {two:.1f} s, by one worker in {one:.1f} s",
+        "ratio": round(ratio, 2),
+        "target": f">={TARGET:g}",
+        "ok": ratio >= TARGET,
+    }
+
+
+def main() -> None:
+    print(json.dumps(measure()))
+
+
+if __name__ == "__main__":
+    main()
