@@ -305,7 +305,8 @@ def test_inputs_that_do_not_decode_are_left_out_and_said() -> None:
 
 
 def test_facts_travel_sealed_between_picture_processes() -> None:
-    order = FactsOrder(settings=SETTINGS, scene=("scene", SCENE))
+    styles, base = (("ink", encoded(INK)),), ("base", encoded(INK))
+    order = FactsOrder(settings=SETTINGS, scene=("scene", SCENE), styles=styles, baseline=base)
     sealed = gather_in_process(order)
     check = CheckOrder(name="c.png", data=encoded(INK), guard=GuardSettings(), settings=SETTINGS)
     assert check_in_process(check, sealed) == check_candidate(check, gather_facts(order))

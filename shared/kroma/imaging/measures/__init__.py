@@ -13,7 +13,10 @@ Every module is one measure or what they share::
     duplicate   is it the same picture as another candidate
     identity    are the faces those of the references, if the operator supplies a model
     facts       what is measured of scene, references and baseline, once per job
-    candidate   all checks of one candidate; what a picture process runs
+    sealed      those facts as bytes
+    candidate   all checks of one candidate
+    orders      what a picture process is asked
+    in_process  what it runs
 
-``settings``, ``report`` and the functions of ``candidate`` load no picture library by themselves.
+``settings``, ``report``, ``orders`` and ``in_process`` load no picture library by themselves.
 """

@@ -1,7 +1,5 @@
 """What picture processes run; this module alone loads no picture library."""
 
-import pickle
-
 from kroma.imaging.measures.orders import Checked, CheckOrder, FactsOrder
 from kroma.imaging.measures.report import QualityReport
 from kroma.imaging.measures.settings import QualitySettings
@@ -9,16 +7,16 @@ from kroma.imaging.measures.settings import QualitySettings
 
 def gather_facts(order: FactsOrder) -> bytes:
     """What a job's candidates are compared with, sealed: only picture processes have a use for it."""
-    from kroma.imaging.measures import facts  # noqa: PLC0415 - numpy and OpenCV stay out of the worker
+    from kroma.imaging.measures import facts, sealed  # noqa: PLC0415 - numpy and OpenCV stay out of the worker
 
-    return pickle.dumps(facts.gather_facts(order))
+    return sealed.sealed(facts.gather_facts(order))
 
 
 def check_candidate(order: CheckOrder, facts: bytes) -> Checked:
     """Every check of one candidate that needs no other one; ``facts`` as ``gather_facts`` sealed them."""
-    from kroma.imaging.measures import candidate  # noqa: PLC0415 - as above
+    from kroma.imaging.measures import candidate, sealed  # noqa: PLC0415 - as above
 
-    return candidate.check_candidate(order, pickle.loads(facts))  # noqa: S301 - another process of this pool sealed it
+    return candidate.check_candidate(order, sealed.opened(facts))
 
 
 def compare_candidates(
