@@ -42,6 +42,7 @@ BAND_PX: Final = 3
 INNER_PX: Final = 2
 MIX_OFF: Final = 0.12
 """How far, of white, a pixel's colour may be from a mix of two."""
+STRIP_PIXELS: Final = 1 << 22
 SPECK_SHARE: Final = 0.0002
 ALREADY_CLEAR: Final = 0.01
 """Share of transparent pixels from which a picture counts as cut out already."""
@@ -82,18 +83,13 @@ def cut_out(picture: DeepPicture) -> Cutout:
         clear = float((alpha == 0).mean())
         if clear > ALREADY_CLEAR:
             return Cutout(picture, 1.0, f"it was cut out already: {clear:.0%} is transparent")
-    rgb = _rgb(picture)
     width, height = picture.size
     factor = min(1.0, (WORK_PIXELS / max(1, width * height)) ** 0.5)
-    small = rgb
-    if factor < 1:
-        side = (max(1, round(width * factor)), max(1, round(height * factor)))
-        small = _floats(cv2.resize(rgb, side, interpolation=cv2.INTER_AREA))
+    side = (max(1, round(width * factor)), max(1, round(height * factor)))
+    colour = np.ascontiguousarray(picture.pixels[..., :3])
+    small = _floats(cv2.resize(colour, side, interpolation=cv2.INTER_AREA)) / np.float32(picture.top)
     share, ground, confidence, reason = _matte(small)
-    if factor < 1:
-        share = np.clip(_floats(cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)), 0, 1)
-        ground = _floats(cv2.resize(ground, (width, height), interpolation=cv2.INTER_LINEAR))
-    return Cutout(_without_ground(picture, rgb, share, ground), confidence, reason)
+    return Cutout(_without_ground(picture, share, ground), confidence, reason)
 
 
 def _matte(rgb: Colours) -> tuple[Plane, Colours, float, str]:
@@ -256,25 +252,43 @@ def _disc(radius: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
 
-def _without_ground(picture: DeepPicture, rgb: Colours, share: Plane, ground: Colours) -> DeepPicture:
+def _without_ground(picture: DeepPicture, share: Plane, ground: Colours) -> DeepPicture:
+    """The picture under its matte, in strips: the largest one in floats is over a process's limit."""
     top = np.float32(picture.top)
-    kind = picture.pixels.dtype
-    out = np.empty((*picture.pixels.shape[:2], 4), kind)
-    out[..., :3] = picture.pixels[..., :3]
-    part = (share > 0) & (share < 1)
-    a = share[part][:, None]
-    cleaned = (rgb[part] - (1 - a) * ground[part]) / np.maximum(a, 0.05)
-    out[..., :3][part] = np.rint(np.clip(cleaned, 0, 1) * top).astype(kind)
-    out[..., :3][share <= 0] = 0
-    alpha = share * top
-    if picture.alpha is not None:
-        alpha = np.minimum(alpha, picture.alpha)
-    out[..., 3] = np.rint(alpha).astype(kind)
+    width, height = picture.size
+    scale = share.shape[1] / width, share.shape[0] / height
+    out = np.zeros((height, width, 4), picture.pixels.dtype)
+    step = max(1, STRIP_PIXELS // width)
+    for start in range(0, height, step):
+        strip = picture.pixels[start : start + step]
+        rows = (width, strip.shape[0])
+        alpha = np.clip(_stretched(share, scale, start, rows), 0, 1)
+        behind = _stretched(ground, scale, start, rows)
+        rgb = strip[..., :3].astype(np.float32) / top
+        part = alpha[..., None]
+        cleaned = np.where(part < 1, (rgb - (1 - part) * behind) / np.maximum(part, np.float32(0.05)), rgb)
+        done = out[start : start + step]
+        done[..., :3] = np.rint(np.clip(cleaned, 0, 1) * top).astype(out.dtype)
+        done[..., :3][alpha <= 0] = 0
+        kept = alpha * top
+        if picture.alpha is not None:
+            kept = np.minimum(kept, strip[..., 3])
+        done[..., 3] = np.rint(kept).astype(out.dtype)
     return picture.replaced(out)
 
 
-def _rgb(picture: DeepPicture) -> Colours:
-    return picture.pixels[..., :3].astype(np.float32) / np.float32(picture.top)
+def _stretched(
+    values: NDArray[np.float32], scale: tuple[float, float], start: int, size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Rows of a smaller picture at their full size, from row ``start`` of it on."""
+    if scale == (1, 1):
+        return values[start : start + size[1]]
+    across, down = scale
+    matrix = np.array(
+        [[across, 0, across / 2 - 0.5], [0, down, (start + 0.5) * down - 0.5]], dtype=np.float64
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return _floats(cv2.warpAffine(values, matrix, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _floats(values: object) -> NDArray[np.float32]:

@@ -432,3 +432,15 @@ def test_what_the_program_cannot_do_is_missing(tools: Toolbox, order: UpscaleOrd
     (missing,) = tools.missing(PlannedTools(upscale=order))
 
     assert problem in missing
+
+
+async def test_a_picture_that_needs_more_memory_than_a_process_has_is_said_to_be_too_large() -> None:
+    narrow = CpuPool(1, memory_limit_bytes=900 * 1024**2)
+    large = corpus.png_of(3900, 4000, bytes((1 + 3900 * 3) * 4000))
+    try:
+        with pytest.raises(PictureError, match=r"'large' is too large: .*needs more memory than there is"):
+            await Toolbox(narrow).upscale(large, UpscaleOrder(scale=2), name="large")
+        made = await Toolbox(narrow).upscale(corpus.sample("png").data, UpscaleOrder(), name="small")
+    finally:
+        await narrow.close()
+    assert made.width == 2 * corpus.WIDTH

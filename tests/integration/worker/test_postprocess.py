@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from cutout_double import CutoutDouble
 from cutout_double import Fault as CutoutFault
@@ -32,7 +32,7 @@ from kroma.providers.base import Provider
 from kroma.providers.openai import OpenAIProvider
 from kroma.queue.messages import FinishRun
 from kroma.runlog.schema import RunLog
-from kroma.runs.models import Run, RunJob, RunStatus
+from kroma.runs.models import Run, RunJob, RunStatus, RunStep
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import upsert_secret
 from kroma.spend.errors import UnknownPriceError
@@ -443,3 +443,22 @@ async def test_a_refinement_that_need_not_be_leaves_the_cut_out_with_its_reason(
     assert candidate.bg_remove["refine_openai"] is False
     assert "refused the request (400" in candidate.bg_remove["refine_error"]
     assert candidate.final_output.endswith("_nobg.png")
+
+
+async def test_a_worker_lost_between_the_settlement_and_the_step_does_not_pay_again(shop: ToolStudio) -> None:
+    await with_keys(shop)
+    shop.toolbox.timeouts = 1
+    switches = PostprocessSwitches(
+        bg_remove=True, bg_remove_backends=("photoroom",), bg_refine_openai=False, color=True
+    )
+    run = await shop.trigger(SCENE, postprocess=switches, candidates=1)
+    await shop.work()  # the grade fails in passing, behind the bought cut-out
+    async with shop.db.transaction() as session:
+        lost = await session.execute(delete(RunStep).where(RunStep.name == "postprocess/1/bg_remove"))
+        assert lost.rowcount == 1
+
+    rows = await work_to_the_end(shop, run)
+
+    assert rows.run.status == RunStatus.OK, rows.jobs[0].error
+    assert shop.cutouts.billed == len(await shop.calls()) == 1
+    assert shop.log(rows).jobs[0].candidates[0].bg_remove["backend"] == "photoroom"

@@ -9,8 +9,17 @@ from kroma.pipeline.postprocess_config import (
     PostprocessSwitches,
     load_postprocess_config,
     planned_postprocess,
+    planned_tools,
 )
 from kroma.pipeline.settings import SettingsLayer
+from kroma.postprocess.orders import (
+    ColourOrder,
+    ColourProfile,
+    CutoutOrder,
+    PlannedTools,
+    RefineOrder,
+    UpscaleOrder,
+)
 from kroma.runlog.schema import PostprocessLog
 
 pytestmark = pytest.mark.timeout(30)
@@ -208,3 +217,81 @@ def test_an_unknown_upscale_backend_makes_no_plan() -> None:
         planned_postprocess(
             SettingsLayer(), PostprocessConfig(), PostprocessSwitches(upscale=True, upscale_backend="magic")
         )
+
+
+async def tools_of(
+    project: ConfigProject, content: object, **record: object
+) -> tuple[PlannedTools | None, tuple[str, ...]]:
+    config = await loaded(project, content)
+    return await planned_tools(project.files(), PostprocessLog(**record), config)
+
+
+async def test_what_only_the_tools_read_is_planned_and_left_out_where_it_is_wrong(
+    project: ConfigProject,
+) -> None:
+    content = {
+        "candidates": "All",
+        "upscale": {"backend": "ncnn", "model_name": "realesr-animevideov3", "tile": 256, "quality": 80},
+        "bg_remove": {
+            "size": "",
+            "crop": "yes",
+            "rembg": {"model": 7},
+            "removebg": {"price_usd": 0.2, "endpoint": "http://169.254.169.254/"},
+            "openai": {"model": "gpt-image-1", "prompt": "Clean it."},
+        },
+    }
+
+    tools, problems = await tools_of(
+        project,
+        content,
+        upscale=True,
+        upscale_backend="ncnn",
+        bg_remove=True,
+        bg_remove_backends=["removebg"],
+        bg_refine_openai=True,
+    )
+
+    assert problems == ()
+    assert tools == PlannedTools(
+        scope="all",
+        cutout=CutoutOrder(backends=("removebg",), size="", prices_usd={"removebg": "0.200000"}),
+        refine=RefineOrder(prompt="Clean it.", model="gpt-image-1", is_required=False),
+        upscale=UpscaleOrder(backend="ncnn", model="realesr-animevideov3", tile=256, quality=80),
+    )
+
+
+async def test_nothing_is_planned_where_every_step_is_off(project: ConfigProject) -> None:
+    assert await tools_of(project, {}) == (None, ())
+
+
+async def test_a_file_of_profiles_stands_in_place_of_the_built_in_ones(project: ConfigProject) -> None:
+    project.write("looks.json", {"profiles": {"dusk": {"temperature": 30, "comment": "ignored"}}})
+    content = {"color": {"settings_file": "looks.json"}}
+
+    tools, _ = await tools_of(project, content, color=True, color_profile="dusk")
+    _, problems = await tools_of(project, content, color=True, color_profile="neutral")
+
+    assert tools is not None
+    assert tools.colour == ColourOrder(
+        profile="dusk", values=ColourProfile(temperature=30), settings="looks.json"
+    )
+    assert problems == ("Unknown colour profile 'neutral' in looks.json; choose from: dusk",)
+
+
+@pytest.mark.parametrize(
+    ("profile", "problem"),
+    [
+        pytest.param({"gamma": 0}, "'profiles.x.gamma' must be as a colour profile takes it", id="gamma 0"),
+        pytest.param({"contrast": "high"}, "'profiles.x.contrast' must be", id="a text"),
+        pytest.param({"brightness": True}, "'profiles.x.brightness' must be", id="a truth"),
+        pytest.param({"temperature": 300}, "'profiles.x.temperature' must be", id="too warm"),
+        pytest.param([], "'profiles.x' must be an object", id="no object"),
+    ],
+)
+async def test_a_wrong_profile_is_named_with_its_field(
+    project: ConfigProject, profile: object, problem: str
+) -> None:
+    project.write("looks.json", {"profiles": {"x": profile}})
+
+    with pytest.raises(ConfigFileError, match=problem):
+        await tools_of(project, {"color": {"settings_file": "looks.json"}}, color=True, color_profile="x")
