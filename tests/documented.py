@@ -43,6 +43,9 @@ class Documentation:
         if response.headers["content-type"] == "text/event-stream":
             assert "text/event-stream" in self._responses(request.method, path)["200"]["content"]
             return
+        if response.headers["content-type"].startswith("image/"):
+            assert "image/*" in self._responses(request.method, path)["200"]["content"]
+            return
         assert response.headers["content-type"] == "application/json", f"{request.method} {path}"
         if request.method == "HEAD":
             assert response.content == b""

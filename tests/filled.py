@@ -91,5 +91,6 @@ async def fill_project(client: httpx.AsyncClient, db: Database, name: str = "Fil
         "item_id": item["id"],
         "session_id": (await post(f"{at}/chat/sessions", "session"))["id"],
         "call_id": str(call.id),
+        "tool": "qa",
         "instruction_id": (await post(f"{at}/agent/instructions", "instruction", instruction_text="x"))["id"],
     }

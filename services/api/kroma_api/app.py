@@ -40,6 +40,7 @@ from kroma_api.routes import (
     secrets,
     spend,
     style_guides,
+    tools,
 )
 from kroma_api.strict_json import StrictRequest
 
@@ -68,6 +69,7 @@ ROUTERS: Final[Sequence[Router]] = (
     audit_events.router,
     instructions.router,
     instructions.callback_router,
+    tools.router,
 )
 """Everything the OpenAPI document describes."""
 

@@ -4,6 +4,7 @@ Nothing of it is bound to the routes: each request carries the resources it work
 which take a fifth of a second to build, are built once per process whatever runs on them.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -34,9 +35,14 @@ IdempotencyId = NamedDependency[UUID | None]
 """The record of the request's ``Idempotency-Key``, for routes that find by it what they made."""
 
 Watch = NamedDependency[RunWatch]
+AppResources = NamedDependency[Resources]
+ToolPlaces = NamedDependency[asyncio.Semaphore]
+"""How many uploads one process works on at a time; the others wait in line."""
 
 _STATE_KEY: Final = "kroma_resources"
 _WATCH_KEY: Final = "kroma_watch"
+_PLACES_KEY: Final = "kroma_tool_places"
+_TOOLS_AT_ONCE: Final = 4
 
 
 class WithResources:
@@ -46,10 +52,15 @@ class WithResources:
         self._app = app
         self._resources = resources
         self._watch = RunWatch(resources.db)
+        self._places = asyncio.Semaphore(_TOOLS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        scope["state"] = {_STATE_KEY: self._resources, _WATCH_KEY: self._watch}
+        scope["state"] = {
+            _STATE_KEY: self._resources,
+            _WATCH_KEY: self._watch,
+            _PLACES_KEY: self._places,
+        }
         await self._app(scope, receive, send)
 
 
@@ -68,6 +79,10 @@ def _watch(scope: Scope) -> RunWatch:
     return scope["state"][_WATCH_KEY]
 
 
+def _tool_places(scope: Scope) -> asyncio.Semaphore:
+    return scope["state"][_PLACES_KEY]
+
+
 def _current_caller(request: Request[Caller, Any, Any]) -> Caller:
     return request.user
 
@@ -80,6 +95,8 @@ DEPENDENCIES: Final = {
     "providers": _resource(lambda resources: resources.providers),
     "keyring": _resource(lambda resources: resources.keyring),
     "idempotency_id": Provide(_idempotency_id, sync_to_thread=False),
+    "resources": _resource(lambda resources: resources),
+    "tool_places": Provide(_tool_places, sync_to_thread=False),
     "watch": Provide(_watch, sync_to_thread=False),
     "caller": Provide(_current_caller, sync_to_thread=False),
 }

@@ -26,6 +26,8 @@ from kroma_api.replies import send_json
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 MAX_BODY_BYTES: Final = 2 * 1024**2
+MAX_UPLOAD_BYTES: Final = 65 * 1024**2
+"""Of a form with pictures; each of them may have 64 MiB."""
 INTERNAL_TEXT: Final = "Internal server error"
 
 _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {

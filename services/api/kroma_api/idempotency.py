@@ -26,7 +26,7 @@ from kroma.idempotency import service
 from kroma.idempotency.errors import MAX_KEY_CHARACTERS, InvalidKeyError
 from kroma.idempotency.service import Answer, KeyedRequest
 from kroma_api.authentication import bearer_secret
-from kroma_api.errors import MAX_BODY_BYTES, send_error
+from kroma_api.errors import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, send_error
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -35,6 +35,9 @@ STATE_KEY: Final = "idempotency_id"
 """Where the request's state has the id of its record."""
 KEY_PATTERN: Final = f"^[!-~]{{1,{MAX_KEY_CHARACTERS}}}$"
 _KEY: Final = re.compile(KEY_PATTERN.encode())
+_UPLOADS: Final = "/api/tools/"
+_LARGEST_KEPT: Final = 8 * 1024**2
+"""Of an answer; of a larger one only that there was one is kept, as of a secret."""
 _LONGEST_PATH: Final = 500
 """A longer one is stored as its digest: an entry of an index has an end."""
 
@@ -80,6 +83,7 @@ CHANGES: Final[Mapping[str, Treatment]] = {
     f"{_P}/secrets": Treatment.REPLAYED,
     f"{_P}/secrets/rotate": Treatment.REPLAYED,
     f"{_P}/style-guides": Treatment.REPLAYED,
+    "/api/tools/{tool}": Treatment.REPLAYED,
 }
 """Every POST that creates, changes or spends."""
 
@@ -124,7 +128,8 @@ class IdempotencyKeys:
     async def _answer(
         self, scope: HTTPScope, receive: Receive, send: Send, *, keys: list[bytes], treatment: Treatment
     ) -> None:
-        whole = _WholeBody(receive)
+        is_upload = scope["path"].startswith(_UPLOADS)
+        whole = _WholeBody(receive, at_most=MAX_UPLOAD_BYTES if is_upload else MAX_BODY_BYTES)
         body = await whole.read()
         if body is None:
             await self._app(scope, whole.again, send)  # too large, or its sender is gone: refused there
@@ -158,6 +163,7 @@ class IdempotencyKeys:
             await self._release(identifier)
             return
         is_secret = treatment is Treatment.SECRET and answer.status_code < HTTPStatus.BAD_REQUEST
+        is_secret = is_secret or len(answer.body) > _LARGEST_KEPT
         try:
             await service.keep(self._db, identifier, answer, is_secret=is_secret)
         except Exception:
@@ -214,8 +220,9 @@ def _scope_name(caller: Caller) -> str:
 class _WholeBody:
     """Reads a body to its end, and gives its messages once more."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, *, at_most: int) -> None:
         self._receive = receive
+        self._at_most = at_most
         self._messages: list[Any] = []
 
     async def read(self) -> bytes | None:
@@ -229,7 +236,7 @@ class _WholeBody:
                 return None
             parts.append(message["body"])
             size += len(parts[-1])
-            if size > MAX_BODY_BYTES:
+            if size > self._at_most:
                 return None
             if not message["more_body"]:
                 return b"".join(parts)

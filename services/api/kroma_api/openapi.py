@@ -21,8 +21,9 @@ from msgspec import UNSET
 
 from kroma import __version__
 from kroma.instructions.signature import CALLBACK_PATH
+from kroma.tools.options import OPTIONS
 from kroma_api.dependencies import DEPENDENCIES
-from kroma_api.errors import MAX_BODY_BYTES, ErrorResponse
+from kroma_api.errors import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, ErrorResponse
 from kroma_api.examples import REQUESTS, error_example, reply_example
 from kroma_api.idempotency import CHANGES, KEY_PATTERN, REPLAYED
 
@@ -43,6 +44,8 @@ _WITH_ETAG: Final = frozenset(
     {"/api/projects/{slug}/runs/{run_id}", "/api/projects/{slug}/runs/{run_id}/jobs"}
 )
 
+_TOOLS: Final = "/api/tools/{tool}"
+
 _ERROR_TEXTS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.BAD_REQUEST: "A rule is broken; `error` names the field, `error_code` the kind of rule",
     HTTPStatus.UNAUTHORIZED: "There is no bearer token, or it is unknown, revoked or expired",
@@ -61,6 +64,7 @@ _PARAMETERS: Final[Mapping[str, str]] = {
     "username": "Only projects of this owner",
     "asset_id": "An asset's id",
     "link_type": "Only links of this type",
+    "tool": "`generate`, `upscale`, `color`, `bgremove`, `qa` or `inspect`",
 }
 """What the routes do not say of their parameters; others are ids."""
 _IDEMPOTENCY_KEY: Final[Mapping[str, Any]] = {
@@ -101,14 +105,22 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
             schema["required"] = sorted({*schema["required"], "ok"})
     for path, item in described["paths"].items():
         for method, operation in item.items():
-            if method == "post" and path in CHANGES:
-                _describe_idempotency(operation)
-            _describe_parameters(operation)
-            _describe_errors(operation, path)
-            _show_examples(operation, schemas)
-            if method == "get":
-                _describe_watching(operation, path)
+            _describe_operation(operation, method, path, schemas)
     return described
+
+
+def _describe_operation(operation: dict[str, Any], method: str, path: str, schemas: dict[str, Any]) -> None:
+    if method == "post" and path in CHANGES:
+        _describe_idempotency(operation)
+    if path == _TOOLS:
+        _describe_upload(operation)
+    _describe_parameters(operation)
+    _describe_errors(operation, path)
+    _show_examples(operation, schemas)
+    if path == _TOOLS:
+        _describe_pictures(operation)
+    if method == "get":
+        _describe_watching(operation, path)
 
 
 def _absent() -> Provide:
@@ -208,8 +220,8 @@ def _describe_idempotency(operation: dict[str, Any]) -> None:
 
 
 def _show_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    if "requestBody" in operation:
-        body = operation["requestBody"]["content"]["application/json"]
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+    if body is not None:
         body["example"] = REQUESTS.get(_schema_name(body), {})
     for status, response in operation["responses"].items():
         reply, code = response["content"]["application/json"], HTTPStatus(int(status))
@@ -219,6 +231,43 @@ def _show_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
         reply["example"] = reply_example(schemas, _schema_name(reply))
         if response["description"] == code.description:
             response["description"] = schemas[_schema_name(reply)]["description"]
+
+
+def _describe_upload(operation: dict[str, Any]) -> None:
+    """The form, which is read by hand: which fields it takes depends on the tool."""
+    file = {"type": "string", "format": "binary"}
+    properties: dict[str, Any] = {
+        "file": file | {"description": "The picture to work on"},
+        "style": file | {"description": "Of `generate` and `qa`: a picture of the style; again for more"},
+        "scene": file | {"description": "Of `qa`: what the picture was drawn after"},
+        "lut": file | {"description": "Of `color`: a `.cube` table"},
+        "sidecar": file | {"description": "Of `inspect`: the file beside the picture"},
+    }
+    for tool, options in OPTIONS.items():
+        texts = {name: text for cls in reversed(options.__mro__) for name, text in _field_texts(cls)}
+        for field in msgspec.structs.fields(options):
+            known = properties.setdefault(field.name, {"type": "string", "description": ""})
+            said = texts.get(field.name, "")
+            known["description"] = " ".join(filter(None, (known["description"], f"Of `{tool}`.", said)))
+    operation["requestBody"] = {
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": properties, "required": ["file"]},
+                "example": {"file": "(a picture)", "profile": "cinematic_warm"},
+            }
+        }
+    }
+
+
+def _describe_pictures(operation: dict[str, Any]) -> None:
+    operation["requestBody"]["required"] = True
+    responses = operation["responses"]
+    responses["200"]["content"]["image/*"] = {
+        "schema": {"type": "string", "format": "binary"},
+        "example": "(a picture)",
+    }
+    responses["413"]["description"] = f"The body is larger than {MAX_UPLOAD_BYTES} bytes"
+    responses["415"]["description"] = "The body is not sent as a form"
 
 
 def _describe_watching(operation: dict[str, Any], path: str) -> None:

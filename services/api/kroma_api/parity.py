@@ -23,6 +23,7 @@ OWN_ROUTES: Final = frozenset(
         ("POST", "/api/projects/{slug}/runs/{run_id}/jobs/{job_id}/select"),
         ("POST", "/api/projects/{slug}/runs/{run_id}/lock-baseline"),
         ("GET", "/api/projects/{slug}/baselines"),
+        ("POST", "/api/tools/{tool}"),
         ("POST", "/api/projects/{slug}/pause"),
         ("POST", "/api/projects/{slug}/resume"),
         ("GET", "/api/projects/{slug}/budget"),

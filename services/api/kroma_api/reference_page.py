@@ -78,10 +78,7 @@ def _operation(method: str, path: str, operation: Schema, schemas: Mapping[str, 
             yield _row(place, _kind(parameter["schema"]), parameter.get("description", ""))
         yield "</table>"
     if "requestBody" in operation:
-        body = operation["requestBody"]["content"]["application/json"]
-        yield f"<h3>Body: {_link(body['schema'])}</h3>"
-        yield from _fields(schemas[_name(body["schema"])])
-        yield _shown(body["example"])
+        yield from _body(operation["requestBody"]["content"], schemas)
     yield "<h3>Replies</h3><table>"
     for status, response in operation["responses"].items():
         content: Mapping[str, Schema] = response.get("content", {})
@@ -95,6 +92,17 @@ def _operation(method: str, path: str, operation: Schema, schemas: Mapping[str, 
     for body in response["content"].values():
         yield f"<h3>{status}, for example</h3>{_shown(body['example'])}"
     yield "</details>"
+
+
+def _body(content: Mapping[str, Schema], schemas: Mapping[str, Schema]) -> Iterator[str]:
+    for media_type, body in content.items():
+        if "$ref" in body["schema"]:
+            yield f"<h3>Body: {_link(body['schema'])}</h3>"
+            yield from _fields(schemas[_name(body["schema"])])
+        else:
+            yield f"<h3>Body: <code>{escape(media_type)}</code></h3>"
+            yield from _fields(body["schema"])
+        yield _shown(body["example"])
 
 
 def _fields(schema: Schema) -> Iterator[str]:

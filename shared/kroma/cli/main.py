@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from kroma.cli import demo, doctor, ingest, inspect, picture_tools, rerun, secrets, sheet, token, up
+from kroma.cli import calls, demo, doctor, ingest, inspect, picture_tools, rerun, secrets, sheet, token, up
 from kroma.cli.console import complain, exit_code
 from kroma.errors import KromaError
 
@@ -30,6 +30,7 @@ app.command("color")(picture_tools.color)
 app.command("bgremove")(picture_tools.bgremove)
 app.command("qa")(picture_tools.qa)
 app.command("archive-bad")(picture_tools.archive_bad)
+app.command("resolve-call")(calls.resolve_call)
 app.add_typer(token.app, name="token")
 app.add_typer(secrets.app, name="secrets")
 

@@ -1,5 +1,6 @@
 """What may be asked of each tool; the same names at the command line (with dashes) and over HTTP."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -83,6 +84,16 @@ class QaOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Checks that fail a picture, which else only warn."""
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
     """Fail pictures whose quality score is lower."""
+
+
+OPTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "generate": GenerateOptions,
+    "upscale": UpscaleOptions,
+    "color": ColorOptions,
+    "bgremove": BgremoveOptions,
+    "qa": QaOptions,
+}
+"""By tool."""
 
 
 def checked(shape: type[Options], given: dict[str, Any]) -> Options:

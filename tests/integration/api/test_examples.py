@@ -32,7 +32,7 @@ WITH_BODY = [
     pytest.param(method, path, operation["requestBody"]["content"]["application/json"], id=f"{method} {path}")
     for path, item in document(ROUTERS)["paths"].items()
     for method, operation in item.items()
-    if "requestBody" in operation
+    if "application/json" in operation.get("requestBody", {}).get("content", {})
 ]
 
 

@@ -1,0 +1,35 @@
+"""``kroma resolve-call``."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kroma.cli.connections import opened_database
+from kroma.cli.console import say
+from kroma.cli.options import DataDir
+from kroma.config import Settings
+
+if TYPE_CHECKING:
+    from kroma.ledger.service import ResolvedCall
+
+
+def resolve_call(
+    call: Annotated[str, typer.Argument(metavar="CALL", help="The id that the tool's error named.")],
+    resolution: Annotated[str, typer.Argument(help="charged or not_charged.")],
+    cost_usd: Annotated[float | None, typer.Option(min=0, help="Of a charged one; else its price.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Say what became of a tool's paid call whose answer was lost, so that it may be made again."""
+    settings = Settings.from_environment(data_dir=data_dir)
+    resolved = asyncio.run(_resolve(settings, call, resolution, cost_usd))
+    say(f"Provider call {resolved.call.id} is {resolved.call.status} ({resolved.call.resolution})")
+
+
+async def _resolve(settings: Settings, call: str, resolution: str, cost_usd: float | None) -> "ResolvedCall":
+    from kroma.ledger import service
+
+    async with opened_database(settings) as db:
+        return await service.resolve_call(
+            db, slug=None, call_id=call, resolution=resolution, cost_usd=cost_usd, actor=None
+        )
