@@ -83,7 +83,6 @@ class PictureRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     time_of_day: str = ""
     weather: str = ""
     prompt: str = ""
-    prompt_template_id: str = ""
     provider: str = ""
     model: str = ""
     seed: int | None = None
