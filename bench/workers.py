@@ -73,9 +73,10 @@ def _with_workers(count: int, runs: int) -> float:
         return uvloop.run(_draw(stack, runs))
 
 
-def measure(runs: int = RUNS) -> dict[str, Any]:
-    """On private servers, one after the other."""
-    one, two = _with_workers(1, runs), _with_workers(2, runs)
+def measure(runs: int = RUNS, rounds: int = 2) -> dict[str, Any]:
+    """On private servers, in turns; the quickest of each, since others' work only ever takes time."""
+    pairs = [(_with_workers(1, runs), _with_workers(2, runs)) for _ in range(rounds)]
+    one, two = min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)
     candidates = runs * len(SCENES) * CANDIDATES
     ratio = one / two
     return {
