@@ -3,6 +3,7 @@
 import asyncio
 import ctypes
 import multiprocessing
+import os
 import resource
 import signal
 import sys
@@ -34,11 +35,13 @@ class PictureWorkLostError(InfraError):
         )
 
 
-def _prepare_process(memory_limit_bytes: int) -> None:
+def _prepare_process(memory_limit_bytes: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
         # An orphan would wait for work for ever: its own copy of the pipe keeps it from closing.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)  # it died before it could be asked for its death
     resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
 
 
@@ -86,7 +89,7 @@ class CpuPool:
                 self._processes,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_prepare_process,
-                initargs=(self._memory_limit_bytes,),
+                initargs=(self._memory_limit_bytes, os.getpid()),
             )
         return self._executor
 
