@@ -135,11 +135,11 @@ class Answers:
         try:
             result = await self._provider.edit(request)
         except BaseException as exc:
-            await _to_the_end(self._note_no_picture(call, exc))
+            await to_the_end(self._note_no_picture(call, exc))
             if isinstance(exc, ProviderRefusedError | AnswerUnusableError) or not isinstance(exc, Exception):
                 raise
             raise AnswerUnknownError(self._provider.code, call.id) from exc
-        return await _to_the_end(self._shelve(call, result, shelf))
+        return await to_the_end(self._shelve(call, result, shelf))
 
     async def _note_no_picture(self, call: AdmittedCall, cause: BaseException) -> None:
         match cause:
@@ -269,7 +269,7 @@ async def _ended_within(task: asyncio.Task[Any], grace: timedelta | None) -> Non
             await asyncio.wait((task,))
 
 
-async def _to_the_end(work: Coroutine[Any, Any, T]) -> T:
+async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
     """Carry a piece of work to its end, and only then be cancelled."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None

@@ -23,6 +23,7 @@ from kroma.db.engine import Database
 from kroma.db.reader import Reader
 from kroma.errors import KromaError
 from kroma.ledger import gates, outcomes
+from kroma.ledger.answers import to_the_end
 from kroma.ledger.errors import AnswerUnknownError, ProviderBusyError, RetriesSpentError
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.ledger.outcomes import Answer, Verdict
@@ -179,8 +180,14 @@ class ToolCalls:
     async def _answered(
         self, request: EditRequest, call: ProviderCall, passage: gates.Passage
     ) -> BoughtPicture:
-        # In a task that a cancellation does not touch: it is being paid for.
-        return await asyncio.shield(asyncio.ensure_future(self._carried(request, call, passage)))
+        task = asyncio.ensure_future(self._carried(request, call, passage))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # Nobody waits any more: what may have been charged is written off before this ends.
+            task.cancel()
+            await asyncio.wait((task,))
+            raise
 
     async def _carried(
         self, request: EditRequest, call: ProviderCall, passage: gates.Passage
@@ -188,22 +195,22 @@ class ToolCalls:
         try:
             result = await self._provider.edit(msgspec.structs.replace(request, call_id=call.id))
         except ProviderRefusedError as exc:
-            await self._note_refusal(call, exc, passage)
+            await to_the_end(self._note_refusal(call, exc, passage))
             raise
         except AnswerUnusableError as exc:
             cost_usd = call.price_usd if exc.cost_usd is None else exc.cost_usd
             exc.call_id, exc.cost_usd = call.id, cost_usd
             answer = Answer(model=exc.model, cost_usd=cost_usd, request_id=exc.request_id)
-            await self._settle(call, answer, Verdict(error=exc.message, error_code=exc.code))
+            await to_the_end(self._settle(call, answer, Verdict(error=exc.message, error_code=exc.code)))
             raise
         except BaseException as exc:
-            await self._note_loss(call, exc, passage)
+            await to_the_end(self._note_loss(call, exc, passage))
             raise AnswerUnknownError(self._provider.code, call.id) from exc
         cost_usd = call.price_usd if result.cost_usd is None else result.cost_usd
         answer = Answer(
             model=result.model, cost_usd=cost_usd, request_id=result.request_id, usage=result.usage
         )
-        await self._settle(call, answer)
+        await to_the_end(self._settle(call, answer))
         return BoughtPicture(msgspec.structs.replace(result, cost_usd=cost_usd), call.id)
 
     async def _settle(self, call: ProviderCall, answer: Answer, verdict: Verdict = outcomes.FINE) -> None:

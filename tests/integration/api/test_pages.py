@@ -424,7 +424,8 @@ async def test_runs_are_filtered(
         pytest.param(
             f"{P}/assets",
             "kind",
-            "input, reference, candidate_output, candidate_final_output, job_final_output, run_log",
+            "input, reference, candidate_output, candidate_final_output, job_final_output, "
+            "background_removed, background_refined, upscaled, color_corrected, run_log",
             id="asset kind",
         ),
     ],

@@ -73,8 +73,11 @@ async def test_the_call_is_committed_before_it_leaves(fresh_db: Database) -> Non
         await asyncio.sleep(0.01)
     (call,) = await calls(fresh_db)
     task.cancel()
+    await asyncio.wait((task,))
 
     assert (call.status, call.price_usd) == ("sent", PRICE)
+    (call,) = await calls(fresh_db)
+    assert (call.status, call.error) == ("unknown", "No answer: CancelledError")
 
 
 async def test_a_clean_refusal_that_may_pass_is_tried_again(fresh_db: Database) -> None:
@@ -162,6 +165,7 @@ async def test_calls_of_tools_hold_places_of_all(fresh_db: Database) -> None:
         async with asyncio.timeout(1):
             await bought(fresh_db, maker, order="tool_b", limits=limits)
     first.cancel()
+    await asyncio.wait((first,))
 
     assert maker.most_in_flight == 1
 
