@@ -186,7 +186,7 @@ async def _answer(client: httpx.AsyncClient, method: str, path: str, body: objec
 def _show(made: list[MadeStage], costs: list[dict[str, Any]]) -> None:
     table = Table(
         "stage",
-        "scene",
+        "job",
         "winner",
         "quality",
         "finished",
@@ -206,8 +206,8 @@ def _show(made: list[MadeStage], costs: list[dict[str, Any]]) -> None:
             cost = sum(event["total_cost_usd"] for event in spent if event["job_id"] == job["job_key"])
             table.add_row(
                 stage.name,
-                log["input_images"][0].rpartition("/")[2],
-                f"candidate {job['selected_candidate_index']}",
+                job["job_key"],
+                f"{job['selected_candidate_index']}",
                 f"{winner['quality']['score']:.2f}",
                 f"{finished['width']}x{finished['height']}",
                 f"{_took_s(log):.1f} s",
