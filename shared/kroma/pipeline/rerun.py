@@ -101,7 +101,8 @@ async def rerun_run(
 ) -> Run:
     """Queue a run of the same plan, changed; candidates of unchanged inputs are taken and cost nothing.
 
-    With ``job_id`` it makes that one job of the run, as a picture that says where it is from asks for.
+    With ``job_id`` it makes that one job of the run, as a picture that says where it is from asks for; where
+    the job post-processed a chosen candidate, the one that made it.
 
     Raises:
         RunNotFoundError: The project or the run is unknown.
@@ -117,10 +118,8 @@ async def rerun_run(
         if made is not None:
             return made
     origin = await get_origin(db, settings, slug=slug, run_id=run_id)
-    if any(job.chosen is not None for job in origin.plan.jobs):
-        raise RunNotAgainError(
-            "The run post-processed a chosen candidate; select it again, or run its origin again"
-        )
+    while any(job.chosen is not None for job in origin.plan.jobs):
+        origin, job_id = await _chosen_from(db, settings, slug, origin, job_id)
     if job_id is not None:
         origin = _of_one_job(origin, job_id)
     order = RunOrder.checked(_order(origin.plan, changes))
@@ -136,6 +135,23 @@ async def rerun_run(
     policy: dict[str, Any] = plan.settings_snapshot.get("policy", {})
     check_gate(policy.get("require_baseline", ()), plan.stage, plan.jobs)
     return await repeat(db, queue, stores, origin, plan, kind=RERUN, spending=spending)
+
+
+async def _chosen_from(
+    db: Database, settings: Settings, slug: str, follow_up: Origin, job_id: str | None
+) -> tuple[Origin, str]:
+    """The run, and its job, that made the candidate which a follow-up post-processed."""
+    key = row_id(job_id) if job_id is not None else None
+    job = next((job for job in follow_up.run.jobs if job.id == key), None)
+    if job is None or follow_up.run.origin_run_id is None:
+        raise RunNotAgainError(
+            "The run post-processed a chosen candidate; select it again, or run its origin again"
+        )
+    origin = await get_origin(db, settings, slug=slug, run_id=str(follow_up.run.origin_run_id))
+    made_by = next((made for made in origin.run.jobs if made.job_key == job.job_key), None)
+    if made_by is None:
+        raise RunNotAgainError(f"The run that made the chosen candidate has no job '{job.job_key}'")
+    return origin, str(made_by.id)
 
 
 def _of_one_job(origin: Origin, job_id: str) -> Origin:

@@ -86,7 +86,7 @@ async def lock(studio: Studio, run: Run, job_keys: list[str] | None = None) -> L
     )
 
 
-async def again(studio: Studio, run: Run, **changes: Any) -> Run:
+async def again(studio: Studio, run: Run, *, job_id: str | None = None, **changes: Any) -> Run:
     return await rerun_run(
         studio.db,
         studio.queue,
@@ -94,6 +94,7 @@ async def again(studio: Studio, run: Run, **changes: Any) -> Run:
         studio.settings,
         slug=studio.project.slug,
         run_id=str(run.id),
+        job_id=job_id,
         changes=NoChanges(**changes),
         spending=spending(studio),
     )
@@ -253,6 +254,18 @@ async def test_a_follow_up_is_not_run_again_by_itself(studio: Studio) -> None:
 
     with pytest.raises(RunNotAgainError, match="select it again"):
         await again(studio, choice.follow_up)
+
+
+async def test_a_picture_of_a_follow_up_leads_back_to_the_job_that_made_it(studio: Studio) -> None:
+    rows = await studio.run_to_end(["harbor.png", "tower.png"], postprocess=GRADED)
+    choice = await choose(studio, rows, 2)
+    assert choice.follow_up is not None
+    await studio.work()
+    (job,) = (await studio.rows(choice.follow_up)).jobs
+
+    made = await studio.rows(await again(studio, choice.follow_up, job_id=str(job.id)))
+
+    assert (made.run.origin_run_id, [one.job_key for one in made.jobs]) == (rows.run.id, [job.job_key])
 
 
 async def test_a_lock_belongs_to_the_content_of_a_scene(studio: Studio) -> None:
