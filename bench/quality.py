@@ -6,13 +6,10 @@ four it makes the other checks too, since no call leaves them out.
 
 import io
 import json
-import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
 import cv2
-from codec import facts_of, order_of, picture
+from codec import facts_of, line, once_ms, order_of, picture
 from PIL import Image
 
 from kroma.imaging.codec import decode
@@ -27,12 +24,6 @@ def bare(data: bytes) -> None:
         image.load()
 
 
-def _once_ms(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    function()
-    return (time.perf_counter() - started) * 1000
-
-
 def measure(rounds: int = 15) -> dict[str, Any]:
     """Medians of alternating calls on one core, so that a busy machine slows both."""
     data = picture()
@@ -41,22 +32,12 @@ def measure(rounds: int = 15) -> dict[str, Any]:
     cv2.setNumThreads(1)
     try:
         pairs = [
-            (_once_ms(lambda: bare(data)), _once_ms(lambda: check_picture(decoded, order, facts)))
+            (once_ms(lambda: bare(data)), once_ms(lambda: check_picture(decoded, order, facts)))
             for _ in range(rounds + 1)
         ][1:]
     finally:
         cv2.setNumThreads(threads)
-    raw_ms = statistics.median(raw for raw, _ in pairs)
-    ours_ms = statistics.median(own for _, own in pairs)
-    ratio = ours_ms / raw_ms
-    return {
-        "name": "quality checks",
-        "ours_ms": round(ours_ms, 1),
-        "raw_ms": round(raw_ms, 1),
-        "ratio": round(ratio, 2),
-        "target": f"<={TARGET:g}",
-        "ok": ratio <= TARGET,
-    }
+    return line("quality checks", pairs, target=TARGET)
 
 
 def main() -> None:

@@ -208,13 +208,8 @@ def _claim_statement() -> Select[Any]:
         .returning(Run.id)
         .cte("started")
     )
-    # The log is written in order: whatever this claim leads to and waits for takes the claim to the disk
-    # along. One that a crash of the server takes away has done nothing (docs/decisions/0006).
-    unhurried = func.set_config("synchronous_commit", "off", literal_column("true"))
     return (
-        select(claimed, Run.project_id, Run.plan_json, unhurried)
-        .join(Run, Run.id == claimed.c.run_id)
-        .add_cte(started)
+        select(claimed, Run.project_id, Run.plan_json).join(Run, Run.id == claimed.c.run_id).add_cte(started)
     )
 
 

@@ -35,25 +35,12 @@ from kroma.reference_sets.models import ReferenceSet, ReferenceSetItem
 from kroma.runs.errors import JobNotFoundError, RunNotFoundError
 from kroma.runs.models import Run, RunEvent
 from kroma.style_guides.models import StyleGuide
+from kroma_api.schemas.run_control import RerunRunRequest
 from studio import Rows, Studio
 
 pytestmark = pytest.mark.timeout(120)
 
 GRADED = PostprocessSwitches(color=True)
-
-
-class NoChanges(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of a rerun."""
-
-    candidates: int | None = None
-    seed: int | None = None
-    provider: str | None = None
-    model: str | None = None
-    size: str | None = None
-    quality: str | None = None
-    stage: str | None = None
-    time: str | None = None
-    weather: str | None = None
 
 
 def spending(studio: Studio, *, is_confirmed: bool = False) -> Spending:
@@ -95,7 +82,7 @@ async def again(studio: Studio, run: Run, *, job_id: str | None = None, **change
         slug=studio.project.slug,
         run_id=str(run.id),
         job_id=job_id,
-        changes=NoChanges(**changes),
+        changes=RerunRunRequest(**changes),
         spending=spending(studio),
     )
 

@@ -3,9 +3,11 @@
 The libraries of pictures load with the first use: an API that is never asked for a tool does without.
 """
 
+import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
+import msgspec
 from litestar import Request, Response, Router, post
 from litestar.datastructures import UploadFile
 from litestar.exceptions import ClientException
@@ -216,7 +218,7 @@ async def _used(workshop: "Workshop", tool: str, form: _Form, *, may_spend: bool
             facts = await workshop.facts(qa, scene=form.find("scene"), styles=form.files.get("style", []))
             return _Made(report=ToolReportView.of(await workshop.check(picture, qa, facts)))
         case _:
-            return _inspected(form)
+            return await _inspected(form)
 
 
 async def _generated(workshop: "Workshop", form: _Form, *, may_spend: bool) -> _Made:
@@ -237,16 +239,15 @@ async def _generated(workshop: "Workshop", form: _Form, *, may_spend: bool) -> _
     return _Made(pictures=pictures)
 
 
-def _inspected(form: _Form) -> _Made:
-    import msgspec  # noqa: PLC0415 - beside the next
-
+async def _inspected(form: _Form) -> _Made:
     from kroma.tools.inspection import inspected  # noqa: PLC0415 - with the tools
 
     if form.fields:
         raise InvalidRequestError(f"Unknown field '{next(iter(form.fields))}'; 'inspect' takes none")
     beside = form.find("sidecar")
-    found = inspected(
-        form.picture.data, name=form.picture.name, beside=None if beside is None else beside.data
+    # Up to 64 MiB are hashed; the loop has other requests.
+    found = await asyncio.to_thread(
+        inspected, form.picture.data, name=form.picture.name, beside=None if beside is None else beside.data
     )
     return _Made(inspection=msgspec.to_builtins(found))
 
