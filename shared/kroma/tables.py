@@ -23,6 +23,7 @@ from kroma.runs import models as runs
 from kroma.secrets import models as secrets
 from kroma.spend import models as spend
 from kroma.style_guides import models as style_guides
+from kroma.sync import models as sync
 from kroma.workers import models as workers
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "secrets",
     "spend",
     "style_guides",
+    "sync",
     "workers",
 ]
 
