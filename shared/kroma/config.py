@@ -10,22 +10,13 @@ from typing import Any, Self
 
 import msgspec
 
-from kroma.errors import InvalidRequestError
+from kroma.environment import Environment, SettingsError
 
-_TRUE = frozenset({"1", "true", "yes", "on"})
 _DEFAULT_BIND = "127.0.0.1:8788"
 DEFAULT_KEY_REF = "local-master"
-_LONGEST_S = 30 * 86400.0
 _REALESRGAN = "tools/realesrgan/realesrgan-ncnn-vulkan"
 _REALESRGAN_MODELS = "tools/realesrgan/models"
 _CALLBACK_KEY_CHARACTERS = 32
-
-
-class SettingsError(InvalidRequestError):
-    """An environment variable is missing or wrong; the message names it."""
-
-    def __init__(self, variable: str, problem: str) -> None:
-        super().__init__(f"{variable} {problem}")
 
 
 def default_data_dir() -> Path:
@@ -33,69 +24,6 @@ def default_data_dir() -> Path:
     if os.geteuid() == 0:
         return Path("/var/lib/kroma")
     return Path.home() / ".local" / "share" / "kroma"
-
-
-def truthy(text: str | None) -> bool:
-    """Contract 1.8: ``1``, ``true``, ``yes`` and ``on`` in any case; anything else is false."""
-    return text is not None and text.strip().lower() in _TRUE
-
-
-class Environment:
-    """``KROMA_*`` variables, with the original's ``IAT_*`` names as a fallback."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
-
-    def text(self, name: str) -> str | None:
-        """The trimmed value of ``KROMA_<name>``, else of ``IAT_<name>``; blank counts as unset."""
-        for variable in (f"KROMA_{name}", f"IAT_{name}"):
-            value = self._variables.get(variable, "").strip()
-            if value:
-                return value
-        return None
-
-    def shared_text(self, name: str) -> str | None:
-        """As ``text``, else the trimmed value of ``<name>`` itself, which other programs read too."""
-        return self.text(name) or self._variables.get(name, "").strip() or None
-
-    def flag(self, name: str, *, default: bool) -> bool:
-        """A switch after contract 1.8."""
-        value = self.text(name)
-        return default if value is None else truthy(value)
-
-    def count(self, name: str, *, default: int, minimum: int = 1) -> int:
-        """A whole number, at least ``minimum``.
-
-        Raises:
-            SettingsError: The value is no such number.
-        """
-        value = self.text(name)
-        if value is None:
-            return default
-        if not value.isascii() or not value.isdigit() or int(value) < minimum:
-            raise SettingsError(f"KROMA_{name}", f"must be a whole number of at least {minimum}")
-        return int(value)
-
-    def seconds(self, name: str, *, default: float, minimum: float) -> timedelta:
-        """A span in seconds, fractions allowed, from ``minimum`` to 30 days.
-
-        Raises:
-            SettingsError: The value is no such span.
-        """
-        value = self.text(name)
-        try:
-            span = default if value is None else float(value)
-        except ValueError:
-            span = -1.0
-        if not minimum <= span <= _LONGEST_S:
-            raise SettingsError(
-                f"KROMA_{name}", f"must be seconds from {minimum:g} to {_LONGEST_S:g}, like {default:g}"
-            )
-        return timedelta(seconds=span)
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """The trimmed, non-blank parts of a comma-separated list."""
-        return tuple(part.strip() for part in (self.text(name) or "").split(",") if part.strip())
 
 
 class Bind(msgspec.Struct, frozen=True):
@@ -204,7 +132,7 @@ class MasterKeyOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Read ``KROMA_MASTER_KEY*``; a relative file is below ``data_dir``."""
         file = Path(env.text("MASTER_KEY_FILE") or "var/backend/master.key").expanduser()
         return cls(
-            text=env.text("MASTER_KEY"),
+            text=env.text("MASTER_KEY", from_file=False),  # its _FILE has been the key's own place before
             file=data_dir / file,
             ref=env.text("MASTER_KEY_REF") or DEFAULT_KEY_REF,
             previous=env.texts("MASTER_KEY_PREVIOUS"),
@@ -412,8 +340,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
         return cls(
             data_dir=folder,
-            database_url=env.text("DATABASE_URL"),
-            redis_url=env.text("REDIS_URL"),
+            database_url=env.server_url("DATABASE"),
+            redis_url=env.server_url("REDIS"),
             bind=bind,
             auth_dev_bypass=bypass,
             auth_bootstrap_first_token=env.flag("API_AUTH_BOOTSTRAP_FIRST_TOKEN", default=True),

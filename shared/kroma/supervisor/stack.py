@@ -6,7 +6,7 @@ import signal
 from collections.abc import AsyncGenerator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +16,12 @@ from kroma.supervisor.child import Child, Report
 from kroma.supervisor.lock import Holder, StackLock
 from kroma.supervisor.parts import api_child, postgres_child, reachable_bind, valkey_child, worker_child
 from kroma.supervisor.state import StackState, state_path, write_json
+
+_RESOLVED: Final = frozenset(
+    {f"KROMA_{name}_FILE" for name in ("DATA_DIR", "DATABASE_URL", "REDIS_URL", "BACKEND_BIND")}
+    | {f"KROMA_{name}_PASSWORD{kind}" for name in ("DATABASE", "REDIS") for kind in ("", "_FILE")}
+)
+"""What the parts are not given, since the values that it led to are."""
 
 
 class RunningStack(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +116,7 @@ class Stack:
 
     def _environment(self) -> dict[str, str]:
         return {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name not in _RESOLVED},
             "KROMA_DATA_DIR": str(self._settings.data_dir),
             "KROMA_DATABASE_URL": self._database_url,
             "KROMA_REDIS_URL": self._redis_url,

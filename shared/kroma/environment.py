@@ -1,0 +1,129 @@
+"""The environment's variables, as texts, numbers and spans; secrets may come from files."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+from urllib.parse import quote
+
+from kroma.errors import InvalidRequestError
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_LONGEST_S = 30 * 86400.0
+_MOST_BYTES: Final = 64 * 1024
+
+
+class SettingsError(InvalidRequestError):
+    """An environment variable is missing or wrong; the message names it."""
+
+    def __init__(self, variable: str, problem: str) -> None:
+        super().__init__(f"{variable} {problem}")
+
+
+def truthy(text: str | None) -> bool:
+    """Contract 1.8: ``1``, ``true``, ``yes`` and ``on`` in any case; anything else is false."""
+    return text is not None and text.strip().lower() in _TRUE
+
+
+class Environment:
+    """``KROMA_*`` variables, with the original's ``IAT_*`` names as a fallback."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self._variables = variables
+
+    def text(self, name: str, *, from_file: bool = True) -> str | None:
+        """The trimmed value of ``KROMA_<name>``, else of ``IAT_<name>``; blank counts as unset.
+
+        Args:
+            name: Without its prefix.
+            from_file: Whether ``KROMA_<name>_FILE`` may name a file that holds the value.
+
+        Raises:
+            SettingsError: Variable and file are both given, or the file holds no value.
+        """
+        here = self._variables.get(f"KROMA_{name}", "").strip()
+        path = self._variables.get(f"KROMA_{name}_FILE", "").strip() if from_file else ""
+        if here and path:
+            raise SettingsError(f"KROMA_{name}", f"is set, and so is KROMA_{name}_FILE: set one of them")
+        if path:
+            return _file_text(f"KROMA_{name}_FILE", path)
+        return here or self._variables.get(f"IAT_{name}", "").strip() or None
+
+    def shared_text(self, name: str) -> str | None:
+        """As ``text``, else the trimmed value of ``<name>`` itself, which other programs read too."""
+        return self.text(name) or self._variables.get(name, "").strip() or None
+
+    def server_url(self, name: str) -> str | None:
+        """``KROMA_<name>_URL``, with ``KROMA_<name>_PASSWORD`` in it where that is given.
+
+        Raises:
+            SettingsError: The address has a password already.
+        """
+        url, password = self.text(f"{name}_URL"), self.text(f"{name}_PASSWORD")
+        if url is None or password is None:
+            return url
+        scheme, separator, rest = url.partition("://")
+        end = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
+        user, _, host = rest[:end].rpartition("@")
+        if ":" in user:
+            raise SettingsError(f"KROMA_{name}_PASSWORD", f"is set, and KROMA_{name}_URL has a password too")
+        return f"{scheme}{separator}{user}:{quote(password, safe='')}@{host}{rest[end:]}"
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """A switch after contract 1.8."""
+        value = self.text(name)
+        return default if value is None else truthy(value)
+
+    def count(self, name: str, *, default: int, minimum: int = 1) -> int:
+        """A whole number, at least ``minimum``.
+
+        Raises:
+            SettingsError: The value is no such number.
+        """
+        value = self.text(name)
+        if value is None:
+            return default
+        if not value.isascii() or not value.isdigit() or int(value) < minimum:
+            raise SettingsError(f"KROMA_{name}", f"must be a whole number of at least {minimum}")
+        return int(value)
+
+    def seconds(self, name: str, *, default: float, minimum: float) -> timedelta:
+        """A span in seconds, fractions allowed, from ``minimum`` to 30 days.
+
+        Raises:
+            SettingsError: The value is no such span.
+        """
+        value = self.text(name)
+        try:
+            span = default if value is None else float(value)
+        except ValueError:
+            span = -1.0
+        if not minimum <= span <= _LONGEST_S:
+            raise SettingsError(
+                f"KROMA_{name}", f"must be seconds from {minimum:g} to {_LONGEST_S:g}, like {default:g}"
+            )
+        return timedelta(seconds=span)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The trimmed, non-blank parts of a comma-separated list."""
+        return tuple(part.strip() for part in (self.text(name) or "").split(",") if part.strip())
+
+
+def _file_text(variable: str, path: str) -> str:
+    """What the file of a variable holds, trimmed; no error shows any of it."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - bounded, whatever it is
+            content = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "that is no path"
+        raise SettingsError(variable, f"names {path!r}, which cannot be read: {reason}") from exc
+    if len(content) > _MOST_BYTES:
+        raise SettingsError(variable, f"names {path!r}, which holds more than {_MOST_BYTES} bytes")
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError:
+        text = None
+    if text is None:
+        raise SettingsError(variable, f"names {path!r}, which is not UTF-8")
+    if not text:
+        raise SettingsError(variable, f"names {path!r}, which is empty")
+    return text
