@@ -20,12 +20,11 @@ from kroma.pipeline.order import RunOrder
 from kroma.pipeline.sweep import list_due
 from kroma.pipeline.trigger import trigger_run
 from kroma.projects.service import ProjectDraft, upsert_project
-from kroma.projects.storage import resolve_root
 from kroma.providers.fake import FakeProvider
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import RunMode
-from kroma.storage.directory import DirectoryStores
+from kroma.storage.directory import DirectoryStores, resolve_root
 
 TARGET = 1.10
 ROUNDS = 200

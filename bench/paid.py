@@ -18,12 +18,11 @@ from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.trigger import trigger_run
 from kroma.projects.service import ProjectDraft, upsert_project
-from kroma.projects.storage import resolve_root
 from kroma.provider_accounts.service import upsert_provider_account
 from kroma.providers import open_providers
 from kroma.queue.arq import ArqTaskQueue
 from kroma.runs.models import Run, RunMode
-from kroma.storage.directory import DirectoryStores
+from kroma.storage.directory import DirectoryStores, resolve_root
 
 DOUBLE: Final = Path(__file__).parent.parent / "tests" / "openai_double.py"
 SLUG: Final = "bench"

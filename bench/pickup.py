@@ -26,14 +26,13 @@ from kroma.pipeline.order import RunOrder
 from kroma.pipeline.trigger import trigger_run
 from kroma.pipeline.wait import wait_for_end
 from kroma.projects.service import ProjectDraft, upsert_project
-from kroma.projects.storage import resolve_root
 from kroma.providers.fake import FakeProvider
 from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.base import TaskQueue
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import Run, RunJob, RunMode, RunStep
-from kroma.storage.directory import DirectoryStores
+from kroma.storage.directory import DirectoryStores, resolve_root
 
 TARGET = 6.0
 PROVIDERS = {"fake": FakeProvider()}

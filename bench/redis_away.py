@@ -34,11 +34,10 @@ from kroma.pipeline.order import RunOrder
 from kroma.pipeline.trigger import trigger_run
 from kroma.pipeline.wait import wait_for_end
 from kroma.projects.service import ProjectDraft, upsert_project
-from kroma.projects.storage import resolve_root
 from kroma.providers.fake import FakeProvider
 from kroma.queue.arq import ArqTaskQueue
 from kroma.runs.models import RunMode
-from kroma.storage.directory import DirectoryStores
+from kroma.storage.directory import DirectoryStores, resolve_root
 
 FOUND_TARGET_S = 2.0
 BACK_TARGET_S = 5.0

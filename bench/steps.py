@@ -28,12 +28,11 @@ from kroma.pipeline.keeper import LeaseKeeper
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.trigger import trigger_run
 from kroma.projects.service import ProjectDraft, upsert_project
-from kroma.projects.storage import resolve_root
 from kroma.providers.base import EditRequest, EditResult
 from kroma.providers.fake import FakeProvider
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.runs.models import RunMode, RunStep
-from kroma.storage.directory import DirectoryStores
+from kroma.storage.directory import DirectoryStores, resolve_root
 from kroma_worker.hands import Hands
 from kroma_worker.registry import TaskDeps, dispatch
 from kroma_worker.tasks import runs as tasks

@@ -31,11 +31,10 @@ from kroma.migrations.run import upgrade
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.trigger import trigger_run
 from kroma.projects.service import ProjectDraft, upsert_project
-from kroma.projects.storage import resolve_root
 from kroma.providers.local import LocalProvider
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.runs.models import Run, RunJob, RunMode
-from kroma.storage.directory import DirectoryStores
+from kroma.storage.directory import DirectoryStores, resolve_root
 
 WIDTH, HEIGHT = 768, 512
 SCENES = tuple(f"scenes/{n}.png" for n in range(4))

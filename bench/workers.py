@@ -22,11 +22,10 @@ from kroma.pipeline.order import RunOrder
 from kroma.pipeline.trigger import trigger_run
 from kroma.pipeline.wait import wait_for_end
 from kroma.projects.service import ProjectDraft, upsert_project
-from kroma.projects.storage import resolve_root
 from kroma.providers import open_providers
 from kroma.queue.arq import ArqTaskQueue
 from kroma.runs.models import Run, RunMode
-from kroma.storage.directory import DirectoryStores
+from kroma.storage.directory import DirectoryStores, resolve_root
 
 SLUG = "bench"
 SCENES = tuple(f"scene_{number}.png" for number in range(4))

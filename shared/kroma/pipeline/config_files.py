@@ -14,7 +14,7 @@ import msgspec
 from kroma.errors import InvalidRequestError
 from kroma.pipeline.errors import ConfigFileError
 from kroma.storage.base import ObjectStore
-from kroma.storage.directory import read_file
+from kroma.storage.disk import read_file
 from kroma.storage.errors import ObjectNotFoundError, StoreUnavailableError
 
 MAX_FILE_BYTES: Final = 1024 * 1024

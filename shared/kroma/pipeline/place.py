@@ -16,7 +16,7 @@ from kroma.pipeline.errors import InvalidProjectSlugError
 from kroma.projects.errors import ProjectNotFoundError
 from kroma.projects.models import Project, ProjectStorage
 from kroma.projects.slugs import normalised_slug
-from kroma.projects.storage import resolve_root
+from kroma.projects.storage import local_root
 
 _SLUG: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -32,7 +32,7 @@ class Place(msgspec.Struct, frozen=True):
 
     def root(self, settings: Settings) -> Path:
         """The resolved absolute root."""
-        return resolve_root(settings.data_dir, self.slug, self.storage)
+        return local_root(settings.data_dir, self.slug, self.storage)
 
 
 _PLACE: Final = Prepared(

@@ -14,7 +14,7 @@ from kroma.pipeline.manifest import load_manifest
 from kroma.pipeline.postprocess_config import load_postprocess_config
 from kroma.pipeline.settings import load_layers
 from kroma.projects.queries import get_project
-from kroma.projects.storage import resolve_root
+from kroma.projects.storage import local_root
 from kroma.storage.base import ProjectStores
 
 Loaded = TypeVar("Loaded")
@@ -59,7 +59,7 @@ async def validate_config(
         project = await get_project(session, slug)
     if _given(raw.project_root) is not None:
         raise ProjectRootManagedError
-    root = resolve_root(settings.data_dir, project.slug, project.storage)
+    root = local_root(settings.data_dir, project.slug, project.storage)
     store = stores.open(str(root))
     files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
     app_path, project_path = _given(raw.app_settings_path), _given(raw.project_settings_path)

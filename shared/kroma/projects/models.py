@@ -9,8 +9,8 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from kroma.db.base import Base, Identified, Timestamped
+from kroma.storage.directory import DEFAULT_BASE_DIR
 
-DEFAULT_BASE_DIR = "var/projects"
 DEFAULT_S3_PREFIX = "iat-projects"
 LOCAL_USERNAME = "local"
 LOCAL_DISPLAY_NAME = "Local User"

@@ -1,22 +1,29 @@
-"""Where a project's files are."""
+"""Where a project's files are, and may be."""
 
 from pathlib import Path
+from uuid import UUID
 
-from kroma.projects.models import DEFAULT_BASE_DIR, ProjectStorage
+from kroma.projects.models import ProjectStorage
+from kroma.storage.base import LocalPlace, ProjectStores
+from kroma.storage.directory import resolve_root
 
 
-def resolve_root(data_dir: Path, project_slug: str, storage: ProjectStorage | None) -> Path:
-    """The absolute root of a project (contract 3.4): its explicit root, else ``<base_dir>/<slug>``.
+def locate_project(stores: ProjectStores, project_id: UUID, slug: str, storage: ProjectStorage | None) -> str:
+    """Where a project's files are now, for ``ProjectStores.open``; ``storage`` is its row, if it has one."""
+    return stores.locate(project_id=project_id, slug=slug, storage=_local_place(storage))
 
-    Relative paths start at the data directory. Symlinks and ``..`` stay as they are stored, since
-    the contract echoes paths unchanged; who opens the root checks where it leads.
-    """
-    if storage is not None and storage.local_project_root:
-        return data_dir / storage.local_project_root
-    base_dir = DEFAULT_BASE_DIR if storage is None else storage.local_base_dir
-    return data_dir / base_dir / project_slug
+
+def local_root(data_dir: Path, slug: str, storage: ProjectStorage | None) -> Path:
+    """The absolute root of a project on this machine's disk; ``storage`` is its row, if it has one."""
+    return resolve_root(data_dir, slug, _local_place(storage))
 
 
 def is_inside(data_dir: Path, path: Path) -> bool:
     """Whether a path, symlinks followed as far as they exist, leads into the data directory."""
     return path.resolve().is_relative_to(data_dir.resolve())
+
+
+def _local_place(storage: ProjectStorage | None) -> LocalPlace | None:
+    if storage is None:
+        return None
+    return LocalPlace(base_dir=storage.local_base_dir, project_root=storage.local_project_root)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from kroma.projects.models import Project
-from kroma.projects.storage import resolve_root
+from kroma.projects.storage import local_root
 from kroma.runs.errors import RunLogNotFoundError
 from kroma.runs.models import Run
 from kroma.storage.base import ProjectStores
@@ -31,7 +31,7 @@ async def read_run_log(stores: ProjectStores, run: Run, project: Project, *, dat
     if run.run_log_path is None:
         raise RunLogNotFoundError
     # The root at the time of the trigger: the project may have moved since.
-    root = run.plan_json.get("project_root") or str(resolve_root(data_dir, project.slug, project.storage))
+    root = run.plan_json.get("project_root") or str(local_root(data_dir, project.slug, project.storage))
     try:
         store = await asyncio.to_thread(stores.open, root)
         data = await store.get(store.key_of(run.run_log_path), limit_bytes=MAX_LOG_BYTES)

@@ -1,7 +1,10 @@
 """The store protocol: bytes of one project under keys with forward slashes."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from typing import Protocol, runtime_checkable
+from uuid import UUID
 
 import msgspec
 
@@ -23,6 +26,23 @@ class ObjectEnds(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     head: bytes
     tail: bytes
+
+
+class ListedObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object as a listing shows it."""
+
+    key: str
+    size_bytes: int
+
+
+class ObjectStream(msgspec.Struct, frozen=True, kw_only=True):
+    """An object that is being read."""
+
+    size_bytes: int
+    """Of the whole object, whatever part of it comes."""
+    chunks: AsyncIterator[bytes]
+    """Of at most 1 MiB each. Reading raises ``ChecksumMismatchError`` after the last one when a whole
+    object turns out not to be what was written, and ``StoreUnavailableError`` when the store fails."""
 
 
 @runtime_checkable
@@ -54,21 +74,50 @@ class ObjectStore(Protocol):
         """The address of an object, for ``assets.storage_uri``."""
         ...
 
-    async def put(self, key: str, data: bytes) -> StoredObject:
-        """Write an object whole.
+    async def put(self, key: str, data: bytes, *, sha256: str | None = None) -> StoredObject:
+        """Write an object whole; with ``sha256`` (hex), only if these are the bytes it stands for.
 
         Raises:
+            ChecksumMismatchError: They are not, or the store received others; nothing of them stays.
             StoreFullError: No space is left; nothing of the object stays.
             StoreUnavailableError: The place cannot be written.
         """
         ...
 
-    async def get(self, key: str, *, limit_bytes: int) -> bytes:
-        """Read an object.
+    async def put_stream(
+        self, key: str, chunks: AsyncIterable[bytes], *, limit_bytes: int, sha256: str | None = None
+    ) -> StoredObject:
+        """Write an object as it arrives, in bounded memory; it is visible when all of it is there.
+
+        Whatever ``chunks`` raises comes through, and leaves nothing of the object.
+
+        Raises:
+            ObjectTooLargeError: More than ``limit_bytes`` came.
+            ChecksumMismatchError: As with ``put``, like the next two.
+            StoreFullError: No space is left.
+            StoreUnavailableError: The place cannot be written.
+        """
+        ...
+
+    async def get(self, key: str, *, limit_bytes: int, sha256: str | None = None) -> bytes:
+        """Read an object, verified against ``sha256`` (hex) and what the store itself recorded of it.
 
         Raises:
             ObjectNotFoundError: Nothing has this key.
             ObjectTooLargeError: It is larger than ``limit_bytes``.
+            ChecksumMismatchError: The bytes are not what was written.
+        """
+        ...
+
+    def open_stream(
+        self, key: str, *, start: int = 0, length: int | None = None, sha256: str | None = None
+    ) -> AbstractAsyncContextManager[ObjectStream]:
+        """Read an object piece by piece: all of it, or up to ``length`` bytes from ``start``.
+
+        A whole object is verified as with ``get``. Entering raises what is known before the first byte.
+
+        Raises:
+            ObjectNotFoundError: Nothing has this key.
         """
         ...
 
@@ -106,6 +155,15 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def list_objects(self, prefix: str) -> AsyncIterator[ListedObject]:
+        """Keys and sizes below a folder, in no order, without all of them in memory.
+
+        Raises:
+            UnusableNameError: As with ``list_keys``, like the next.
+            StoreUnavailableError: A folder cannot be read.
+        """
+        ...
+
     async def is_folder(self, key: str) -> bool:
         """Whether the key names a folder; the empty key is the project itself."""
         ...
@@ -115,6 +173,24 @@ class ObjectStore(Protocol):
 
         Raises:
             ObjectNotFoundError: Neither is there.
+        """
+        ...
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; one that is missing is no error.
+
+        Raises:
+            StoreUnavailableError: One cannot be removed; others may be gone.
+        """
+        ...
+
+    async def presigned_url(self, key: str, *, expires: timedelta, filename: str | None = None) -> str | None:
+        """An address that reads the object without credentials for a while; None where there is no such.
+
+        Args:
+            key: Not checked for being there.
+            expires: At most seven days.
+            filename: What a browser saves it as; None lets it decide.
         """
         ...
 
@@ -128,12 +204,29 @@ class ObjectStore(Protocol):
         ...
 
 
+class LocalPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a project wants its files on a disk."""
+
+    base_dir: str
+    project_root: str | None
+    """Instead of ``<base_dir>/<slug>``."""
+
+
 @runtime_checkable
 class ProjectStores(Protocol):
-    """Opens the store of a project."""
+    """Finds and opens the store of a project."""
+
+    @property
+    def hosted(self) -> bool:
+        """Whether all files are in a bucket, so that no path of a host means anything."""
+        ...
+
+    def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:
+        """Where a project's files are now, for ``open``; without ``storage``, at the usual place."""
+        ...
 
     def open(self, location: str) -> ObjectStore:
-        """The store at a project's resolved root.
+        """The store at a place that ``locate`` named, now or at the time of a run's trigger.
 
         Nothing is touched yet: where this installation keeps no projects, every operation of the store
         raises ``RootNotAllowedError``.

@@ -1,46 +1,54 @@
 """A project's files in a local directory."""
 
 # Descriptors, scandir and real paths have no pathlib form, so this module speaks text throughout.
-# ruff: noqa: PTH100, PTH102, PTH104, PTH108, PTH112, PTH114, PTH120
+# ruff: noqa: PTH100, PTH104, PTH108, PTH112, PTH120
 
 import asyncio
 import errno
 import hashlib
 import os
-import secrets
-import stat
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 from kroma.errors import KromaError
-from kroma.storage.base import ObjectEnds, ObjectStore, StoredObject
+from kroma.storage.base import (
+    ListedObject,
+    LocalPlace,
+    ObjectEnds,
+    ObjectStore,
+    ObjectStream,
+    StoredObject,
+)
+from kroma.storage.checksums import checked_chunks, refuse_other
+from kroma.storage.disk import OpenFile, make_folder, opened, path_below, read_at, read_file, translated
 from kroma.storage.errors import (
     ObjectNotFoundError,
-    ObjectTooLargeError,
-    OutsideProjectError,
     RootNotAllowedError,
-    StoreFullError,
     StoreUnavailableError,
 )
+from kroma.storage.pieces import pieces_of
 from kroma.storage.references import refuse_undecodable, relative_key
+from kroma.storage.unfinished import PREFIX, Sweeper, UnfinishedFile, sync_folder
 
+DEFAULT_BASE_DIR: Final = "var/projects"
 FOLDERS: Final = ("outputs", "runs", "archive/bad")
 """What every run writes to; the other folders of pipeline.md 1.4 come when something is put there."""
 
-_TEMPORARY_PREFIX: Final = ".kroma-put-"
-_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR})
+_CHUNK_BYTES: Final = 1024**2
 
 
 class DirectoryStore:
     """Implements ``ObjectStore``; every call that touches the disk does so in a thread."""
 
-    def __init__(self, root: Path, *, within: Path | None = None) -> None:
+    def __init__(self, root: Path, *, within: Path | None = None, sweeper: Sweeper | None = None) -> None:
         """A store at ``root``, which must lead to a place below ``within`` where that is given."""
         self._root = Path(os.path.abspath(root))
         self._within = within
+        self._sweeper = sweeper or Sweeper()
 
     @property
     def location(self) -> str:
@@ -56,11 +64,36 @@ class DirectoryStore:
     def uri(self, key: str) -> str:
         return (self._root / key).as_uri()
 
-    async def put(self, key: str, data: bytes) -> StoredObject:
-        return await asyncio.to_thread(self._put, key, data)
+    async def put(self, key: str, data: bytes, *, sha256: str | None = None) -> StoredObject:
+        return await asyncio.to_thread(self._put, key, data, sha256)
 
-    async def get(self, key: str, *, limit_bytes: int) -> bytes:
-        return await asyncio.to_thread(self._get, key, limit_bytes)
+    async def put_stream(
+        self, key: str, chunks: AsyncIterable[bytes], *, limit_bytes: int, sha256: str | None = None
+    ) -> StoredObject:
+        path, file = await asyncio.to_thread(self._begun, key)
+        try:
+            async for piece in pieces_of(chunks, key, limit_bytes=limit_bytes, piece_bytes=_CHUNK_BYTES):
+                await asyncio.to_thread(_written, key, file, piece)
+            return await asyncio.to_thread(_finished, key, path, file, sha256)
+        finally:
+            # Shielded: a second cancellation must not keep the file from going away.
+            await asyncio.shield(asyncio.to_thread(file.discard))
+
+    async def get(self, key: str, *, limit_bytes: int, sha256: str | None = None) -> bytes:
+        return await asyncio.to_thread(self._get, key, limit_bytes, sha256)
+
+    @asynccontextmanager
+    async def open_stream(
+        self, key: str, *, start: int = 0, length: int | None = None, sha256: str | None = None
+    ) -> AsyncGenerator[ObjectStream]:
+        file = await asyncio.to_thread(lambda: OpenFile(key, self._path(key)))
+        try:
+            end = file.size_bytes if length is None else min(file.size_bytes, start + length)
+            is_whole = (start, end) == (0, file.size_bytes)
+            chunks = checked_chunks(key, _chunks(file, start, end), sha256 if is_whole else None)
+            yield ObjectStream(size_bytes=file.size_bytes, chunks=chunks)
+        finally:
+            await asyncio.shield(asyncio.to_thread(file.close))
 
     async def get_range(self, key: str, *, start: int, length: int) -> bytes:
         return await asyncio.to_thread(self._get_range, key, start, length)
@@ -76,18 +109,39 @@ class DirectoryStore:
     async def list_keys(self, prefix: str) -> list[str]:
         return await asyncio.to_thread(self._list_keys, prefix)
 
+    async def list_objects(self, prefix: str) -> AsyncGenerator[ListedObject]:
+        pending = [relative_key(prefix, roots=())]
+        while pending:
+            folders, objects = await asyncio.to_thread(self._sized_entries, pending.pop())
+            pending += folders
+            for found in objects:
+                yield found
+
     async def is_folder(self, key: str) -> bool:
         return await asyncio.to_thread(lambda: os.path.isdir(self._path(key)))
 
     async def move(self, source_key: str, target_key: str) -> None:
         await asyncio.to_thread(self._move, source_key, target_key)
 
+    async def delete(self, keys: Sequence[str]) -> None:
+        await asyncio.to_thread(self._delete, keys)
+
+    async def presigned_url(
+        self,
+        key: str,
+        *,
+        expires: timedelta,  # noqa: ARG002 - of the protocol, like the next
+        filename: str | None = None,  # noqa: ARG002
+    ) -> str | None:
+        relative_key(key, roots=())
+        return None
+
     async def check_writable(self) -> None:
         await asyncio.to_thread(self._check_writable)
 
     def _path(self, key: str) -> str:
         """Where a key really is, every symlink followed; inside the root or nowhere."""
-        return _path_below(self._real_root(), key)
+        return path_below(self._real_root(), key)
 
     def _real_root(self) -> str:
         root = os.path.realpath(self._root)
@@ -97,22 +151,34 @@ class DirectoryStore:
                 raise RootNotAllowedError(str(self._root))
         return root
 
-    def _put(self, key: str, data: bytes) -> StoredObject:
+    def _begun(self, key: str) -> tuple[str, UnfinishedFile]:
+        """Where an object will be, and the file it is until then."""
         path = self._path(key)
         if os.path.isdir(path):
             raise StoreUnavailableError(key, os.strerror(errno.EISDIR))
         folder = os.path.dirname(path)
-        with _translated(key):
-            _make_folder(folder)
-            _write_whole(folder, path, data)
-        return StoredObject(key=key, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        with translated(key):
+            make_folder(folder)
+            self._sweeper.sweep(folder)
+            return path, UnfinishedFile(folder)
 
-    def _get(self, key: str, limit_bytes: int) -> bytes:
-        return read_file(self._path(key), limit_bytes=limit_bytes, name=key)
+    def _put(self, key: str, data: bytes, sha256: str | None) -> StoredObject:
+        path, file = self._begun(key)
+        try:
+            _written(key, file, data)
+            return _finished(key, path, file, sha256)
+        finally:
+            file.discard()
+
+    def _get(self, key: str, limit_bytes: int, sha256: str | None) -> bytes:
+        data = read_file(self._path(key), limit_bytes=limit_bytes, name=key)
+        if sha256 is not None:
+            refuse_other(key, sha256, hashlib.sha256(data).hexdigest())
+        return data
 
     def _get_range(self, key: str, start: int, length: int) -> bytes:
-        with _opened(key, self._path(key)) as (descriptor, size):
-            return _read(descriptor, start if start >= 0 else max(0, size + start), length)
+        with opened(key, self._path(key)) as (descriptor, size):
+            return read_at(descriptor, start if start >= 0 else max(0, size + start), length)
 
     def _read_ends(
         self, keys: Sequence[str], head_bytes: int, tail_bytes: int
@@ -128,7 +194,7 @@ class DirectoryStore:
 
     def _size(self, key: str) -> int | None:
         try:
-            with _opened(key, self._path(key)) as (_, size):
+            with opened(key, self._path(key)) as (_, size):
                 return size
         except ObjectNotFoundError:
             return None
@@ -147,20 +213,34 @@ class DirectoryStore:
 
     def _entries(self, folder: str) -> list[tuple[str, bool]]:
         """Files and folders directly below a folder, in order, each with whether it is a folder."""
-        with _translated(folder):
+        entries = sorted(self._scanned(folder), key=lambda entry: os.fsencode(entry.name))
+        return [(_key_in(folder, entry), entry.is_dir(follow_symlinks=False)) for entry in entries]
+
+    def _sized_entries(self, folder: str) -> tuple[list[str], list[ListedObject]]:
+        """Folders and files directly below a folder."""
+        folders: list[str] = []
+        objects: list[ListedObject] = []
+        for entry in self._scanned(folder):
+            key = _key_in(folder, entry)
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(key)
+                continue
+            with suppress(FileNotFoundError):  # gone since the scan
+                size = entry.stat(follow_symlinks=False).st_size
+                objects.append(ListedObject(key=key, size_bytes=size))
+        return folders, objects
+
+    def _scanned(self, folder: str) -> list[os.DirEntry[str]]:
+        """What a listing may show of a folder."""
+        with translated(folder):
             try:
                 with os.scandir(self._path(folder)) as found:
-                    entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
+                    entries = [entry for entry in found if _is_shown(entry)]
             except (FileNotFoundError, NotADirectoryError):
                 return []
-        listed: list[tuple[str, bool]] = []
         for entry in entries:
-            is_folder = entry.is_dir(follow_symlinks=False)
-            is_file = entry.is_file(follow_symlinks=False) and not entry.name.startswith(_TEMPORARY_PREFIX)
-            if is_folder or is_file:
-                refuse_undecodable(entry.name)
-                listed.append((f"{folder}/{entry.name}" if folder else entry.name, is_folder))
-        return listed
+            refuse_undecodable(entry.name)
+        return entries
 
     def _move(self, source_key: str, target_key: str) -> None:
         source, target = self._path(source_key), self._path(target_key)
@@ -169,29 +249,34 @@ class DirectoryStore:
             if os.path.lexists(target):
                 return
             raise ObjectNotFoundError(source_key)
-        with _translated(target_key):
-            _make_folder(target_folder)
+        with translated(target_key):
+            make_folder(target_folder)
             os.rename(source, target)
             for folder in {source_folder, target_folder}:
-                _sync_folder(folder)
+                sync_folder(folder)
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            path = self._path(key)
+            with translated(key), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                os.unlink(path)
 
     def _check_writable(self) -> None:
         root = self._real_root()
-        with _translated(self.location):
+        with translated(self.location):
             for folder in ("", *FOLDERS):
-                path = _path_below(root, folder)
+                path = path_below(root, folder)
                 if not os.path.isdir(path):
-                    _make_folder(path)
+                    make_folder(path)
                 if not os.access(path, os.W_OK | os.X_OK):
                     raise StoreUnavailableError(path, os.strerror(errno.EACCES))
+                self._sweeper.sweep(path)
             # Rights alone do not show a read-only mount to root, or a disk without an inode left.
-            probe = f"{root}/{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-            descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            probe = UnfinishedFile(root)
             try:
-                os.write(descriptor, b"0")
+                probe.write(b"0")
             finally:
-                os.close(descriptor)
-                os.unlink(probe)
+                probe.discard()
 
 
 class DirectoryStores:
@@ -200,130 +285,67 @@ class DirectoryStores:
     def __init__(self, data_dir: Path, *, allow_any_root: bool) -> None:
         self._data_dir = data_dir
         self._allow_any_root = allow_any_root
+        self._sweeper = Sweeper()
+
+    @property
+    def hosted(self) -> bool:
+        return False
+
+    def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:  # noqa: ARG002 - a disk goes by slugs
+        return str(resolve_root(self._data_dir, slug, storage))
 
     def open(self, location: str) -> ObjectStore:
         within = None if self._allow_any_root else self._data_dir
-        return DirectoryStore(self._data_dir / location, within=within)
+        return DirectoryStore(self._data_dir / location, within=within, sweeper=self._sweeper)
 
 
-def read_file(path: str, *, limit_bytes: int, name: str | None = None) -> bytes:
-    """A regular file's bytes; blocks. Errors call it ``name``, else by its path.
+def resolve_root(data_dir: Path, project_slug: str, storage: LocalPlace | None) -> Path:
+    """The absolute root of a project (contract 3.4): its explicit root, else ``<base_dir>/<slug>``.
 
-    Raises:
-        ObjectNotFoundError: There is none.
-        ObjectTooLargeError: It is larger than ``limit_bytes``.
-        StoreUnavailableError: It cannot be read.
+    Relative paths start at the data directory. Symlinks and ``..`` stay as they are stored, since
+    the contract echoes paths unchanged; who opens the root checks where it leads.
     """
-    name = name or path
-    with _opened(name, path) as (descriptor, size):
-        if size > limit_bytes:
-            raise ObjectTooLargeError(name, size, limit_bytes)
-        return _read(descriptor, 0, size)
+    if storage is not None and storage.project_root:
+        return data_dir / storage.project_root
+    base_dir = DEFAULT_BASE_DIR if storage is None else storage.base_dir
+    return data_dir / base_dir / project_slug
 
 
-def _path_below(root: str, key: str) -> str:
-    """Where a key really is; ``root`` is a real path already."""
-    names = relative_key(key, roots=()).split("/")
-    path = root.rstrip("/")
-    for name in names:
-        path = f"{path}/{name}"
-        # `realpath` asks about every folder down from `/`; most keys have no symlink on their way.
-        if os.path.islink(path):
-            real = os.path.realpath(f"{root}/{'/'.join(names)}")
-            if real != root and not real.startswith(f"{root.rstrip('/')}/"):
-                raise OutsideProjectError(key)
-            return real
-    return path.rstrip("/") or "/"
+def _written(key: str, file: UnfinishedFile, data: bytes) -> None:
+    with translated(key):
+        file.write(data)
+
+
+def _finished(key: str, path: str, file: UnfinishedFile, sha256: str | None) -> StoredObject:
+    refuse_other(key, sha256, file.sha256)
+    with translated(key):
+        file.finish(path)
+    return StoredObject(key=key, size_bytes=file.size_bytes, sha256=file.sha256)
+
+
+def _is_shown(entry: os.DirEntry[str]) -> bool:
+    if entry.is_dir(follow_symlinks=False):
+        return True
+    return entry.is_file(follow_symlinks=False) and not entry.name.startswith(PREFIX)
+
+
+def _key_in(folder: str, entry: os.DirEntry[str]) -> str:
+    return f"{folder}/{entry.name}" if folder else entry.name
+
+
+async def _chunks(file: OpenFile, start: int, end: int) -> AsyncGenerator[bytes]:
+    while start < end:
+        chunk = await asyncio.to_thread(file.read, start, min(_CHUNK_BYTES, end - start))
+        if not chunk:
+            raise StoreUnavailableError(file.key, "it became shorter while it was read")
+        start += len(chunk)
+        yield chunk
 
 
 def _ends(root: str, key: str, head_bytes: int, tail_bytes: int) -> ObjectEnds:
-    with _opened(key, _path_below(root, key)) as (descriptor, size):
-        head = _read(descriptor, 0, min(head_bytes, size))
+    with opened(key, path_below(root, key)) as (descriptor, size):
+        head = read_at(descriptor, 0, min(head_bytes, size))
         if len(head) == size:
             return ObjectEnds(size_bytes=size, head=head, tail=head[-tail_bytes:])
-        tail = _read(descriptor, max(0, size - tail_bytes), tail_bytes)
+        tail = read_at(descriptor, max(0, size - tail_bytes), tail_bytes)
     return ObjectEnds(size_bytes=size, head=head, tail=tail)
-
-
-@contextmanager
-def _translated(key: str) -> Generator[None, None, None]:
-    """The disk's errors as the store's."""
-    try:
-        yield
-    except OSError as exc:
-        if exc.errno in _NO_SPACE:
-            raise StoreFullError(key) from exc
-        raise StoreUnavailableError(key, exc.strerror or type(exc).__name__) from exc
-
-
-@contextmanager
-def _opened(key: str, path: str) -> Generator[tuple[int, int], None, None]:
-    """A regular file's descriptor and size."""
-    try:
-        # Non-blocking: a pipe that nobody writes to would hold the thread for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as exc:
-        if exc.errno in _NOT_THERE:
-            raise ObjectNotFoundError(key) from exc
-        raise StoreUnavailableError(key, exc.strerror or type(exc).__name__) from exc
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise ObjectNotFoundError(key)
-        with _translated(key):
-            yield descriptor, found.st_size
-    finally:
-        os.close(descriptor)
-
-
-def _read(descriptor: int, start: int, length: int) -> bytes:
-    first = os.pread(descriptor, length, start)
-    if len(first) == length:
-        return first
-    chunks = [first]
-    got = len(first)
-    # One call reads at most 2 GiB, and a network file system less.
-    while chunks[-1] and got < length:
-        chunks.append(os.pread(descriptor, length - got, start + got))
-        got += len(chunks[-1])
-    return b"".join(chunks)
-
-
-def _make_folder(path: str) -> None:
-    missing: list[str] = []
-    folder = path
-    while not os.path.isdir(folder):
-        missing.append(folder)
-        folder = os.path.dirname(folder)
-    for new in reversed(missing):
-        with suppress(FileExistsError):  # by another worker just now; a file of that name fails right after
-            os.mkdir(new)
-        _sync_folder(os.path.dirname(new))
-
-
-def _write_whole(folder: str, path: str, data: bytes) -> None:
-    """All of it under its name, and on the disk, or nothing."""
-    temporary = f"{folder}/{_TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(descriptor, memoryview(data)[written:])
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.rename(temporary, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
-    _sync_folder(folder)
-
-
-def _sync_folder(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -63,6 +63,40 @@ class StoreUnavailableError(InfraError):
         self.reason = reason
 
 
+class StoreForbiddenError(InfraError):
+    """The credentials of the store do not allow what was asked."""
+
+    code = "store_forbidden"
+    retryable = False
+
+    def __init__(self, bucket: str, right: str) -> None:
+        super().__init__(
+            f"Bucket '{bucket}' refuses {right}; the store's user needs that right (docs/storage.md)"
+        )
+        self.bucket = bucket
+
+
+class BucketNotFoundError(InfraError):
+    """The store's bucket does not exist."""
+
+    code = "bucket_not_found"
+    retryable = False
+
+    def __init__(self, bucket: str) -> None:
+        super().__init__(f"Bucket '{bucket}' does not exist; create it or name another")
+        self.bucket = bucket
+
+
+class ChecksumMismatchError(InfraError):
+    """Bytes are not the ones that their checksum stands for; another transfer may bring them whole."""
+
+    code = "checksum_mismatch"
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"File '{key}' is damaged: its bytes do not have the SHA-256 they should have")
+        self.key = key
+
+
 class ObjectTooLargeError(InvalidRequestError):
     """An object is larger than the reader allows."""
 

@@ -1,12 +1,20 @@
 """A project's files in memory, for tests and for what needs no disk."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
 
 from kroma.errors import KromaError
-from kroma.storage.base import ObjectEnds, ObjectStore, StoredObject
+from kroma.storage.base import ListedObject, LocalPlace, ObjectEnds, ObjectStore, ObjectStream, StoredObject
+from kroma.storage.checksums import checked_chunks, refuse_other
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StoreUnavailableError
+from kroma.storage.pieces import pieces_of
 from kroma.storage.references import relative_key
+
+_CHUNK_BYTES: Final = 1024**2
 
 
 class MemoryStore:
@@ -30,16 +38,35 @@ class MemoryStore:
     def uri(self, key: str) -> str:
         return f"memory://{self._location}/{key}"
 
-    async def put(self, key: str, data: bytes) -> StoredObject:
+    async def put(self, key: str, data: bytes, *, sha256: str | None = None) -> StoredObject:
         self._refuse_folder(key)
+        digest = hashlib.sha256(data).hexdigest()
+        refuse_other(key, sha256, digest)
         self._objects[key] = bytes(data)
-        return StoredObject(key=key, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+        return StoredObject(key=key, size_bytes=len(data), sha256=digest)
 
-    async def get(self, key: str, *, limit_bytes: int) -> bytes:
+    async def put_stream(
+        self, key: str, chunks: AsyncIterable[bytes], *, limit_bytes: int, sha256: str | None = None
+    ) -> StoredObject:
+        self._refuse_folder(key)
+        pieces = pieces_of(chunks, key, limit_bytes=limit_bytes, piece_bytes=_CHUNK_BYTES)
+        return await self.put(key, b"".join([piece async for piece in pieces]), sha256=sha256)
+
+    async def get(self, key: str, *, limit_bytes: int, sha256: str | None = None) -> bytes:
         data = self._found(key)
         if len(data) > limit_bytes:
             raise ObjectTooLargeError(key, len(data), limit_bytes)
+        refuse_other(key, sha256, hashlib.sha256(data).hexdigest())
         return data
+
+    @asynccontextmanager
+    async def open_stream(
+        self, key: str, *, start: int = 0, length: int | None = None, sha256: str | None = None
+    ) -> AsyncGenerator[ObjectStream]:
+        data = self._found(key)
+        part = data[start:] if length is None else data[start : start + length]
+        expected = sha256 if len(part) == len(data) else None
+        yield ObjectStream(size_bytes=len(data), chunks=checked_chunks(key, _chunks(part), expected))
 
     async def get_range(self, key: str, *, start: int, length: int) -> bytes:
         data = self._found(key)
@@ -69,6 +96,10 @@ class MemoryStore:
         keys = [key for key in self._objects if key.startswith(below)]
         return sorted(keys, key=lambda key: [name.encode() for name in key.split("/")])
 
+    async def list_objects(self, prefix: str) -> AsyncGenerator[ListedObject]:
+        for key in await self.list_keys(prefix):
+            yield ListedObject(key=key, size_bytes=len(self._objects[key]))
+
     async def is_folder(self, key: str) -> bool:
         folder = relative_key(key, roots=())
         return not folder or self._holds(folder)
@@ -81,6 +112,20 @@ class MemoryStore:
         self._objects[target_key] = data
         if source_key != target_key:
             del self._objects[source_key]
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self._objects.pop(relative_key(key, roots=()), None)
+
+    async def presigned_url(
+        self,
+        key: str,
+        *,
+        expires: timedelta,  # noqa: ARG002 - of the protocol, like the next
+        filename: str | None = None,  # noqa: ARG002
+    ) -> str | None:
+        relative_key(key, roots=())
+        return None
 
     async def check_writable(self) -> None:
         """Memory always is."""
@@ -109,5 +154,17 @@ class MemoryStores:
     def __init__(self) -> None:
         self._stores: dict[str, MemoryStore] = {}
 
+    @property
+    def hosted(self) -> bool:
+        return False
+
+    def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:  # noqa: ARG002 - all look alike
+        return f"/memory/{slug}"
+
     def open(self, location: str) -> ObjectStore:
         return self._stores.setdefault(location, MemoryStore(location))
+
+
+async def _chunks(data: bytes) -> AsyncGenerator[bytes]:
+    for start in range(0, len(data), _CHUNK_BYTES):
+        yield data[start : start + _CHUNK_BYTES]

@@ -19,7 +19,7 @@ from kroma.quality.models import QualityReport
 from kroma.runlog.ids import stable_id
 from kroma.runs.models import Run
 from kroma.storage.base import ObjectStore, StoredObject
-from kroma.storage.directory import DirectoryStore
+from kroma.storage.directory import DirectoryStore, DirectoryStores
 from studio import Studio, url_of
 
 pytestmark = pytest.mark.timeout(120)
@@ -74,15 +74,16 @@ class CuttingStore(DirectoryStore):
 
     wire: Wire
 
-    async def put(self, key: str, data: bytes) -> StoredObject:
-        stored = await super().put(key, data)
+    async def put(self, key: str, data: bytes, *, sha256: str | None = None) -> StoredObject:
+        stored = await super().put(key, data, sha256=sha256)
         if key.startswith("runs/run_"):
             await self.wire.cut()
         return stored
 
 
-class CuttingStores:
+class CuttingStores(DirectoryStores):
     def __init__(self, wire: Wire) -> None:
+        super().__init__(Path("/"), allow_any_root=True)
         self._wire = wire
 
     def open(self, location: str) -> ObjectStore:

@@ -16,7 +16,7 @@ from kroma.providers.fake import FakeOutcome
 from kroma.queue.messages import FinishRun
 from kroma.runlog.reader import read_log
 from kroma.storage.base import ObjectStore, StoredObject
-from kroma.storage.directory import DirectoryStore
+from kroma.storage.directory import DirectoryStore, DirectoryStores
 from kroma.storage.errors import StoreFullError
 from studio import Studio
 
@@ -175,14 +175,17 @@ async def test_bytes_that_are_no_picture_never_become_one(studio: Studio) -> Non
 class NoSpaceForSecondCandidates(DirectoryStore):
     """A disk that is full just when the second candidates come."""
 
-    async def put(self, key: str, data: bytes) -> StoredObject:
+    async def put(self, key: str, data: bytes, *, sha256: str | None = None) -> StoredObject:
         if key.endswith("__c2.png"):
             raise StoreFullError(key)
-        return await super().put(key, data)
+        return await super().put(key, data, sha256=sha256)
 
 
-class NearlyFullStores:
+class NearlyFullStores(DirectoryStores):
     """Opens such disks."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/"), allow_any_root=True)
 
     def open(self, location: str) -> ObjectStore:
         return NoSpaceForSecondCandidates(Path(location))

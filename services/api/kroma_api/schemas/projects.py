@@ -6,10 +6,11 @@ from typing import Literal, Self
 import msgspec
 from msgspec import UNSET
 
-from kroma.projects.models import DEFAULT_BASE_DIR, DEFAULT_S3_PREFIX, Project, ProjectStorage
-from kroma.projects.storage import resolve_root
+from kroma.projects.models import DEFAULT_S3_PREFIX, Project, ProjectStorage
+from kroma.projects.storage import local_root
 from kroma.runs.queries import ProjectCounts
 from kroma.spend.queries import Spend
+from kroma.storage.directory import DEFAULT_BASE_DIR
 from kroma_api.schemas.reply import AuditId, Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
 
 
@@ -193,7 +194,7 @@ class StorageView(msgspec.Struct, frozen=True, kw_only=True):
         row = storage or ProjectStorage(local_base_dir=DEFAULT_BASE_DIR, s3_enabled=False)
         return cls(
             local=LocalStorageView(
-                base_dir=row.local_base_dir, project_root=str(resolve_root(data_dir, project.slug, storage))
+                base_dir=row.local_base_dir, project_root=str(local_root(data_dir, project.slug, storage))
             ),
             s3=S3StorageView(
                 enabled=row.s3_enabled,

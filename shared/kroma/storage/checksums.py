@@ -1,0 +1,49 @@
+"""Bytes against the SHA-256 they should have."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final
+
+from kroma.storage.errors import ChecksumMismatchError
+
+_AT_ONCE_BYTES: Final = 256 * 1024
+"""Hashed within a fifth of a millisecond; more goes to a thread."""
+
+
+def refuse_other(key: str, expected: str | None, actual: str) -> None:
+    """Pass only the checksum that is expected, both in hex; without one, any.
+
+    Raises:
+        ChecksumMismatchError: It is another.
+    """
+    if expected is not None and expected.lower() != actual:
+        raise ChecksumMismatchError(key)
+
+
+async def sha256_of(data: bytes) -> str:
+    """In hex; a long text does not keep the event loop waiting."""
+    if len(data) <= _AT_ONCE_BYTES:
+        return hashlib.sha256(data).hexdigest()
+    return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
+
+
+async def checked_chunks(
+    key: str, chunks: AsyncIterator[bytes], expected: str | None
+) -> AsyncGenerator[bytes]:
+    """The chunks, and an error after the last one when they are not what ``expected`` (hex) stands for.
+
+    Raises:
+        ChecksumMismatchError: They are not.
+    """
+    digest = hashlib.sha256()
+    async for chunk in chunks:
+        if expected is None:
+            pass
+        elif len(chunk) <= _AT_ONCE_BYTES:
+            digest.update(chunk)
+        else:
+            await asyncio.to_thread(digest.update, chunk)
+        yield chunk
+    if expected is not None:
+        refuse_other(key, expected, digest.hexdigest())

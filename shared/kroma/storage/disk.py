@@ -1,0 +1,140 @@
+"""Files of a local disk: opening, reading, making folders, and the disk's errors as the store's."""
+
+# Descriptors and real paths have no pathlib form, so this module speaks text throughout.
+# ruff: noqa: PTH102, PTH112, PTH114, PTH120
+
+import errno
+import os
+import stat
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from kroma.storage.errors import (
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    OutsideProjectError,
+    StoreFullError,
+    StoreUnavailableError,
+)
+from kroma.storage.references import relative_key
+from kroma.storage.unfinished import sync_folder
+
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR})
+
+
+def read_file(path: str, *, limit_bytes: int, name: str | None = None) -> bytes:
+    """A regular file's bytes; blocks. Errors call it ``name``, else by its path.
+
+    Raises:
+        ObjectNotFoundError: There is none.
+        ObjectTooLargeError: It is larger than ``limit_bytes``.
+        StoreUnavailableError: It cannot be read.
+    """
+    name = name or path
+    with opened(name, path) as (descriptor, size):
+        if size > limit_bytes:
+            raise ObjectTooLargeError(name, size, limit_bytes)
+        return read_at(descriptor, 0, size)
+
+
+def path_below(root: str, key: str) -> str:
+    """Where a key really is; ``root`` is a real path already."""
+    names = relative_key(key, roots=()).split("/")
+    path = root.rstrip("/")
+    for name in names:
+        path = f"{path}/{name}"
+        # `realpath` asks about every folder down from `/`; most keys have no symlink on their way.
+        if os.path.islink(path):
+            real = os.path.realpath(f"{root}/{'/'.join(names)}")
+            if real != root and not real.startswith(f"{root.rstrip('/')}/"):
+                raise OutsideProjectError(key)
+            return real
+    return path.rstrip("/") or "/"
+
+
+@contextmanager
+def translated(key: str) -> Generator[None, None, None]:
+    """The disk's errors as the store's."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno in _NO_SPACE:
+            raise StoreFullError(key) from exc
+        raise StoreUnavailableError(key, exc.strerror or type(exc).__name__) from exc
+
+
+@contextmanager
+def opened(key: str, path: str) -> Generator[tuple[int, int], None, None]:
+    """A regular file's descriptor and size."""
+    descriptor, size = _open_regular(key, path)
+    try:
+        with translated(key):
+            yield descriptor, size
+    finally:
+        os.close(descriptor)
+
+
+class OpenFile:
+    """A regular file that threads read; it is not closed under a reader whose await was cancelled."""
+
+    def __init__(self, key: str, path: str) -> None:
+        self.key = key
+        self._guard = threading.Lock()
+        self._is_open = True
+        self._descriptor, self.size_bytes = _open_regular(key, path)
+
+    def read(self, start: int, length: int) -> bytes:
+        """Blocks; nothing comes of a closed file."""
+        with self._guard, translated(self.key):
+            return read_at(self._descriptor, start, length) if self._is_open else b""
+
+    def close(self) -> None:
+        """Wait for a thread that reads, and give the descriptor back."""
+        with self._guard:
+            self._is_open = False
+            os.close(self._descriptor)
+
+
+def _open_regular(key: str, path: str) -> tuple[int, int]:
+    try:
+        # Non-blocking: a pipe that nobody writes to would hold the thread for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as exc:
+        if exc.errno in _NOT_THERE:
+            raise ObjectNotFoundError(key) from exc
+        raise StoreUnavailableError(key, exc.strerror or type(exc).__name__) from exc
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        raise ObjectNotFoundError(key)
+    return descriptor, found.st_size
+
+
+def read_at(descriptor: int, start: int, length: int) -> bytes:
+    """Up to ``length`` bytes from ``start``; blocks."""
+    first = os.pread(descriptor, length, start)
+    if len(first) == length:
+        return first
+    chunks = [first]
+    got = len(first)
+    # One call reads at most 2 GiB, and a network file system less.
+    while chunks[-1] and got < length:
+        chunks.append(os.pread(descriptor, length - got, start + got))
+        got += len(chunks[-1])
+    return b"".join(chunks)
+
+
+def make_folder(path: str) -> None:
+    """A folder and those above it, each on the disk when this returns."""
+    missing: list[str] = []
+    folder = path
+    while not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    for new in reversed(missing):
+        with suppress(FileExistsError):  # by another worker just now; a file of that name fails right after
+            os.mkdir(new)
+        sync_folder(os.path.dirname(new))
