@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -18,12 +19,13 @@ from kroma.imaging.measures.grey import grey_of
 from kroma.imaging.measures.in_process import check_candidate as check_in_process
 from kroma.imaging.measures.in_process import gather_facts as gather_in_process
 from kroma.imaging.measures.orders import CheckOrder, FactsOrder
+from kroma.imaging.measures.recent import Recent
 from kroma.imaging.measures.report import CheckResult, QualityReport, graded, summed
 from kroma.imaging.measures.settings import CheckSettings, QualitySettings, Verdict
 from kroma.imaging.measures.sharpness import blur_effect, detail_kept
 from kroma.imaging.measures.size import aspect_kept, size_kept, wanted_size
 from kroma.imaging.measures.structure import structure_kept
-from kroma.imaging.measures.style import look_of, style_kept
+from kroma.imaging.measures.style import look_of, quantiles, style_kept
 
 Rgb = NDArray[np.uint8]
 SETTINGS = QualitySettings()
@@ -310,3 +312,51 @@ def test_facts_travel_sealed_between_picture_processes() -> None:
     sealed = gather_in_process(order)
     check = CheckOrder(name="c.png", data=encoded(INK), guard=GuardSettings(), settings=SETTINGS)
     assert check_in_process(check, sealed) == check_candidate(check, gather_facts(order))
+    assert check_in_process(check, order) == check_in_process(check, sealed)
+
+
+def test_the_same_content_is_measured_once() -> None:
+    scene = scene_png(96, 144, seed=11)
+    styles = (("one", scene_png(64, 48, seed=12)), ("other", scene_png(64, 48, seed=12)))
+    first, again = facts(scene, styles=styles), facts(scene, styles=styles)
+    assert again.scene is first.scene
+    assert first.styles[0] is first.styles[1] is again.styles[0]
+
+
+def test_what_was_not_used_for_the_longest_time_is_forgotten() -> None:
+    recent = Recent[int](2)
+    measured = [
+        recent.get(data, lambda n=n: n) for n, data in enumerate((b"a", b"b", b"a", b"c", b"a", b"b"))
+    ]
+    assert measured == [0, 1, 0, 3, 0, 5]
+
+
+@pytest.mark.parametrize(
+    ("more", "with_look"),
+    [
+        pytest.param({}, True, id="no references"),
+        pytest.param({"styles": (("one", SCENE),)}, False, id="references"),
+        pytest.param({"stage": "time"}, False, id="another light"),
+        pytest.param({"stage": "time", "baseline": ("scene", SCENE)}, True, id="its own baseline"),
+    ],
+)
+def test_the_look_of_the_scene_is_measured_where_a_check_asks_for_it(
+    more: dict[str, Any], *, with_look: bool
+) -> None:
+    scene = facts(**more).scene
+    assert scene is not None
+    assert (scene.look is not None) is with_look
+
+
+def test_quantiles_are_those_of_numpy() -> None:
+    channel = np.random.default_rng(0).normal(size=(37, 53)).astype(np.float32)
+    at = np.linspace(0.02, 0.98, 33)
+    assert quantiles(channel) == pytest.approx(np.quantile(channel, at), abs=1e-6)
+
+
+def test_checks_that_are_off_measure_nothing() -> None:
+    off = CheckSettings(threshold=0.5, verdict=Verdict.OFF)
+    settings = msgspec.structs.replace(SETTINGS, style=off, drift=off)
+    order = FactsOrder(settings=settings, scene=("s", SCENE), styles=(("one", SCENE),), baseline=("b", SCENE))
+    found = gather_facts(order)
+    assert (found.styles, found.baseline) == ((), None)

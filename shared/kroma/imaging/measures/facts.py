@@ -1,17 +1,21 @@
 """What is measured of a job's inputs, once for all its candidates."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from kroma.config import FaceModel
 from kroma.imaging.codec import decode
 from kroma.imaging.errors import PictureError
 from kroma.imaging.measures.grey import DETAIL_PX, Grey, Rgb, at_most, grey_of, over_white
 from kroma.imaging.measures.identity import embedding, face_of
 from kroma.imaging.measures.orders import FactsOrder, NamedPicture
+from kroma.imaging.measures.recent import Recent
 from kroma.imaging.measures.settings import Verdict
 from kroma.imaging.measures.style import Look, look_of
 
@@ -24,7 +28,8 @@ class PictureFacts:
     """Width and height of the picture itself, upright."""
     grey: Grey
     """Its longer side at most 1024 pixels."""
-    look: Look
+    look: Look | None
+    """None: no check that is on asks for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,38 +46,60 @@ class JobFacts:
     """Why there are none although a model is configured."""
 
 
+_RECENT_PICTURES: Final = Recent[PictureFacts](16)
+"""At most 1 MiB each."""
+_RECENT_LOOKS: Final = Recent[Look](256)
+
+
 def gather_facts(order: FactsOrder) -> JobFacts:
     """Decode and measure each input once; one that does not decode is left out."""
     cv2.setNumThreads(1)  # the pool has a process per core already
     faces, problem = _faces(order)
-    scene = _facts(order.scene)
-    same = order.baseline is not None and order.baseline == order.scene
+    checks = order.settings
+    with_style = checks.style.verdict is not Verdict.OFF
+    with_drift = checks.drift.verdict is not Verdict.OFF
+    # Where there are references or another light, nobody compares with the scene's own colours.
+    with_colours = with_style and not order.styles and not order.is_relit
+    is_own_baseline = with_drift and order.baseline is not None and order.baseline == order.scene
     return JobFacts(
-        scene=scene,
-        baseline=scene if same else _facts(order.baseline),
-        styles=tuple(look_of(rgb) for rgb in _seen(order.styles)),
+        scene=_facts(order.scene, with_look=with_colours or is_own_baseline),
+        baseline=_facts(order.baseline, with_look=True) if with_drift else None,
+        styles=_looks(order.styles) if with_style else (),
         faces=faces,
         face_problem=problem,
     )
 
 
-def _facts(picture: NamedPicture | None) -> PictureFacts | None:
-    for rgb in _seen(() if picture is None else (picture,)):
-        grey = grey_of(rgb)
-        return PictureFacts(
-            size=(rgb.shape[1], rgb.shape[0]), grey=at_most(grey, DETAIL_PX), look=look_of(rgb)
+def _facts(picture: NamedPicture | None, *, with_look: bool) -> PictureFacts | None:
+    if picture is None:
+        return None
+    name, data = picture
+    try:
+        return _RECENT_PICTURES.get(
+            data, lambda: _measured(_seen(name, data), with_look=with_look), variant=with_look
         )
-    return None
+    except PictureError:
+        return None  # who makes candidates of it has said so already
 
 
-def _seen(pictures: Sequence[NamedPicture]) -> list[Rgb]:
-    found: list[Rgb] = []
+def _measured(rgb: Rgb, *, with_look: bool) -> PictureFacts:
+    return PictureFacts(
+        size=(rgb.shape[1], rgb.shape[0]),
+        grey=at_most(grey_of(rgb), DETAIL_PX),
+        look=look_of(rgb) if with_look else None,
+    )
+
+
+def _looks(pictures: Sequence[NamedPicture]) -> tuple[Look, ...]:
+    found: list[Look] = []
     for name, data in pictures:
-        try:
-            found.append(over_white(decode(data, name=name).pixels))
-        except PictureError:
-            continue  # who makes candidates of it has said so already
-    return found
+        with contextlib.suppress(PictureError):  # as above
+            found.append(_RECENT_LOOKS.get(data, lambda n=name, d=data: look_of(_seen(n, d))))
+    return tuple(found)
+
+
+def _seen(name: str, data: bytes) -> Rgb:
+    return over_white(decode(data, name=name).pixels)
 
 
 def _faces(order: FactsOrder) -> tuple[tuple[NDArray[np.float32], ...], str | None]:
@@ -80,6 +107,15 @@ def _faces(order: FactsOrder) -> tuple[tuple[NDArray[np.float32], ...], str | No
     if model is None or order.settings.identity.verdict is Verdict.OFF:
         return (), None
     try:
-        return tuple(embedding(face_of(rgb), model) for rgb in _seen(order.references)), None
+        return tuple(_embeddings(order.references, model)), None
     except PictureError as exc:
         return (), exc.message
+
+
+def _embeddings(pictures: Sequence[NamedPicture], model: FaceModel) -> Iterator[NDArray[np.float32]]:
+    for name, data in pictures:
+        try:
+            rgb = _seen(name, data)
+        except PictureError:
+            continue  # as above
+        yield embedding(face_of(rgb), model)

@@ -12,11 +12,19 @@ def gather_facts(order: FactsOrder) -> bytes:
     return sealed.sealed(facts.gather_facts(order))
 
 
-def check_candidate(order: CheckOrder, facts: bytes) -> Checked:
-    """Every check of one candidate that needs no other one; ``facts`` as ``gather_facts`` sealed them."""
-    from kroma.imaging.measures import candidate, sealed  # noqa: PLC0415 - as above
+def check_candidate(order: CheckOrder, facts: bytes | FactsOrder) -> Checked:
+    """Every check of one candidate that needs no other one.
 
-    return candidate.check_candidate(order, sealed.opened(facts))
+    Args:
+        order: Which.
+        facts: As ``gather_facts`` sealed them; or what they are to be gathered from, where nobody else
+            needs them.
+    """
+    from kroma.imaging.measures import candidate, sealed  # noqa: PLC0415 - as above
+    from kroma.imaging.measures.facts import gather_facts as gathered  # noqa: PLC0415 - as above
+
+    known = sealed.opened(facts) if isinstance(facts, bytes) else gathered(facts)
+    return candidate.check_candidate(order, known)
 
 
 def compare_candidates(

@@ -1,6 +1,6 @@
 """What picture processes are asked to check; light enough for every process to import."""
 
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,7 @@ from kroma.imaging.measures.settings import QualitySettings
 
 NamedPicture: TypeAlias = tuple[str, bytes]
 """A picture's name, for messages, and its file."""
+RELIT_STAGES: Final = frozenset({"time", "weather"})
 
 
 class FactsOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +24,12 @@ class FactsOrder(msgspec.Struct, frozen=True, kw_only=True):
     references: tuple[NamedPicture, ...] = ()
     """Of characters."""
     face_model: FaceModel | None = None
+    stage: str = "style"
+
+    @property
+    def is_relit(self) -> bool:
+        """Whether light or weather are changed on purpose."""
+        return self.stage in RELIT_STAGES
 
 
 class CheckOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +51,7 @@ class CheckOrder(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_relit(self) -> bool:
         """Whether light or weather were changed on purpose."""
-        return self.stage in {"time", "weather"}
+        return self.stage in RELIT_STAGES
 
     @property
     def hides(self) -> bool:

@@ -30,8 +30,11 @@ async def check_quality(job: ImageJob, tools: StepTools) -> ImageJob:
     A candidate with a hard failure moves to ``archive/bad`` and is out; a warning stays in its report.
     """
     recorded = await asyncio.gather(*(_recorded(candidate, tools) for candidate in job.candidates))
-    if any(_is_new(candidate) for candidate in recorded):
-        facts = await tools.cpu.run(gather_facts, await _facts_order(job, tools))
+    new = sum(_is_new(candidate) for candidate in recorded)
+    if new:
+        order = await _facts_order(job, tools)
+        # What only one candidate needs is gathered where it is checked.
+        facts = order if new == 1 else await tools.cpu.run(gather_facts, order)
         recorded = await asyncio.gather(*(_checked(job, one, facts, tools) for one in recorded))
     compared = await _compared(job, recorded, tools)
     candidates = await asyncio.gather(*(_put_away(job, candidate, tools) for candidate in compared))
@@ -66,6 +69,7 @@ async def _facts_order(job: ImageJob, tools: StepTools) -> FactsOrder:
         styles=styles,
         references=references,
         face_model=tools.face_model,
+        stage=job.stage,
     )
 
 
@@ -77,7 +81,9 @@ async def _picture(store: ObjectStore, picture: PlannedPicture) -> NamedPicture 
         return None
 
 
-async def _checked(job: ImageJob, candidate: Candidate, facts: bytes, tools: StepTools) -> Candidate:
+async def _checked(
+    job: ImageJob, candidate: Candidate, facts: bytes | FactsOrder, tools: StepTools
+) -> Candidate:
     if not _is_new(candidate) or candidate.file is None:
         return candidate
     started_at = utc_now()
