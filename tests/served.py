@@ -39,7 +39,7 @@ def served(data_dir: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[
         with process, httpx.Client(transport=transport, base_url=f"http://{bind}", timeout=30) as client:
             assert process.stdout is not None
             events = [json.loads(process.stdout.readline())["event"]]
-            if events == ["secrets.unchecked"]:  # the database does not answer
+            if events == ["database.waiting"]:
                 events = [json.loads(process.stdout.readline())["event"]]
             assert events == ["serving"]
             yield process, client

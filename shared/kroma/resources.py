@@ -2,15 +2,15 @@
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import msgspec
-import structlog
-from asyncpg import PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
-from sqlalchemy.exc import SQLAlchemyError
 
 from kroma.config import Settings, SettingsError
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
+from kroma.db.schema import check_revision, find_revision
+from kroma.db.waiting import answered
 from kroma.providers import open_providers
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
@@ -18,8 +18,6 @@ from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import check_secrets_open
 from kroma.storage.base import ProjectStores
 from kroma.storage.directory import DirectoryStores
-
-log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,12 +35,10 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
-    """Open everything, and see that stored secrets open.
-
-    A database that does not answer yet is no reason not to start: connections are made on first use.
+    """Open everything; nothing is asked yet, and connections are made on first use.
 
     Raises:
-        SettingsError: An address is missing, or a key is wrong.
+        SettingsError: An address is missing or wrong.
     """
     if settings.database_url is None:
         raise SettingsError(
@@ -54,7 +50,6 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     cpu = CpuPool(settings.cpu_processes)
     providers = open_providers(cpu, settings)
     try:
-        await _check_secrets(db, keyring)
         yield Resources(
             settings=settings,
             db=db,
@@ -72,11 +67,16 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
         await db.close()
 
 
-async def _check_secrets(db: Database, keyring: Keyring) -> None:
-    try:
-        await check_secrets_open(db, keyring)
-    except (OSError, SQLAlchemyError, PostgresError) as exc:
-        log.warning("secrets.unchecked", reason=type(exc).__name__)
+async def await_database(resources: Resources) -> None:
+    """Wait until the database answers, and see that this version can work on it.
+
+    Raises:
+        SettingsError: The database refuses us, or a key of stored secrets is wrong.
+        WrongSchemaError: Its schema is not the one that this version needs.
+    """
+    db, url = resources.db, resources.settings.database_url or ""
+    check_revision(await answered(partial(find_revision, db), url=url))
+    await answered(partial(check_secrets_open, db, resources.keyring), url=url)
 
 
 def _queue(settings: Settings, db: Database) -> TaskQueue:
@@ -91,4 +91,9 @@ def _queue(settings: Settings, db: Database) -> TaskQueue:
         )
     from kroma.queue.arq import ArqTaskQueue  # noqa: PLC0415 - only the chosen one costs memory
 
-    return ArqTaskQueue(settings.redis_url)
+    try:
+        return ArqTaskQueue(settings.redis_url)
+    except ValueError as exc:
+        raise SettingsError(
+            "KROMA_REDIS_URL", "is no address like redis://:password@host:6379/0 (a password percent-encoded)"
+        ) from exc

@@ -160,7 +160,7 @@ def test_the_whole_stack_does_not_start_when_no_secret_opens(
 def test_a_database_that_does_not_answer_does_not_stop_the_start(data_dir: Path) -> None:
     lines = first_lines(service("kroma_api", data_dir, "postgresql://kroma@127.0.0.1:9/kroma"), "serving")
 
-    assert "secrets.unchecked" in {line["event"] for line in lines}
+    assert "database.waiting" in {line["event"] for line in lines}
 
 
 async def value_of(database_url: str, keys: Keyring) -> str | None:

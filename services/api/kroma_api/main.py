@@ -5,7 +5,7 @@ import resource
 import signal
 import socket
 import sys
-from typing import Final
+from typing import Any, Final
 
 import structlog
 import uvloop
@@ -13,8 +13,9 @@ from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
 from kroma.config import Bind, Settings, SettingsError
+from kroma.db.schema import WrongSchemaError
 from kroma.logs import configure_logs
-from kroma.resources import open_resources
+from kroma.resources import await_database, open_resources
 from kroma.runs.events import MAX_WATCHERS
 from kroma_api.app import create_app
 from kroma_api.in_hand import RequestsInHand
@@ -22,6 +23,9 @@ from kroma_api.in_hand import RequestsInHand
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 EXIT_WRONG_SETTINGS: Final = 2
+EXIT_WRONG_SCHEMA: Final = 3
+FIRST_LOOK_S: Final = 0.5
+"""What can be known of the database before we listen: then a wrong one is never served."""
 GRACE_S: Final = 1.5
 """How long requests in hand may take after SIGTERM."""
 MAX_CONNECTIONS: Final = MAX_WATCHERS + 1024
@@ -30,14 +34,22 @@ _FILES: Final = 2 * MAX_CONNECTIONS
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT, while the database is still waited for, too.
 
     The embedded server runs in this process and on this loop: a second process, as granian has
     it by default, would cost another 40 MB for nothing.
+
+    Raises:
+        SettingsError: An address or a key is missing or wrong.
+        WrongSchemaError: The database wants to be migrated.
     """
     _refuse_taken_address(settings.bind)
     _allow_files()
     async with open_resources(settings) as resources:
+        awaiting = asyncio.create_task(await_database(resources))
+        await asyncio.wait({awaiting}, timeout=FIRST_LOOK_S)
+        if awaiting.done():
+            awaiting.result()
         app = RequestsInHand(create_app(resources))
         server = Server(
             app,
@@ -58,7 +70,7 @@ async def serve(settings: Settings) -> None:
         serving = asyncio.create_task(server.serve())
         signalled = asyncio.create_task(stopping.wait())
         log.info("serving", address=settings.bind.address)
-        await asyncio.wait({serving, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        await _first_end(serving, signalled, awaiting)
         server.stop()
         app.announce_stop()
         # The server would wait for its requests without an end.
@@ -68,6 +80,21 @@ async def serve(settings: Settings) -> None:
         await asyncio.wait({serving}, timeout=GRACE_S)
         if serving.done():
             serving.result()
+        if awaiting.done():
+            awaiting.result()
+        awaiting.cancel()
+
+
+async def _first_end(
+    serving: "asyncio.Task[None]", signalled: "asyncio.Task[bool]", awaiting: "asyncio.Task[None]"
+) -> None:
+    """Wait for the end of one of them; that the database answers is none."""
+    ends: set[asyncio.Task[Any]] = {serving, signalled, awaiting}
+    while True:
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if done != {awaiting} or awaiting.exception() is not None:
+            return
+        ends.discard(awaiting)
 
 
 def _allow_files() -> None:
@@ -91,7 +118,7 @@ def _refuse_taken_address(bind: Bind) -> None:
 
 
 def main() -> None:
-    """Run the service; a wrong environment is one line on standard error and exit code 2."""
+    """Run the service; a wrong environment or schema is one line on standard error, and exit code 2 or 3."""
     configure_logs()
     try:
         settings = Settings.from_environment()
@@ -99,3 +126,6 @@ def main() -> None:
     except SettingsError as exc:
         sys.stderr.write(f"kroma_api: {exc.message}\n")
         sys.exit(EXIT_WRONG_SETTINGS)
+    except WrongSchemaError as exc:
+        sys.stderr.write(f"kroma_api: {exc.message}\n")
+        sys.exit(EXIT_WRONG_SCHEMA)

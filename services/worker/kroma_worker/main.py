@@ -19,6 +19,7 @@ import uvloop
 from kroma import __version__
 from kroma.config import Settings, SettingsError
 from kroma.db.base import utc_now
+from kroma.db.schema import WrongSchemaError
 from kroma.instructions.dispatch import Dispatcher
 from kroma.instructions.signature import callback_signer
 from kroma.ledger.desk import CallDesk
@@ -30,7 +31,7 @@ from kroma.pipeline.execute import Workplace
 from kroma.pipeline.keeper import LeaseKeeper, Presence
 from kroma.postprocess.toolbox import Toolbox
 from kroma.providers import PROVIDERS, UnknownProviderError
-from kroma.resources import Resources, open_resources
+from kroma.resources import Resources, await_database, open_resources
 from kroma.secrets.service import read_secret
 from kroma_worker.hands import Hands
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
@@ -43,6 +44,7 @@ log = structlog.get_logger(__name__)
 TASK_MODULES: Final = (runs, instructions)
 """Importing a module registers its tasks."""
 EXIT_WRONG_SETTINGS: Final = 2
+EXIT_WRONG_SCHEMA: Final = 3
 SETTLE: Final = timedelta(seconds=30)
 """After the grace time, for paid calls in flight: their answers are money. The supervisor waits longer."""
 
@@ -53,6 +55,7 @@ async def work(settings: Settings) -> None:
     Raises:
         SettingsError: An address is missing, or a key is wrong.
         UnknownProviderError: ``KROMA_PROVIDER`` names none.
+        WrongSchemaError: The database wants to be migrated.
     """
     check_complete()
     if settings.provider not in PROVIDERS:
@@ -61,7 +64,14 @@ async def work(settings: Settings) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
+    asked_to_stop = asyncio.ensure_future(stopping.wait())
     async with open_resources(settings) as opened, agent_dispatcher(opened) as agents:
+        awaiting = asyncio.ensure_future(await_database(opened))
+        await asyncio.wait({awaiting, asked_to_stop}, return_when=asyncio.FIRST_COMPLETED)
+        if not awaiting.done():
+            awaiting.cancel()
+            return
+        awaiting.result()
         toolbox = Toolbox(opened.cpu, settings.tools, url_allow=settings.url_allow)
         place = Workplace(
             db=opened.db,
@@ -87,7 +97,6 @@ async def work(settings: Settings) -> None:
         gc.freeze()
         announce_ready()
         log.info("worker.ready", worker=name)
-        asked_to_stop = asyncio.ensure_future(stopping.wait())
         await asyncio.wait({asked_to_stop, *serving}, return_when=asyncio.FIRST_COMPLETED)
         asked_to_stop.cancel()
         for task in serving:
@@ -161,7 +170,7 @@ def announce_ready() -> None:
 
 
 def main() -> None:
-    """Run the worker; a wrong environment ends it at once with one line."""
+    """Run the worker; a wrong environment or schema ends it with one line, and exit code 2 or 3."""
     configure_logs()
     try:
         settings = Settings.from_environment()
@@ -169,3 +178,6 @@ def main() -> None:
     except (SettingsError, UnknownProviderError) as exc:
         sys.stderr.write(f"kroma_worker: {exc.message}\n")
         sys.exit(EXIT_WRONG_SETTINGS)
+    except WrongSchemaError as exc:
+        sys.stderr.write(f"kroma_worker: {exc.message}\n")
+        sys.exit(EXIT_WRONG_SCHEMA)

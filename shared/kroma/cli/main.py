@@ -4,7 +4,20 @@ import sys
 
 import typer
 
-from kroma.cli import calls, demo, doctor, ingest, inspect, picture_tools, rerun, secrets, sheet, token, up
+from kroma.cli import (
+    calls,
+    demo,
+    doctor,
+    ingest,
+    inspect,
+    migrate,
+    picture_tools,
+    rerun,
+    secrets,
+    sheet,
+    token,
+    up,
+)
 from kroma.cli.console import complain, exit_code
 from kroma.errors import KromaError
 
@@ -18,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command("up")(up.up)
+app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.command("ingest")(ingest.ingest)

@@ -75,7 +75,7 @@ async def _rerun(
     from kroma.pipeline.rerun import rerun_run
     from kroma.projects.errors import ProjectNotFoundError
     from kroma.projects.models import Project
-    from kroma.resources import open_resources
+    from kroma.resources import await_database, open_resources
     from kroma.supervisor.state import find_state
     from kroma.tools.errors import NotOfARunError
 
@@ -87,6 +87,7 @@ async def _rerun(
         raise NotRunningError(settings)
     opened = msgspec.structs.replace(settings, database_url=database_url(settings), redis_url=redis_url)
     async with open_resources(opened) as resources:
+        await await_database(resources)
         async with resources.db.transaction() as session:
             project = await session.get(Project, record.project_id)
         if project is None:

@@ -7,9 +7,9 @@ from time import monotonic
 from typing import Any, Final, Self
 
 import msgspec
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 from sqlalchemy.ext.asyncio import (
     AsyncConnection,
     AsyncEngine,
@@ -103,9 +103,20 @@ class Database:
 
     @classmethod
     def connect(cls, url: str, *, pool_size: int = 10) -> Self:
-        """A database behind a pool; nothing is opened before the first transaction."""
+        """A database behind a pool; nothing is opened before the first transaction.
+
+        Raises:
+            SettingsError: The text is no address of a PostgreSQL.
+        """
+        try:
+            address = make_url(async_url(url))
+        except (ArgumentError, ValueError) as exc:
+            raise SettingsError(
+                "KROMA_DATABASE_URL",
+                "is no address like postgresql://user:password@host:5432/name (a password percent-encoded)",
+            ) from exc
         engine = create_async_engine(
-            async_url(url),
+            address,
             pool_size=pool_size,
             max_overflow=pool_size,
             hide_parameters=True,  # a failed statement is logged, and its values may be secrets

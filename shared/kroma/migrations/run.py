@@ -1,12 +1,40 @@
 """Bring a database to the current schema, or say how far it is from it."""
 
+import argparse
+import asyncio
 import os
 import sys
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from asyncpg import PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
+from sqlalchemy.exc import SQLAlchemyError
+
+from kroma.config import SettingsError
+from kroma.db.engine import Database
+from kroma.db.schema import WrongSchemaError, find_revision, needed_revision
+from kroma.db.waiting import answered
+from kroma.environment import Environment
+from kroma.errors import InfraError, KromaError
+from kroma.logs import configure_logs
+
+WAIT: Final = timedelta(seconds=60)
+"""For a database that does not answer yet."""
+_EXIT_FAILED: Final = 1
+_EXIT_WRONG_SETTINGS: Final = 2
+
+
+class MigrationFailedError(InfraError):
+    """The database is not of the current schema and could not be brought there."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The database could not be migrated: {reason}")
 
 
 def config(database_url: str) -> Config:
@@ -33,18 +61,70 @@ def head() -> str:
     return ScriptDirectory.from_config(config("")).get_current_head() or ""
 
 
+def migrate(database_url: str) -> None:
+    """Run the missing migrations; of several migrators one works and the others wait for it.
+
+    Raises:
+        MigrationFailedError: The database does not answer, refuses, or is newer than this Kroma.
+    """
+    try:
+        upgrade(database_url)
+    except (CommandError, SQLAlchemyError, PostgresError, OSError) as exc:
+        # The first line only: the others quote statements.
+        raise MigrationFailedError(str(exc).partition("\n")[0]) from exc
+
+
+def migrate_when_it_answers(database_url: str, *, wait: timedelta = WAIT) -> str | None:
+    """Wait for a database and migrate it.
+
+    Returns:
+        The schema that it had; None when it had none.
+
+    Raises:
+        SettingsError: The server refuses the user, or has no such database.
+        DatabaseSilentError: It did not answer in time.
+        WrongSchemaError: It is newer than this Kroma.
+        MigrationFailedError: A migration failed; the database is as it was.
+    """
+    found = asyncio.run(_found(database_url, wait))
+    if found is not None and found > needed_revision():
+        raise WrongSchemaError(found, needed_revision())
+    migrate(database_url)
+    return found
+
+
+async def _found(database_url: str, wait: timedelta) -> str | None:
+    db = Database.connect(database_url, pool_size=1)
+    try:
+        return await answered(partial(find_revision, db), url=database_url, limit=wait)
+    finally:
+        await db.close()
+
+
 def main() -> None:
     """``python -m kroma.migrations.run upgrade | check | new TEXT`` on ``KROMA_DATABASE_URL``."""
-    url = os.environ["KROMA_DATABASE_URL"]
-    match sys.argv[1:]:
-        case ["upgrade"]:
-            upgrade(url)
-        case ["check"]:
-            command.check(config(url))
-        case ["new", message]:
-            command.revision(config(url), message, autogenerate=True)
-        case _:
-            sys.exit("usage: python -m kroma.migrations.run upgrade | check | new TEXT")
+    parser = argparse.ArgumentParser(prog="python -m kroma.migrations.run")
+    actions = parser.add_subparsers(dest="action", required=True)
+    upgrading = actions.add_parser("upgrade", help="bring the database to the current schema")
+    upgrading.add_argument("--wait", type=float, default=WAIT.total_seconds(), metavar="SECONDS")
+    actions.add_parser("check", help="compare the database with the models")
+    actions.add_parser("new", help="write a migration").add_argument("text")
+    given = parser.parse_args()
+    configure_logs()
+    try:
+        url = Environment(os.environ).server_url("DATABASE")
+        if url is None:
+            raise SettingsError("KROMA_DATABASE_URL", "is not set")
+        match given.action:
+            case "upgrade":
+                migrate_when_it_answers(url, wait=timedelta(seconds=given.wait))
+            case "check":
+                command.check(config(url))
+            case _:
+                command.revision(config(url), given.text, autogenerate=True)
+    except KromaError as exc:
+        sys.stderr.write(f"kroma.migrations: {exc.message}\n")
+        sys.exit(_EXIT_WRONG_SETTINGS if isinstance(exc, SettingsError) else _EXIT_FAILED)
 
 
 if __name__ == "__main__":

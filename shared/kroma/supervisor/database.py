@@ -4,18 +4,18 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from alembic.util import CommandError
 from asyncpg import PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
-from sqlalchemy import text
-from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from kroma.auth.service import count_active_tokens, create_token
 from kroma.config import MasterKeyOptions
 from kroma.db.engine import Database
-from kroma.migrations.run import head, upgrade
+from kroma.db.schema import find_revision as asked_revision
+from kroma.db.schema import needed_revision
+from kroma.migrations import run
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import check_secrets_open
-from kroma.supervisor.errors import DatabaseUnreachableError, MigrationFailedError
+from kroma.supervisor.errors import DatabaseUnreachableError
 from kroma.supervisor.state import write_private
 from kroma.supervisor.token_file import token_path
 
@@ -28,12 +28,8 @@ async def migrate(database_url: str) -> None:
     Raises:
         MigrationFailedError: The database does not answer, refuses, or is newer than this Kroma.
     """
-    try:
-        # A thread, because Alembic's environment runs an event loop of its own.
-        await asyncio.to_thread(upgrade, database_url)
-    except (CommandError, SQLAlchemyError, PostgresError, OSError) as exc:
-        # The first line only: the others quote statements.
-        raise MigrationFailedError(str(exc).partition("\n")[0]) from exc
+    # A thread, because Alembic's environment runs an event loop of its own.
+    await asyncio.to_thread(run.migrate, database_url)
 
 
 async def check_secrets(database_url: str, options: MasterKeyOptions) -> None:
@@ -68,7 +64,7 @@ async def make_first_token(database_url: str, data_dir: Path) -> str | None:
 
 def newest_revision() -> str:
     """The schema that this Kroma needs."""
-    return head()
+    return needed_revision()
 
 
 async def find_revision(database_url: str) -> str | None:
@@ -79,10 +75,7 @@ async def find_revision(database_url: str) -> str | None:
     """
     db = Database.connect(database_url, pool_size=1)
     try:
-        async with db.transaction() as session:
-            return await session.scalar(text("SELECT version_num FROM alembic_version"))
-    except ProgrammingError:
-        return None
+        return await asked_revision(db)
     except (SQLAlchemyError, OSError, PostgresError) as exc:
         raise DatabaseUnreachableError(type(exc).__name__) from exc
     finally:

@@ -48,13 +48,6 @@ class PartFailedError(InfraError):
         super().__init__(f"{part} {problem}" if log is None else f"{part} {problem}; see {log}")
 
 
-class MigrationFailedError(InfraError):
-    """The database is not of the current schema and could not be brought there."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The database could not be migrated: {reason}")
-
-
 class DatabaseUnreachableError(InfraError):
     """The database does not answer, or refuses the user."""
 

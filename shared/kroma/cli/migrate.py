@@ -1,0 +1,38 @@
+"""``kroma migrate``."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import msgspec
+import typer
+
+from kroma.cli.connections import database_url
+from kroma.cli.console import say
+from kroma.cli.options import AsJson, DataDir
+from kroma.config import Settings
+
+
+def migrate(
+    wait: Annotated[
+        float,
+        typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for the database to answer."),
+    ] = 60.0,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the database to the schema of this version.
+
+    It is KROMA_DATABASE_URL's, else the running stack's. Of two migrators one waits for the other.
+    """
+    from kroma.db.schema import needed_revision
+    from kroma.migrations.run import migrate_when_it_answers
+
+    settings = Settings.from_environment(data_dir=data_dir)
+    found = migrate_when_it_answers(database_url(settings), wait=timedelta(seconds=wait))
+    needed = needed_revision()
+    if as_json:
+        say(msgspec.json.encode({"ok": True, "found": found, "schema": needed}).decode())
+    elif found == needed:
+        say(f"The schema is at {needed} already.")
+    else:
+        say(f"The schema is at {needed}; it was at {found or 'nothing'}.")
