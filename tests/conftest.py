@@ -3,7 +3,9 @@
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
+from uuid import uuid4
 
+import httpx
 import pytest
 import pytest_socket
 import redis
@@ -14,6 +16,8 @@ from xdist.workermanage import WorkerController
 from databases import copied, rolled_back, unpooled
 from kroma.db.engine import Database
 from kroma.logs import configure_logs
+from kroma.storage.access import S3Access
+from s3_server import KEY, running_s3
 from servers import Addresses, Servers
 
 _SERVERS = pytest.StashKey[Servers]()
@@ -110,6 +114,27 @@ def redis_url(server_addresses: Addresses) -> str:
     with redis.Redis.from_url(url) as client:
         client.flushdb()
     return url
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The endpoint of moto's S3 server, in a process of its own."""
+    with running_s3() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def s3_bucket(s3_server: str) -> str:
+    """The name of a fresh bucket on it."""
+    name = f"kroma-{uuid4().hex}"
+    httpx.put(f"{s3_server}/{name}").raise_for_status()
+    return name
+
+
+@pytest.fixture
+def s3_access(s3_server: str) -> S3Access:
+    """Who may do everything there."""
+    return S3Access(endpoint_url=s3_server, region="us-east-1", access_key_id=KEY, secret_access_key=KEY)
 
 
 @pytest.fixture

@@ -69,10 +69,22 @@ class StoreForbiddenError(InfraError):
     code = "store_forbidden"
     retryable = False
 
-    def __init__(self, bucket: str, right: str) -> None:
+    def __init__(self, bucket: str, right: str, answer: str) -> None:
         super().__init__(
-            f"Bucket '{bucket}' refuses {right}; the store's user needs that right (docs/storage.md)"
+            f"Bucket '{bucket}' refused a request ({answer}); "
+            f"its user needs the right {right} (docs/storage.md)"
         )
+        self.bucket = bucket
+
+
+class StoreCredentialsError(InfraError):
+    """Nobody said who asks the store, or not completely."""
+
+    code = "store_credentials_missing"
+    retryable = False
+
+    def __init__(self, bucket: str, problem: str) -> None:
+        super().__init__(f"No usable credentials for bucket '{bucket}': {problem} (docs/storage.md)")
         self.bucket = bucket
 
 

@@ -1,8 +1,16 @@
 """Object keys of one project, after the folders of pipeline.md 1.4; keys carry the run."""
 
 import re
+import unicodedata
 from pathlib import PurePosixPath
+from typing import Final
 from uuid import UUID
+
+THUMBNAILS_FOLDER: Final = ".kroma/thumbnails"
+"""Small pictures that are made again when they are missing: no scenes, and not worth a copy elsewhere."""
+
+_LONGEST_STEM: Final = 60
+_HASH_CHARACTERS: Final = 12
 
 
 def run_log_key(run_id: UUID) -> str:
@@ -51,3 +59,24 @@ def sheet_key(run_id: UUID) -> str:
 def sidecar_key(picture: str) -> str:
     """The file beside a picture that says how it was made."""
     return f"{picture}.json"
+
+
+def upload_key(folder: str, name: str, sha256: str, extension: str, *, variant: int = 0) -> str:
+    """Where an uploaded picture lies; ``variant`` where other bytes have taken its name.
+
+    Of the sent name only letters and digits that every file system takes are left, accents dropped.
+    """
+    plain = unicodedata.normalize("NFKD", PurePosixPath(name).stem).encode("ascii", "ignore").decode()
+    stem = clean_part(plain)[:_LONGEST_STEM].rstrip("_") or "picture"
+    again = f"-{variant + 1}" if variant else ""
+    return f"{folder}/{stem}-{sha256[:_HASH_CHARACTERS]}{again}.{extension}"
+
+
+def thumbnail_key(content: str, size_px: int) -> str:
+    """A thumbnail of the picture whose content this names."""
+    return f"{THUMBNAILS_FOLDER}/{content}_{size_px}.webp"
+
+
+def is_thumbnail(key: str) -> bool:
+    """Whether a key is one of a thumbnail."""
+    return key.startswith(f"{THUMBNAILS_FOLDER}/")

@@ -1,0 +1,479 @@
+"""One S3 bucket: what a store and a sync ask of it, with the service's errors as the store's."""
+
+import base64
+import mimetypes
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import quote
+
+import aioboto3  # pyright: ignore[reportMissingTypeStubs] - it ships none
+import msgspec
+from aiobotocore.config import AioConfig
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from kroma.outbound.guard import UrlGuard
+from kroma.storage.access import Patience, S3Access
+from kroma.storage.base import ObjectStream
+from kroma.storage.bucket_errors import translated
+from kroma.storage.checksums import checked_chunks, refuse_other, sha256_of
+from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client  # the service's types are no part of an installation
+
+DELETED_AT_ONCE: Final = 1000
+"""What one request may delete, by the protocol."""
+_CHUNK_BYTES: Final = 256 * 1024
+_SHA256: Final = "sha256"
+"""The name of the metadata that holds a whole object's SHA-256, in hex."""
+
+
+class BucketObject(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bucket says of an object."""
+
+    key: str
+    size_bytes: int
+    etag: str
+    """Without quotes."""
+    sha256: str | None = None
+    """Lower-case hex, where we recorded it; a listing never says it."""
+
+
+class BucketUpload(msgspec.Struct, frozen=True, kw_only=True):
+    """An upload in parts that was begun and neither completed nor aborted."""
+
+    key: str
+    upload_id: str
+    begun_at: datetime
+
+
+class BucketPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A part that arrived."""
+
+    number: int
+    """From 1."""
+    etag: str
+    """Without quotes; of an upload that is not encrypted by a key service, the MD5 in hex."""
+    size_bytes: int = 0
+
+
+class _GuardedNames(AbstractResolver):
+    """Resolves names as the guard does: what it judged is where the connection goes."""
+
+    def __init__(self, guard: UrlGuard) -> None:
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        target = await self._guard.checked(f"http://{host}:{port or 80}")
+        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in target.addresses]
+        return [
+            ResolveResult(
+                hostname=host, host=address, port=port, family=found, proto=0, flags=socket.AI_NUMERICHOST
+            )
+            for address, found in zip(target.addresses, families, strict=True)
+            if family in {socket.AF_UNSPEC, found}
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+@asynccontextmanager
+async def open_bucket(
+    name: str,
+    access: S3Access,
+    *,
+    guard: UrlGuard | None,
+    connections: int,
+    patience: Patience | None = None,
+) -> AsyncGenerator["Bucket"]:
+    """A client of one bucket, in the running event loop; the service is not asked anything yet.
+
+    Args:
+        name: Of the bucket.
+        access: Where and who.
+        guard: Judges the endpoint, now and at every connection, where a user chose it; None trusts it. An
+            endpoint of AWS itself is not judged: in a private network its names lead to private addresses.
+        connections: At a time, at most.
+        patience: None is the usual one.
+
+    Raises:
+        UrlRefusedError: The guard forbids the endpoint.
+        HostNotFoundError: The endpoint's name has no address.
+        StoreCredentialsError: The profile does not exist or cannot be used.
+    """
+    judged = guard if access.endpoint_url is not None else None
+    if judged is not None:
+        # A literal address is never resolved, so the resolver below would not see it.
+        await judged.checked(access.endpoint_url or "")
+    async with AsyncExitStack() as exits:
+        with translated(name, "", "access"):
+            opening = _client(access, _config(access, judged, connections, patience))
+            client = await exits.enter_async_context(opening)
+        yield Bucket(client, name)
+
+
+def _client(access: S3Access, config: AioConfig) -> AbstractAsyncContextManager["S3Client"]:
+    session = aioboto3.Session(
+        aws_access_key_id=access.access_key_id,
+        aws_secret_access_key=access.secret_access_key,
+        aws_session_token=access.session_token,
+        region_name=access.region,
+        profile_name=access.profile,
+    )
+    # Untyped, like all of the library.
+    opening = cast("Any", session).client("s3", endpoint_url=access.endpoint_url, config=config)
+    return cast("AbstractAsyncContextManager[S3Client]", opening)
+
+
+def _config(
+    access: S3Access, guard: UrlGuard | None, connections: int, patience: Patience | None
+) -> AioConfig:
+    patience = patience or Patience()
+    config: dict[str, Any] = {
+        "connect_timeout": patience.connect_timeout.total_seconds(),
+        "read_timeout": patience.read_timeout.total_seconds(),
+        "retries": {"mode": "standard", "total_max_attempts": patience.attempts},
+        "max_pool_connections": connections,
+        # The hash of every body is part of its signature, which each S3 server checks; the checksums that
+        # the library would add by itself are unknown to many of them.
+        "s3": {"payload_signing_enabled": True},
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
+    if access.endpoint_url is not None and access.region is None:
+        config["region_name"] = "us-east-1"  # what servers without regions sign for
+    if guard is not None:
+        config["connector_args"] = {"resolver": _GuardedNames(guard)}
+        config["proxies"] = {}  # one from the environment would resolve the name once more
+    return AioConfig(**config)
+
+
+class Bucket:
+    """Implements what S3 can do with objects; keys are those of the whole bucket.
+
+    Beside what its methods name, each raises ``StoreForbiddenError`` when a right is missing,
+    ``BucketNotFoundError``, ``StoreCredentialsError``, and ``StoreUnavailableError`` when the service fails.
+    """
+
+    def __init__(self, client: "S3Client", name: str) -> None:
+        """``client`` is closed by who made it."""
+        self._client = client
+        self.name = name
+
+    async def list_objects(self, prefix: str) -> AsyncGenerator[BucketObject]:
+        """Every object whose key begins with ``prefix``, by key in byte order, a page at a time."""
+        token: dict[str, Any] = {}
+        while True:
+            with self._asked(prefix, "s3:ListBucket"):
+                page = await self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, **token)
+            for found in page.get("Contents", []):
+                yield BucketObject(
+                    key=found.get("Key", ""),
+                    size_bytes=found.get("Size", 0),
+                    etag=_plain(found.get("ETag", "")),
+                )
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page.get("NextContinuationToken", "")}
+
+    async def has_any(self, prefix: str) -> bool:
+        """Whether a key begins with ``prefix``."""
+        with self._asked(prefix, "s3:ListBucket"):
+            page = await self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1)
+        return bool(page.get("Contents"))
+
+    async def head(self, key: str) -> BucketObject | None:
+        """What is known of an object; None when there is none."""
+        try:
+            with self._asked(key, "s3:GetObject"):
+                found = await self._client.head_object(Bucket=self.name, Key=key)
+        except ObjectNotFoundError:
+            return None
+        return BucketObject(
+            key=key,
+            size_bytes=found["ContentLength"],
+            etag=_plain(found["ETag"]),
+            sha256=found.get("Metadata", {}).get(_SHA256),
+        )
+
+    async def put(
+        self, key: str, data: bytes, *, sha256: str | None = None, content_type: str | None = None
+    ) -> BucketObject:
+        """Write an object whole; the service refuses bytes that do not have the checksum.
+
+        Raises:
+            ChecksumMismatchError: ``data`` does not have ``sha256`` (hex), or other bytes arrived.
+            StoreFullError: The service has no space left.
+        """
+        digest = await sha256_of(data)
+        refuse_other(key, sha256, digest)
+        with self._asked(key, "s3:PutObject"):
+            stored = await self._client.put_object(
+                Bucket=self.name,
+                Key=key,
+                Body=data,
+                ChecksumSHA256=base64.b64encode(bytes.fromhex(digest)).decode(),
+                ContentType=content_type or type_by_name(key),
+                Metadata={_SHA256: digest},
+            )
+        return BucketObject(key=key, size_bytes=len(data), etag=_plain(stored["ETag"]), sha256=digest)
+
+    async def get(self, key: str, *, limit_bytes: int | None = None, sha256: str | None = None) -> bytes:
+        """Read an object, verified against what we recorded of it, and ``sha256`` where that is given.
+
+        Raises:
+            ObjectNotFoundError: Nothing has this key.
+            ObjectTooLargeError: It is larger than ``limit_bytes``.
+            ChecksumMismatchError: The bytes are not what was written.
+        """
+        async with self.open_stream(key, sha256=sha256) as stream:
+            if limit_bytes is not None and stream.size_bytes > limit_bytes:
+                raise ObjectTooLargeError(key, stream.size_bytes, limit_bytes)
+            return b"".join([chunk async for chunk in stream.chunks])
+
+    @asynccontextmanager
+    async def open_stream(
+        self, key: str, *, start: int = 0, length: int | None = None, sha256: str | None = None
+    ) -> AsyncGenerator[ObjectStream]:
+        """Read an object, or up to ``length`` bytes from ``start``; a negative ``start`` counts from the end.
+
+        A whole object is verified as with ``get``, after its last byte.
+
+        Raises:
+            ObjectNotFoundError: Nothing has this key.
+        """
+        reach = _range_header(start, length)
+        found = None
+        with self._asked(key, "s3:GetObject"):
+            try:
+                found = await self._client.get_object(Bucket=self.name, Key=key, **reach)
+            except self._client.exceptions.ClientError as exc:
+                if exc.response.get("Error", {}).get("Code") != "InvalidRange":
+                    raise
+        if found is None:  # nothing of it is in the range, or it is empty
+            known = await self.head(key)
+            if known is None:
+                raise ObjectNotFoundError(key)
+            yield ObjectStream(size_bytes=known.size_bytes, chunks=_nothing())
+            return
+        whole_bytes = _size_in(found.get("ContentRange")) or found["ContentLength"]
+        expected = None
+        if found["ContentLength"] == whole_bytes:
+            recorded = found.get("Metadata", {}).get(_SHA256)
+            if sha256 is not None and recorded is not None:
+                refuse_other(key, sha256, recorded)
+            expected = sha256 or recorded
+        body = found["Body"]
+        try:
+            yield ObjectStream(
+                size_bytes=whole_bytes, chunks=checked_chunks(key, self._read(key, body), expected)
+            )
+        finally:
+            cast("Any", body).close()  # gives back the connection, or ends it when bytes are still under way
+
+    async def copy(self, source_key: str, target_key: str, *, sha256: str | None = None) -> None:
+        """Copy an object up to 5 GiB inside the service, with what is recorded of it, or with ``sha256``.
+
+        Raises:
+            ObjectNotFoundError: Nothing has the source's key.
+        """
+        replaced: dict[str, Any] = {}
+        if sha256 is not None:
+            replaced = {
+                "MetadataDirective": "REPLACE",
+                "Metadata": {_SHA256: sha256},
+                "ContentType": type_by_name(target_key),
+            }
+        with self._asked(source_key, "s3:PutObject and s3:GetObject"):
+            await self._client.copy_object(
+                Bucket=self.name,
+                Key=target_key,
+                CopySource={"Bucket": self.name, "Key": source_key},
+                **replaced,
+            )
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; one that is missing is no error.
+
+        Raises:
+            StoreUnavailableError: The service kept one; others may be gone.
+        """
+        for first in range(0, len(keys), DELETED_AT_ONCE):
+            batch = keys[first : first + DELETED_AT_ONCE]
+            with self._asked(batch[0], "s3:DeleteObject"):
+                if len(batch) == 1:
+                    await self._client.delete_object(Bucket=self.name, Key=batch[0])
+                    continue
+                answer = await self._client.delete_objects(
+                    Bucket=self.name, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
+                )
+            for kept in answer.get("Errors", []):
+                raise StoreUnavailableError(
+                    kept.get("Key", batch[0]), f"the service kept it ({kept.get('Code')})"
+                )
+
+    async def presigned_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str:
+        """An address that reads an object for a while, at most seven days; whether it exists is not asked."""
+        parameters = {"Bucket": self.name, "Key": key}
+        if filename is not None:
+            plain = filename.encode("ascii", "replace").decode().replace('"', "'").replace("\\", "_")
+            parameters["ResponseContentDisposition"] = (
+                f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+            )
+        with self._asked(key, "s3:GetObject"):
+            return await self._client.generate_presigned_url(
+                "get_object", Params=parameters, ExpiresIn=int(expires.total_seconds())
+            )
+
+    async def begin_upload(
+        self, key: str, *, sha256: str | None = None, content_type: str | None = None
+    ) -> str:
+        """Begin an upload in parts, which nobody sees until it is completed.
+
+        Args:
+            key: Of the object.
+            sha256: Of the whole, in hex; recorded, for readers to verify.
+            content_type: None goes by the name.
+
+        Returns:
+            The upload's id.
+        """
+        with self._asked(key, "s3:PutObject"):
+            begun = await self._client.create_multipart_upload(
+                Bucket=self.name,
+                Key=key,
+                ContentType=content_type or type_by_name(key),
+                Metadata={} if sha256 is None else {_SHA256: sha256},
+            )
+        return begun["UploadId"]
+
+    async def list_uploads(self, prefix: str) -> AsyncGenerator[BucketUpload]:
+        """Uploads in parts that are not finished, of keys that begin with ``prefix``."""
+        marker: dict[str, Any] = {}
+        while True:
+            with self._asked(prefix, "s3:ListBucketMultipartUploads"):
+                page = await self._client.list_multipart_uploads(Bucket=self.name, Prefix=prefix, **marker)
+            for found in page.get("Uploads", []):
+                key, begun_at = found.get("Key"), found.get("Initiated")
+                if key is not None and begun_at is not None:
+                    yield BucketUpload(key=key, upload_id=found.get("UploadId", ""), begun_at=begun_at)
+            if not page.get("IsTruncated"):
+                return
+            marker = {
+                "KeyMarker": page.get("NextKeyMarker", ""),
+                "UploadIdMarker": page.get("NextUploadIdMarker", ""),
+            }
+
+    async def list_parts(self, key: str, upload_id: str) -> list[BucketPart]:
+        """The parts that arrived, by number; none of an upload that is gone."""
+        parts: list[BucketPart] = []
+        marker: dict[str, Any] = {}
+        while True:
+            try:
+                with self._asked(key, "s3:ListMultipartUploadParts"):
+                    page = await self._client.list_parts(
+                        Bucket=self.name, Key=key, UploadId=upload_id, **marker
+                    )
+            except ObjectNotFoundError:
+                return []
+            parts += [
+                BucketPart(
+                    number=found.get("PartNumber", 0),
+                    etag=_plain(found.get("ETag", "")),
+                    size_bytes=found.get("Size", 0),
+                )
+                for found in page.get("Parts", [])
+            ]
+            if not page.get("IsTruncated"):
+                return parts
+            marker = {"PartNumberMarker": page.get("NextPartNumberMarker", 0)}
+
+    async def put_part(self, key: str, upload_id: str, number: int, data: bytes) -> str:
+        """Send one part, at least 5 MiB unless it is the last; its hash is in the signature of the request.
+
+        Returns:
+            The part's tag, without quotes.
+
+        Raises:
+            ObjectNotFoundError: The upload is gone.
+            ChecksumMismatchError: Other bytes arrived.
+            StoreFullError: The service has no space left.
+        """
+        with self._asked(key, "s3:PutObject"):
+            stored = await self._client.upload_part(
+                Bucket=self.name, Key=key, UploadId=upload_id, PartNumber=number, Body=data
+            )
+        return _plain(stored["ETag"])
+
+    async def complete_upload(self, key: str, upload_id: str, parts: Sequence[BucketPart]) -> str:
+        """Make an object of its parts; it is visible from here on.
+
+        Returns:
+            The object's tag, without quotes.
+
+        Raises:
+            ObjectNotFoundError: The upload is gone.
+            StoreUnavailableError: A part is missing, or is not what its tag says.
+        """
+        listed = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
+        with self._asked(key, "s3:PutObject"):
+            done = await self._client.complete_multipart_upload(
+                Bucket=self.name,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": cast("Any", listed)},
+            )
+        return _plain(done["ETag"])
+
+    async def abort_upload(self, key: str, upload_id: str) -> None:
+        """Give an upload up, with its parts; one that is gone is no error."""
+        try:
+            with self._asked(key, "s3:AbortMultipartUpload"):
+                await self._client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload_id)
+        except ObjectNotFoundError:
+            return
+
+    def _asked(self, key: str, right: str) -> Any:  # noqa: ANN401
+        return translated(self.name, key, right)
+
+    async def _read(self, key: str, body: Any) -> AsyncIterator[bytes]:  # noqa: ANN401
+        while True:
+            with self._asked(key, "s3:GetObject"):
+                chunk = await body.read(_CHUNK_BYTES)
+            if not chunk:
+                return
+            yield chunk
+
+
+def type_by_name(key: str) -> str:
+    """The MIME type that a name's ending stands for."""
+    return mimetypes.guess_type(key)[0] or "application/octet-stream"
+
+
+def _range_header(start: int, length: int | None) -> dict[str, Any]:
+    if start < 0:
+        return {"Range": f"bytes={start}"}
+    if start == 0 and length is None:
+        return {}
+    return {"Range": f"bytes={start}-{'' if length is None else start + length - 1}"}
+
+
+def _size_in(content_range: str | None) -> int | None:
+    """Of the whole object, after ``bytes 0-9/1234``."""
+    whole = (content_range or "").rpartition("/")[2]
+    return int(whole) if whole.isdigit() else None
+
+
+def _plain(etag: str) -> str:
+    return etag.strip('"')
+
+
+async def _nothing() -> AsyncGenerator[bytes]:
+    return
+    yield b""
