@@ -269,6 +269,28 @@ class ToolOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How projects are copied to buckets (docs/sync.md)."""
+
+    concurrency: int = 32
+    """Files under way at a time."""
+    buckets: frozenset[str] | None = None
+    """That the operator's own credentials are used for; None is any."""
+
+    @classmethod
+    def from_environment(cls, env: Environment, *, is_loopback: bool) -> Self:
+        """Read ``KROMA_SYNC_*``; where others reach the API, no bucket is the operator's unless it is listed.
+
+        Raises:
+            SettingsError: The concurrency is no number.
+        """
+        listed = env.texts("SYNC_BUCKETS")
+        return cls(
+            concurrency=env.count("SYNC_CONCURRENCY", default=32),
+            buckets=None if is_loopback and not listed else frozenset(listed),
+        )
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything an entry point decides from its environment."""
 
@@ -311,6 +333,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     master_key: MasterKeyOptions
     openai: OpenAIOptions = OpenAIOptions()
     tools: ToolOptions = ToolOptions()
+    sync: SyncOptions = SyncOptions()
     face_model: FaceModel | None = None
     """What the faces of characters are compared by; None says so in every report."""
 
@@ -361,6 +384,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             master_key=MasterKeyOptions.from_environment(env, data_dir=folder),
             openai=OpenAIOptions.from_environment(env),
             tools=ToolOptions.from_environment(env, data_dir=folder),
+            sync=SyncOptions.from_environment(env, is_loopback=bind.is_loopback),
             face_model=FaceModel.from_environment(env),
         )
 

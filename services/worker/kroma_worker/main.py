@@ -9,8 +9,8 @@ import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from functools import partial
-from typing import Final
+from functools import cache, partial
+from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import structlog
@@ -35,13 +35,16 @@ from kroma.resources import Resources, await_database, open_resources
 from kroma.secrets.service import read_secret
 from kroma_worker.hands import Hands
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
-from kroma_worker.tasks import instructions, runs
+from kroma_worker.tasks import instructions, runs, sync
 from kroma_worker.tasks.calls import look_after_calls
 from kroma_worker.tasks.sweep import sweep_for_ever
 
+if TYPE_CHECKING:
+    from kroma.pipeline.synchronise import Synchroniser
+
 log = structlog.get_logger(__name__)
 
-TASK_MODULES: Final = (runs, instructions)
+TASK_MODULES: Final = (runs, instructions, sync)
 """Importing a module registers its tasks."""
 EXIT_WRONG_SETTINGS: Final = 2
 EXIT_WRONG_SCHEMA: Final = 3
@@ -85,7 +88,14 @@ async def work(settings: Settings) -> None:
             toolbox=toolbox,
         )
         hands = Hands(settings.worker_jobs)
-        deps = TaskDeps(place=place, queue=opened.queue, worker=name, agents=agents, hands=hands)
+        deps = TaskDeps(
+            place=place,
+            queue=opened.queue,
+            worker=name,
+            agents=agents,
+            syncs=cache(partial(synchroniser, opened)),
+            hands=hands,
+        )
         place.keeper.start()
         serving: list[asyncio.Future[None]] = [
             asyncio.ensure_future(opened.queue.consume(partial(dispatch, deps), concurrency=hands.places)),
@@ -159,6 +169,13 @@ async def agent_dispatcher(opened: Resources) -> AsyncGenerator[Dispatcher]:
         )
     finally:
         await client.close()
+
+
+def synchroniser(opened: Resources) -> "Synchroniser":
+    """What carries syncs."""
+    from kroma.pipeline.synchronise import Synchroniser  # noqa: PLC0415 - a client that most workers need not carry
+
+    return Synchroniser(db=opened.db, stores=opened.stores, keyring=opened.keyring, settings=opened.settings)
 
 
 def announce_ready() -> None:

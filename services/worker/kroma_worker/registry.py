@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from time import perf_counter
-from typing import Any, Final, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 import msgspec
 import structlog
@@ -15,6 +15,9 @@ from kroma.pipeline.execute import Workplace
 from kroma.queue.base import TaskQueue
 from kroma.queue.messages import AnyMessage
 from kroma_worker.hands import Hands
+
+if TYPE_CHECKING:
+    from kroma.pipeline.synchronise import Synchroniser
 
 log = structlog.get_logger(__name__)
 
@@ -30,6 +33,8 @@ class TaskDeps(msgspec.Struct, frozen=True, kw_only=True):
     """The name this worker leaves on its leases."""
     agents: Dispatcher | None = None
     """None leaves instructions to other workers."""
+    syncs: "Callable[[], Synchroniser] | None" = None
+    """Makes what carries syncs; None leaves them likewise."""
     hands: Hands = msgspec.field(default_factory=Hands)
 
 

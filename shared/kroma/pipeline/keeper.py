@@ -23,6 +23,7 @@ import structlog
 
 from kroma.db.lost import DATABASE_TROUBLE
 from kroma.pipeline.claim import LEASE, ClaimLostError, JobClaim, RunClaim
+from kroma.sync.claim import SyncClaim
 
 log = structlog.get_logger(__name__)
 
@@ -73,7 +74,30 @@ _STOPPED_RUNS: Final = """
     LEFT JOIN runs run ON run.id = held.id
     WHERE run.id IS NULL OR run.fence <> held.fence OR run.lease_owner IS DISTINCT FROM held.owner
 """
-_STATEMENTS: Final = ((True, _RENEW_JOBS, _STOPPED_JOBS), (False, _RENEW_RUNS, _STOPPED_RUNS))
+_RENEW_SYNCS: Final = """
+    WITH held AS (SELECT * FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::text[])
+                  AS held(place, id, fence, owner)),
+    free AS (SELECT place, sync.id FROM sync_jobs sync JOIN held ON sync.id = held.id
+             WHERE sync.fence = held.fence AND sync.lease_owner = held.owner
+             FOR NO KEY UPDATE OF sync SKIP LOCKED)
+    UPDATE sync_jobs SET lease_expires_at = clock_timestamp() + $5::interval
+    FROM free WHERE sync_jobs.id = free.id RETURNING place
+"""
+_STOPPED_SYNCS: Final = """
+    SELECT place, CASE
+        WHEN sync.id IS NULL OR sync.fence <> held.fence OR sync.lease_owner IS DISTINCT FROM held.owner
+            THEN 'lost'
+        ELSE 'cancelled' END AS stop
+    FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::text[]) AS held(place, id, fence, owner)
+    LEFT JOIN sync_jobs sync ON sync.id = held.id
+    WHERE sync.id IS NULL OR sync.fence <> held.fence OR sync.lease_owner IS DISTINCT FROM held.owner
+       OR sync.cancel_requested_at IS NOT NULL
+"""
+_STATEMENTS: Final = (
+    (JobClaim, _RENEW_JOBS, _STOPPED_JOBS),
+    (RunClaim, _RENEW_RUNS, _STOPPED_RUNS),
+    (SyncClaim, _RENEW_SYNCS, _STOPPED_SYNCS),
+)
 _PRESENT: Final = """
     INSERT INTO workers (name, host, pid, version, started_at, seen_at, jobs)
     VALUES ($1, $2, $3, $4, $5, clock_timestamp(), $6)
@@ -81,6 +105,9 @@ _PRESENT: Final = """
 """
 _LONG_GONE: Final = "DELETE FROM workers WHERE seen_at < clock_timestamp() - interval '1 day'"
 _GONE: Final = "DELETE FROM workers WHERE name = $1"
+
+
+AnyClaim = JobClaim | RunClaim | SyncClaim
 
 
 class Stop(StrEnum):
@@ -92,7 +119,7 @@ class Stop(StrEnum):
 
 
 class WorkStoppedError(Exception):
-    """The run is being cancelled, or its project is paused: what is under way is not wanted now."""
+    """What is under way is not wanted now: it is being cancelled, or its project is paused."""
 
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop)
@@ -113,9 +140,9 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 class _Held:
     """One claim, and the task that works under it."""
 
-    def __init__(self, claim: JobClaim | RunClaim, task: "asyncio.Task[Any]", *, renewed_at: float) -> None:
-        self.row_id: UUID = claim.job_id if isinstance(claim, JobClaim) else claim.run_id
-        self.is_job = isinstance(claim, JobClaim)
+    def __init__(self, claim: AnyClaim, task: "asyncio.Task[Any]", *, renewed_at: float) -> None:
+        self.row_id = _row_id(claim)
+        self.kind = type(claim)
         self.fence = claim.fence
         self.owner = claim.worker
         self.task = task
@@ -189,12 +216,12 @@ class LeaseKeeper:
         await asyncio.to_thread(thread.join, _CLOSE_WITHIN_S)
 
     @asynccontextmanager
-    async def kept_alive(self, claim: JobClaim | RunClaim) -> AsyncGenerator[None]:
+    async def kept_alive(self, claim: AnyClaim) -> AsyncGenerator[None]:
         """Renew a claim's lease while the block runs; cancel the block when it must not go on.
 
         Raises:
             ClaimLostError: A newer claim exists.
-            WorkStoppedError: The job's run is being cancelled, or its project is paused.
+            WorkStoppedError: The job's run, or the sync, is being cancelled, or the job's project is paused.
         """
         task = asyncio.current_task()
         if task is None:
@@ -259,11 +286,8 @@ class LeaseKeeper:
         with self._lock:
             held = list(self._held)
         now = monotonic()
-        for is_job, renew, stopped in (
-            (True, _RENEW_JOBS, _STOPPED_JOBS),
-            (False, _RENEW_RUNS, _STOPPED_RUNS),
-        ):
-            rows = [one for one in held if one.is_job is is_job]
+        for kind, renew, stopped in _STATEMENTS:
+            rows = [one for one in held if one.kind is kind]
             if not rows:
                 continue
             arrays = _arrays(rows)
@@ -272,7 +296,7 @@ class LeaseKeeper:
                     rows[int(place)].renewed_at = now
             for place, stop in await connection.fetch(stopped, *arrays):
                 rows[int(place)].stop_soon(Stop(stop))
-        await self._show_presence(connection, now, jobs=sum(one.is_job for one in held))
+        await self._show_presence(connection, now, jobs=sum(one.kind is JobClaim for one in held))
 
     async def _show_presence(self, connection: Any, now: float, *, jobs: int) -> None:  # noqa: ANN401 - asyncpg ships no types
         me = self._presence
@@ -291,6 +315,16 @@ class LeaseKeeper:
             await connection.close(timeout=1)
         except DATABASE_TROUBLE:
             connection.terminate()
+
+
+def _row_id(claim: AnyClaim) -> UUID:
+    match claim:
+        case JobClaim():
+            return claim.job_id
+        case RunClaim():
+            return claim.run_id
+        case SyncClaim():
+            return claim.sync_id
 
 
 def _arrays(rows: Sequence[_Held]) -> tuple[list[int], list[UUID], list[int], list[str]]:

@@ -36,7 +36,13 @@ class DispatchInstruction(Message, frozen=True, kw_only=True):
     instruction_id: UUID
 
 
-AnyMessage = ExecuteJob | FinishRun | DispatchInstruction
+class SyncProject(Message, frozen=True, kw_only=True):
+    """Carry one sync, restore or verification of a project to its end."""
+
+    sync_id: UUID
+
+
+AnyMessage = ExecuteJob | FinishRun | DispatchInstruction | SyncProject
 """The union a worker decodes; start-up fails when one of these has no task or two."""
 
 _encoder = msgspec.msgpack.Encoder()

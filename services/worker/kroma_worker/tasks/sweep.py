@@ -16,6 +16,7 @@ from kroma.pipeline.sweep import fail_spent, list_due
 from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import AnyMessage
+from kroma.sync.sweep import fail_spent_syncs, list_due_syncs
 from kroma_worker.registry import TaskDeps, dispatch
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ async def sweep_for_ever(deps: TaskDeps) -> None:
             try:
                 if is_sweep:
                     await fail_spent(deps.place.db)
+                    await fail_spent_syncs(deps.place.db)
                     await forget_expired(deps.place.db)
                     swept_at = monotonic()
                 if is_sweep or deps.hands.free:
@@ -63,6 +65,8 @@ async def _due(deps: TaskDeps) -> list[AnyMessage]:
     due = await list_due(deps.place.db)
     if deps.agents is not None:
         due += await sweep_instructions(deps.place.db, deps.agents.options)
+    if deps.syncs is not None:
+        due += await list_due_syncs(deps.place.db)
     return [message for message in due if not deps.hands.holds(message)]
 
 

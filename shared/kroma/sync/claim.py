@@ -1,0 +1,309 @@
+"""Taking a sync to carry it: a row lock to decide, a lease to hold, a fence to write.
+
+As with jobs (``kroma.pipeline.claim``), and kept alive by the same keeper; and of one project one at a
+time, which an index holds.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import structlog
+from sqlalchemy import ColumnElement, and_, func, or_, select, type_coerce, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from kroma.assets.models import Asset
+from kroma.audit import service as audit
+from kroma.db.engine import Database
+from kroma.errors import KromaError
+from kroma.sync.models import SyncJob, SyncKind, SyncStatus
+from kroma.sync.progress import Progress, SyncResult
+
+log = structlog.get_logger(__name__)
+
+END_EVENT: Final = "storage.sync.end"
+_ASSETS_AT_ONCE: Final = 1000
+_RECENT: Final = 20
+"""Syncs of a project whose uploads may still be open; older ones are begun anew."""
+
+
+class SyncClaim(msgspec.Struct, frozen=True, kw_only=True):
+    """The right to carry a sync until the lease ends."""
+
+    sync_id: UUID
+    project_id: UUID
+    requested_by: UUID | None
+    kind: SyncKind
+    dry_run: bool
+    delete_extra: bool
+    allow_missing: bool
+    overwrite: bool
+    fence: int
+    attempt: int
+    """This attempt, from 1."""
+    max_attempts: int
+    worker: str
+    """Whose lease it is."""
+
+    @property
+    def is_last_attempt(self) -> bool:
+        """Whether a failure now is the end."""
+        return self.attempt >= self.max_attempts
+
+    @classmethod
+    def of(cls, row: SyncJob) -> "SyncClaim":
+        """What a row that was just claimed allows."""
+        return cls(
+            sync_id=row.id,
+            project_id=row.project_id,
+            requested_by=row.requested_by,
+            kind=SyncKind(row.kind),
+            dry_run=row.dry_run,
+            delete_extra=row.delete_extra,
+            allow_missing=row.allow_missing,
+            overwrite=row.overwrite,
+            fence=row.fence,
+            attempt=row.attempt,
+            max_attempts=row.max_attempts,
+            worker=row.lease_owner or "",
+        )
+
+
+def lease_is_free() -> ColumnElement[bool]:
+    """Whether nobody alive holds the row."""
+    return or_(SyncJob.lease_expires_at.is_(None), SyncJob.lease_expires_at < func.clock_timestamp())
+
+
+def is_claimable() -> ColumnElement[bool]:
+    """Queued and due while no other of its project runs, or running under a lease that has ended."""
+    other = aliased(SyncJob)
+    runs_beside = (
+        select(other.id)
+        .where(other.project_id == SyncJob.project_id, other.status == SyncStatus.RUNNING)
+        .exists()
+    )
+    return and_(
+        or_(
+            and_(
+                SyncJob.status == SyncStatus.QUEUED,
+                or_(SyncJob.available_at.is_(None), SyncJob.available_at <= func.clock_timestamp()),
+                ~runs_beside,
+            ),
+            and_(SyncJob.status == SyncStatus.RUNNING, lease_is_free()),
+        ),
+        SyncJob.attempt < SyncJob.max_attempts,
+        SyncJob.cancel_requested_at.is_(None),
+    )
+
+
+async def claim_sync(db: Database, sync_id: UUID, *, worker: str, lease: timedelta) -> SyncClaim | None:
+    """Claim a sync.
+
+    Returns:
+        None when it has ended, is not due, or another of its project is under way.
+    """
+    free = select(SyncJob.id).where(SyncJob.id == sync_id, is_claimable()).with_for_update(skip_locked=True)
+    statement = (
+        update(SyncJob)
+        .where(SyncJob.id.in_(free.scalar_subquery()))
+        .values(
+            status=SyncStatus.RUNNING,
+            fence=SyncJob.fence + 1,
+            attempt=SyncJob.attempt + 1,
+            lease_owner=worker,
+            lease_expires_at=func.clock_timestamp() + lease,
+            started_at=func.coalesce(SyncJob.started_at, func.clock_timestamp()),
+        )
+        .returning(SyncJob)
+    )
+    try:
+        async with db.transaction() as session:
+            row = await session.scalar(statement, execution_options={"synchronize_session": False})
+            return None if row is None else SyncClaim.of(row)
+    except IntegrityError:
+        return None  # two of one project were claimed in one moment: this one waits
+
+
+def _held(claim: SyncClaim) -> tuple[ColumnElement[bool], ...]:
+    return (
+        SyncJob.id == claim.sync_id,
+        SyncJob.fence == claim.fence,
+        SyncJob.lease_owner == claim.worker,
+        SyncJob.status == SyncStatus.RUNNING,
+    )
+
+
+async def _write(session: AsyncSession, claim: SyncClaim, values: Mapping[str, object]) -> bool:
+    """Whether the claim still held, so that the values were written."""
+    statement = update(SyncJob).where(*_held(claim)).values(**values).returning(SyncJob.id)
+    written = await session.scalar(statement, execution_options={"synchronize_session": False})
+    if written is None:
+        log.info("sync.outcome_dropped", sync_id=str(claim.sync_id))
+    return written is not None
+
+
+async def write_place(db: Database, claim: SyncClaim, *, root: str, destination: str) -> None:
+    """Say which places it is between, as they are now."""
+    async with db.transaction() as session:
+        await _write(session, claim, {"project_root": root, "destination": destination})
+
+
+async def write_progress(db: Database, claim: SyncClaim, progress: Progress) -> None:
+    """Say how far it is."""
+    async with db.transaction() as session:
+        await _write(session, claim, msgspec.structs.asdict(progress))
+
+
+async def end_sync(
+    db: Database,
+    claim: SyncClaim,
+    result: SyncResult,
+    progress: Progress,
+    *,
+    moved: "AssetMoves | None" = None,
+) -> None:
+    """Set the good end, with where its assets are now and its entry in the trail."""
+    async with db.transaction() as session:
+        values = {
+            **msgspec.structs.asdict(progress),
+            "phase": "",
+            "result_json": msgspec.to_builtins(result),
+            "error": None,
+            "error_kind": None,
+            "error_code": None,
+            **_ended(SyncStatus.DONE),
+        }
+        if await _write(session, claim, values):
+            if moved is not None:
+                await _move_assets(session, claim.project_id, moved)
+            await _audit_end(session, claim, SyncStatus.DONE, result=result)
+
+
+async def fail_sync(db: Database, claim: SyncClaim, error: KromaError, result: SyncResult) -> None:
+    """Set the bad end."""
+    async with db.transaction() as session:
+        values = {**_error(error), "result_json": msgspec.to_builtins(result), **_ended(SyncStatus.FAILED)}
+        if await _write(session, claim, values):
+            await _audit_end(session, claim, SyncStatus.FAILED, result=result, error_code=error.code)
+
+
+async def end_canceled(db: Database, claim: SyncClaim) -> None:
+    """Set the end that somebody asked for."""
+    async with db.transaction() as session:
+        if await _write(session, claim, _ended(SyncStatus.CANCELED)):
+            await _audit_end(session, claim, SyncStatus.CANCELED)
+
+
+async def try_later(db: Database, claim: SyncClaim, error: KromaError, *, delay: timedelta) -> None:
+    """Give it back for another attempt after a while."""
+    async with db.transaction() as session:
+        available_at = func.clock_timestamp() + delay
+        await _write(session, claim, {**_error(error), **_queued(), "available_at": available_at})
+
+
+async def give_back(db: Database, claim: SyncClaim) -> None:
+    """Give it back because its worker stops, which uses up no attempt."""
+    async with db.transaction() as session:
+        await _write(session, claim, {**_queued(), "attempt": claim.attempt - 1})
+
+
+class RowNotes:
+    """The uploads in parts that a project's syncs began; implements ``UploadNotes``."""
+
+    def __init__(self, db: Database, claim: SyncClaim) -> None:
+        self._db = db
+        self._claim = claim
+
+    async def known(self) -> Mapping[str, str]:
+        statement = (
+            select(SyncJob.uploads_json)
+            .where(SyncJob.project_id == self._claim.project_id)
+            .order_by(SyncJob.created_at.desc())
+            .limit(_RECENT)
+        )
+        async with self._db.transaction() as session:
+            rows = await session.scalars(statement)
+            return {upload_id: sha256 for row in rows for upload_id, sha256 in row.items()}
+
+    async def begun(self, upload_id: str, sha256: str) -> None:
+        note = type_coerce({upload_id: sha256}, JSONB)
+        async with self._db.transaction() as session:
+            await _write(session, self._claim, {"uploads_json": SyncJob.uploads_json.op("||")(note)})
+
+
+class AssetMoves(msgspec.Struct, frozen=True, kw_only=True):
+    """Which assets of a project have a copy now."""
+
+    destination: str
+    copied: list[str]
+    """``rel_path`` of files in the bucket."""
+    deleted: dict[str, str]
+    """``storage_uri`` on the disk of what is no longer there, by ``rel_path``."""
+
+
+async def _move_assets(session: AsyncSession, project_id: UUID, moved: AssetMoves) -> None:
+    # Most are where they were: one read tells which are not, whatever the project's size.
+    statement = select(Asset.rel_path).where(
+        Asset.project_id == project_id,
+        Asset.storage_uri != func.concat(moved.destination, Asset.rel_path),
+    )
+    elsewhere = set(await session.scalars(statement))
+    arrived = [path for path in moved.copied if path in elsewhere]
+    for start in range(0, len(arrived), _ASSETS_AT_ONCE):
+        await session.execute(
+            update(Asset)
+            .where(
+                Asset.project_id == project_id, Asset.rel_path.in_(arrived[start : start + _ASSETS_AT_ONCE])
+            )
+            .values(storage_uri=func.concat(moved.destination, Asset.rel_path), storage_backend="s3")
+            .execution_options(synchronize_session=False)
+        )
+    for path, uri in moved.deleted.items():
+        if path not in elsewhere:
+            await session.execute(
+                update(Asset)
+                .where(Asset.project_id == project_id, Asset.rel_path == path)
+                .values(storage_uri=uri, storage_backend="local")
+                .execution_options(synchronize_session=False)
+            )
+
+
+async def _audit_end(
+    session: AsyncSession,
+    claim: SyncClaim,
+    status: SyncStatus,
+    *,
+    result: SyncResult | None = None,
+    error_code: str | None = None,
+) -> None:
+    told: dict[str, Any] = {} if result is None else msgspec.to_builtins(result)
+    counts = {name: value for name, value in told.items() if not isinstance(value, list)}
+    payload = {"sync_id": str(claim.sync_id), "kind": claim.kind, "status": status, **counts}
+    if error_code is not None:
+        payload["error_code"] = error_code
+    await audit.record(
+        session, code=END_EVENT, project_id=claim.project_id, actor=claim.requested_by, payload=payload
+    )
+
+
+def _ended(status: SyncStatus) -> dict[str, Any]:
+    return {
+        "status": status,
+        "finished_at": func.clock_timestamp(),
+        "lease_owner": None,
+        "lease_expires_at": None,
+        "available_at": None,
+    }
+
+
+def _queued() -> dict[str, Any]:
+    return {"status": SyncStatus.QUEUED, "lease_owner": None, "lease_expires_at": None}
+
+
+def _error(error: KromaError) -> dict[str, Any]:
+    return {"error": error.message, "error_kind": error.kind, "error_code": error.code}

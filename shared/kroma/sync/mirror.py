@@ -1,0 +1,127 @@
+"""Making a bucket's copy of a folder what the folder is."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from kroma.errors import KromaError
+from kroma.storage.bucket import Bucket
+from kroma.sync.compare import Comparison, compare, look_at_both, objects_below
+from kroma.sync.errors import FilesLeftOutError, WouldDeleteAllError
+from kroma.sync.local_files import LocalTree
+from kroma.sync.progress import Progress, SyncResult, first_names
+from kroma.sync.upload import Uploader, UploadNotes
+
+_DELETED_AT_ONCE: Final = 1000
+_SHOWN_PROBLEMS: Final = 100
+
+
+class Mirrored(NamedTuple):
+    """What the bucket holds of a folder now."""
+
+    copied: list[str]
+    """Keys below the root that are in the bucket now, sent or found equal."""
+    deleted: list[str]
+
+
+async def mirror(
+    bucket: Bucket,
+    tree: LocalTree,
+    *,
+    prefix: str,
+    at_once: int,
+    notes: UploadNotes,
+    progress: Progress,
+    result: SyncResult,
+    dry_run: bool = False,
+    delete_extra: bool = False,
+) -> Mirrored:
+    """Send what the bucket lacks or has with other bytes; take away what has no file, if that is asked.
+
+    Args:
+        bucket: Where to.
+        tree: What to send.
+        prefix: Of every key; nothing outside of it is touched.
+        at_once: Small files under way at a time.
+        notes: Of uploads in parts.
+        progress: Moves as the work does.
+        result: Is told what was done, also of a sync that fails.
+        dry_run: Only say what would be done.
+        delete_extra: Remove objects whose file is gone.
+
+    Raises:
+        FilesLeftOutError: Some files could not be read; the others are in the bucket.
+        WouldDeleteAllError: The folder is empty, and all that is in the bucket would go.
+        KromaError: As the bucket.
+    """
+    scan, objects = await look_at_both(bucket, tree, prefix=prefix, progress=progress)
+    if delete_extra and objects and not scan.files:
+        raise WouldDeleteAllError(len(objects))
+    found = await compare(bucket, tree, scan, objects, at_once=at_once, progress=progress)
+    waiting = sorted([*found.missing, *found.different], key=lambda file: file.key)
+    result.equal = len(found.equal)
+    equal = [file.key for file in found.equal]
+    if dry_run:
+        result.copied, result.copied_bytes = len(waiting), sum(file.size_bytes for file in waiting)
+        result.copy_names = first_names([file.key for file in waiting])
+        _count_extra(result, found, delete_extra=delete_extra)
+        _note_problems(result, found.problems)
+        return Mirrored([], [])
+    progress.enter("copying", files=len(waiting), size_bytes=sum(file.size_bytes for file in waiting))
+    uploader = Uploader(
+        bucket, tree, prefix=prefix, at_once=at_once, notes=notes, progress=progress, result=result
+    )
+    await uploader.send(waiting)
+    problems = [*found.problems, *uploader.problems]
+    _note_problems(result, problems)
+    if problems:
+        total = len(scan.files) + len(scan.problems)
+        raise FilesLeftOutError(
+            left_out=len(problems),
+            total=total,
+            first=problems[0].message,
+            retryable=any(problem.retryable for problem in problems),
+        )
+    deleted: list[str] = []
+    if delete_extra and found.extra:
+        deleted = await _delete_extra(bucket, tree, prefix=prefix, progress=progress)
+        result.deleted = len(deleted)
+    _count_extra(result, found, delete_extra=False)
+    result.extra -= len(deleted)
+    return Mirrored([*equal, *uploader.sent], deleted)
+
+
+async def _delete_extra(bucket: Bucket, tree: LocalTree, *, prefix: str, progress: Progress) -> list[str]:
+    """Delete what has no file now: the copying may have taken an hour, so both sides are asked anew."""
+    progress.enter("deleting")
+    scan, objects = await asyncio.to_thread(tree.scan), await objects_below(bucket, prefix)
+    if objects and not scan.files:
+        raise WouldDeleteAllError(len(objects))
+    if scan.problems:
+        raise scan.problems[0]
+    extra = sorted(key for key in objects if key not in scan.files)
+    progress.enter("deleting", files=len(extra))
+    deleted: list[str] = []
+    for start in range(0, len(extra), _DELETED_AT_ONCE):
+        batch = await asyncio.to_thread(_without_file, tree, extra[start : start + _DELETED_AT_ONCE])
+        await bucket.delete([prefix + key for key in batch])
+        deleted += batch
+        progress.files_done += len(batch)
+    return deleted
+
+
+def _without_file(tree: LocalTree, keys: Sequence[str]) -> list[str]:
+    return [key for key in keys if not tree.is_there(key)]
+
+
+def _count_extra(result: SyncResult, found: Comparison, *, delete_extra: bool) -> None:
+    names = first_names(sorted(found.extra))
+    if delete_extra:
+        result.deleted, result.delete_names = len(found.extra), names
+    else:
+        result.extra, result.extra_names = len(found.extra), names
+
+
+def _note_problems(result: SyncResult, problems: Sequence[KromaError]) -> None:
+    result.left_out = len(problems)
+    result.problems = [problem.message for problem in problems[:_SHOWN_PROBLEMS]]

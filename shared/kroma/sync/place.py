@@ -1,0 +1,104 @@
+"""Which folder is copied, and where to: the contract's preconditions, in its order (docs/sync.md)."""
+
+import asyncio
+import os
+from pathlib import Path
+from uuid import UUID
+
+import msgspec
+
+from kroma.config import Settings
+from kroma.projects.models import DEFAULT_S3_PREFIX, Project, ProjectStorage
+from kroma.projects.storage import is_inside, local_root
+from kroma.storage.errors import RootNotAllowedError
+from kroma.sync.errors import (
+    AlreadyInBucketError,
+    BucketNotNamedError,
+    ProjectRootMissingError,
+    ProjectRootNotFolderError,
+    SyncDisabledError,
+    WrongPrefixError,
+)
+from kroma.sync.models import SyncKind
+
+
+class SyncPlace(msgspec.Struct, frozen=True, kw_only=True):
+    """Both ends of a copy."""
+
+    project_id: UUID
+    slug: str
+    root: str
+    """As the project's storage shows it."""
+    bucket: str
+    prefix: str
+    """Of every key, with a slash at its end."""
+    region: str | None
+    profile: str | None
+    endpoint_url: str | None
+
+    @property
+    def destination(self) -> str:
+        """``s3://<bucket>/<prefix>/<project id>/``."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    @property
+    def real_root(self) -> str:
+        """The root with every symlink followed."""
+        return str(Path(self.root).resolve())
+
+
+def place_of(
+    settings: Settings, project: Project, storage: ProjectStorage | None, *, hosted: bool
+) -> SyncPlace:
+    """The ends of a project's copy; the disk is not looked at.
+
+    Raises:
+        AlreadyInBucketError: This installation keeps no files on disks.
+        SyncDisabledError: S3 is switched off for the project.
+        BucketNotNamedError: It names no bucket.
+        WrongPrefixError: Its prefix makes no key.
+    """
+    if hosted:
+        raise AlreadyInBucketError
+    if storage is None or not storage.s3_enabled:
+        raise SyncDisabledError
+    if not storage.s3_bucket:
+        raise BucketNotNamedError
+    return SyncPlace(
+        project_id=project.id,
+        slug=project.slug,
+        root=str(local_root(settings.data_dir, project.slug, storage)),
+        bucket=storage.s3_bucket,
+        prefix=_prefix(storage.s3_prefix, project.id),
+        region=storage.s3_region,
+        profile=storage.s3_profile,
+        endpoint_url=storage.s3_endpoint_url,
+    )
+
+
+async def check_root(settings: Settings, place: SyncPlace, kind: SyncKind) -> None:
+    """Look whether the local end can be used; a restore makes what is missing.
+
+    Raises:
+        RootNotAllowedError: It lies where this installation keeps no projects.
+        ProjectRootMissingError: There is none.
+        ProjectRootNotFolderError: It is a file.
+    """
+    await asyncio.to_thread(_check_root, settings, place.root, may_be_missing=kind is SyncKind.RESTORE)
+
+
+def _check_root(settings: Settings, root: str, *, may_be_missing: bool) -> None:
+    path = Path(root)
+    if not settings.allow_any_root and not is_inside(settings.data_dir, path):
+        raise RootNotAllowedError(root)
+    if os.path.lexists(path) and not path.is_dir():
+        raise ProjectRootNotFolderError(root)
+    if not may_be_missing and not path.exists():
+        raise ProjectRootMissingError(root)
+
+
+def _prefix(stored: str | None, project_id: UUID) -> str:
+    text = (stored or DEFAULT_S3_PREFIX).strip("/")
+    if any(segment in {".", ".."} for segment in text.split("/")):
+        raise WrongPrefixError
+    return f"{text}/{project_id}/" if text else f"{project_id}/"
