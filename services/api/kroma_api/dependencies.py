@@ -16,6 +16,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from kroma.auth.service import Caller
 from kroma.config import Settings
 from kroma.db.engine import Database
+from kroma.health.parts import bell_probe, database_probe, store_probe
+from kroma.health.probe import Readiness
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
 from kroma.resources import Resources
@@ -36,12 +38,14 @@ IdempotencyId = NamedDependency[UUID | None]
 
 Watch = NamedDependency[RunWatch]
 AppResources = NamedDependency[Resources]
+Ready = NamedDependency[Readiness]
 ToolPlaces = NamedDependency[asyncio.Semaphore]
 """How many uploads one process works on at a time; the others wait in line."""
 
 _STATE_KEY: Final = "kroma_resources"
 _WATCH_KEY: Final = "kroma_watch"
 _PLACES_KEY: Final = "kroma_tool_places"
+_READY_KEY: Final = "kroma_readiness"
 _TOOLS_AT_ONCE: Final = 4
 
 
@@ -53,6 +57,13 @@ class WithResources:
         self._resources = resources
         self._watch = RunWatch(resources.db)
         self._places = asyncio.Semaphore(_TOOLS_AT_ONCE)
+        self._readiness = Readiness(
+            [
+                database_probe(resources.db, with_workers=True),
+                bell_probe(resources.queue),
+                store_probe(resources.stores),
+            ]
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
@@ -60,6 +71,7 @@ class WithResources:
             _STATE_KEY: self._resources,
             _WATCH_KEY: self._watch,
             _PLACES_KEY: self._places,
+            _READY_KEY: self._readiness,
         }
         await self._app(scope, receive, send)
 
@@ -83,6 +95,10 @@ def _tool_places(scope: Scope) -> asyncio.Semaphore:
     return scope["state"][_PLACES_KEY]
 
 
+def _readiness(scope: Scope) -> Readiness:
+    return scope["state"][_READY_KEY]
+
+
 def _current_caller(request: Request[Caller, Any, Any]) -> Caller:
     return request.user
 
@@ -96,6 +112,7 @@ DEPENDENCIES: Final = {
     "keyring": _resource(lambda resources: resources.keyring),
     "idempotency_id": Provide(_idempotency_id, sync_to_thread=False),
     "resources": _resource(lambda resources: resources),
+    "readiness": Provide(_readiness, sync_to_thread=False),
     "tool_places": Provide(_tool_places, sync_to_thread=False),
     "watch": Provide(_watch, sync_to_thread=False),
     "caller": Provide(_current_caller, sync_to_thread=False),

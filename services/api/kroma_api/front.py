@@ -3,7 +3,7 @@
 import time
 from http import HTTPStatus
 from secrets import token_hex
-from typing import Final
+from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
 import structlog
@@ -15,8 +15,10 @@ from kroma_api.errors import HttpRuleError, send_error
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-HEALTH_PATH: Final = "/health"
+HEALTH_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready"})
 _ID_BYTES: Final = 16
+IS_HEAD: Final = "kroma.is_head"
+"""Where a request's scope says that nobody wants the body: an answer that is work to read may leave it out."""
 SLASH_IN_NAME: Final = "\0"
 """Stands for a slash in the name of a secret, the one thing in a path that may hold slashes."""
 
@@ -24,7 +26,7 @@ SLASH_IN_NAME: Final = "\0"
 class RequestLog:
     """Gives each request an id, echoed in ``X-Request-Id``, and logs one line per request.
 
-    Neither headers nor the query are logged. A healthy ``/health`` is not: probes would drown
+    Neither headers nor the query are logged. Good health is not, either: probes would drown
     what matters.
     """
 
@@ -53,7 +55,7 @@ class RequestLog:
             if send.status:
                 raise
             await send_error(exc, send)
-        if path != HEALTH_PATH or send.status != HTTPStatus.OK:
+        if path not in HEALTH_PATHS or send.status != HTTPStatus.OK:
             duration_ms = round((time.perf_counter() - started) * 1000, 2)
             log.info("request", method=method, path=path, status=send.status, duration_ms=duration_ms)
 
@@ -97,6 +99,7 @@ class PathRules:
             return
         if scope["method"] == "HEAD":
             scope["method"] = "GET"
+            cast("dict[str, Any]", scope)[IS_HEAD] = True
             await self._app(scope, receive, _without_body(send))
             return
         if scope["method"] == "OPTIONS":

@@ -35,7 +35,7 @@ _WITH_BODY: Final = (
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
 )
-_OPEN_PATHS: Final = frozenset({"/health"})
+_OPEN_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready"})
 _SIGNED_PATHS: Final = frozenset({f"{CALLBACK_PATH}/{{instruction_id}}"})
 """A signature in the address stands for the bearer."""
 

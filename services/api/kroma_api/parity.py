@@ -7,6 +7,8 @@ from litestar.routes import HTTPRoute
 
 OWN_ROUTES: Final = frozenset(
     {
+        ("GET", "/health/live"),
+        ("GET", "/health/ready"),
         ("GET", "/api/projects/{slug}/provider-calls"),
         ("POST", "/api/projects/{slug}/provider-calls/{call_id}/resolve"),
         ("GET", "/api/projects/{slug}/assets/{asset_id}/lineage"),

@@ -17,6 +17,7 @@ from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.providers import open_providers
 from kroma.providers.base import Provider
+from kroma.queue.base import TaskQueue
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
@@ -84,7 +85,11 @@ async def client_with(
     async with AsyncExitStack() as stack:
 
         def make(
-            database: Database = db, *, providers: Mapping[str, Provider] | None = None, **variables: str
+            database: Database = db,
+            *,
+            providers: Mapping[str, Provider] | None = None,
+            queue: TaskQueue = queue,
+            **variables: str,
         ) -> httpx.AsyncClient:
             settings = Settings.from_environment(variables, data_dir=data_dir)
             stores = DirectoryStores(data_dir, allow_any_root=settings.allow_any_root)

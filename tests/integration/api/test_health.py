@@ -1,8 +1,22 @@
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
+import pytest
 from httpx import AsyncClient
+from sqlalchemy import insert, text
 
+from documented import ClientFactory
 from kroma import __version__
+from kroma.db.base import utc_now
+from kroma.db.engine import Database
+from kroma.queue.arq import ArqTaskQueue
+from kroma.queue.memory import MemoryTaskQueue
+from kroma.workers.models import WorkerRow
+from served import free_port
+
+PARTS = ["database", "migrations", "worker", "bell", "store"]
 
 
 async def test_health_needs_no_token_and_counts_the_contracts_routes(auth_client: AsyncClient) -> None:
@@ -31,3 +45,158 @@ async def test_browsers_get_the_document_as_a_page_that_loads_nothing(auth_clien
     assert "/api/projects/{slug}/runs/trigger" in response.text
     assert "<script" not in response.text
     assert "://" not in response.text
+
+
+@pytest.fixture
+async def worker(db: Database) -> None:
+    """A worker that showed itself just now."""
+    async with db.transaction() as session:
+        row = {"name": "w", "host": "secret-host", "pid": 1, "version": "0", "started_at": utc_now()}
+        await session.execute(insert(WorkerRow).values(row))
+
+
+async def readiness(client: AsyncClient, query: str = "") -> tuple[int, dict[str, Any], dict[str, str]]:
+    """Status, body, and what was found of the parts that are not well."""
+    response = await client.get(f"/health/ready{query}")
+    body = response.json()
+    failed = {check["name"]: check["detail"] for check in body["checks"] if not check["ok"]}
+    return response.status_code, body, failed
+
+
+async def execute(db: Database, statement: str) -> None:
+    async with db.transaction() as session:
+        await session.execute(text(statement))
+
+
+async def test_a_live_process_says_so_without_a_token(auth_client: AsyncClient) -> None:
+    response = await auth_client.get("/health/live")
+    head = await auth_client.head("/health/live")
+
+    assert (response.status_code, response.json()) == (200, {"ok": True, "status": "live"})
+    assert (head.status_code, head.content) == (200, b"")
+
+
+@pytest.mark.usefixtures("worker")
+async def test_everything_that_is_well_is_ready(auth_client: AsyncClient) -> None:
+    status, body, failed = await readiness(auth_client)
+
+    assert (status, body["ok"], body["status"], failed) == (200, True, "ready", {})
+    assert [check["name"] for check in body["checks"]] == PARTS
+    assert all(check["ms"] >= 0 for check in body["checks"])
+    assert (await auth_client.head("/health/ready")).status_code == 200
+
+
+@pytest.mark.usefixtures("worker")
+async def test_what_is_found_says_nothing_of_hosts_and_paths(
+    auth_client: AsyncClient, data_dir: Path
+) -> None:
+    text_of_it = (await auth_client.get("/health/ready")).text
+
+    assert str(data_dir) not in text_of_it
+    assert "secret-host" not in text_of_it
+
+
+async def test_without_a_worker_it_is_not_ready_unless_the_asker_does_without_one(
+    auth_client: AsyncClient,
+) -> None:
+    status, body, failed = await readiness(auth_client)
+    status_without, body_without, _ = await readiness(auth_client, "?without=worker,%20bell")
+
+    assert (status, failed) == (503, {"worker": "none was seen in the last 30 s"})
+    assert (body["ok"], body["error"]) == (False, "Not ready: worker")
+    assert (body["error_kind"], body["error_code"], body["status"]) == ("infra", "not_ready", "not_ready")
+    assert status_without == 200
+    assert [check["name"] for check in body_without["checks"]] == ["database", "migrations", "store"]
+
+
+async def test_what_is_no_check_cannot_be_left_out(auth_client: AsyncClient) -> None:
+    response = await auth_client.get("/health/ready?without=everything")
+
+    assert response.status_code == 400
+    assert response.json()["error"] == f"Field 'without' must be one of: {', '.join(PARTS)}"
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_worker_that_was_not_seen_for_long_does_not_count(
+    auth_client: AsyncClient, db: Database
+) -> None:
+    await execute(db, "UPDATE workers SET seen_at = clock_timestamp() - interval '31 s'")
+
+    assert (await readiness(auth_client))[2].keys() == {"worker"}
+
+
+@pytest.mark.parametrize("revision", ["0001", "9999"])
+@pytest.mark.usefixtures("worker")
+async def test_another_schema_is_not_ready(auth_client: AsyncClient, db: Database, revision: str) -> None:
+    await execute(db, f"UPDATE alembic_version SET version_num = '{revision}'")  # noqa: S608 - our own
+
+    status, _, failed = await readiness(auth_client)
+
+    assert status == 503
+    assert failed["migrations"].startswith(f"schema {revision}, needed 0")
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_store_that_cannot_be_written_is_not_ready(auth_client: AsyncClient, data_dir: Path) -> None:
+    (data_dir / "var").write_bytes(b"where a folder should be")
+
+    status, body, failed = await readiness(auth_client)
+
+    assert (status, [*failed]) == (503, ["store"])
+    assert str(data_dir) not in str(body)
+
+
+@pytest.fixture
+async def silent_database() -> AsyncIterator[Database]:
+    database = Database.connect(f"postgresql://kroma:secret-word@127.0.0.1:{free_port()}/gone")
+    yield database
+    await database.close()
+
+
+async def test_without_a_database_it_lives_and_is_not_ready(
+    client_with: ClientFactory, silent_database: Database
+) -> None:
+    client = client_with(silent_database)
+
+    status, body, failed = await readiness(client)
+
+    assert status == 503
+    assert failed == {
+        "database": "fails: ConnectionRefusedError",
+        "migrations": "not known without the database",
+        "worker": "not known without the database",
+    }
+    assert "secret-word" not in str(body)
+    assert (await client.get("/health/live")).status_code == 200
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_bell_that_does_not_answer_is_not_ready(client_with: ClientFactory) -> None:
+    bell = ArqTaskQueue(f"redis://:secret-word@127.0.0.1:{free_port()}/0")
+
+    status, body, failed = await readiness(client_with(queue=bell))
+    await bell.close()
+
+    assert (status, failed) == (503, {"bell": "does not answer"})
+    assert "secret-word" not in str(body)
+
+
+@pytest.mark.usefixtures("worker")
+async def test_an_answer_stands_for_a_moment(client_with: ClientFactory) -> None:
+    bell = CountedQueue()
+    client = client_with(queue=bell)
+
+    for _ in range(20):
+        assert (await client.get("/health/ready")).status_code == 200
+
+    assert bell.asked < 20
+
+
+class CountedQueue(MemoryTaskQueue):
+    """Counts how often it was asked for its depth."""
+
+    asked = 0
+
+    async def depth(self) -> int:
+        self.asked += 1
+        return await super().depth()

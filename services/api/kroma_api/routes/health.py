@@ -1,15 +1,31 @@
-"""``/health``."""
+"""``/health`` and what is below it."""
 
 import time
-from typing import Final
+from http import HTTPStatus
+from typing import Annotated, Final
 
-from litestar import Router, get
+from litestar import Response, Router, get
 from litestar.datastructures import State
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import QueryParameter
 
 from kroma import __version__
-from kroma_api.schemas.health import HealthResponse
+from kroma_api.dependencies import Ready
+from kroma_api.schemas.health import HealthResponse, LiveResponse, NotReadyResponse, ReadyResponse
 
 STARTED_UNIX_MS: Final = time.time_ns() // 1_000_000
+_ANSWERS: Final = {
+    HTTPStatus.OK.value: ResponseSpec(
+        ReadyResponse, generate_examples=False, description="Every part that was asked is well"
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE.value: ResponseSpec(
+        NotReadyResponse, generate_examples=False, description="A part is not well; `error` names each"
+    ),
+}
+Without = Annotated[
+    str | None,
+    QueryParameter(description="Checks to leave out, with commas between: `worker,bell`"),
+]
 
 
 @get("/health")
@@ -20,4 +36,26 @@ async def get_health(state: State) -> HealthResponse:
     )
 
 
-router = Router("/", route_handlers=[get_health], tags=["system"])
+@get("/health/live")
+async def get_live() -> LiveResponse:
+    """Say that the process answers, whatever it stands on; it needs no token."""
+    return LiveResponse()
+
+
+@get("/health/ready", responses=_ANSWERS)
+async def get_ready(
+    readiness: Ready, without: Without = None
+) -> Response[ReadyResponse] | Response[NotReadyResponse]:
+    """Look at what the service stands on: 200 when all of it is well, else 503; it needs no token.
+
+    Each part has two seconds to answer, and an answer stands for one: asking often asks nobody more often.
+    """
+    checks = await readiness.checks(without=without)
+    failed = [check.name for check in checks if not check.ok]
+    if not failed:
+        return Response(ReadyResponse(checks=checks))
+    body = NotReadyResponse(error=f"Not ready: {', '.join(failed)}", checks=checks)
+    return Response(body, status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+
+
+router = Router("/", route_handlers=[get_health, get_live, get_ready], tags=["system"])
