@@ -3,9 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from uuid import uuid4
 
-import httpx
 import pytest
 import pytest_socket
 import redis
@@ -17,7 +15,7 @@ from databases import copied, rolled_back, unpooled
 from kroma.db.engine import Database
 from kroma.logs import configure_logs
 from kroma.storage.access import S3Access
-from s3_server import KEY, running_s3
+from s3_server import access_to, new_bucket, running_s3
 from servers import Addresses, Servers
 
 _SERVERS = pytest.StashKey[Servers]()
@@ -126,15 +124,13 @@ def s3_server() -> Iterator[str]:
 @pytest.fixture
 def s3_bucket(s3_server: str) -> str:
     """The name of a fresh bucket on it."""
-    name = f"kroma-{uuid4().hex}"
-    httpx.put(f"{s3_server}/{name}").raise_for_status()
-    return name
+    return new_bucket(s3_server)
 
 
 @pytest.fixture
 def s3_access(s3_server: str) -> S3Access:
     """Who may do everything there."""
-    return S3Access(endpoint_url=s3_server, region="us-east-1", access_key_id=KEY, secret_access_key=KEY)
+    return access_to(s3_server)
 
 
 @pytest.fixture

@@ -9,6 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from uuid import uuid4
+
+import httpx
+
+from kroma.storage.access import S3Access
 
 KEY = "kroma-test"
 """Access key and secret of ``access_to``; moto asks for none in particular."""
@@ -30,6 +35,18 @@ def running_s3() -> Iterator[str]:
             yield process.stdout.readline().strip()
         finally:
             process.stdin.close()
+
+
+def access_to(endpoint: str) -> S3Access:
+    """Who may do everything there."""
+    return S3Access(endpoint_url=endpoint, region="us-east-1", access_key_id=KEY, secret_access_key=KEY)
+
+
+def new_bucket(endpoint: str) -> str:
+    """The name of a bucket that was just made."""
+    name = f"kroma-{uuid4().hex}"
+    httpx.put(f"{endpoint}/{name}").raise_for_status()
+    return name
 
 
 def s3_environment(endpoint: str, bucket: str) -> dict[str, str]:

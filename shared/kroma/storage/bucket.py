@@ -2,23 +2,20 @@
 
 import base64
 import mimetypes
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import quote
 
-import aioboto3  # pyright: ignore[reportMissingTypeStubs] - it ships none
 import msgspec
-from aiobotocore.config import AioConfig
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from kroma.outbound.guard import UrlGuard
 from kroma.storage.access import Patience, S3Access
 from kroma.storage.base import ObjectStream
 from kroma.storage.bucket_errors import translated
 from kroma.storage.checksums import checked_chunks, refuse_other, sha256_of
+from kroma.storage.client import s3_client
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -60,29 +57,6 @@ class BucketPart(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int = 0
 
 
-class _GuardedNames(AbstractResolver):
-    """Resolves names as the guard does: what it judged is where the connection goes."""
-
-    def __init__(self, guard: UrlGuard) -> None:
-        self._guard = guard
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        target = await self._guard.checked(f"http://{host}:{port or 80}")
-        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in target.addresses]
-        return [
-            ResolveResult(
-                hostname=host, host=address, port=port, family=found, proto=0, flags=socket.AI_NUMERICHOST
-            )
-            for address, found in zip(target.addresses, families, strict=True)
-            if family in {socket.AF_UNSPEC, found}
-        ]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
 @asynccontextmanager
 async def open_bucket(
     name: str,
@@ -109,72 +83,44 @@ async def open_bucket(
     """
     judged = guard if access.endpoint_url is not None else None
     if judged is not None:
-        # A literal address is never resolved, so the resolver below would not see it.
+        # A literal address is never resolved, so the client's resolver would not see it.
         await judged.checked(access.endpoint_url or "")
     async with AsyncExitStack() as exits:
         with translated(name, "", "access"):
-            opening = _client(access, _config(access, judged, connections, patience))
-            client = await exits.enter_async_context(opening)
+            client = await exits.enter_async_context(
+                s3_client(access, guard=judged, connections=connections, patience=patience or Patience())
+            )
         yield Bucket(client, name)
 
 
-def _client(access: S3Access, config: AioConfig) -> AbstractAsyncContextManager["S3Client"]:
-    session = aioboto3.Session(
-        aws_access_key_id=access.access_key_id,
-        aws_secret_access_key=access.secret_access_key,
-        aws_session_token=access.session_token,
-        region_name=access.region,
-        profile_name=access.profile,
-    )
-    # Untyped, like all of the library.
-    opening = cast("Any", session).client("s3", endpoint_url=access.endpoint_url, config=config)
-    return cast("AbstractAsyncContextManager[S3Client]", opening)
-
-
-def _config(
-    access: S3Access, guard: UrlGuard | None, connections: int, patience: Patience | None
-) -> AioConfig:
-    patience = patience or Patience()
-    config: dict[str, Any] = {
-        "connect_timeout": patience.connect_timeout.total_seconds(),
-        "read_timeout": patience.read_timeout.total_seconds(),
-        "retries": {"mode": "standard", "total_max_attempts": patience.attempts},
-        "max_pool_connections": connections,
-        # The hash of every body is part of its signature, which each S3 server checks; the checksums that
-        # the library would add by itself are unknown to many of them.
-        "s3": {"payload_signing_enabled": True},
-        "request_checksum_calculation": "when_required",
-        "response_checksum_validation": "when_required",
-    }
-    if access.endpoint_url is not None and access.region is None:
-        config["region_name"] = "us-east-1"  # what servers without regions sign for
-    if guard is not None:
-        config["connector_args"] = {"resolver": _GuardedNames(guard)}
-        config["proxies"] = {}  # one from the environment would resolve the name once more
-    return AioConfig(**config)
-
-
 class Bucket:
-    """Implements what S3 can do with objects; keys are those of the whole bucket.
+    """Implements what S3 can do with objects; keys, in errors too, are what follows ``prefix``.
 
     Beside what its methods name, each raises ``StoreForbiddenError`` when a right is missing,
     ``BucketNotFoundError``, ``StoreCredentialsError``, and ``StoreUnavailableError`` when the service fails.
     """
 
-    def __init__(self, client: "S3Client", name: str) -> None:
+    def __init__(self, client: "S3Client", name: str, *, prefix: str = "") -> None:
         """``client`` is closed by who made it."""
         self._client = client
         self.name = name
+        self._prefix = prefix
+
+    def below(self, prefix: str) -> "Bucket":
+        """The same bucket, as if it held nothing but what is below a prefix that ends in a slash."""
+        return Bucket(self._client, self.name, prefix=self._prefix + prefix)
 
     async def list_objects(self, prefix: str) -> AsyncGenerator[BucketObject]:
         """Every object whose key begins with ``prefix``, by key in byte order, a page at a time."""
         token: dict[str, Any] = {}
         while True:
             with self._asked(prefix, "s3:ListBucket"):
-                page = await self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, **token)
+                page = await self._client.list_objects_v2(
+                    Bucket=self.name, Prefix=self._prefix + prefix, **token
+                )
             for found in page.get("Contents", []):
                 yield BucketObject(
-                    key=found.get("Key", ""),
+                    key=found.get("Key", "").removeprefix(self._prefix),
                     size_bytes=found.get("Size", 0),
                     etag=_plain(found.get("ETag", "")),
                 )
@@ -185,14 +131,16 @@ class Bucket:
     async def has_any(self, prefix: str) -> bool:
         """Whether a key begins with ``prefix``."""
         with self._asked(prefix, "s3:ListBucket"):
-            page = await self._client.list_objects_v2(Bucket=self.name, Prefix=prefix, MaxKeys=1)
+            page = await self._client.list_objects_v2(
+                Bucket=self.name, Prefix=self._prefix + prefix, MaxKeys=1
+            )
         return bool(page.get("Contents"))
 
     async def head(self, key: str) -> BucketObject | None:
         """What is known of an object; None when there is none."""
         try:
             with self._asked(key, "s3:GetObject"):
-                found = await self._client.head_object(Bucket=self.name, Key=key)
+                found = await self._client.head_object(Bucket=self.name, Key=self._prefix + key)
         except ObjectNotFoundError:
             return None
         return BucketObject(
@@ -216,7 +164,7 @@ class Bucket:
         with self._asked(key, "s3:PutObject"):
             stored = await self._client.put_object(
                 Bucket=self.name,
-                Key=key,
+                Key=self._prefix + key,
                 Body=data,
                 ChecksumSHA256=base64.b64encode(bytes.fromhex(digest)).decode(),
                 ContentType=content_type or type_by_name(key),
@@ -252,7 +200,7 @@ class Bucket:
         found = None
         with self._asked(key, "s3:GetObject"):
             try:
-                found = await self._client.get_object(Bucket=self.name, Key=key, **reach)
+                found = await self._client.get_object(Bucket=self.name, Key=self._prefix + key, **reach)
             except self._client.exceptions.ClientError as exc:
                 if exc.response.get("Error", {}).get("Code") != "InvalidRange":
                     raise
@@ -293,8 +241,8 @@ class Bucket:
         with self._asked(source_key, "s3:PutObject and s3:GetObject"):
             await self._client.copy_object(
                 Bucket=self.name,
-                Key=target_key,
-                CopySource={"Bucket": self.name, "Key": source_key},
+                Key=self._prefix + target_key,
+                CopySource={"Bucket": self.name, "Key": self._prefix + source_key},
                 **replaced,
             )
 
@@ -308,19 +256,19 @@ class Bucket:
             batch = keys[first : first + DELETED_AT_ONCE]
             with self._asked(batch[0], "s3:DeleteObject"):
                 if len(batch) == 1:
-                    await self._client.delete_object(Bucket=self.name, Key=batch[0])
+                    await self._client.delete_object(Bucket=self.name, Key=self._prefix + batch[0])
                     continue
                 answer = await self._client.delete_objects(
-                    Bucket=self.name, Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
+                    Bucket=self.name,
+                    Delete={"Objects": [{"Key": self._prefix + key} for key in batch], "Quiet": True},
                 )
             for kept in answer.get("Errors", []):
-                raise StoreUnavailableError(
-                    kept.get("Key", batch[0]), f"the service kept it ({kept.get('Code')})"
-                )
+                key = kept.get("Key", batch[0]).removeprefix(self._prefix)
+                raise StoreUnavailableError(key, f"the service kept it ({kept.get('Code')})")
 
     async def presigned_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str:
         """An address that reads an object for a while, at most seven days; whether it exists is not asked."""
-        parameters = {"Bucket": self.name, "Key": key}
+        parameters = {"Bucket": self.name, "Key": self._prefix + key}
         if filename is not None:
             plain = filename.encode("ascii", "replace").decode().replace('"', "'").replace("\\", "_")
             parameters["ResponseContentDisposition"] = (
@@ -347,7 +295,7 @@ class Bucket:
         with self._asked(key, "s3:PutObject"):
             begun = await self._client.create_multipart_upload(
                 Bucket=self.name,
-                Key=key,
+                Key=self._prefix + key,
                 ContentType=content_type or type_by_name(key),
                 Metadata={} if sha256 is None else {_SHA256: sha256},
             )
@@ -358,11 +306,17 @@ class Bucket:
         marker: dict[str, Any] = {}
         while True:
             with self._asked(prefix, "s3:ListBucketMultipartUploads"):
-                page = await self._client.list_multipart_uploads(Bucket=self.name, Prefix=prefix, **marker)
+                page = await self._client.list_multipart_uploads(
+                    Bucket=self.name, Prefix=self._prefix + prefix, **marker
+                )
             for found in page.get("Uploads", []):
                 key, begun_at = found.get("Key"), found.get("Initiated")
                 if key is not None and begun_at is not None:
-                    yield BucketUpload(key=key, upload_id=found.get("UploadId", ""), begun_at=begun_at)
+                    yield BucketUpload(
+                        key=key.removeprefix(self._prefix),
+                        upload_id=found.get("UploadId", ""),
+                        begun_at=begun_at,
+                    )
             if not page.get("IsTruncated"):
                 return
             marker = {
@@ -378,7 +332,7 @@ class Bucket:
             try:
                 with self._asked(key, "s3:ListMultipartUploadParts"):
                     page = await self._client.list_parts(
-                        Bucket=self.name, Key=key, UploadId=upload_id, **marker
+                        Bucket=self.name, Key=self._prefix + key, UploadId=upload_id, **marker
                     )
             except ObjectNotFoundError:
                 return []
@@ -407,7 +361,7 @@ class Bucket:
         """
         with self._asked(key, "s3:PutObject"):
             stored = await self._client.upload_part(
-                Bucket=self.name, Key=key, UploadId=upload_id, PartNumber=number, Body=data
+                Bucket=self.name, Key=self._prefix + key, UploadId=upload_id, PartNumber=number, Body=data
             )
         return _plain(stored["ETag"])
 
@@ -425,7 +379,7 @@ class Bucket:
         with self._asked(key, "s3:PutObject"):
             done = await self._client.complete_multipart_upload(
                 Bucket=self.name,
-                Key=key,
+                Key=self._prefix + key,
                 UploadId=upload_id,
                 MultipartUpload={"Parts": cast("Any", listed)},
             )
@@ -435,7 +389,9 @@ class Bucket:
         """Give an upload up, with its parts; one that is gone is no error."""
         try:
             with self._asked(key, "s3:AbortMultipartUpload"):
-                await self._client.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload_id)
+                await self._client.abort_multipart_upload(
+                    Bucket=self.name, Key=self._prefix + key, UploadId=upload_id
+                )
         except ObjectNotFoundError:
             return
 

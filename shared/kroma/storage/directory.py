@@ -28,6 +28,7 @@ from kroma.storage.disk import OpenFile, make_folder, opened, path_below, read_a
 from kroma.storage.errors import (
     ObjectNotFoundError,
     RootNotAllowedError,
+    StoredElsewhereError,
     StoreUnavailableError,
 )
 from kroma.storage.pieces import pieces_of
@@ -44,15 +45,26 @@ _CHUNK_BYTES: Final = 1024**2
 class DirectoryStore:
     """Implements ``ObjectStore``; every call that touches the disk does so in a thread."""
 
-    def __init__(self, root: Path, *, within: Path | None = None, sweeper: Sweeper | None = None) -> None:
-        """A store at ``root``, which must lead to a place below ``within`` where that is given."""
+    def __init__(
+        self,
+        root: Path,
+        *,
+        within: Path | None = None,
+        sweeper: Sweeper | None = None,
+        elsewhere: str | None = None,
+    ) -> None:
+        """A store at ``root``, which must lead to a place below ``within`` where that is given.
+
+        Where ``elsewhere`` names another place, the files are there and every operation refuses.
+        """
         self._root = Path(os.path.abspath(root))
+        self._elsewhere = elsewhere
         self._within = within
         self._sweeper = sweeper or Sweeper()
 
     @property
     def location(self) -> str:
-        return str(self._root)
+        return self._elsewhere or str(self._root)
 
     @property
     def backend(self) -> str:
@@ -144,6 +156,8 @@ class DirectoryStore:
         return path_below(self._real_root(), key)
 
     def _real_root(self) -> str:
+        if self._elsewhere is not None:
+            raise StoredElsewhereError(self._elsewhere)
         root = os.path.realpath(self._root)
         if self._within is not None:
             within = os.path.realpath(self._within)
@@ -296,7 +310,9 @@ class DirectoryStores:
 
     def open(self, location: str) -> ObjectStore:
         within = None if self._allow_any_root else self._data_dir
-        return DirectoryStore(self._data_dir / location, within=within, sweeper=self._sweeper)
+        elsewhere = location if location.startswith("s3://") else None
+        root = self._data_dir / location
+        return DirectoryStore(root, within=within, sweeper=self._sweeper, elsewhere=elsewhere)
 
 
 def resolve_root(data_dir: Path, project_slug: str, storage: LocalPlace | None) -> Path:

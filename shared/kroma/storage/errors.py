@@ -35,6 +35,17 @@ class RootNotAllowedError(InvalidRequestError):
         )
 
 
+class StoredElsewhereError(InvalidRequestError):
+    """Files are where this installation does not look."""
+
+    code = "project_root_not_allowed"
+
+    def __init__(self, location: str) -> None:
+        super().__init__(
+            f"The files are at '{location}', which this installation does not keep; see KROMA_STORE"
+        )
+
+
 class ObjectNotFoundError(NotFoundError):
     """The store has nothing under this key."""
 

@@ -12,7 +12,7 @@ from kroma.storage.base import ListedObject, LocalPlace, ObjectEnds, ObjectStore
 from kroma.storage.checksums import checked_chunks, refuse_other
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StoreUnavailableError
 from kroma.storage.pieces import pieces_of
-from kroma.storage.references import relative_key
+from kroma.storage.references import in_listing_order, relative_key
 
 _CHUNK_BYTES: Final = 1024**2
 
@@ -93,8 +93,7 @@ class MemoryStore:
     async def list_keys(self, prefix: str) -> list[str]:
         folder = relative_key(prefix, roots=())
         below = f"{folder}/" if folder else ""
-        keys = [key for key in self._objects if key.startswith(below)]
-        return sorted(keys, key=lambda key: [name.encode() for name in key.split("/")])
+        return in_listing_order(key for key in self._objects if key.startswith(below))
 
     async def list_objects(self, prefix: str) -> AsyncGenerator[ListedObject]:
         for key in await self.list_keys(prefix):

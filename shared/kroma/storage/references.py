@@ -1,5 +1,7 @@
 """What a caller's path means inside a project, before any disk is asked."""
 
+from collections.abc import Iterable
+
 from kroma.storage.errors import OutsideProjectError, UnusableNameError
 
 
@@ -26,6 +28,11 @@ def relative_key(ref: str, *, roots: tuple[str, ...]) -> str:
         if segments[: len(base)] == base:
             return "/".join(segments[len(base) :])
     raise OutsideProjectError(ref)
+
+
+def in_listing_order(keys: Iterable[str]) -> list[str]:
+    """By name in byte order, folder by folder: how a walk through a disk finds them."""
+    return sorted(keys, key=lambda key: [name.encode() for name in key.split("/")])
 
 
 def refuse_undecodable(name: str) -> None:

@@ -1,0 +1,80 @@
+"""The library's S3 client, set up as we use it."""
+
+import socket
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, cast
+
+import aioboto3  # pyright: ignore[reportMissingTypeStubs] - it ships none
+from aiobotocore.config import AioConfig
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from kroma.outbound.guard import UrlGuard
+from kroma.storage.access import Patience, S3Access
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3.client import S3Client  # the service's types are no part of an installation
+
+
+def s3_client(
+    access: S3Access, *, guard: UrlGuard | None, connections: int, patience: Patience
+) -> AbstractAsyncContextManager["S3Client"]:
+    """A client of the library, for the event loop that enters it; ``guard`` judges its connections.
+
+    Raises:
+        ProfileNotFound: As the library names it.
+    """
+    session = aioboto3.Session(
+        aws_access_key_id=access.access_key_id,
+        aws_secret_access_key=access.secret_access_key,
+        aws_session_token=access.session_token,
+        region_name=access.region,
+        profile_name=access.profile,
+    )
+    # Untyped, like all of the library.
+    opening = cast("Any", session).client(
+        "s3", endpoint_url=access.endpoint_url, config=_config(access, guard, connections, patience)
+    )
+    return cast("AbstractAsyncContextManager[S3Client]", opening)
+
+
+def _config(access: S3Access, guard: UrlGuard | None, connections: int, patience: Patience) -> AioConfig:
+    config: dict[str, Any] = {
+        "connect_timeout": patience.connect_timeout.total_seconds(),
+        "read_timeout": patience.read_timeout.total_seconds(),
+        "retries": {"mode": "standard", "total_max_attempts": patience.attempts},
+        "max_pool_connections": connections,
+        # The hash of every body is part of its signature, which each S3 server checks; the checksums that
+        # the library would add by itself are unknown to many of them.
+        "s3": {"payload_signing_enabled": True},
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
+    if access.endpoint_url is not None and access.region is None:
+        config["region_name"] = "us-east-1"  # what servers without regions sign for
+    if guard is not None:
+        config["connector_args"] = {"resolver": _GuardedNames(guard)}
+        config["proxies"] = {}  # one from the environment would resolve the name once more
+    return AioConfig(**config)
+
+
+class _GuardedNames(AbstractResolver):
+    """Resolves names as the guard does: what it judged is where the connection goes."""
+
+    def __init__(self, guard: UrlGuard) -> None:
+        self._guard = guard
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        target = await self._guard.checked(f"http://{host}:{port or 80}")
+        families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in target.addresses]
+        return [
+            ResolveResult(
+                hostname=host, host=address, port=port, family=found, proto=0, flags=socket.AI_NUMERICHOST
+            )
+            for address, found in zip(target.addresses, families, strict=True)
+            if family in {socket.AF_UNSPEC, found}
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
