@@ -14,7 +14,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .PHONY: help
 help: ## Show this list.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
 install: $(INSTALLED) ## Build .venv from the lock (uv where it can be had, else pip).
@@ -36,7 +36,7 @@ test: install ## Run all tests.
 	@$(BIN)/pytest $(PYTEST_OPTIONS)
 
 .PHONY: check
-check: install fmt-check lint types imports drift test ## Run everything that must pass; CI runs this.
+check: install fmt-check lint types imports drift bench-smoke test ## Run everything that must pass; CI runs this.
 
 .PHONY: fmt
 fmt: install ## Format the code.
@@ -80,5 +80,9 @@ chaos: install ## Kill what can be killed under load and check what is left (CHA
 	@PYTHONPATH=tests $(BIN)/python -m chaos
 
 .PHONY: bench
-bench: install ## Measure, each figure beside a raw primitive; rewrites docs/benchmarks.md.
-	@$(BIN)/python bench/report.py
+bench: install ## Measure, each figure beside a raw primitive; rewrites docs/benchmarks.md (BENCHES: these alone).
+	@$(BIN)/python bench/report.py $(BENCHES)
+
+.PHONY: bench-smoke
+bench-smoke: install ## Show that every bench still works; measures and writes nothing.
+	@$(BIN)/python bench/report.py --smoke

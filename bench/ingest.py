@@ -8,21 +8,16 @@ import asyncio
 import hashlib
 import io
 import json
-import os
-import statistics
-import tempfile
 import time
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
+from figures import line
+from stack import running_stack
 
 from kroma.db.engine import Database
-from kroma.embedded.postgres import EmbeddedPostgres
 from kroma.ingest.service import ingest_log
-from kroma.migrations.run import upgrade
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.runlog import schema as log
 from kroma.runlog.ids import asset_id, stable_id
@@ -118,9 +113,9 @@ def _job(project_id: UUID, run_id: UUID, number: int) -> log.JobLog:
     )
 
 
-def big_log(project_id: UUID, run_id: UUID) -> bytes:
-    """The log of a large run, as the worker that ends it would write it."""
-    jobs = [_job(project_id, run_id, number) for number in range(1, JOBS + 1)]
+def big_log(project_id: UUID, run_id: UUID, count: int) -> bytes:
+    """The log of a run of so many jobs, as the worker that ends it would write it."""
+    jobs = [_job(project_id, run_id, number) for number in range(1, count + 1)]
     costs = [
         log.CostLog(
             id=stable_id(run_id, "cost", job.id, index),
@@ -191,57 +186,35 @@ async def _raw(connection: asyncpg.Connection, dumps: dict[str, bytes]) -> float
     return (time.perf_counter() - started) * 1000
 
 
-async def _compared(url: str, rounds: int) -> tuple[float, float, dict[str, int]]:
+async def _compared(url: str, rounds: int, jobs: int) -> tuple[list[tuple[float, float]], dict[str, int]]:
     db, connection = Database.connect(url), await asyncpg.connect(url)
     draft = ProjectDraft.checked(name="bench")
     project_id, run_id = (await upsert_project(db, draft, actor=None)).project.id, uuid4()
-    data = big_log(project_id, run_id)
-    ours: list[float] = []
-    raw: list[float] = []
+    data = big_log(project_id, run_id, jobs)
+    pairs: list[tuple[float, float]] = []
     counts: dict[str, int] = {}
     for _ in range(rounds):  # alternating, so that a busy machine slows both
         await _empty(connection)
-        ours.append(await _ours(db, project_id, run_id, data))
+        ours_ms = await _ours(db, project_id, run_id, data)
         dumps = await _dumped(connection)
         counts = {t: await connection.fetchval(f"SELECT count(*) FROM {t}") for t in WRITTEN}
         await _empty(connection)
-        raw.append(await _raw(connection, dumps))
+        pairs.append((ours_ms, await _raw(connection, dumps)))
     await connection.close()
     await db.close()
-    return statistics.median(ours), statistics.median(raw), counts | {"log bytes": len(data)}
+    return pairs, counts | {"log bytes": len(data)}
 
 
-def measure(rounds: int = 5) -> dict[str, Any]:
-    """Medians, on a private server, or on ``KROMA_BENCH_DATABASE_URL``, whose tables are emptied."""
-    with ExitStack() as stack:
-        url = os.environ.get("KROMA_BENCH_DATABASE_URL")
-        if url is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bench-")))
-            folder.chmod(0o711)
-            server = EmbeddedPostgres(folder)
-            server.start()
-            stack.callback(server.stop)
-            url = server.url
-        upgrade(url)
-        ours_ms, raw_ms, counts = asyncio.run(_compared(url, rounds))
-    ratio = raw_ms / ours_ms
-    return {
-        "name": "ingest",
-        "ours_ms": round(ours_ms, 1),
-        "raw_ms": round(raw_ms, 1),
-        "ratio": round(ratio, 2),
-        "target": f">={TARGET:g}",
-        "ok": ratio >= TARGET,
-        "rows": counts,
-    }
+def measure(*, smoke: bool = False) -> dict[str, Any]:
+    """Medians, on a private server."""
+    rounds, jobs = (1, 3) if smoke else (5, JOBS)
+    with running_stack() as stack:
+        pairs, counts = asyncio.run(_compared(stack.database_url, rounds, jobs))
+    return line("ingest", pairs, at_least=TARGET) | {"rows": counts}
 
 
 def main() -> None:
-    result = measure()
-    print(f"ingest of {JOBS} jobs with {CANDIDATES} candidates, medians")
-    print(f"  COPY   {result['raw_ms']:8.1f} ms   {result['rows']}")
-    print(f"  ours   {result['ours_ms']:8.1f} ms   {result['ratio']} of its speed, target {result['target']}")
-    print(json.dumps(result))
+    print(json.dumps(measure()))
 
 
 if __name__ == "__main__":

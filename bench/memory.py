@@ -11,21 +11,23 @@ LIMITS_MB = {"api": 160, "worker": 250}
 SETTLE_S = 5.0
 
 
-def _tree_mb(pid: int) -> float:
+def tree_mb(pid: int) -> float:
+    """Megabytes that a process and its children hold."""
     process = psutil.Process(pid)
     tree = [process, *process.children(recursive=True)]
     return round(sum(member.memory_info().rss for member in tree) / 1024**2, 1)
 
 
-def measure(settle_s: float = SETTLE_S) -> dict[str, Any]:
+def measure(*, smoke: bool = False) -> dict[str, Any]:
     """Megabytes, some seconds after each was ready."""
+    settle_s = 0.0 if smoke else SETTLE_S
     with running_stack() as stack:
         with running_api(stack) as (process, _):
             time.sleep(settle_s)
-            api_mb = _tree_mb(process.pid)
+            api_mb = tree_mb(process.pid)
         with running_worker(stack) as process:
             time.sleep(settle_s)
-            worker_mb = _tree_mb(process.pid)
+            worker_mb = tree_mb(process.pid)
     return {
         "name": "memory",
         "shown": f"api {api_mb} MB, worker {worker_mb} MB",
@@ -37,9 +39,7 @@ def measure(settle_s: float = SETTLE_S) -> dict[str, Any]:
 
 
 def main() -> None:
-    result = measure()
-    print(f"idle: api {result['api_mb']} MB, worker {result['worker_mb']} MB ({result['target']})")
-    print(json.dumps(result))
+    print(json.dumps(measure()))
 
 
 if __name__ == "__main__":

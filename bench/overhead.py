@@ -7,7 +7,6 @@ writes. The raw side is one UPDATE of one row with its commit, on the same serve
 """
 
 import json
-import statistics
 import time
 from contextlib import ExitStack
 from datetime import timedelta
@@ -15,10 +14,10 @@ from typing import Any
 
 import asyncpg
 import uvloop
+from figures import line, p95
 from paid import ENVIRONMENT, Buyer, running_double
 from sqlalchemy import select
 from stack import Stack, running_stack, running_worker
-from trigger import p95
 
 from kroma.pipeline.steps import STEPS
 from kroma.pipeline.wait import wait_for_end
@@ -28,7 +27,6 @@ SCENE = "harbor.png"
 DELAY_S = 0.2
 STAGES = len(STEPS) + 1
 TARGET = 15.0
-WARM_UP = 5
 UPDATE = "UPDATE projects SET name = $1 WHERE slug = 'bench'"
 
 
@@ -43,40 +41,31 @@ async def _stage_ms(buyer: Buyer) -> float:
     return ((ended.finished_at - ended.started_at).total_seconds() - DELAY_S) * 1000 / STAGES
 
 
-async def _compared(stack: Stack, base_url: str, rounds: int) -> tuple[list[float], list[float]]:
+async def _compared(stack: Stack, base_url: str, rounds: int, warm_up: int) -> list[tuple[float, float]]:
     buyer = Buyer(stack)
     await buyer.prepare((SCENE,), base_url=base_url)
     connection = await asyncpg.connect(stack.database_url)
-    ours: list[float] = []
-    raw: list[float] = []
+    pairs: list[tuple[float, float]] = []
     # Alternating, so that a busy machine slows both.
-    for number in range(rounds + WARM_UP):
-        ours.append(await _stage_ms(buyer))
+    for number in range(rounds + warm_up):
+        ours_ms = await _stage_ms(buyer)
         started = time.perf_counter()
         await connection.execute(UPDATE, f"bench {number}")
-        raw.append((time.perf_counter() - started) * 1000)
+        pairs.append((ours_ms, (time.perf_counter() - started) * 1000))
     await connection.close()
     await buyer.close()
-    return ours[WARM_UP:], raw[WARM_UP:]
+    return pairs[warm_up:]
 
 
-def measure(rounds: int = 60) -> dict[str, Any]:
+def measure(*, smoke: bool = False) -> dict[str, Any]:
     """95th percentiles on private servers and one worker."""
+    rounds, warm_up = (1, 0) if smoke else (60, 5)
     with ExitStack() as opened:
         stack = opened.enter_context(running_stack())
         double = opened.enter_context(running_double(stack.folder, delay_s=DELAY_S))
         opened.enter_context(running_worker(stack, **ENVIRONMENT))
-        ours, raw = uvloop.run(_compared(stack, double.url, rounds))
-    ratio = p95(ours) / p95(raw)
-    return {
-        "name": "overhead of a stage",
-        "ours_ms": round(p95(ours), 2),
-        "raw_ms": round(p95(raw), 2),
-        "ratio": round(ratio, 2),
-        "target": f"<={TARGET:g}",
-        "ok": ratio <= TARGET,
-        "p50_ms": {"ours": round(statistics.median(ours), 2), "raw": round(statistics.median(raw), 2)},
-    }
+        pairs = uvloop.run(_compared(stack, double.url, rounds, warm_up))
+    return line("overhead of a stage", pairs, at_most=TARGET, of=p95)
 
 
 def main() -> None:

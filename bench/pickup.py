@@ -7,7 +7,6 @@ first step. The raw side is one NOTIFY, and a listener in another process that n
 import asyncio
 import json
 import multiprocessing
-import statistics
 import time
 from datetime import UTC, datetime, timedelta
 from multiprocessing.connection import Connection
@@ -15,9 +14,9 @@ from typing import Any
 
 import asyncpg
 import uvloop
+from figures import line, p95
 from sqlalchemy import func, select
 from stack import Stack, running_stack, running_worker
-from trigger import p95
 
 from kroma.config import Settings
 from kroma.db.engine import Database
@@ -36,8 +35,6 @@ from kroma.storage.directory import DirectoryStores, resolve_root
 
 TARGET = 6.0
 PROVIDERS = {"fake": FakeProvider()}
-WARM_UP = 10
-"""PostgreSQL plans a prepared statement anew five times before it keeps a plan."""
 
 
 async def _picked_up_ms(db: Database, queue: TaskQueue, settings: Settings, order: RunOrder) -> float:
@@ -91,7 +88,7 @@ async def _notified_ms(sender: asyncpg.Connection, arrivals: Connection) -> floa
     return (await asyncio.to_thread(arrivals.recv) - committed) * 1000
 
 
-async def _compared(stack: Stack, rounds: int) -> tuple[list[float], list[float]]:
+async def _compared(stack: Stack, rounds: int, warm_up: int) -> list[tuple[float, float]]:
     settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=stack.folder)
     db, queue = Database.connect(stack.database_url), ArqTaskQueue(stack.redis_url)
     await upsert_project(db, ProjectDraft.checked(name="bench"), actor=None)
@@ -106,37 +103,26 @@ async def _compared(stack: Stack, rounds: int) -> tuple[list[float], list[float]
     )
     spawned.start()
     await asyncio.to_thread(arrivals.recv)
-    ours: list[float] = []
-    raw: list[float] = []
-    # Alternating, so that a busy machine slows both.
-    for _ in range(rounds + WARM_UP):
-        ours.append(await _picked_up_ms(db, queue, settings, order))
-        raw.append(await _notified_ms(sender, arrivals))
+    pairs = [
+        (await _picked_up_ms(db, queue, settings, order), await _notified_ms(sender, arrivals))
+        for _ in range(rounds + warm_up)
+    ]
     spawned.terminate()
     await asyncio.gather(sender.close(), queue.close(), db.close())
-    return ours[WARM_UP:], raw[WARM_UP:]
+    return pairs[warm_up:]
 
 
-def measure(rounds: int = 100) -> dict[str, Any]:
+def measure(*, smoke: bool = False) -> dict[str, Any]:
     """95th percentiles on private servers and one worker."""
+    # PostgreSQL plans a prepared statement anew five times before it keeps a plan.
+    rounds, warm_up = (1, 1) if smoke else (100, 10)
     with running_stack() as stack, running_worker(stack, KROMA_PROVIDER="fake"):
-        ours, raw = uvloop.run(_compared(stack, rounds))
-    ratio = p95(ours) / p95(raw)
-    return {
-        "name": "pickup",
-        "ours_ms": round(p95(ours), 2),
-        "raw_ms": round(p95(raw), 2),
-        "ratio": round(ratio, 2),
-        "target": f"<={TARGET:g}",
-        "ok": ratio <= TARGET,
-        "p50_ms": {"ours": round(statistics.median(ours), 2), "raw": round(statistics.median(raw), 2)},
-    }
+        pairs = uvloop.run(_compared(stack, rounds, warm_up))
+    return line("pickup", pairs, at_most=TARGET, of=p95)
 
 
 def main() -> None:
-    result = measure()
-    print(f"commit to first step {result['ours_ms']} ms, NOTIFY {result['raw_ms']} ms, p95")
-    print(json.dumps(result))
+    print(json.dumps(measure()))
 
 
 if __name__ == "__main__":

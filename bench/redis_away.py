@@ -14,6 +14,7 @@ import signal
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -21,9 +22,9 @@ from typing import Any
 
 import msgspec
 import uvloop
+from figures import p95
 from pickup import first_step_at
 from stack import Stack, running_stack, running_worker
-from trigger import p95
 
 from kroma.config import Settings
 from kroma.db.engine import Database
@@ -95,17 +96,19 @@ def _return(valkey: EmbeddedValkey, how: str) -> None:
         os.kill(valkey.pid or 0, signal.SIGCONT)
 
 
-async def _measured(stack: Stack, valkey: EmbeddedValkey, rounds: int) -> tuple[list[float], list[float]]:
+async def _measured(
+    stack: Stack, valkey: EmbeddedValkey, absences: Sequence[str], runs: int
+) -> tuple[list[float], list[float]]:
     trigger = _Trigger(stack)
     await trigger.prepare()
     await trigger.picked_up_s()
     found: list[float] = []
     back: list[float] = []
-    for how in ("killed", "frozen") * rounds:
+    for how in absences:
         _leave(valkey, how)
-        for number in range(FOUND):
+        for number in range(runs):
             found.append((await trigger.picked_up_s())[0])
-            await asyncio.sleep(number / FOUND)
+            await asyncio.sleep(number / runs)
         _return(valkey, how)
         returned = time.time()
         heard: list[float] = []
@@ -117,8 +120,9 @@ async def _measured(stack: Stack, valkey: EmbeddedValkey, rounds: int) -> tuple[
     return found, back
 
 
-def measure(rounds: int = 2) -> dict[str, Any]:
+def measure(*, smoke: bool = False) -> dict[str, Any]:
     """On private servers, a Valkey of its own and one worker."""
+    absences, runs = (("frozen",), 1) if smoke else (("killed", "frozen") * 2, FOUND)
     configure_logs(logging.ERROR)  # every trigger says that the bell is down
     with ExitStack() as opened:
         stack = opened.enter_context(running_stack())
@@ -128,7 +132,7 @@ def measure(rounds: int = 2) -> dict[str, Any]:
         opened.callback(valkey.stop)
         stack = msgspec.structs.replace(stack, redis_url=valkey.url)
         opened.enter_context(running_worker(stack, KROMA_PROVIDER="fake"))
-        found, back = uvloop.run(_measured(stack, valkey, rounds))
+        found, back = uvloop.run(_measured(stack, valkey, absences, runs))
     found_shown = f"{statistics.median(found):.2f}/{p95(found):.2f} s"
     return {
         "name": "Redis away",

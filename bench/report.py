@@ -1,111 +1,186 @@
-"""Run every bench and write what they measured into docs/benchmarks.md."""
+"""Run the benches and write what they measured into docs/benchmarks.md.
 
+Every module here with a function ``measure(*, smoke: bool)`` is a bench; SUPPORT are those that only
+help. Names as arguments measure these alone: the others keep the figures of docs/benchmarks.json. With
+``--smoke`` each makes one small round, nothing is judged and nothing written: it shows that it still works.
+"""
+
+import argparse
+import ast
+import importlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-import bootstrap
-import claim_backlog
-import codec
-import colour
-import guard
-import health
-import ingest
-import lists
-import local
-import memory
-import overhead
-import pickup
-import quality
-import redis_away
-import saturation
-import steps
-import trigger
-import workers
+import msgspec
+from stack import shared_servers
 
-REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-BENCHES = (
-    guard,
-    local,
-    colour,
-    codec,
-    quality,
-    trigger,
-    pickup,
-    redis_away,
-    steps,
-    overhead,
-    ingest,
-    memory,
-    health,
-    bootstrap,
-    lists,
-    saturation,
-    claim_backlog,
-    workers,
-)
-"""Small before large: a long one must not heat the machine for a short one."""
-PACKAGES = (
+from kroma.logs import configure_logs
+
+HERE: Final = Path(__file__).parent
+DOCS: Final = HERE.parent / "docs"
+SUPPORT: Final = frozenset({"figures", "paid", "report", "stack"})
+PACKAGES: Final = (
     "asyncpg",
     "sqlalchemy",
     "litestar",
     "granian",
     "arq",
+    "aioboto3",
     "numpy",
     "opencv-python-headless",
     "pillow",
 )
+HEADING: Final = """\
+# Benchmarks
+
+Written by `make bench`, also the parts that `make bench BENCHES="steps pickup"` measures alone. Each line
+stands beside a raw primitive measured in the same run: the ratio travels between machines, the times do not.
+Times are medians, or what the line says, with the medians in brackets; the spread is the least and the
+greatest ratio of five parts of the rounds. `load` is the machine's before the bench began: the work of
+others shows in 95th percentiles.
+"""
 
 
-def page(results: list[dict[str, Any]]) -> str:
-    """The whole report as Markdown."""
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of the report, as a bench gives it."""
+
+    name: str
+    target: str
+    ok: bool
+    ours_ms: float | None = None
+    raw_ms: float | None = None
+    p50_ms: list[float] | dict[str, Any] = []
+    shown: str = ""
+    """In place of our time."""
+    raw_shown: str = ""
+    ratio: float | None = None
+    spread: list[float] = []
+
+    def __post_init__(self) -> None:
+        if self.ours_ms is None and not self.shown:
+            message = f"'{self.name}' has neither ours_ms nor shown"
+            raise ValueError(message)
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bench found, and where."""
+
+    on: str
+    """Date."""
+    machine: str
+    load: float
+    took_s: float
+    lines: list[dict[str, Any]]
+
+
+def benches() -> list[str]:
+    """The names of all benches."""
+    return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in SUPPORT)
+
+
+def machine() -> str:
+    """Machine and versions, in a line."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     system = f"{platform.system()} {platform.release().split('-')[0]}, CPython {platform.python_version()}"
-    machine = f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {os.cpu_count()} cores, {system}"
-    machine += f", load {os.getloadavg()[0]:.1f}"  # others' work shows in 95th percentiles
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench`. Each line stands beside a raw primitive measured in the same run:",
-        "the ratio travels between machines, the times do not.",
-        "",
-        f"{machine}; {versions}.",
-        "",
-        "| what | ours | raw | ratio | target | held |",
-        "|---|---|---|---|---|---|",
+    return f"{platform.machine()}, {os.cpu_count()} cores, {system}; {versions}"
+
+
+def run(name: str, *, smoke: bool) -> Measured:
+    """Measure one bench; a result that makes no line raises."""
+    load = os.getloadavg()[0]
+    began = time.perf_counter()
+    found = importlib.import_module(name).measure(smoke=smoke)
+    lines = found if isinstance(found, list) else [found]
+    if not lines:
+        message = f"'{name}' measured nothing"
+        raise ValueError(message)
+    msgspec.convert(lines, list[Line])
+    took_s = round(time.perf_counter() - began, 1)
+    on = f"{datetime.now(UTC):%Y-%m-%d}"
+    return Measured(on=on, machine=machine(), load=round(load, 1), took_s=took_s, lines=lines)
+
+
+def page(kept: dict[str, Measured]) -> str:
+    """The whole report as Markdown."""
+    places = list(dict.fromkeys(f"{one.on}, {one.machine}." for one in kept.values()))
+    text = [HEADING, *(f"{number}. {place}" for number, place in enumerate(places, 1)), ""]
+    text += [
+        "| what | ours | raw | ratio | spread | target | held | load | where |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for result in results:
-        ours, raw = result.get("ours_ms"), result.get("raw_ms")
-        shown = result["shown"] if ours is None else f"{ours} ms"
-        cells = [
-            result["name"],
-            shown,
-            "" if raw is None else f"{raw} ms",
-            str(result.get("ratio", "")),
-            result["target"],
-            "yes" if result["ok"] else "**no**",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "## What is compared", ""]
-    for bench, result in zip(BENCHES, results, strict=True):
-        text = " ".join((bench.__doc__ or "").split())
-        lines += [f"- **{result['name']}** (`bench/{bench.__name__}.py`): {text}"]
-    return "\n".join(lines) + "\n"
+    for one in kept.values():
+        where = str(places.index(f"{one.on}, {one.machine}.") + 1)
+        for row in msgspec.convert(one.lines, list[Line]):
+            text.append(f"| {' | '.join([*_cells(row), str(one.load), where])} |")
+    missing = [name for name in benches() if name not in kept]
+    if missing:
+        text += ["", f"Not measured yet: {', '.join(missing)}."]
+    text += ["", "## What is compared", ""]
+    for name, one in kept.items():
+        about = ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text())) or ""
+        names = ", ".join(row["name"] for row in one.lines)
+        text.append(f"- **{names}** (`bench/{name}.py`): {' '.join(about.split())}")
+    return "\n".join(text) + "\n"
+
+
+def _cells(row: Line) -> list[str]:
+    p50 = list(row.p50_ms.values()) if isinstance(row.p50_ms, dict) else row.p50_ms
+    ours = row.shown or _time(row.ours_ms, p50[0] if p50 else None)
+    raw = row.raw_shown or _time(row.raw_ms, p50[1] if p50 else None)
+    ratio = "" if row.ratio is None else f"{row.ratio:g}"
+    apart = " to ".join(f"{end:g}" for end in row.spread)
+    return [row.name, ours, raw, ratio, apart, row.target, "yes" if row.ok else "**no**"]
+
+
+def _time(value: float | None, median: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:g} ms" if median is None or median == value else f"{value:g} ms ({median:g})"
+
+
+def smoke_all(names: list[str]) -> None:
+    """Show that each bench still works."""
+    began = time.perf_counter()
+    with shared_servers():
+        for name in names:
+            print(f"  {name} {run(name, smoke=True).took_s:.1f} s", flush=True)
+    print(f"{len(names)} benches work, in {time.perf_counter() - began:.0f} s")
+
+
+def measure_all(names: list[str]) -> None:
+    """Measure, and keep after each: one that fails does not take the others along."""
+    figures = DOCS / "benchmarks.json"
+    kept = msgspec.json.decode(figures.read_bytes(), type=dict[str, Measured]) if figures.exists() else {}
+    # Small before large: a long one must not heat the machine for a short one.
+    for name in sorted(names, key=lambda name: kept[name].took_s if name in kept else 0.0):
+        kept[name] = run(name, smoke=False)
+        kept = {name: kept[name] for name in benches() if name in kept}
+        print(json.dumps(kept[name].lines), flush=True)
+        figures.write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
+        (DOCS / "benchmarks.md").write_text(page(kept))
+    missed = [row["name"] for name in names for row in kept[name].lines if not row["ok"]]
+    if missed:
+        sys.exit(f"missed: {', '.join(missed)}")
 
 
 def main() -> None:
-    results: list[dict[str, Any]] = []
-    for bench in BENCHES:
-        results.append(bench.measure())
-        print(json.dumps(results[-1]), flush=True)
-    REPORT.write_text(page(results))
-    if not all(result["ok"] for result in results):
-        sys.exit("a target was missed")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--smoke", action="store_true", help="one small round each, nothing written")
+    parser.add_argument("names", nargs="*", metavar="bench", help="these alone")
+    given = parser.parse_args()
+    unknown = set(given.names) - set(benches())
+    if unknown:
+        parser.error(f"no bench is called {', '.join(sorted(unknown))}; there are {', '.join(benches())}")
+    configure_logs(logging.ERROR)
+    (smoke_all if given.smoke else measure_all)(given.names or benches())
 
 
 if __name__ == "__main__":

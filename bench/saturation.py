@@ -27,10 +27,10 @@ WORKERS = 2
 WARM_UP = 4
 
 
-async def _buy(stack: Stack, base_url: str, runs: int) -> None:
+async def _buy(stack: Stack, base_url: str, warm_up: int, runs: int) -> None:
     buyer = Buyer(stack)
     await buyer.prepare(SCENES, base_url=base_url)
-    for count in (WARM_UP, runs):
+    for count in (warm_up, runs):
         made = [await buyer.trigger(SCENES, candidates=CANDIDATES) for _ in range(count)]
         for run in made:
             await wait_for_end(buyer.db, run.id, timeout=timedelta(minutes=10))
@@ -45,16 +45,17 @@ def busy_share(accepted_at: list[float], *, places: int, delay_s: float) -> floa
     return taken / (places * (until - begins[0]))
 
 
-def measure(runs: int = RUNS) -> dict[str, Any]:
+def measure(*, smoke: bool = False) -> dict[str, Any]:
     """On private servers and two workers."""
+    warm_up, runs, workers, delay_s = (0, 2, 1, 0.01) if smoke else (WARM_UP, RUNS, WORKERS, DELAY_S)
     with ExitStack() as opened:
         stack = opened.enter_context(running_stack())
-        double = opened.enter_context(running_double(stack.folder, delay_s=DELAY_S))
-        for _ in range(WORKERS):
+        double = opened.enter_context(running_double(stack.folder, delay_s=delay_s))
+        for _ in range(workers):
             opened.enter_context(running_worker(stack, **ENVIRONMENT))
-        uvloop.run(_buy(stack, double.url, runs))
-        accepted_at = double.accepted_at()[WARM_UP * len(SCENES) * CANDIDATES :]
-    share = busy_share(accepted_at, places=PLACES, delay_s=DELAY_S)
+        uvloop.run(_buy(stack, double.url, warm_up, runs))
+        accepted_at = double.accepted_at()[warm_up * len(SCENES) * CANDIDATES :]
+    share = busy_share(accepted_at, places=PLACES, delay_s=delay_s)
     return {
         "name": "saturation",
         "shown": f"{len(accepted_at)} calls, {share:.1%} of {PLACES} places busy",

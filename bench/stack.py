@@ -1,5 +1,6 @@
-"""A private PostgreSQL and Valkey for a bench, and a worker where it needs one."""
+"""A private PostgreSQL and Valkey for a bench, and the services where it needs them."""
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -9,9 +10,13 @@ import time
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Final
+from uuid import uuid4
 
+import asyncpg
 import httpx
 import msgspec
+import redis
 
 from kroma.embedded.postgres import EmbeddedPostgres
 from kroma.embedded.valkey import EmbeddedValkey
@@ -35,18 +40,55 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+_SHARED: Final[list[Stack]] = []
+"""The servers that every bench gets, where they are shared."""
+
+
+@contextmanager
+def shared_servers() -> Generator[None]:
+    """Within, ``running_stack`` starts nothing: each gets an empty database of the same servers."""
+    with running_stack() as stack:
+        _SHARED.append(stack)
+        try:
+            yield
+        finally:
+            _SHARED.clear()
+
+
 @contextmanager
 def running_stack() -> Generator[Stack]:
-    """Start both servers in a folder that is gone afterwards."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bench-")))
+    """Servers with the schema of today, in a folder that is gone afterwards."""
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bench-")))
         folder.chmod(0o711)
+        if _SHARED:
+            yield opened.enter_context(_copied(_SHARED[0], folder))
+            return
         postgres, valkey = EmbeddedPostgres(folder), EmbeddedValkey(folder)
         for server in (postgres, valkey):
             server.start()
-            stack.callback(server.stop)
+            opened.callback(server.stop)
         upgrade(postgres.url)
         yield Stack(folder=folder, database_url=postgres.url, redis_url=valkey.url)
+
+
+@contextmanager
+def _copied(shared: Stack, folder: Path) -> Generator[Stack]:
+    server, _, template = shared.database_url.rpartition("/")
+    name = f"bench_{uuid4().hex}"
+    asyncio.run(_statement(f"{server}/postgres", f"CREATE DATABASE {name} TEMPLATE {template}"))
+    try:
+        yield Stack(folder=folder, database_url=f"{server}/{name}", redis_url=shared.redis_url)
+    finally:
+        asyncio.run(_statement(f"{server}/postgres", f"DROP DATABASE {name} WITH (FORCE)"))
+        with redis.Redis.from_url(shared.redis_url) as bell:
+            bell.flushall()
+
+
+async def _statement(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(sql)
+    await connection.close()
 
 
 @contextmanager

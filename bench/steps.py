@@ -2,18 +2,24 @@
 
 Ours carries jobs of one candidate, four at a time, through the real tasks: claim, five recorded steps
 with their candidates and events, the job's end and the run's log; the provider answers at once with the
-same small picture. The raw side takes rows of a plain table one after the other, over one connection:
-an UPDATE that claims the next with SKIP LOCKED, an UPDATE that completes it, each a transaction.
+same small picture, and no scene was ever seen before. The raw side takes rows of a plain table one after
+the other, over one connection: an UPDATE that claims the next with SKIP LOCKED, an UPDATE that completes
+it, each a transaction.
 """
 
 import asyncio
+import io
 import json
+import os
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import uvloop
+from figures import line
+from PIL import Image
 from sqlalchemy import func, select
 from stack import running_stack
 
@@ -22,6 +28,7 @@ from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.imaging.style_cards import draw_reference
 from kroma.ledger.desk import CallDesk
+from kroma.logs import configure_logs
 from kroma.pipeline.access import no_access
 from kroma.pipeline.execute import Workplace
 from kroma.pipeline.keeper import LeaseKeeper
@@ -39,7 +46,6 @@ from kroma_worker.tasks import runs as tasks
 
 TARGET = 0.35
 SCENES = 20
-ROUNDS = 4
 TASKS = (tasks,)  # importing the module registers them
 
 
@@ -84,7 +90,9 @@ async def _raw_rate(url: str, count: int) -> float:
 class Ours:
     """A worker in this process."""
 
-    def __init__(self, url: str, folder: Path) -> None:
+    def __init__(self, url: str, folder: Path, *, scenes: int) -> None:
+        self._scenes = tuple(f"{number}.png" for number in range(scenes))
+        self._round = 0
         self.db = Database.connect(url)
         self.settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=folder)
         self.stores = DirectoryStores(folder, allow_any_root=False)
@@ -105,15 +113,20 @@ class Ours:
 
     async def open(self) -> None:
         await upsert_project(self.db, ProjectDraft.checked(name="bench"), actor=None)
+        resolve_root(self.settings.data_dir, "bench", None).mkdir(parents=True)
+
+    def _draw_scenes(self) -> None:
+        self._round += 1
+        picture = Image.open(io.BytesIO(draw_reference("noir ink", size=(64, 48)))).convert("RGB")
         root = resolve_root(self.settings.data_dir, "bench", None)
-        root.mkdir(parents=True)
-        picture = draw_reference("noir ink", size=(64, 48))
-        for number in range(SCENES):
-            (root / f"{number}.png").write_bytes(picture)
+        for number, name in enumerate(self._scenes):
+            picture.putpixel((0, 0), (self._round % 256, number, 0))
+            picture.save(root / name)
 
     async def rate(self) -> float:
-        scenes = tuple(f"{number}.png" for number in range(SCENES))
-        order = RunOrder(mode=RunMode.RUN, scene_refs=scenes, candidates=1)
+        """Steps a second of a run over scenes whose content nobody has measured."""
+        self._draw_scenes()
+        order = RunOrder(mode=RunMode.RUN, scene_refs=self._scenes, candidates=1)
         await trigger_run(
             self.db,
             self.queue,
@@ -140,39 +153,31 @@ class Ours:
             return await session.scalar(select(func.count()).select_from(RunStep)) or 0
 
 
-async def _compared(url: str, folder: Path) -> tuple[list[float], list[float]]:
-    ours = Ours(url, folder)
+async def _compared(ours: Ours, url: str, rounds: int, bare_steps: int) -> list[tuple[float, float]]:
+    """Milliseconds of one step, ours and bare."""
     await ours.open()
     await ours.rate()  # the picture processes start
-    rates: list[float] = []
-    raw: list[float] = []
-    for _ in range(ROUNDS):
-        raw.append(await _raw_rate(url, 1000))
-        rates.append(await ours.rate())
+    pairs: list[tuple[float, float]] = []
+    for _ in range(rounds):
+        raw_ms = 1000 / await _raw_rate(url, bare_steps)
+        pairs.append((1000 / await ours.rate(), raw_ms))
     await ours.close()
-    return rates, raw
+    return pairs
 
 
-def measure() -> dict[str, Any]:
-    """The best of three rounds each: a busy machine only takes away."""
-    with running_stack() as stack:
-        ours, raw = uvloop.run(_compared(stack.database_url, stack.folder))
-    ratio = max(ours) / max(raw)
-    return {
-        "name": "steps",
-        "ours_ms": round(1000 / max(ours), 3),
-        "raw_ms": round(1000 / max(raw), 3),
-        "ratio": round(ratio, 2),
-        "target": f">={TARGET} of its rate",
-        "ok": ratio >= TARGET,
-        "per_s": {"ours": round(max(ours), 1), "raw": round(max(raw), 1)},
-    }
+def measure(*, smoke: bool = False) -> dict[str, Any]:
+    """Medians; the log lines go where nobody reads them, as a service writes them."""
+    rounds, bare_steps, scenes = (1, 10, 2) if smoke else (9, 1000, SCENES)
+    with running_stack() as stack, Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+        configure_logs()
+        ours = Ours(stack.database_url, stack.folder, scenes=scenes)
+        pairs = uvloop.run(_compared(ours, stack.database_url, rounds, bare_steps))
+    found = line("steps", pairs, at_least=TARGET)
+    return found | {"target": f">={TARGET} of its rate"}
 
 
 def main() -> None:
-    result = measure()
-    print(f"{result['per_s']['ours']} recorded steps a second, {result['per_s']['raw']} bare ones")
-    print(json.dumps(result))
+    print(json.dumps(measure()))
 
 
 if __name__ == "__main__":

@@ -8,11 +8,7 @@ transaction, over a connection of its own to the same server.
 import asyncio
 import io
 import json
-import os
-import statistics
-import tempfile
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,13 +17,13 @@ import asyncpg
 import msgspec
 import numpy as np
 import uvloop
+from figures import line, p95
 from PIL import Image
+from stack import running_stack
 
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.embedded.postgres import EmbeddedPostgres
-from kroma.migrations.run import upgrade
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.trigger import trigger_run
 from kroma.projects.service import ProjectDraft, upsert_project
@@ -40,7 +36,6 @@ WIDTH, HEIGHT = 768, 512
 SCENES = tuple(f"scenes/{n}.png" for n in range(4))
 STYLES = ("references/ink.png", "references/line.png")
 TARGET = 3.0
-WARM_UP = 20
 
 
 def _draw(root: Path) -> None:
@@ -119,61 +114,32 @@ class Ours:
         return (time.perf_counter() - started) * 1000
 
 
-async def _compared(url: str, data_dir: Path, rounds: int) -> tuple[list[float], list[float]]:
+async def _compared(url: str, data_dir: Path, rounds: int, warm_up: int) -> list[tuple[float, float]]:
     db, connection = Database.connect(url), await asyncpg.connect(url)
     project = (await upsert_project(db, ProjectDraft.checked(name="bench"), actor=None)).project
     await asyncio.to_thread(_draw, resolve_root(data_dir, project.slug, None))
     ours = Ours(db, data_dir)
     raw = Raw(connection, await ours.run())
-    for _ in range(WARM_UP):
+    for _ in range(warm_up):
         await ours.once_ms()
         await raw.once_ms()
     # Alternating, so that a busy machine slows both.
     pairs = [(await ours.once_ms(), await raw.once_ms()) for _ in range(rounds)]
     await connection.close()
     await db.close()
-    return [ours_ms for ours_ms, _ in pairs], [raw_ms for _, raw_ms in pairs]
+    return pairs
 
 
-def p95(values: list[float]) -> float:
-    return statistics.quantiles(values, n=20)[-1]
-
-
-def measure(rounds: int = 300) -> dict[str, Any]:
-    """95th percentiles, on a private server, or on ``KROMA_BENCH_DATABASE_URL``."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bench-")))
-        folder.chmod(0o711)
-        url = os.environ.get("KROMA_BENCH_DATABASE_URL")
-        if url is None:
-            server = EmbeddedPostgres(folder)
-            server.start()
-            stack.callback(server.stop)
-            url = server.url
-        upgrade(url)
-        ours, raw = uvloop.run(_compared(url, folder, rounds))
-    ratio = p95(ours) / p95(raw)
-    return {
-        "name": "trigger",
-        "ours_ms": round(p95(ours), 2),
-        "raw_ms": round(p95(raw), 2),
-        "ratio": round(ratio, 2),
-        "target": f"<{TARGET:g}",
-        "ok": ratio < TARGET,
-        "p50_ms": {"ours": round(statistics.median(ours), 2), "raw": round(statistics.median(raw), 2)},
-    }
+def measure(*, smoke: bool = False) -> dict[str, Any]:
+    """95th percentiles, on a private server."""
+    warm_up, rounds = (1, 1) if smoke else (20, 300)
+    with running_stack() as stack:
+        pairs = uvloop.run(_compared(stack.database_url, stack.folder, rounds, warm_up))
+    return line("trigger", pairs, at_most=TARGET, of=p95)
 
 
 def main() -> None:
-    result = measure()
-    median = result["p50_ms"]
-    print(f"trigger of {len(SCENES)} scenes and {len(STYLES)} styles with its commit, p95 (p50)")
-    print(f"  bare insert  {result['raw_ms']:7.2f} ms ({median['raw']:.2f})")
-    print(
-        f"  ours         {result['ours_ms']:7.2f} ms ({median['ours']:.2f})"
-        f"   {result['ratio']} times, target {result['target']}"
-    )
-    print(json.dumps(result))
+    print(json.dumps(measure()))
 
 
 if __name__ == "__main__":
