@@ -1,0 +1,397 @@
+"""``make compose-test``: proves docker-compose.yml on the Docker engine that the environment names.
+
+From nothing to nothing, beside whatever else the engine runs: a compose project, a port and secrets of its
+own. It builds the images, starts the stack with four workers, draws a run through the API, kills a worker's
+container, a worker's process and PostgreSQL while it is drawn, takes everything down and up again, and
+compares every picture byte for byte. Then once more with the pictures in an S3 server and no common disk.
+
+Variables: DOCKER_HOST and whatever else `docker` reads; KROMA_COMPOSE_KEEP=1 leaves a failed stack standing.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import httpx
+
+from factories import scene_png
+from kroma.embedded.server_process import free_port
+from kroma.imaging.style_cards import draw_reference
+
+T = TypeVar("T")
+
+ROOT: Final = Path(__file__).parent.parent
+HEALTHY_WITHIN_S: Final = 90.0
+END_WITHIN_S: Final = 300.0
+SCENES: Final = 12
+CANDIDATES: Final = 3
+WORKERS: Final = 4
+SERVICES: Final = {"postgres", "redis", "api", "worker"}
+S3_DEFAULT: Final = "versity/versitygw:v1.8.0"
+S3_ANY: Final = "versity/versitygw:latest"
+OWN_DISKS: Final = """
+services:
+  api: &own
+    volumes: !reset []
+    tmpfs: ["/tmp:mode=1777", "/var/lib/kroma:uid=10001,gid=10001,mode=0750"]
+  worker: *own
+"""
+"""Nothing in common: what lies on one container's disk no other one sees, and goes with it."""
+
+_began = time.monotonic()
+
+
+class ComposeTestError(Exception):
+    """Something is not as it must be."""
+
+
+def say(text: str) -> None:
+    """A line with the time since the start."""
+    print(f"{time.monotonic() - _began:7.1f} s  {text}", flush=True)
+
+
+def check(condition: object, problem: str) -> None:
+    """Go on only if it holds."""
+    if not condition:
+        raise ComposeTestError(problem)
+
+
+@contextmanager
+def step(text: str) -> Iterator[None]:
+    """Say how long something took."""
+    began = time.monotonic()
+    yield
+    say(f"{text} ({time.monotonic() - began:.1f} s)")
+
+
+def eventually(condition: Callable[[], T | None], *, within_s: float, otherwise: str) -> T:
+    """What it gives as soon as it gives something."""
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        check(time.monotonic() < deadline, otherwise)
+        time.sleep(0.3)
+    return found
+
+
+def docker(*arguments: str, env: dict[str, str] | None = None) -> str:
+    """What the command prints.
+
+    Raises:
+        ComposeTestError: It failed; with the end of what it said.
+    """
+    done = subprocess.run(
+        ["docker", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
+        raise ComposeTestError(f"docker {' '.join(arguments)} ended with {done.returncode}:\n{said}")
+    return done.stdout
+
+
+class Compose:
+    """A project of docker compose that nobody else uses."""
+
+    def __init__(self, folder: Path, *files: Path, settings: Path, **variables: str) -> None:
+        self.port = free_port()
+        self._options = [
+            *("--project-name", f"kroma-test-{os.getpid()}", "--env-file", str(settings)),
+            *(option for file in (ROOT / "docker-compose.yml", *files) for option in ("--file", str(file))),
+        ]
+        # What the caller has set for a stack of his own is not for this one.
+        own = {name: v for name, v in os.environ.items() if not name.startswith(("KROMA_", "COMPOSE_"))}
+        self._env = own | {
+            "KROMA_SECRETS": str(folder / "secrets"),
+            "KROMA_ENV": str(folder / "none.env"),
+            "KROMA_PORT": str(self.port),
+            "KROMA_VERSION": "test",
+            **variables,
+        }
+
+    def __call__(self, *arguments: str) -> str:
+        return docker("compose", *self._options, *arguments, env=self._env)
+
+    def up(self, *, workers: int) -> None:
+        """Start what does not run and wait until all of it is healthy."""
+        began = time.monotonic()
+        self("up", "--detach", "--wait", "--scale", f"worker={workers}")
+        took = time.monotonic() - began
+        states = [json.loads(line) for line in self("ps", "--format", "json").splitlines()]
+        unwell = [one["Name"] for one in states if one["Health"] != "healthy"]
+        check(not unwell, f"not healthy: {', '.join(unwell)}")
+        check(set(self.services()) >= SERVICES, f"not all services run: {self.services()}")
+        check(took <= HEALTHY_WITHIN_S, f"healthy after {took:.0f} s, not within {HEALTHY_WITHIN_S:.0f} s")
+
+    def services(self) -> list[str]:
+        """Of each running container."""
+        return sorted(json.loads(line)["Service"] for line in self("ps", "--format", "json").splitlines())
+
+    def query(self, statement: str) -> list[str]:
+        """The rows' first columns."""
+        psql = ("psql", "--username", "kroma", "--no-psqlrc", "--tuples-only", "--no-align")
+        return self("exec", "-T", "postgres", *psql, "--command", statement).split()
+
+    def busy_workers(self) -> list[str]:
+        """The names on the leases of jobs, each the container's, its process's number and a few letters."""
+        return self.query("SELECT DISTINCT lease_owner FROM run_jobs WHERE lease_owner IS NOT NULL")
+
+
+class Studio:
+    """A project on a running stack, by HTTP alone."""
+
+    def __init__(self, compose: Compose) -> None:
+        self._address = f"http://127.0.0.1:{compose.port}"
+        self.client = httpx.Client(base_url=self._address, timeout=60)
+        refused = self.client.post("/auth/token", json={"label": "stranger"}).status_code
+        check(refused == HTTPStatus.UNAUTHORIZED, f"a stranger's request for a token ended with {refused}")
+        token = compose("exec", "-T", "api", "kroma", "token", "create").strip()
+        self.client.headers["Authorization"] = f"Bearer {token}"
+        self.path = "/api/projects/hero_book"
+
+    def post(
+        self,
+        path: str,
+        *,
+        json: dict[str, Any] | None = None,
+        data: dict[str, str] | None = None,
+        files: list[tuple[str, tuple[str, bytes, str]]] | None = None,
+    ) -> dict[str, Any]:
+        """The reply to a request that succeeds."""
+        answer = self.client.post(path, json=json, data=data, files=files)
+        check(answer.is_success, f"POST {path} ended with {answer.status_code}: {answer.text[:400]}")
+        return answer.json()
+
+    def get(self, path: str) -> dict[str, Any]:
+        """The reply to a request that succeeds."""
+        answer = self.client.get(path)
+        check(answer.is_success, f"GET {path} ended with {answer.status_code}: {answer.text[:400]}")
+        return answer.json()
+
+    def upload(self, kind: str, pictures: Sequence[tuple[str, bytes]]) -> list[str]:
+        """The ids of the assets."""
+        files = [("file", (name, data, "image/png")) for name, data in pictures]
+        kept = self.post(f"{self.path}/assets", data={"kind": kind}, files=files)["assets"]
+        return [asset["id"] for asset in kept]
+
+    def begin(self, *, scenes: int) -> str:
+        """Make the project, bring scenes and a style, and trigger; the run's id."""
+        self.post("/api/projects", json={"name": "Hero Book"})
+        drawn = [(f"scene_{number}.png", scene_png(768, 512, seed=number)) for number in range(scenes)]
+        self.upload("input", drawn)
+        styles = self.upload("reference", [("ink.png", draw_reference("noir ink", size=(480, 640)))])
+        order = {"mode": "run", "confirm_spend": True, "input": "scenes", "style_refs": styles}
+        triggered = self.post(f"{self.path}/runs/trigger", json={**order, "candidates": CANDIDATES})
+        return triggered["run"]["id"]
+
+    def run(self, run_id: str) -> dict[str, Any] | None:
+        """The run with its jobs; None while the API cannot say."""
+        try:
+            answer = self.client.get(f"{self.path}/runs/{run_id}")
+        except httpx.TransportError:
+            return None
+        return answer.json() if answer.is_success else None
+
+    def done_jobs(self, run_id: str) -> int:
+        """So many are done; 0 while nobody can say."""
+        found = self.run(run_id)
+        return 0 if found is None else sum(job["status"] == "done" for job in found["jobs"])
+
+    def ended(self, run_id: str, *, scenes: int) -> None:
+        """Wait for the end, and see that it is a good one with every candidate."""
+
+        def found() -> dict[str, Any] | None:
+            answer = self.run(run_id)
+            return answer if answer is not None and answer["run"]["done"] else None
+
+        answer = eventually(found, within_s=END_WITHIN_S, otherwise=f"run {run_id} did not end")
+        check(answer["run"]["status"] == "ok", f"the run ended {answer['run']['status']}")
+        jobs = answer["jobs"]
+        check(len(jobs) == scenes, f"{len(jobs)} jobs for {scenes} scenes")
+        unfinished = [job["job_key"] for job in jobs if job["status"] != "done"]
+        check(not unfinished, f"not done: {unfinished}")
+        made = [candidate for job in jobs for candidate in job["candidates"] if candidate["output_asset_id"]]
+        check(len(made) == scenes * CANDIDATES, f"{len(made)} candidates with a picture")
+
+    def kept(self, run_id: str) -> dict[str, Any]:
+        """All that a restart must not change: project, run, and the checksum of each picture's bytes."""
+        assets: list[dict[str, Any]] = []
+        page: dict[str, Any] = {"next": ""}
+        while page["next"] is not None:
+            after = f"&after={page['next']}" if page["next"] else ""
+            page = self.get(f"{self.path}/assets?limit=100{after}")
+            assets += page["assets"]
+        sums: dict[str, str] = {}
+        for asset in assets:
+            answer = self.client.get(f"{self.path}/assets/{asset['id']}/content")
+            check(answer.status_code == HTTPStatus.OK, f"{asset['rel_path']}: {answer.status_code}")
+            sums[asset["rel_path"]] = sha256(answer.content).hexdigest()
+            check(sums[asset["rel_path"]] == asset["sha256"], f"{asset['rel_path']} has other bytes")
+        return {"project": self.get(self.path), "run": self.get(f"{self.path}/runs/{run_id}"), "sums": sums}
+
+
+def disk_run(compose: Compose) -> None:
+    """The stack with one disk: a run over four workers, through two kills and a dead database."""
+    with step("build: both images"):
+        compose("build")
+    for name in ("api", "worker"):
+        size = int(docker("image", "inspect", "--format", "{{.Size}}", f"kroma-{name}:test"))
+        say(f"kroma-{name} has {size / 1e6:.0f} MB, the base image included")
+    with step(f"up --wait: healthy with {WORKERS} workers"):
+        compose.up(workers=WORKERS)
+    studio = Studio(compose)
+    say("a stranger gets no token; `kroma token create` in the container makes one")
+    with step(f"project made, {SCENES} scenes and a style uploaded, run triggered"):
+        run_id = studio.begin(scenes=SCENES)
+    seen: set[str] = set()
+
+    def several_at_work() -> list[str] | None:
+        busy = compose.busy_workers()
+        seen.update(busy)
+        return busy if len(busy) > 1 and studio.done_jobs(run_id) else None
+
+    with step("two workers at work at least, the first jobs done"):
+        first, second = eventually(
+            several_at_work, within_s=END_WITHIN_S, otherwise=f"only {seen or 'nobody'} had jobs"
+        )[:2]
+    container, process = first.split("-")[0], second.split("-")
+    docker("kill", "--signal", "KILL", container)
+    say(f"killed the container of worker {first}; it stays down")
+    compose_kill = f"import os; os.kill({int(process[1])}, 9)"
+    docker("exec", process[0], "python", "-c", compose_kill)
+    say(f"killed the process of worker {second}; the engine starts it again")
+    done = studio.done_jobs(run_id)
+    eventually(
+        lambda: studio.done_jobs(run_id) > done, within_s=END_WITHIN_S, otherwise="the rest did not go on"
+    )
+    check(studio.done_jobs(run_id) < SCENES, "the run was over before PostgreSQL could be killed")
+    compose("kill", "--signal", "KILL", "postgres")
+    say(f"killed PostgreSQL with {studio.done_jobs(run_id) or 'some'} jobs done")
+    time.sleep(3)
+    with step("PostgreSQL started again"):
+        compose("start", "postgres")
+    with step(f"the run ended ok, with all {SCENES * CANDIDATES} candidates"):
+        studio.ended(run_id, scenes=SCENES)
+    restarts = docker("inspect", "--format", "{{.RestartCount}}", process[0]).strip()
+    check(restarts == "1", f"the worker whose process was killed was started again {restarts} times")
+    before = studio.kept(run_id)
+    down_and_up(compose, studio, run_id, before, workers=WORKERS)
+
+
+def down_and_up(
+    compose: Compose, studio: Studio, run_id: str, before: dict[str, Any], *, workers: int
+) -> None:
+    """Take the containers away, make new ones, and compare."""
+    with step("down"):
+        compose("down")
+    with step("up --wait"):
+        compose.up(workers=workers)
+    after = studio.kept(run_id)
+    check(after == before, "something is not as it was before `down`")
+    say(f"everything is there: project, run and {len(after['sums'])} pictures, the same bytes")
+
+
+def s3_run(compose: Compose) -> None:
+    """The stack with the pictures in an S3 server, and no disk in common."""
+    with step("profile s3, up --wait: healthy with 2 workers and no common disk"):
+        compose.up(workers=2)
+    studio = Studio(compose)
+    scenes = SCENES // 2
+    with step(f"project made, {scenes} scenes and a style uploaded, run triggered"):
+        run_id = studio.begin(scenes=scenes)
+    busy = eventually(compose.busy_workers, within_s=END_WITHIN_S, otherwise="nobody had jobs")
+    docker("kill", "--signal", "KILL", busy[0].split("-")[0])
+    say(f"killed the container of worker {busy[0]}, and its disk with it")
+    with step(f"the run ended ok, with all {scenes * CANDIDATES} candidates"):
+        studio.ended(run_id, scenes=scenes)
+    down_and_up(compose, studio, run_id, studio.kept(run_id), workers=2)
+
+
+def s3_image() -> str | None:
+    """The one of docker-compose.yml, where the engine has it or can fetch it; else any of its versions."""
+    for image in (S3_DEFAULT, S3_ANY):
+        for look in (("image", "inspect", image), ("pull", "--quiet", image)):
+            try:
+                docker(*look)
+            except ComposeTestError:
+                continue
+            return image
+    return None
+
+
+@contextmanager
+def stack(name: str, compose: Compose) -> Iterator[Compose]:
+    """Everything of it is gone at the end, but for the images."""
+    try:
+        yield compose
+    except BaseException:
+        print(compose("ps", "--all"), compose("logs", "--tail", "60"), sep="\n", file=sys.stderr)
+        if not os.environ.get("KROMA_COMPOSE_KEEP"):
+            compose("down", "--volumes", "--remove-orphans")
+        raise
+    with step(f"{name}: down --volumes"):
+        compose("down", "--volumes", "--remove-orphans")
+
+
+def engine() -> str:
+    """Its version and compose's.
+
+    Raises:
+        ComposeTestError: None answers, or it has no compose.
+    """
+    host = os.environ.get("DOCKER_HOST", "the default address")
+    check(shutil.which("docker"), "there is no `docker` on the PATH")
+    try:
+        server = docker("version", "--format", "{{.Server.Version}}").strip()
+    except ComposeTestError as exc:
+        raise ComposeTestError(
+            f"no Docker engine answers at {host}: start one or set DOCKER_HOST\n{exc}"
+        ) from exc
+    return f"engine {server}, compose {docker('compose', 'version', '--short').strip()}"
+
+
+def prove(folder: Path) -> None:
+    """All of it.
+
+    Raises:
+        ComposeTestError: Something is not as it must be.
+    """
+    say(engine())
+    subprocess.run(
+        ["sh", ROOT / "deploy/compose-secrets", folder / "secrets"], check=True, stdout=subprocess.DEVNULL
+    )
+    (folder / "default.env").touch()
+    (folder / "own_disks.yml").write_text(OWN_DISKS)
+    with stack("disk", Compose(folder, settings=folder / "default.env")) as compose:
+        disk_run(compose)
+    image = s3_image()
+    if image is None:
+        say(f"skipped: image {S3_DEFAULT} not available on this engine, so nothing is said about profile s3")
+        return
+    say(f"profile s3 with {image}")
+    in_s3 = Compose(folder, folder / "own_disks.yml", settings=ROOT / "deploy/s3.env", KROMA_S3_IMAGE=image)
+    with stack("s3", in_s3) as compose:
+        s3_run(compose)
+
+
+def main() -> None:
+    """Exit code 1 and the reason, if something is not as it must be."""
+    with tempfile.TemporaryDirectory(prefix="kroma-compose-") as folder:
+        try:
+            prove(Path(folder))
+        except ComposeTestError as exc:
+            say(f"FAILED: {exc}")
+            sys.exit(1)
+    say("passed")
+
+
+if __name__ == "__main__":
+    main()
