@@ -79,6 +79,10 @@ fuzz: install ## Try every route of a running stack with 200 generated requests.
 chaos: install ## Kill what can be killed under load and check what is left (CHAOS_RUNS, CHAOS_SEED).
 	@PYTHONPATH=tests $(BIN)/python -m chaos
 
+.PHONY: compose-test
+compose-test: install ## Prove docker-compose.yml on the Docker engine that DOCKER_HOST or the default names.
+	@PYTHONPATH=tests $(BIN)/python deploy/compose_test.py
+
 .PHONY: bench
 bench: install ## Measure, each figure beside a raw primitive; rewrites docs/benchmarks.md (BENCHES: these alone).
 	@$(BIN)/python bench/report.py $(BENCHES)
