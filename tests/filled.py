@@ -11,6 +11,7 @@ from kroma.exports.models import ProjectExport
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.projects.queries import get_project
 from kroma.runs.models import Run, RunJob
+from kroma.sync.models import SyncJob
 
 
 class Filled(NamedTuple):
@@ -59,7 +60,8 @@ async def fill_project(client: httpx.AsyncClient, db: Database, name: str = "Fil
             operation="image_edit",
             status=CallStatus.UNKNOWN,
         )
-        session.add(call)
+        sync = SyncJob(project_id=project.id, status="done", project_root="/p", destination="s3://b/p/")
+        session.add_all([call, sync])
     reference_set = await post(f"{at}/reference-sets", "reference_set", name="R")
     link = await post(
         f"{at}/asset-links", "asset_link", parent_asset_id=str(parent.id), child_asset_id=str(child.id)
@@ -91,6 +93,7 @@ async def fill_project(client: httpx.AsyncClient, db: Database, name: str = "Fil
         "item_id": item["id"],
         "session_id": (await post(f"{at}/chat/sessions", "session"))["id"],
         "call_id": str(call.id),
+        "sync_id": str(sync.id),
         "tool": "qa",
         "instruction_id": (await post(f"{at}/agent/instructions", "instruction", instruction_text="x"))["id"],
     }

@@ -29,10 +29,10 @@ from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import Run, RunCandidate, RunJob
 from kroma.storage.base import ProjectStores
 from kroma_worker.registry import TaskDeps, dispatch
-from kroma_worker.tasks import runs as tasks
+from kroma_worker.tasks import runs, sync
 
 SCENES = ("harbor.png", "tower.png")
-TASKS = (tasks,)  # importing the module registers its tasks
+TASKS = (runs, sync)  # importing the module registers its tasks
 
 
 def url_of(db: Database) -> str:

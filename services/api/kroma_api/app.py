@@ -40,6 +40,7 @@ from kroma_api.routes import (
     secrets,
     spend,
     style_guides,
+    syncs,
     tools,
 )
 from kroma_api.strict_json import StrictRequest
@@ -48,6 +49,7 @@ ROUTERS: Final[Sequence[Router]] = (
     health.router,
     auth.router,
     projects.router,
+    syncs.router,
     bootstrap.router,
     runs.router,
     run_control.router,

@@ -52,6 +52,7 @@ REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "SelectCandidateRequest": {"candidate_index": 2, "note": "The braid is right in this one"},
     "SetBudgetRequest": {"limit_usd": 25.0, "period": "month", "warning_levels": [0.5, 0.8]},
     "RotateSecretsRequest": {"force": True},
+    "StartSyncRequest": {"dry_run": True},
     "TriggerRunRequest": {
         "mode": "run",
         "confirm_spend": True,

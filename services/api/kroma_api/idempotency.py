@@ -82,6 +82,9 @@ CHANGES: Final[Mapping[str, Treatment]] = {
     f"{_P}/runs/{{run_id}}/retry": Treatment.REBUILT,
     f"{_P}/secrets": Treatment.REPLAYED,
     f"{_P}/secrets/rotate": Treatment.REPLAYED,
+    f"{_P}/storage/sync": Treatment.REPLAYED,
+    f"{_P}/storage/syncs/{{sync_id}}/cancel": Treatment.REPLAYED,
+    f"{_P}/storage/syncs/{{sync_id}}/retry": Treatment.REPLAYED,
     f"{_P}/style-guides": Treatment.REPLAYED,
     "/api/tools/{tool}": Treatment.REPLAYED,
 }

@@ -33,6 +33,7 @@ from kroma.runs.models import JobStatus, Run, RunJob, RunMode, RunStatus
 from kroma.spend.service import note_warnings
 from kroma.storage.base import ProjectStores
 from kroma.storage.keys import run_log_key
+from kroma.sync.service import SyncNotice, SyncOrder, prepare_sync, request_sync
 
 log = structlog.get_logger(__name__)
 
@@ -102,9 +103,16 @@ async def finish_held_run(db: Database, stores: ProjectStores, claim: RunClaim) 
             return await _finish_later(db, claim, delay=backoff(claim.attempt), error=exc)
         notes.append(f"The run log could not be written: {exc.message}")
         outcome = _spoiled(outcome, exc)
-    notes.extend(await _ingested(db, run, data))
+    troubles = await _ingested(db, run, data)
+    notes.extend(troubles)
     await hand_over(db, run, claim.plan)
-    await _end(db, claim, outcome, jobs=len(jobs), notes=notes)
+    copy = None
+    if claim.plan.storage_sync_s3 and claim.plan.mode is RunMode.RUN and not troubles:
+        try:
+            copy = await prepare_sync(db, stores, slug=claim.plan.project_slug, order=SyncOrder())
+        except KromaError as exc:
+            notes.append(f"S3 sync was not begun: {exc.message}")
+    await _end(db, claim, outcome, jobs=len(jobs), notes=notes, copy=copy)
     if run.estimated_usd != 0:
         await note_warnings(db, run.project_id)
     return None
@@ -199,10 +207,6 @@ def _notes(plan: RunPlan) -> list[str]:
     if planned and plan.tools is None:
         notes.append(f"Post-processing ({', '.join(planned)}) was planned by a version that did not run it")
     notes += plan.warnings
-    if plan.storage_sync_s3 and plan.mode is RunMode.RUN:
-        notes.append(
-            "S3 sync was requested but this version does not sync; the pictures are in the project root"
-        )
     return notes
 
 
@@ -267,7 +271,15 @@ async def _finish_later(
     return delay
 
 
-async def _end(db: Database, claim: RunClaim, outcome: Outcome, *, jobs: int, notes: list[str]) -> None:
+async def _end(
+    db: Database,
+    claim: RunClaim,
+    outcome: Outcome,
+    *,
+    jobs: int,
+    notes: list[str],
+    copy: SyncNotice | None = None,
+) -> None:
     plan = claim.plan
     stdout = "\n".join(
         summary_lines(
@@ -282,7 +294,7 @@ async def _end(db: Database, claim: RunClaim, outcome: Outcome, *, jobs: int, no
     # A cancellation that came while the log was written is the last word.
     canceled = case((Run.status == RunStatus.CANCELLING, RunStatus.CANCELED), else_=outcome.status)
     async with db.transaction() as session:
-        await session.execute(
+        ended = await session.scalar(
             update(Run)
             .where(Run.id == claim.run_id, Run.fence == claim.fence, Run.lease_owner == claim.worker)
             .values(
@@ -296,6 +308,9 @@ async def _end(db: Database, claim: RunClaim, outcome: Outcome, *, jobs: int, no
                 lease_owner=None,
                 lease_expires_at=None,
             )
+            .returning(Run.id)
             .execution_options(synchronize_session=False)
         )
+        if copy is not None and ended is not None:
+            await request_sync(session, copy, actor=None, run_id=claim.run_id)
     log.info("run.ended", run_id=str(claim.run_id), status=outcome.status)

@@ -115,7 +115,7 @@ class Synchroniser:
         place = await self._place(claim)
         await claims.write_place(self._db, claim, root=place.root, destination=place.destination)
         try:
-            await check_root(self._settings, place, claim.kind)
+            await check_root(self._stores, place, claim.kind)
         except ProjectRootMissingError:
             if not claim.allow_missing:
                 raise
@@ -175,7 +175,7 @@ class Synchroniser:
         statement = select(Project).where(Project.id == claim.project_id).options(joinedload(Project.storage))
         async with self._db.transaction() as session:
             project = (await session.scalars(statement)).one()
-            return place_of(self._settings, project, project.storage, hosted=self._stores.hosted)
+            return place_of(self._stores, project, project.storage)
 
 
 class _Work:

@@ -7,10 +7,9 @@ from uuid import UUID
 
 import msgspec
 
-from kroma.config import Settings
 from kroma.projects.models import DEFAULT_S3_PREFIX, Project, ProjectStorage
-from kroma.projects.storage import is_inside, local_root
-from kroma.storage.errors import RootNotAllowedError
+from kroma.projects.storage import locate_project
+from kroma.storage.base import ProjectStores
 from kroma.sync.errors import (
     AlreadyInBucketError,
     BucketNotNamedError,
@@ -47,9 +46,7 @@ class SyncPlace(msgspec.Struct, frozen=True, kw_only=True):
         return str(Path(self.root).resolve())
 
 
-def place_of(
-    settings: Settings, project: Project, storage: ProjectStorage | None, *, hosted: bool
-) -> SyncPlace:
+def place_of(stores: ProjectStores, project: Project, storage: ProjectStorage | None) -> SyncPlace:
     """The ends of a project's copy; the disk is not looked at.
 
     Raises:
@@ -58,7 +55,7 @@ def place_of(
         BucketNotNamedError: It names no bucket.
         WrongPrefixError: Its prefix makes no key.
     """
-    if hosted:
+    if stores.hosted:
         raise AlreadyInBucketError
     if storage is None or not storage.s3_enabled:
         raise SyncDisabledError
@@ -67,7 +64,7 @@ def place_of(
     return SyncPlace(
         project_id=project.id,
         slug=project.slug,
-        root=str(local_root(settings.data_dir, project.slug, storage)),
+        root=locate_project(stores, project.id, project.slug, storage),
         bucket=storage.s3_bucket,
         prefix=_prefix(storage.s3_prefix, project.id),
         region=storage.s3_region,
@@ -76,7 +73,7 @@ def place_of(
     )
 
 
-async def check_root(settings: Settings, place: SyncPlace, kind: SyncKind) -> None:
+async def check_root(stores: ProjectStores, place: SyncPlace, kind: SyncKind) -> None:
     """Look whether the local end can be used; a restore makes what is missing.
 
     Raises:
@@ -84,17 +81,12 @@ async def check_root(settings: Settings, place: SyncPlace, kind: SyncKind) -> No
         ProjectRootMissingError: There is none.
         ProjectRootNotFolderError: It is a file.
     """
-    await asyncio.to_thread(_check_root, settings, place.root, may_be_missing=kind is SyncKind.RESTORE)
-
-
-def _check_root(settings: Settings, root: str, *, may_be_missing: bool) -> None:
-    path = Path(root)
-    if not settings.allow_any_root and not is_inside(settings.data_dir, path):
-        raise RootNotAllowedError(root)
-    if os.path.lexists(path) and not path.is_dir():
-        raise ProjectRootNotFolderError(root)
-    if not may_be_missing and not path.exists():
-        raise ProjectRootMissingError(root)
+    if await stores.open(place.root).is_folder(""):
+        return
+    if await asyncio.to_thread(os.path.lexists, place.root):
+        raise ProjectRootNotFolderError(place.root)
+    if kind is not SyncKind.RESTORE:
+        raise ProjectRootMissingError(place.root)
 
 
 def _prefix(stored: str | None, project_id: UUID) -> str:

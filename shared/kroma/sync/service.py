@@ -10,7 +10,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.audit import service as audit
-from kroma.config import Settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.queries import get_project
@@ -44,9 +43,7 @@ class SyncNotice(msgspec.Struct, frozen=True, kw_only=True):
     """Since the project has no folder, and that was said to be no error."""
 
 
-async def prepare_sync(
-    db: Database, stores: ProjectStores, settings: Settings, *, slug: str, order: SyncOrder
-) -> SyncNotice:
+async def prepare_sync(db: Database, stores: ProjectStores, *, slug: str, order: SyncOrder) -> SyncNotice:
     """Check the contract's preconditions, in its order.
 
     Raises:
@@ -61,9 +58,9 @@ async def prepare_sync(
     """
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        place = place_of(settings, project, project.storage, hosted=stores.hosted)
+        place = place_of(stores, project, project.storage)
     try:
-        await check_root(settings, place, order.kind)
+        await check_root(stores, place, order.kind)
     except ProjectRootMissingError:
         if not order.allow_missing:
             raise
@@ -206,7 +203,7 @@ async def cancel_sync(db: Database, *, slug: str, sync_id: str, actor: UUID | No
 
 
 async def retry_sync(
-    db: Database, stores: ProjectStores, settings: Settings, *, slug: str, sync_id: str, actor: UUID | None
+    db: Database, stores: ProjectStores, *, slug: str, sync_id: str, actor: UUID | None
 ) -> SyncJob:
     """Queue a sync that failed or was canceled again; only what is missing then is sent.
 
@@ -226,6 +223,6 @@ async def retry_sync(
         allow_missing=row.allow_missing,
         overwrite=row.overwrite,
     )
-    notice = await prepare_sync(db, stores, settings, slug=slug, order=order)
+    notice = await prepare_sync(db, stores, slug=slug, order=order)
     async with db.transaction() as session:
         return await request_sync(session, notice, actor=actor)

@@ -18,6 +18,7 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.instructions.models import AgentInstruction
 from kroma.instructions.signature import CALLBACK_PATH, Pass, callback_signer
+from kroma.projects.models import ProjectStorage
 from kroma.projects.queries import get_project
 from kroma.runs.models import Run, RunJob
 from kroma_api.app import ROUTERS
@@ -53,6 +54,11 @@ async def address(db: Database, filled: Filled, data_dir: Path) -> str:
     sending = Pass(instruction_id=UUID(filled.known["instruction_id"]), attempt=1, fence=1)
     async with db.transaction() as session:
         project = await get_project(session, filled.known["slug"])
+        await session.execute(
+            update(ProjectStorage)
+            .where(ProjectStorage.project_id == project.id)
+            .values(s3_enabled=True, s3_bucket="studio")
+        )
         session.add_all(
             Asset(
                 id=UUID(linked[field]), project_id=project.id, kind="input", storage_uri=field, rel_path=field

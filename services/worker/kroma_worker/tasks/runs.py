@@ -7,6 +7,7 @@ from kroma.pipeline.claim import JobClaim, claim_job, claim_run, waits_for_quiet
 from kroma.pipeline.execute import run_claimed_job
 from kroma.pipeline.finish import finish_claimed_run
 from kroma.queue.messages import ExecuteJob, FinishRun
+from kroma.sync.sweep import list_due_syncs
 from kroma_worker.registry import TaskDeps, task
 from kroma_worker.ring import ring
 
@@ -54,3 +55,6 @@ async def _finish_if_last(deps: TaskDeps, run_id: UUID) -> None:
     again_in = await finish_claimed_run(deps.place, claim)
     if again_in is not None:
         await ring(deps, FinishRun(run_id=run_id), delay=again_in)
+    elif claim.plan.storage_sync_s3:
+        for message in await list_due_syncs(deps.place.db):
+            await ring(deps, message, delay=timedelta())
