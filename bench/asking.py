@@ -1,0 +1,98 @@
+"""A client that costs little beside what it asks: HTTP over connections that stay open."""
+
+import asyncio
+from collections.abc import Collection
+from typing import Final
+
+import msgspec
+
+TIMEOUT_S: Final = 10.0
+
+
+class AskingError(Exception):
+    """No answer, or another one than was expected."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What came back."""
+
+    status: int
+    tag: str
+    body: bytes
+
+
+class Asker:
+    """Takes a free connection for each request, or opens another."""
+
+    def __init__(self, address: str, *, token: str | None = None) -> None:
+        host, _, port = address.rpartition("/")[2].partition(":")
+        self._host, self._port = host, int(port)
+        self._head = f"Host: {host}\r\nAccept: application/json, image/*\r\n" + (
+            f"Authorization: Bearer {token}\r\n" if token else ""
+        )
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes = b"",
+        tag: str | None = None,
+        expected: Collection[int] = (200,),
+    ) -> Answer:
+        """Send a request and read its answer whole.
+
+        Raises:
+            AskingError: There was none within ten seconds, or its status is not expected.
+        """
+        head = f"{method} {path} HTTP/1.1\r\n{self._head}"
+        if body:
+            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        if tag:
+            head += f"If-None-Match: {tag}\r\n"
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                answer = await self._sent(f"{head}\r\n".encode() + body)
+        except (OSError, EOFError, TimeoutError) as exc:
+            message = f"{method} {path}: {type(exc).__name__}"
+            raise AskingError(message) from exc
+        if answer.status not in expected:
+            message = f"{method} {path}: {answer.status} {answer.body[:300]!r}"
+            raise AskingError(message)
+        return answer
+
+    def close(self) -> None:
+        """Close the connections that are free."""
+        while self._free:
+            self._free.pop()[1].close()
+
+    async def _sent(self, request: bytes) -> Answer:
+        if self._free:
+            reader, writer = self._free.pop()
+        else:
+            reader, writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            writer.write(request)
+            answer = await _read(reader)
+        except BaseException:
+            writer.close()
+            raise
+        self._free.append((reader, writer))
+        return answer
+
+
+async def _read(reader: asyncio.StreamReader) -> Answer:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *lines = head.rstrip().split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    status = int(first.split(" ", 2)[1])
+    body = b""
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        while (length := int(await reader.readuntil(b"\r\n"), 16)) > 0:
+            body += await reader.readexactly(length)
+            await reader.readexactly(2)
+        await reader.readexactly(2)
+    elif status != 304:
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Answer(status, headers.get("etag", ""), body)
