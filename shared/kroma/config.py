@@ -13,6 +13,8 @@ import msgspec
 from kroma.environment import Environment, SettingsError
 
 _DEFAULT_BIND = "127.0.0.1:8788"
+_LOOPBACK = "127.0.0.1"
+LOG_LEVELS = ("debug", "info", "warning", "error")
 DEFAULT_KEY_REF = "local-master"
 _REALESRGAN = "tools/realesrgan/realesrgan-ncnn-vulkan"
 _REALESRGAN_MODELS = "tools/realesrgan/models"
@@ -27,13 +29,13 @@ def default_data_dir() -> Path:
 
 
 class Bind(msgspec.Struct, frozen=True):
-    """The address the API listens on; port 0 asks for a free one."""
+    """An address to listen on; port 0 asks for a free one."""
 
     host: str
     port: int
 
     @classmethod
-    def parsed(cls, text: str) -> Self:
+    def parsed(cls, text: str, *, variable: str = "KROMA_BACKEND_BIND", example: str = _DEFAULT_BIND) -> Self:
         """Read ``ip:port``; a host name does not parse (contract 1.1).
 
         Raises:
@@ -47,7 +49,7 @@ class Bind(msgspec.Struct, frozen=True):
         except ValueError:
             address, number = None, -1
         if address is None or not 0 <= number <= 65535:  # noqa: PLR2004 - the range of a port
-            raise SettingsError("KROMA_BACKEND_BIND", f"must be ip:port, like {_DEFAULT_BIND}")
+            raise SettingsError(variable, f"must be ip:port, like {example}")
         return cls(host=str(address), port=number)
 
     @property
@@ -65,6 +67,53 @@ class Bind(msgspec.Struct, frozen=True):
     def url(self) -> str:
         """The base URL of the API."""
         return f"http://{self.address}"
+
+
+class MetricsOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a service shows its metrics and its health (docs/operations.md)."""
+
+    variable: str
+    """That chooses the address."""
+    bind: Bind
+    is_given: bool = False
+    """Else a free port is taken where another program has the default one."""
+    is_off: bool = False
+
+    @classmethod
+    def from_environment(cls, env: Environment, *names: str, default: Bind) -> Self:
+        """Read the first of the variables ``KROMA_<name>`` that is set; ``off`` shows nothing.
+
+        Raises:
+            SettingsError: It is no address.
+        """
+        name = next((name for name in names if env.text(name) is not None), names[-1])
+        variable, text = f"KROMA_{name}", env.text(name)
+        if text is None:
+            return cls(variable=variable, bind=default)
+        if text.lower() == "off":
+            return cls(variable=variable, bind=default, is_off=True)
+        bind = Bind.parsed(text, variable=variable, example=f"{default.address}, or off")
+        return cls(variable=variable, bind=bind, is_given=True)
+
+
+class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the services say of their work, and how."""
+
+    level: str = "info"
+    format: str = "json"
+    """``json``, a line for each event, or ``console`` for eyes."""
+
+    @classmethod
+    def from_environment(cls, env: Environment) -> Self:
+        """Read ``KROMA_LOG_LEVEL`` and ``KROMA_LOG_FORMAT``.
+
+        Raises:
+            SettingsError: There is no such level or format.
+        """
+        return cls(
+            level=env.choice("LOG_LEVEL", LOG_LEVELS, default="info"),
+            format=env.choice("LOG_FORMAT", ("json", "console"), default="json"),
+        )
 
 
 class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -331,6 +380,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers must then share."""
     agent: AgentOptions
     master_key: MasterKeyOptions
+    metrics: MetricsOptions
+    """Of the API."""
+    worker_metrics: MetricsOptions
+    logs: LogOptions = LogOptions()
     openai: OpenAIOptions = OpenAIOptions()
     tools: ToolOptions = ToolOptions()
     sync: SyncOptions = SyncOptions()
@@ -382,6 +435,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             callback_key=_callback_key(env),
             agent=AgentOptions.from_environment(env),
             master_key=MasterKeyOptions.from_environment(env, data_dir=folder),
+            metrics=MetricsOptions.from_environment(env, "METRICS_BIND", default=Bind(_LOOPBACK, 8789)),
+            worker_metrics=MetricsOptions.from_environment(
+                env, "WORKER_METRICS_BIND", "METRICS_BIND", default=Bind(_LOOPBACK, 8790)
+            ),
+            logs=LogOptions.from_environment(env),
             openai=OpenAIOptions.from_environment(env),
             tools=ToolOptions.from_environment(env, data_dir=folder),
             sync=SyncOptions.from_environment(env, is_loopback=bind.is_loopback),

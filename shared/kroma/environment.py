@@ -1,6 +1,6 @@
 """The environment's variables, as texts, numbers and spans; secrets may come from files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 from urllib.parse import quote
@@ -67,6 +67,17 @@ class Environment:
         if ":" in user:
             raise SettingsError(f"KROMA_{name}_PASSWORD", f"is set, and KROMA_{name}_URL has a password too")
         return f"{scheme}{separator}{user}:{quote(password, safe='')}@{host}{rest[end:]}"
+
+    def choice(self, name: str, allowed: Sequence[str], *, default: str) -> str:
+        """One of a few words, in any case.
+
+        Raises:
+            SettingsError: It is another.
+        """
+        value = (self.text(name) or default).lower()
+        if value not in allowed:
+            raise SettingsError(f"KROMA_{name}", f"must be one of: {', '.join(allowed)}")
+        return value
 
     def flag(self, name: str, *, default: bool) -> bool:
         """A switch after contract 1.8."""

@@ -7,6 +7,8 @@ from typing import Final
 from litestar import Litestar, Router
 from litestar.types import ASGIApp
 
+from kroma.health.parts import parts_probes
+from kroma.health.probe import Readiness
 from kroma.resources import Resources
 from kroma_api.authentication import Authentication
 from kroma_api.dependencies import DEPENDENCIES, WithResources
@@ -93,11 +95,17 @@ def routes() -> Litestar:
     return app
 
 
-def create_app(resources: Resources) -> ASGIApp:
+def api_readiness(resources: Resources) -> Readiness:
+    """What the API looks at to know whether it is ready."""
+    return Readiness(parts_probes(resources.db, resources.queue, resources.stores, with_workers=True))
+
+
+def create_app(resources: Resources, readiness: Readiness | None = None) -> ASGIApp:
     """The API as one ASGI application.
 
     From the outside in: request id and log line, authentication (first of all, also for paths
     that do not exist), path and method rules, idempotency keys, routing and bodies.
     """
-    served = PathRules(WithResources(IdempotencyKeys(routes(), resources.db), resources))
+    ready = readiness or api_readiness(resources)
+    served = PathRules(WithResources(IdempotencyKeys(routes(), resources.db), resources, ready))
     return RequestLog(Authentication(served, settings=resources.settings, db=resources.db))

@@ -16,7 +16,6 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from kroma.auth.service import Caller
 from kroma.config import Settings
 from kroma.db.engine import Database
-from kroma.health.parts import bell_probe, database_probe, store_probe
 from kroma.health.probe import Readiness
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
@@ -52,18 +51,12 @@ _TOOLS_AT_ONCE: Final = 4
 class WithResources:
     """Gives each request the opened resources."""
 
-    def __init__(self, app: ASGIApp, resources: Resources) -> None:
+    def __init__(self, app: ASGIApp, resources: Resources, readiness: Readiness) -> None:
         self._app = app
         self._resources = resources
         self._watch = RunWatch(resources.db)
         self._places = asyncio.Semaphore(_TOOLS_AT_ONCE)
-        self._readiness = Readiness(
-            [
-                database_probe(resources.db, with_workers=True),
-                bell_probe(resources.queue),
-                store_probe(resources.stores),
-            ]
-        )
+        self._readiness = readiness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""

@@ -5,6 +5,7 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import structlog
@@ -14,10 +15,11 @@ from granian.server.embed import Server
 
 from kroma.config import Bind, Settings, SettingsError
 from kroma.db.schema import WrongSchemaError
+from kroma.health.eyes import eyes_open
 from kroma.logs import configure_logs
 from kroma.resources import await_database, open_resources
 from kroma.runs.events import MAX_WATCHERS
-from kroma_api.app import create_app
+from kroma_api.app import api_readiness, create_app
 from kroma_api.in_hand import RequestsInHand
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -45,12 +47,15 @@ async def serve(settings: Settings) -> None:
     """
     _refuse_taken_address(settings.bind)
     _allow_files()
-    async with open_resources(settings) as resources:
+    async with AsyncExitStack() as opened:
+        resources = await opened.enter_async_context(open_resources(settings))
+        readiness = api_readiness(resources)
+        await opened.enter_async_context(eyes_open(settings.metrics, service="api", readiness=readiness))
         awaiting = asyncio.create_task(await_database(resources))
         await asyncio.wait({awaiting}, timeout=FIRST_LOOK_S)
         if awaiting.done():
             awaiting.result()
-        app = RequestsInHand(create_app(resources))
+        app = RequestsInHand(create_app(resources, readiness))
         server = Server(
             app,
             address=settings.bind.host,

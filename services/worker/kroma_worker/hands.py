@@ -31,6 +31,11 @@ class Hands:
         """Places left."""
         return 0 if self._is_closed else max(0, self.places - len(self._in_hand))
 
+    @property
+    def busy(self) -> int:
+        """Places taken."""
+        return min(self.places, len(self._in_hand))
+
     def holds(self, message: AnyMessage) -> bool:
         """Whether it is carried already, or waits here to be."""
         return message in self._in_hand

@@ -20,6 +20,9 @@ from kroma import __version__
 from kroma.config import Settings, SettingsError
 from kroma.db.base import utc_now
 from kroma.db.schema import WrongSchemaError
+from kroma.health.eyes import eyes_open
+from kroma.health.parts import parts_probes
+from kroma.health.probe import Probe, Readiness
 from kroma.instructions.dispatch import Dispatcher
 from kroma.instructions.signature import callback_signer
 from kroma.ledger.desk import CallDesk
@@ -34,6 +37,7 @@ from kroma.providers import PROVIDERS, UnknownProviderError
 from kroma.resources import Resources, await_database, open_resources
 from kroma.secrets.service import read_secret
 from kroma_worker.hands import Hands
+from kroma_worker.pulse import Pulse
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
 from kroma_worker.tasks import instructions, runs, sync
 from kroma_worker.tasks.calls import look_after_calls
@@ -68,7 +72,16 @@ async def work(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
     asked_to_stop = asyncio.ensure_future(stopping.wait())
-    async with open_resources(settings) as opened, agent_dispatcher(opened) as agents:
+    hands, pulse, keeper = Hands(settings.worker_jobs), Pulse(), _keeper(settings, name)
+    async with (
+        open_resources(settings) as opened,
+        agent_dispatcher(opened) as agents,
+        eyes_open(
+            settings.worker_metrics,
+            service="worker",
+            readiness=worker_readiness(opened, pulse.probe(hands, keeper)),
+        ),
+    ):
         awaiting = asyncio.ensure_future(await_database(opened))
         await asyncio.wait({awaiting, asked_to_stop}, return_when=asyncio.FIRST_COMPLETED)
         if not awaiting.done():
@@ -78,7 +91,7 @@ async def work(settings: Settings) -> None:
         toolbox = Toolbox(opened.cpu, settings.tools, url_allow=settings.url_allow)
         place = Workplace(
             db=opened.db,
-            keeper=_keeper(settings, name),
+            keeper=keeper,
             stores=opened.stores,
             providers=opened.providers,
             cpu=opened.cpu,
@@ -87,7 +100,6 @@ async def work(settings: Settings) -> None:
             face_model=settings.face_model,
             toolbox=toolbox,
         )
-        hands = Hands(settings.worker_jobs)
         deps = TaskDeps(
             place=place,
             queue=opened.queue,
@@ -95,6 +107,7 @@ async def work(settings: Settings) -> None:
             agents=agents,
             syncs=cache(partial(synchroniser, opened)),
             hands=hands,
+            pulse=pulse,
         )
         place.keeper.start()
         serving: list[asyncio.Future[None]] = [
@@ -142,6 +155,11 @@ def _keeper(settings: Settings, name: str) -> LeaseKeeper:
     return LeaseKeeper(
         settings.database_url, lease=settings.lease, renew_every=settings.lease / 3, presence=presence
     )
+
+
+def worker_readiness(opened: Resources, own: Probe) -> Readiness:
+    """What a worker looks at to know whether it is ready."""
+    return Readiness([*parts_probes(opened.db, opened.queue, opened.stores), own])
 
 
 @asynccontextmanager

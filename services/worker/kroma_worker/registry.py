@@ -15,6 +15,7 @@ from kroma.pipeline.execute import Workplace
 from kroma.queue.base import TaskQueue
 from kroma.queue.messages import AnyMessage
 from kroma_worker.hands import Hands
+from kroma_worker.pulse import Pulse
 
 if TYPE_CHECKING:
     from kroma.pipeline.synchronise import Synchroniser
@@ -36,6 +37,7 @@ class TaskDeps(msgspec.Struct, frozen=True, kw_only=True):
     syncs: "Callable[[], Synchroniser] | None" = None
     """Makes what carries syncs; None leaves them likewise."""
     hands: Hands = msgspec.field(default_factory=Hands)
+    pulse: Pulse = msgspec.field(default_factory=Pulse)
 
 
 class Task(msgspec.Struct, frozen=True):

@@ -25,6 +25,20 @@ _PLACE: Final = ".ready"
 """No project can have this slug."""
 
 
+def parts_probes(
+    db: Database, queue: TaskQueue, stores: ProjectStores, *, with_workers: bool = False
+) -> list[Probe]:
+    """What a service asks when it is asked whether it is ready.
+
+    Args:
+        db: What is true.
+        queue: What rings.
+        stores: What keeps the pictures.
+        with_workers: Whether the service counts on workers.
+    """
+    return [database_probe(db, with_workers=with_workers), bell_probe(queue), store_probe(stores)]
+
+
 def database_probe(db: Database, *, with_workers: bool) -> Probe:
     """Database and schema, and for the API whether a worker lives; one question after the other."""
     names = (DATABASE, MIGRATIONS, *((WORKER,) if with_workers else ()))

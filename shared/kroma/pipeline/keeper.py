@@ -190,6 +190,8 @@ class LeaseKeeper:
         self._look_every_s = look_every.total_seconds()
         self._presence = presence
         self._shown_at: float | None = None
+        self.answered_at: float | None = None
+        """When the database last answered, by ``monotonic``."""
         self._lock = threading.Lock()
         self._held: set[_Held] = set()
         self._thread: threading.Thread | None = None
@@ -259,6 +261,7 @@ class LeaseKeeper:
                 if connection is None:
                     connection = await self._connected()
                 await self._tick(connection)
+                self.answered_at = monotonic()
                 is_down = False
             except DATABASE_TROUBLE as exc:
                 # The leases may still hold; if not, the fence protects every write.

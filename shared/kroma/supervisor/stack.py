@@ -17,8 +17,11 @@ from kroma.supervisor.lock import Holder, StackLock
 from kroma.supervisor.parts import api_child, postgres_child, reachable_bind, valkey_child, worker_child
 from kroma.supervisor.state import StackState, state_path, write_json
 
+API_METRICS: Final = "KROMA_METRICS_BIND"
+WORKER_METRICS: Final = "KROMA_WORKER_METRICS_BIND"
 _RESOLVED: Final = frozenset(
     {f"KROMA_{name}_FILE" for name in ("DATA_DIR", "DATABASE_URL", "REDIS_URL", "BACKEND_BIND")}
+    | {f"{name}{kind}" for name in (API_METRICS, WORKER_METRICS) for kind in ("", "_FILE")}
     | {f"KROMA_{name}_PASSWORD{kind}" for name in ("DATABASE", "REDIS") for kind in ("", "_FILE")}
 )
 """What the parts are not given, since the values that it led to are."""
@@ -65,9 +68,12 @@ class Stack:
             token = await preparation.make_first_token(self._database_url, self._settings.data_dir)
         environment = self._environment()
         data_dir = self._settings.data_dir
+        settings = self._settings
+        api = environment | {API_METRICS: _shown(settings.metrics)}
+        worker = environment | {WORKER_METRICS: _shown(self._worker_metrics())}
         self._services = [
-            api_child(environment, data_dir, self._settings.bind),
-            worker_child(environment, data_dir, grace=self._settings.worker_grace),
+            api_child(api, data_dir, settings.bind),
+            worker_child(worker, data_dir, grace=settings.worker_grace),
         ]
         await _all([child.start() for child in self._services])
         self._write_state()
@@ -113,6 +119,13 @@ class Stack:
     def _children(self) -> list[Child]:
         servers = [child for child in (self._postgres, self._valkey) if child is not None]
         return [*servers, *self._services]
+
+    def _worker_metrics(self) -> MetricsOptions:
+        worker, api = self._settings.worker_metrics, self._settings.metrics
+        # One variable for both cannot mean one port for both.
+        if worker.variable == api.variable and worker.is_given and worker.bind.port:
+            return msgspec.structs.replace(worker, is_given=False)
+        return worker
 
     def _environment(self) -> dict[str, str]:
         return {
@@ -179,6 +192,13 @@ async def interruptible(work: Coroutine[Any, Any, None]) -> bool:
     except asyncio.CancelledError:
         return False
     return True
+
+
+def _shown(options: MetricsOptions) -> str:
+    """The variable's value; nothing leaves the choice to the service."""
+    if options.is_off:
+        return "off"
+    return options.bind.address if options.is_given else ""
 
 
 def _database_modules() -> ModuleType:

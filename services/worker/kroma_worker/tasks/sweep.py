@@ -49,6 +49,7 @@ async def sweep_for_ever(deps: TaskDeps) -> None:
                     left = _carry(deps, await _due(deps), carried)
                 if is_sweep:
                     await rung.ring(deps.queue, left)
+                deps.pulse.beat()
             except DATABASE_TROUBLE as exc:
                 log.warning("sweep.database_unavailable", error=type(exc).__name__)
             if left:

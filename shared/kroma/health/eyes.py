@@ -1,0 +1,59 @@
+"""What an operator sees of a running service, from its start to its end."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import structlog
+
+from kroma import __version__
+from kroma.config import MetricsOptions
+from kroma.health.probe import Readiness
+from kroma.health.server import HealthServer
+from kroma.metrics import BUILD, LOOP_LAG, REGISTRY
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S: Final = 0.5
+
+
+@asynccontextmanager
+async def eyes_open(
+    options: MetricsOptions,
+    *,
+    service: str,
+    readiness: Readiness,
+    refresh: Callable[[], Awaitable[None]] | None = None,
+) -> AsyncGenerator[None]:
+    """Show metrics and health while the block runs.
+
+    Args:
+        options: Where, if anywhere.
+        service: ``api`` or ``worker``.
+        readiness: What ``/health/ready`` asks.
+        refresh: Brings what is measured outside of this process up to date.
+
+    Raises:
+        SettingsError: The address that was asked for cannot be had.
+    """
+    if options.is_off:
+        yield
+        return
+    BUILD.labels(service, __version__).set(1)
+    server = HealthServer(options, registry=REGISTRY, readiness=readiness, refresh=refresh)
+    log.info("metrics.serving", address=server.bind.address)
+    watching = asyncio.create_task(_watch_loop())
+    try:
+        yield
+    finally:
+        watching.cancel()
+        await server.close()
+
+
+async def _watch_loop() -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + LOOK_EVERY_S
+        await asyncio.sleep(LOOK_EVERY_S)
+        LOOP_LAG.observe(max(0.0, loop.time() - due))

@@ -1,0 +1,153 @@
+"""Metrics and health on a port of their own."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
+from typing import Any
+
+import httpx
+import pytest
+
+from kroma.config import Bind, MetricsOptions, SettingsError
+from kroma.health import server as servers
+from kroma.health.eyes import eyes_open
+from kroma.health.probe import Check, Probe, Readiness
+from kroma.health.server import HealthServer
+from kroma.metrics import REGISTRY
+
+pytestmark = pytest.mark.timeout(30)
+
+Call = Callable[..., "asyncio.Future[httpx.Response]"]
+
+
+class Part:
+    """One check, well or not."""
+
+    def __init__(self) -> None:
+        self.is_well = True
+        self.probe = Probe(("part",), self.ask, stands_for_s=0)
+
+    async def ask(self) -> AsyncIterator[Check]:
+        yield Check(name="part", ok=self.is_well, detail="looked at", ms=0.1)
+
+
+def options(bind: Bind, **given: bool) -> MetricsOptions:
+    return MetricsOptions(variable="KROMA_METRICS_BIND", bind=bind, **given)
+
+
+@pytest.fixture
+def part() -> Part:
+    return Part()
+
+
+@pytest.fixture
+async def server(part: Part) -> AsyncIterator[HealthServer]:
+    served = HealthServer(options(Bind("127.0.0.1", 0)), registry=REGISTRY, readiness=Readiness([part.probe]))
+    yield served
+    await served.close()
+
+
+@pytest.fixture
+async def client(server: HealthServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=server.bind.url, timeout=20) as opened:
+        yield opened
+
+
+async def test_a_process_that_is_well_says_so(client: httpx.AsyncClient) -> None:
+    live, ready = await client.get("/health/live"), await client.get("/health/ready")
+
+    assert (live.status_code, live.json()) == (200, {"ok": True, "status": "live"})
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {
+            "ok": True,
+            "status": "ready",
+            "checks": [{"name": "part", "ok": True, "detail": "looked at", "ms": 0.1}],
+        },
+    )
+    assert live.headers["content-type"] == "application/json"
+
+
+async def test_a_part_that_is_not_well_is_named(client: httpx.AsyncClient, part: Part) -> None:
+    part.is_well = False
+
+    ready = await client.get("/health/ready")
+    without = await client.get("/health/ready?without=part")
+    unknown = await client.get("/health/ready?without=everything")
+
+    assert (ready.status_code, ready.json()["error"]) == (503, "Not ready: part")
+    assert (ready.json()["ok"], ready.json()["error_code"]) == (False, "not_ready")
+    assert without.status_code == 200
+    assert (unknown.status_code, unknown.json()["error"]) == (400, "Field 'without' must be one of: part")
+
+
+async def test_metrics_are_prometheus_text(client: httpx.AsyncClient) -> None:
+    response = await client.get("/metrics")
+
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/plain; version=")
+    assert "# TYPE kroma_http_requests_total counter" in response.text
+    assert "process_resident_memory_bytes" in response.text
+
+
+async def test_nothing_else_is_there(client: httpx.AsyncClient) -> None:
+    response = await client.get("/api/projects")
+
+    assert (response.status_code, response.json()["error_code"]) == (404, "not_found")
+    assert (await client.post("/metrics")).status_code == 501
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/health/live", "/health/ready"])
+async def test_head_is_an_answer_without_a_body(client: httpx.AsyncClient, path: str) -> None:
+    response = await client.head(path)
+
+    assert (response.status_code, response.content) == (200, b"")
+    assert int(response.headers["content-length"]) > 0
+
+
+async def test_a_loop_that_does_not_go_round_is_not_live(
+    server: HealthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "_LOOP_ANSWERS_WITHIN_S", 0.05)
+    monkeypatch.setattr(servers, "ANSWER_WITHIN_S", -0.95)
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        paths = ("/health/live", "/health/ready", "/metrics")
+        answers.extend(httpx.get(f"{server.bind.url}{path}", timeout=20) for path in paths)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    asking.join()  # on the loop's own thread, which does nothing else meanwhile
+
+    assert [answer.status_code for answer in answers] == [503, 503, 200]
+    assert {answer.json()["error"] for answer in answers[:2]} == {"The event loop does not answer"}
+
+
+async def test_an_address_that_was_asked_for_must_be_had(part: Part) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        bind = Bind("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(SettingsError, match=f"KROMA_METRICS_BIND cannot be {bind.address}: "):
+            HealthServer(options(bind, is_given=True), registry=REGISTRY, readiness=Readiness([part.probe]))
+
+
+async def test_a_default_address_that_is_taken_is_another_one(part: Part) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        bind = Bind("127.0.0.1", taken.getsockname()[1])
+        served = HealthServer(options(bind), registry=REGISTRY, readiness=Readiness([part.probe]))
+
+        assert served.bind != bind
+        assert served.bind.is_loopback
+        await served.close()
+
+
+async def test_switched_off_nothing_listens(part: Part, capfd: pytest.CaptureFixture[str]) -> None:
+    off: dict[str, Any] = {"is_off": True}
+    async with eyes_open(
+        options(Bind("127.0.0.1", 0), **off), service="api", readiness=Readiness([part.probe])
+    ):
+        pass
+
+    assert "metrics.serving" not in capfd.readouterr().out
