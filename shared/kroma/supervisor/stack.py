@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kroma.config import Settings
+from kroma.config import MetricsOptions, Settings
 from kroma.supervisor.address import chosen_bind
 from kroma.supervisor.child import Child, Report
 from kroma.supervisor.lock import Holder, StackLock
