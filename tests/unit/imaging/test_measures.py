@@ -331,21 +331,12 @@ def test_what_was_not_used_for_the_longest_time_is_forgotten() -> None:
     assert measured == [0, 1, 0, 3, 0, 5]
 
 
-@pytest.mark.parametrize(
-    ("more", "with_look"),
-    [
-        pytest.param({}, True, id="no references"),
-        pytest.param({"styles": (("one", SCENE),)}, False, id="references"),
-        pytest.param({"stage": "time"}, False, id="another light"),
-        pytest.param({"stage": "time", "baseline": ("scene", SCENE)}, True, id="its own baseline"),
-    ],
-)
-def test_the_look_of_the_scene_is_measured_where_a_check_asks_for_it(
-    more: dict[str, Any], *, with_look: bool
-) -> None:
-    scene = facts(**more).scene
-    assert scene is not None
-    assert (scene.look is not None) is with_look
+def test_the_look_of_the_scene_is_measured_where_a_check_asks_for_it() -> None:
+    grey, tinted = facts(scene_png(96, 144, seed=21)), facts(scene_png(96, 144, seed=22))
+    checked(INK, grey)
+    checked(pixels(SCENE), tinted)
+    assert "look" not in vars(grey.scene)
+    assert "look" in vars(tinted.scene)
 
 
 def test_quantiles_are_those_of_numpy() -> None:

@@ -12,7 +12,7 @@ from kroma.imaging.errors import PictureError
 from kroma.imaging.guard import GuardReport, GuardSettings
 from kroma.imaging.measures.blank import content, contrast
 from kroma.imaging.measures.duplicate import nearest, thumbnail
-from kroma.imaging.measures.facts import JobFacts
+from kroma.imaging.measures.facts import JobFacts, PictureFacts
 from kroma.imaging.measures.grey import Grey, Rgb, grey_of, over_white
 from kroma.imaging.measures.identity import likeness
 from kroma.imaging.measures.orders import Checked, CheckOrder
@@ -151,7 +151,7 @@ class _Checks:
     def _style_of_scene(self, settings: CheckSettings) -> CheckResult:
         """Without references a picture may be grey, but colours of its own it cannot have."""
         scene = self._facts.scene
-        if scene is None or scene.look is None or self._order.is_relit or self._is_grey:
+        if scene is None or self._order.is_relit or self._is_grey:
             return unmeasured("style", settings, "there are no style references")
         kept = colours_kept(self._look, scene.look)
         return graded("style", kept, settings, f"colours {kept:.0%} those of the scene")
@@ -170,16 +170,16 @@ class _Checks:
 
     def _drift(self, settings: CheckSettings) -> CheckResult:
         baseline = self._facts.baseline
-        if baseline is None or baseline.look is None:
+        if baseline is None:
             return unmeasured("drift", settings, "there is no baseline")
-        kept = self._kept_of(baseline.grey, baseline.look)
+        kept = self._kept_of(baseline)
         reason = f"drift of {1.0 - kept:.2f} from the baseline"
         return graded("drift", kept, settings, reason, threshold=self._eased(settings))
 
-    def _kept_of(self, baseline: Grey, look: Look) -> float:
+    def _kept_of(self, baseline: PictureFacts) -> float:
         """The geometric mean of structure and style kept, the light left out."""
-        structure = structure_kept(baseline, self._grey)
-        style = style_kept(self._look, (look,), with_tone=False)
+        structure = structure_kept(baseline.grey, self._grey)
+        style = style_kept(self._look, (baseline.look,), with_tone=False)
         return style if structure is None else float(np.sqrt(structure * style))
 
     def _identity(self, settings: CheckSettings) -> CheckResult:

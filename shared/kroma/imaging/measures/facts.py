@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import cv2
@@ -12,15 +13,15 @@ from numpy.typing import NDArray
 from kroma.config import FaceModel
 from kroma.imaging.codec import decode
 from kroma.imaging.errors import PictureError
-from kroma.imaging.measures.grey import DETAIL_PX, Grey, Rgb, at_most, grey_of, over_white
+from kroma.imaging.measures.grey import DETAIL_PX, Grey, Rgb, at_most, grey_of, over_white, resized, size_at
 from kroma.imaging.measures.identity import embedding, face_of
 from kroma.imaging.measures.orders import FactsOrder, NamedPicture
 from kroma.imaging.measures.recent import Recent
 from kroma.imaging.measures.settings import Verdict
-from kroma.imaging.measures.style import Look, look_of
+from kroma.imaging.measures.style import STYLE_PX, Look, look_of
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PictureFacts:
     """An input picture, as far as candidates are compared with it."""
 
@@ -28,8 +29,13 @@ class PictureFacts:
     """Width and height of the picture itself, upright."""
     grey: Grey
     """Its longer side at most 1024 pixels."""
-    look: Look | None
-    """None: no check that is on asks for it."""
+    small: Rgb
+    """Its longer side 384 pixels."""
+
+    @cached_property
+    def look(self) -> Look:
+        """Measured when the first check asks for it, which most do not."""
+        return look_of(self.small)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class JobFacts:
 
 
 _RECENT_PICTURES: Final = Recent[PictureFacts](16)
-"""At most 1 MiB each."""
+"""Less than 2 MiB each."""
 _RECENT_LOOKS: Final = Recent[Look](256)
 
 
@@ -58,35 +64,30 @@ def gather_facts(order: FactsOrder) -> JobFacts:
     checks = order.settings
     with_style = checks.style.verdict is not Verdict.OFF
     with_drift = checks.drift.verdict is not Verdict.OFF
-    # Where there are references or another light, nobody compares with the scene's own colours.
-    with_colours = with_style and not order.styles and not order.is_relit
-    is_own_baseline = with_drift and order.baseline is not None and order.baseline == order.scene
     return JobFacts(
-        scene=_facts(order.scene, with_look=with_colours or is_own_baseline),
-        baseline=_facts(order.baseline, with_look=True) if with_drift else None,
+        scene=_facts(order.scene),
+        baseline=_facts(order.baseline) if with_drift else None,
         styles=_looks(order.styles) if with_style else (),
         faces=faces,
         face_problem=problem,
     )
 
 
-def _facts(picture: NamedPicture | None, *, with_look: bool) -> PictureFacts | None:
+def _facts(picture: NamedPicture | None) -> PictureFacts | None:
     if picture is None:
         return None
     name, data = picture
     try:
-        return _RECENT_PICTURES.get(
-            data, lambda: _measured(_seen(name, data), with_look=with_look), variant=with_look
-        )
+        return _RECENT_PICTURES.get(data, lambda: _measured(_seen(name, data)))
     except PictureError:
         return None  # who makes candidates of it has said so already
 
 
-def _measured(rgb: Rgb, *, with_look: bool) -> PictureFacts:
+def _measured(rgb: Rgb) -> PictureFacts:
     return PictureFacts(
         size=(rgb.shape[1], rgb.shape[0]),
         grey=at_most(grey_of(rgb), DETAIL_PX),
-        look=look_of(rgb) if with_look else None,
+        small=resized(rgb, size_at(rgb.shape, STYLE_PX)),
     )
 
 

@@ -1,6 +1,6 @@
 """What picture processes are asked to check; light enough for every process to import."""
 
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
@@ -11,7 +11,6 @@ from kroma.imaging.measures.settings import QualitySettings
 
 NamedPicture: TypeAlias = tuple[str, bytes]
 """A picture's name, for messages, and its file."""
-RELIT_STAGES: Final = frozenset({"time", "weather"})
 
 
 class FactsOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,12 +23,6 @@ class FactsOrder(msgspec.Struct, frozen=True, kw_only=True):
     references: tuple[NamedPicture, ...] = ()
     """Of characters."""
     face_model: FaceModel | None = None
-    stage: str = "style"
-
-    @property
-    def is_relit(self) -> bool:
-        """Whether light or weather are changed on purpose."""
-        return self.stage in RELIT_STAGES
 
 
 class CheckOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +44,7 @@ class CheckOrder(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_relit(self) -> bool:
         """Whether light or weather were changed on purpose."""
-        return self.stage in RELIT_STAGES
+        return self.stage in {"time", "weather"}
 
     @property
     def hides(self) -> bool:

@@ -1,7 +1,7 @@
 """What was measured of the last pictures; scenes and references come back with every job of a run."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Generic, TypeVar
 
@@ -13,17 +13,16 @@ class Recent(Generic[T]):
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._found: OrderedDict[Hashable, T] = OrderedDict()
+        self._found: OrderedDict[bytes, T] = OrderedDict()
 
-    def get(self, data: bytes, measure: Callable[[], T], *, variant: Hashable = None) -> T:
+    def get(self, data: bytes, measure: Callable[[], T]) -> T:
         """What ``measure`` makes of ``data``, measured again only when it is forgotten.
 
         Args:
             data: A picture's file, which alone decides the result.
             measure: What to do with it; an error is not remembered.
-            variant: Tells different results for one picture apart.
         """
-        key = sha256(data).digest(), variant
+        key = sha256(data).digest()
         if key not in self._found:
             self._found[key] = measure()
         self._found.move_to_end(key)

@@ -69,7 +69,6 @@ async def _facts_order(job: ImageJob, tools: StepTools) -> FactsOrder:
         styles=styles,
         references=references,
         face_model=tools.face_model,
-        stage=job.stage,
     )
 
 
