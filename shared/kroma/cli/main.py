@@ -15,6 +15,7 @@ from kroma.cli import (
     rerun,
     secrets,
     sheet,
+    sync,
     token,
     up,
 )
@@ -35,6 +36,9 @@ app.command("migrate")(migrate.migrate)
 app.command("doctor")(doctor.doctor)
 app.command("demo")(demo.demo)
 app.command("ingest")(ingest.ingest)
+app.command("sync")(sync.sync)
+app.command("restore")(sync.restore)
+app.command("verify")(sync.verify)
 app.command("sheet")(sheet.sheet)
 app.command("inspect")(inspect.inspect)
 app.command("rerun")(rerun.rerun)

@@ -10,7 +10,7 @@ from kroma.db.engine import Database
 from kroma.outbound.guard import AllowList, UrlGuard
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import read_secret
-from kroma.storage.bucket import S3Access
+from kroma.storage.access import S3Access
 from kroma.sync.errors import KeyIncompleteError, OperatorsKeyError
 from kroma.sync.place import SyncPlace
 

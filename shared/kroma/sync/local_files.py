@@ -15,7 +15,7 @@ from kroma.storage.errors import UnusableNameError
 from kroma.storage.references import refuse_undecodable
 from kroma.storage.unfinished import PREFIX
 from kroma.sync.errors import FileChangedError, FileGoneError, FileUnreadableError
-from kroma.sync.layout import MULTIPART_OVER, part_lengths, whole_etag
+from kroma.sync.layout import USUAL, Layout
 
 _READ_BYTES: Final = 1024**2
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -54,9 +54,10 @@ class Scan(msgspec.Struct, frozen=True):
 class LocalTree:
     """The files below a root; symlinks are neither followed nor copied."""
 
-    def __init__(self, root: str, *, left_out: Sequence[str] = ()) -> None:
+    def __init__(self, root: str, *, left_out: Sequence[str] = (), layout: Layout = USUAL) -> None:
         """A tree at a real path, without what is below the folders ``left_out``."""
         self.root = root
+        self.layout = layout
         self._left_out = frozenset(left_out)
 
     def scan(self) -> Scan:
@@ -109,17 +110,16 @@ class LocalTree:
         Raises:
             FileUnreadableError: It cannot be read.
         """
-        lengths = part_lengths(file.size_bytes) if file.size_bytes > MULTIPART_OVER else [file.size_bytes]
         try:
             with self._opened(file.key) as descriptor:
                 if not file.is_still(os.fstat(descriptor)):
                     return None
-                md5s = [_md5_of_next(descriptor, length) for length in lengths]
+                md5s = [_md5_of_next(descriptor, length) for length in self.layout.lengths(file.size_bytes)]
                 if not file.is_still(os.fstat(descriptor)):
                     return None
         except FileGoneError:
             return None
-        return whole_etag(md5s) if file.size_bytes > MULTIPART_OVER else md5s[0].hex()
+        return self.layout.etag(file.size_bytes, md5s)
 
     def content(self, file: LocalFile) -> bytes:
         """A small file, read once.

@@ -16,7 +16,7 @@ from kroma.sync.errors import (
     KeyTooLongError,
     UploadGoneError,
 )
-from kroma.sync.layout import MAX_KEY_BYTES, MULTIPART_OVER, part_lengths, part_size
+from kroma.sync.layout import MAX_KEY_BYTES
 from kroma.sync.local_files import Digests, LocalFile, LocalTree
 from kroma.sync.parallel import ByteBudget, in_parallel
 from kroma.sync.progress import Progress, SyncResult
@@ -56,6 +56,7 @@ class Uploader:
     ) -> None:
         self._bucket = bucket
         self._tree = tree
+        self._layout = tree.layout
         self._prefix = prefix
         self._at_once = at_once
         self._notes = notes
@@ -76,14 +77,17 @@ class Uploader:
             KromaError: The bucket refuses or does not answer; finished parts stay for the next attempt.
         """
         self._known = await self._notes.known()
-        if self._known or any(file.size_bytes > MULTIPART_OVER for file in files):
+        if self._known or any(map(self._is_large, files)):
             await self._find_left(files)
         # Large ones first: small ones fill the gaps at the end.
-        ordered = sorted(files, key=lambda file: file.size_bytes <= MULTIPART_OVER)
+        ordered = sorted(files, key=self._is_large, reverse=True)
         await in_parallel(ordered, self._send, at_once=self._at_once)
 
+    def _is_large(self, file: LocalFile) -> bool:
+        return self._layout.is_large(file.size_bytes)
+
     async def _find_left(self, files: Sequence[LocalFile]) -> None:
-        wanted = {file.key for file in files if file.size_bytes > MULTIPART_OVER}
+        wanted = {file.key for file in files if self._is_large(file)}
         foreign: list[tuple[str, str]] = []
         async for upload in self._bucket.list_uploads(self._prefix):
             key = upload.key[len(self._prefix) :]
@@ -112,9 +116,8 @@ class Uploader:
         for _ in range(_TRIES):
             if now is None:
                 raise FileGoneError(file.key)
-            is_large = now.size_bytes > MULTIPART_OVER
             try:
-                await (self._send_large(now) if is_large else self._send_small(now))
+                await (self._send_large(now) if self._is_large(now) else self._send_small(now))
             except FileChangedError:
                 now = await asyncio.to_thread(self._tree.find, file.key)
             else:
@@ -134,8 +137,8 @@ class Uploader:
         self._progress.bytes_done += file.size_bytes
 
     async def _send_large(self, file: LocalFile) -> None:
-        key, usual = self._prefix + file.key, part_size(file.size_bytes)
-        lengths = part_lengths(file.size_bytes)
+        key, usual = self._prefix + file.key, self._layout.part_size(file.size_bytes)
+        lengths = self._layout.lengths(file.size_bytes)
         digests = await self._digests(file, lengths)
         upload_id, parts = await self._upload_of(file.key, digests, lengths)
         kept = sum(lengths[number - 1] for number in parts)
@@ -158,6 +161,7 @@ class Uploader:
             await in_parallel(waiting, send, at_once=PARTS_AT_ONCE)
             await self._bucket.complete_upload(key, upload_id, [parts[number] for number in sorted(parts)])
         except (FileChangedError, FileGoneError):
+            self._progress.bytes_done -= sum(part.size_bytes for part in parts.values())
             with suppress(KromaError):  # the next sync finds it
                 await self._bucket.abort_upload(key, upload_id)
             raise

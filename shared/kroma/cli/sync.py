@@ -1,0 +1,201 @@
+"""``kroma sync``, ``restore`` and ``verify``."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+import typer
+from rich.filesize import decimal
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+
+from kroma.cli.connections import database_url, opened_database
+from kroma.cli.console import Exit, complain, errors, say
+from kroma.cli.options import AsJson, DataDir
+from kroma.config import Settings
+
+if TYPE_CHECKING:
+    from kroma.sync.models import SyncJob
+    from kroma.sync.progress import Progress
+    from kroma.sync.service import SyncOrder
+
+_SHOW_EVERY_S: Final = 0.1
+_DIFFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
+    "sync": (),  # what it could not copy has failed it
+    "restore": ("different", "left_out"),
+    "verify": ("missing", "different", "extra", "left_out"),
+}
+"""What must be nothing for a good end."""
+
+Slug = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's slug.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+def sync(
+    *,
+    project: Slug,
+    dry_run: DryRun = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove objects whose file is gone.")] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Skip a project that has no folder.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a project's files to its bucket: what is missing there, or different."""
+    from kroma.sync.models import SyncKind
+    from kroma.sync.service import SyncOrder
+
+    order = SyncOrder(kind=SyncKind.SYNC, dry_run=dry_run, delete_extra=delete, allow_missing=allow_missing)
+    row = _carried(project, order, data_dir)
+    _tell(row, as_json=as_json)
+
+
+def restore(
+    *,
+    project: Slug,
+    dry_run: DryRun = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that differ from their copy.")
+    ] = False,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a project's files back from its bucket; nothing is deleted, and a different file is kept."""
+    from kroma.sync.models import SyncKind
+    from kroma.sync.service import SyncOrder
+
+    row = _carried(project, SyncOrder(kind=SyncKind.RESTORE, dry_run=dry_run, overwrite=overwrite), data_dir)
+    _tell(row, as_json=as_json)
+
+
+def verify(project: Slug, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Compare a project's files with their copies by checksum; exit code 1 when they differ."""
+    from kroma.sync.models import SyncKind
+    from kroma.sync.service import SyncOrder
+
+    row = _carried(project, SyncOrder(kind=SyncKind.VERIFY), data_dir)
+    _tell(row, as_json=as_json)
+
+
+def _carried(project: str, order: "SyncOrder", data_dir: Path | None) -> "SyncJob":
+    settings = Settings.from_environment(data_dir=data_dir)
+    return asyncio.run(_carry(settings, project, order))
+
+
+async def _carry(settings: Settings, project: str, order: "SyncOrder") -> "SyncJob":
+    """Carry it here and now, under a lease like a worker's: it is recorded, and nobody else does the same."""
+    from kroma.pipeline.claim import ClaimLostError
+    from kroma.pipeline.keeper import LeaseKeeper
+    from kroma.pipeline.synchronise import Synchroniser
+    from kroma.resources import open_stores
+    from kroma.secrets.keyring import Keyring
+    from kroma.sync.models import SyncJob
+    from kroma.sync.progress import Progress
+    from kroma.sync.service import begin_sync, cancel_sync, prepare_sync
+
+    async with opened_database(settings) as db, open_stores(settings) as stores:
+        notice = await prepare_sync(db, stores, slug=project, order=order)
+        name = f"cli-{socket.gethostname()}-{os.getpid()}"
+        row, claim = await begin_sync(db, notice, worker=name, lease=settings.lease)
+        if claim is not None:
+            keeper = LeaseKeeper(database_url(settings), lease=settings.lease, renew_every=settings.lease / 3)
+            progress = Progress()
+            syncs = Synchroniser(
+                db=db, stores=stores, keyring=Keyring(settings.master_key), settings=settings
+            )
+            try:
+                async with _shown(order.kind, progress):
+                    await syncs.carry(keeper, claim, progress=progress)
+            except ClaimLostError:
+                complain("kroma: a worker went on with it, since the database did not hear from here")
+            except asyncio.CancelledError:
+                # Whoever interrupts it does not want a worker to go on.
+                await asyncio.shield(cancel_sync(db, slug=project, sync_id=str(row.id), actor=None))
+                raise
+            finally:
+                await keeper.close()
+        async with db.transaction() as session:
+            return await session.get_one(SyncJob, row.id, populate_existing=True)
+
+
+@asynccontextmanager
+async def _shown(label: str, progress: "Progress") -> AsyncGenerator[None]:
+    """A bar of files and one of bytes, where somebody looks."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=errors, disable=not errors.is_terminal, transient=True) as bars:
+        files, size = bars.add_task(label, numbers=""), bars.add_task("bytes", numbers="")
+
+        async def follow() -> None:
+            while True:
+                done, total = progress.files_done, progress.files_total
+                bars.update(files, description=f"{label}, {progress.phase}", numbers=f"{done} of {total}")
+                bars.update(files, completed=done, total=total or None)
+                done, total = progress.bytes_done, progress.bytes_total
+                bars.update(size, numbers=f"{decimal(done)} of {decimal(total)}")
+                bars.update(size, completed=done, total=total or None)
+                await asyncio.sleep(_SHOW_EVERY_S)
+
+        following = asyncio.ensure_future(follow())
+        try:
+            yield
+        finally:
+            following.cancel()
+
+
+def _tell(row: "SyncJob", *, as_json: bool) -> None:
+    """Say what came of it, and end: with 0 when all is as it should be, else with 1.
+
+    Raises:
+        typer.Exit: Always.
+    """
+    result: dict[str, Any] = row.result_json
+    is_good = row.status == "done" and not any(result.get(name) for name in _DIFFERENCES[row.kind])
+    if as_json:
+        told = {
+            "ok": is_good,
+            "sync_id": str(row.id),
+            "kind": row.kind,
+            "status": row.status,
+            "project_root": row.project_root,
+            "destination": row.destination,
+            "dry_run": row.dry_run,
+            "delete": row.delete_extra,
+            "error": row.error or "",
+            "error_code": row.error_code or "",
+            **result,
+        }
+        say(msgspec.json.encode(told).decode())
+    else:
+        _tell_people(row, result)
+    raise typer.Exit(Exit.DONE if is_good else Exit.FAILED)
+
+
+def _tell_people(row: "SyncJob", result: dict[str, Any]) -> None:
+    for title in ("copy", "delete", "missing", "different", "extra"):
+        for name in result.get(f"{title}_names", []):
+            say(f"{title}: {name}")
+    for problem in result.get("problems", []):
+        complain(f"kroma: {problem}")
+    if result.get("skipped"):
+        say(f"Skipped: {row.project_root} does not exist")
+        return
+    counts = ", ".join(
+        f"{result[name]} {name}"
+        for name in ("copied", "equal", "deleted", "missing", "different", "extra")
+        if name in result
+    )
+    verb = f"{row.kind} (dry run)" if row.dry_run else row.kind
+    say(f"{verb} {row.status}: {row.project_root} and {row.destination}: {counts or 'nothing'}")
+    if row.error:
+        complain(f"kroma: {row.error}")

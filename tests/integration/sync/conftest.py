@@ -1,0 +1,34 @@
+"""A folder, a bucket, and a double between the two."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from kroma.storage.access import Patience, S3Access
+from kroma.storage.bucket import open_bucket
+from s3_double import S3Double, s3_double
+from sync_ends import Ends
+
+
+@pytest.fixture
+async def double(s3_server: str) -> AsyncIterator[S3Double]:
+    async with s3_double(s3_server) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ends(tmp_path: Path, double: S3Double, s3_access: S3Access, s3_bucket: str) -> AsyncIterator[Ends]:
+    root = tmp_path / "comic"
+    root.mkdir()
+    access = msgspec.structs.replace(s3_access, endpoint_url=double.endpoint)
+    impatient = Patience(attempts=1)
+    async with open_bucket(s3_bucket, access, guard=None, connections=16, patience=impatient) as bucket:
+        yield Ends(root, bucket, double, access)
+
+
+@pytest.fixture
+def direct(s3_server: str, s3_bucket: str) -> str:
+    """The address of the bucket itself."""
+    return f"{s3_server}/{s3_bucket}"
