@@ -17,6 +17,7 @@ from kroma.auth.service import Caller
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.health.probe import Readiness
+from kroma.library.thumbnails import Thumbnails
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
 from kroma.resources import Resources
@@ -38,12 +39,14 @@ IdempotencyId = NamedDependency[UUID | None]
 Watch = NamedDependency[RunWatch]
 AppResources = NamedDependency[Resources]
 Ready = NamedDependency[Readiness]
+ThumbnailMaker = NamedDependency[Thumbnails]
 ToolPlaces = NamedDependency[asyncio.Semaphore]
 """How many uploads one process works on at a time; the others wait in line."""
 
 _STATE_KEY: Final = "kroma_resources"
 _WATCH_KEY: Final = "kroma_watch"
 _PLACES_KEY: Final = "kroma_tool_places"
+_THUMBNAILS_KEY: Final = "kroma_thumbnails"
 _READY_KEY: Final = "kroma_readiness"
 _TOOLS_AT_ONCE: Final = 4
 
@@ -56,6 +59,7 @@ class WithResources:
         self._resources = resources
         self._watch = RunWatch(resources.db)
         self._places = asyncio.Semaphore(_TOOLS_AT_ONCE)
+        self._thumbnails = Thumbnails(resources.cpu)
         self._readiness = readiness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,6 +68,7 @@ class WithResources:
             _STATE_KEY: self._resources,
             _WATCH_KEY: self._watch,
             _PLACES_KEY: self._places,
+            _THUMBNAILS_KEY: self._thumbnails,
             _READY_KEY: self._readiness,
         }
         await self._app(scope, receive, send)
@@ -92,6 +97,10 @@ def _readiness(scope: Scope) -> Readiness:
     return scope["state"][_READY_KEY]
 
 
+def _thumbnails(scope: Scope) -> Thumbnails:
+    return scope["state"][_THUMBNAILS_KEY]
+
+
 def _current_caller(request: Request[Caller, Any, Any]) -> Caller:
     return request.user
 
@@ -106,6 +115,7 @@ DEPENDENCIES: Final = {
     "idempotency_id": Provide(_idempotency_id, sync_to_thread=False),
     "resources": _resource(lambda resources: resources),
     "readiness": Provide(_readiness, sync_to_thread=False),
+    "thumbnails": Provide(_thumbnails, sync_to_thread=False),
     "tool_places": Provide(_tool_places, sync_to_thread=False),
     "watch": Provide(_watch, sync_to_thread=False),
     "caller": Provide(_current_caller, sync_to_thread=False),

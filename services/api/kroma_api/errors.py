@@ -21,6 +21,12 @@ from kroma.idempotency.errors import (
 )
 from kroma.pipeline.errors import NothingToLockError, NotSelectableError, PlanChangedError
 from kroma.runs.events import TooManyWatchersError
+from kroma.storage.errors import (
+    BucketNotFoundError,
+    StoreForbiddenError,
+    StoreFullError,
+    StoreUnavailableError,
+)
 from kroma_api.replies import send_json
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -43,6 +49,10 @@ _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
     OutcomeUnknownError: HTTPStatus.CONFLICT,
     AnswerNotKeptError: HTTPStatus.CONFLICT,
     TooManyWatchersError: HTTPStatus.TOO_MANY_REQUESTS,
+    StoreFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+    StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreForbiddenError: HTTPStatus.SERVICE_UNAVAILABLE,
+    BucketNotFoundError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _FRAMEWORK_TEXTS: Final[dict[int, str]] = {
     HTTPStatus.NOT_FOUND: "No route has this path",
@@ -96,7 +106,9 @@ def error_answer(error: Exception) -> ErrorAnswer:
             return _answer(error, error.status, error.headers)
         case RequestInFlightError():
             return _answer(error, _status(error), {"Retry-After": str(error.retry_after_s)})
-        case KromaError() if (status := _status(error)) < HTTPStatus.INTERNAL_SERVER_ERROR:
+        case KromaError() if (status := _status(error)) != HTTPStatus.INTERNAL_SERVER_ERROR:
+            if status > HTTPStatus.INTERNAL_SERVER_ERROR:
+                log.warning("store failed", code=error.code, reason=error.message)
             return _answer(error, status, {})
         case HTTPException() if error.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
             return error_answer(_translated(error))

@@ -202,6 +202,26 @@ _ERRORS: Final[Mapping[HTTPStatus, tuple[str, str, str]]] = {
         "validation",
         "request_in_flight",
     ),
+    HTTPStatus.REQUEST_TIMEOUT: (
+        "Nothing of the form came for 60 s; send it again",
+        "validation",
+        "validation_error",
+    ),
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: (
+        "The file has 512 bytes; there are none in 'bytes=600-'",
+        "validation",
+        "validation_error",
+    ),
+    HTTPStatus.SERVICE_UNAVAILABLE: (
+        "Cannot use 'references/quay-9f86d081884c.png': Permission denied",
+        "infra",
+        "store_unavailable",
+    ),
+    HTTPStatus.INSUFFICIENT_STORAGE: (
+        "No space left to write 'references/quay-9f86d081884c.png'; nothing of it was kept",
+        "infra",
+        "store_full",
+    ),
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: (
         "The request body is larger than 2097152 bytes",
         "validation",

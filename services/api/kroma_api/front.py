@@ -18,7 +18,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 HEALTH_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready"})
 _ID_BYTES: Final = 16
 IS_HEAD: Final = "kroma.is_head"
-"""Where a request's scope says that nobody wants the body: an answer that is work to read may leave it out."""
+"""Where a request's scope says that nobody wants the body of the answer."""
 SLASH_IN_NAME: Final = "\0"
 """Stands for a slash in the name of a secret, the one thing in a path that may hold slashes."""
 

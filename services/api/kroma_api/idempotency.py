@@ -101,6 +101,12 @@ READS: Final = frozenset(
 )
 """Every other POST: the header means nothing there."""
 
+REPEATABLE: Final = frozenset({f"{_P}/assets"})
+"""As READS, of POSTs that change something: the same bytes again are the same asset and item of a set.
+
+Their bodies are too large to be kept until they have come whole, as an answer by key would want it.
+"""
+
 _PATTERNS: Final = tuple(
     (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), treatment) for path, treatment in CHANGES.items()
 )

@@ -26,6 +26,7 @@ from kroma_api.dependencies import DEPENDENCIES
 from kroma_api.errors import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, ErrorResponse
 from kroma_api.examples import REQUESTS, error_example, reply_example
 from kroma_api.idempotency import CHANGES, KEY_PATTERN, REPLAYED
+from kroma_api.openapi_files import answers_a_file, describe_files
 
 _ERROR_REF: Final = {"$ref": "#/components/schemas/ErrorResponse"}
 _ALWAYS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -114,6 +115,8 @@ def _describe_operation(operation: dict[str, Any], method: str, path: str, schem
         _describe_idempotency(operation)
     if path == _TOOLS:
         _describe_upload(operation)
+    if answers_a_file(path):
+        del operation["responses"]["200"]
     _describe_parameters(operation)
     _describe_errors(operation, path)
     _show_examples(operation, schemas)
@@ -121,6 +124,7 @@ def _describe_operation(operation: dict[str, Any], method: str, path: str, schem
         _describe_pictures(operation)
     if method == "get":
         _describe_watching(operation, path)
+    describe_files(operation, method, path)
 
 
 def _absent() -> Provide:

@@ -62,7 +62,7 @@ def verify(data: bytes, *, name: str) -> PictureHeader:
         PictureTooLargeError: Over 64 MiB or 64 megapixels; found before decoding.
     """
     header = inspect(data, name=name)
-    with _translated(name):
+    with translated(name):
         if header.format == "PNG":
             with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
                 image.verify()  # checksums, which loading skips
@@ -82,11 +82,11 @@ def decode(data: bytes, *, name: str) -> Picture:
         PictureTooLargeError: Over 64 MiB or 64 megapixels; found before decoding.
     """
     header = inspect(data, name=name)
-    with _translated(name), Image.open(io.BytesIO(data), formats=[header.format]) as opened:
+    with translated(name), Image.open(io.BytesIO(data), formats=[header.format]) as opened:
         opened.load()
         upright = ImageOps.exif_transpose(opened)
-        profile = _profile(opened)
-        rgb, profile = _as_rgb(upright, profile)
+        profile = profile_of(opened)
+        rgb, profile = as_rgb(upright, profile)
         return Picture(np.asarray(rgb, dtype=np.uint8), profile)
 
 
@@ -97,7 +97,7 @@ def is_upright(data: bytes, *, name: str) -> bool:
         PictureError: It does not decode so far.
     """
     header = inspect(data, name=name)
-    with _translated(name), Image.open(io.BytesIO(data), formats=[header.format]) as image:
+    with translated(name), Image.open(io.BytesIO(data), formats=[header.format]) as image:
         return image.getexif().get(_ORIENTATION, 1) == 1
 
 
@@ -128,7 +128,7 @@ def to_png(data: bytes, metadata: Mapping[str, str] | None = None, *, name: str)
 
 
 @contextmanager
-def _translated(name: str) -> Generator[None]:
+def translated(name: str) -> Generator[None]:
     """Pillow's many ways to refuse a file, as ours."""
     try:
         # Only warnings of damaged metadata are silenced: those pixels may still be whole.
@@ -145,12 +145,14 @@ def _translated(name: str) -> Generator[None]:
         raise UnreadablePictureError(name, "its pixels are damaged") from exc
 
 
-def _profile(image: Image.Image) -> bytes | None:
+def profile_of(image: Image.Image) -> bytes | None:
+    """The ICC profile that a file names."""
     profile: object = image.info.get("icc_profile")
     return profile if isinstance(profile, bytes) and profile else None
 
 
-def _as_rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+def as_rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
+    """8-bit RGB or RGBA, and the profile if it describes them; CMYK goes through its own to sRGB."""
     if image.mode == "CMYK":
         return _cmyk_to_rgb(image, profile), None
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:

@@ -13,6 +13,7 @@ from kroma.pipeline.errors import PlanningPreflightError
 from kroma.pipeline.plan import PlannedPicture
 from kroma.storage.base import ObjectEnds, ObjectStore
 from kroma.storage.errors import ObjectNotFoundError
+from kroma.storage.keys import is_thumbnail
 
 BATCH: Final = 8
 """Pictures read in one go; with the next, at most 10 MiB of ends are in memory."""
@@ -48,7 +49,7 @@ def located(store: ObjectStore, role: Role, refs: Sequence[str]) -> list[Located
 
 
 async def scenes_of_input(store: ObjectStore, path: str) -> list[Located]:
-    """A picture, or every picture below a folder, in the order of pipeline.md 4.1.
+    """A picture, or every picture below a folder but thumbnails, in the order of pipeline.md 4.1.
 
     Raises:
         PlanningPreflightError: There is no such place, or no picture in it.
@@ -56,7 +57,11 @@ async def scenes_of_input(store: ObjectStore, path: str) -> list[Located]:
     """
     (given,) = located(store, "scene", [path])
     if await store.is_folder(given.key):
-        keys = [key for key in await store.list_keys(given.key) if has_image_extension(key)]
+        keys = [
+            key
+            for key in await store.list_keys(given.key)
+            if has_image_extension(key) and not is_thumbnail(key)
+        ]
         if not keys:
             raise PlanningPreflightError(
                 f"No scene references: folder '{path}' holds no pictures ({_allowed_extensions()})"

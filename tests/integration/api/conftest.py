@@ -1,5 +1,6 @@
 """The application in the test's own loop and transaction; every reply is checked against the document."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -69,6 +70,14 @@ async def filled(
     return Filled(unpooled(filled_database_url), known)
 
 
+@pytest.fixture(scope="session")
+def cpu() -> Iterator[CpuPool]:
+    """One picture process for all tests: starting one takes longer than what most of them do."""
+    pool = CpuPool(1)
+    yield pool
+    asyncio.run(pool.close())
+
+
 @pytest.fixture
 def queue() -> MemoryTaskQueue:
     return MemoryTaskQueue()
@@ -76,7 +85,7 @@ def queue() -> MemoryTaskQueue:
 
 @pytest.fixture
 async def client_with(
-    db: Database, queue: MemoryTaskQueue, data_dir: Path, documentation: Documentation
+    db: Database, queue: MemoryTaskQueue, data_dir: Path, documentation: Documentation, cpu: CpuPool
 ) -> AsyncIterator[ClientFactory]:
     """Makes clients of an application with the given environment.
 
@@ -93,7 +102,6 @@ async def client_with(
         ) -> httpx.AsyncClient:
             settings = Settings.from_environment(variables, data_dir=data_dir)
             stores = DirectoryStores(data_dir, allow_any_root=settings.allow_any_root)
-            cpu = CpuPool(1)
             resources = Resources(
                 settings=settings,
                 db=database,

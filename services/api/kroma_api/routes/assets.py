@@ -10,6 +10,7 @@ from kroma.assets.models import AssetKind
 from kroma.lineage.queries import get_lineage
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
+from kroma_api.routes import asset_files
 from kroma_api.routes.limits import After, Limit, one_of, window
 from kroma_api.schemas.assets import AssetResponse, AssetView, ListAssetsResponse
 from kroma_api.schemas.lineage import LineageResponse
@@ -61,6 +62,14 @@ async def get_asset_lineage(slug: FromPath[str], asset_id: FromPath[str], db: Db
 
 router = Router(
     "/api/projects/{slug:str}/assets",
-    route_handlers=[list_assets, get_asset, get_asset_lineage],
+    route_handlers=[
+        list_assets,
+        asset_files.upload_assets,
+        get_asset,
+        asset_files.delete_asset,
+        asset_files.get_asset_content,
+        asset_files.get_asset_thumbnail,
+        get_asset_lineage,
+    ],
     tags=["assets"],
 )

@@ -1,0 +1,203 @@
+"""The files of ``/api/projects/{slug}/assets``: in, out, small, and away."""
+
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, Response, delete, get, post
+from litestar.params import FromPath, HeaderParameter, QueryParameter
+
+from kroma.assets.models import Asset, AssetKind
+from kroma.assets.queries import get_asset
+from kroma.errors import FieldRequiredError, InvalidRequestError, NotOneOfError
+from kroma.library.content import AssetFile, current_file
+from kroma.library.delivery import Delivery
+from kroma.library.place import ProjectFiles, open_project
+from kroma.library.removal import delete_asset as remove_asset
+from kroma.library.thumbnails import DEFAULT_SIZE_PX, SIZES_PX, thumbnail_tag
+from kroma.library.upload import FOLDERS, UploadOrder, keep_pictures
+from kroma_api.dependencies import AppResources, CurrentCaller, Db, Stores, ThumbnailMaker
+from kroma_api.entity_tags import IfNoneMatch, is_known
+from kroma_api.errors import HttpRuleError
+from kroma_api.file_answer import CHECKED, UNCHANGING, FileAnswer, Part, safe_headers, wanted_part
+from kroma_api.multipart_form import FormField, FormFile, MultipartForm
+from kroma_api.schemas.asset_files import DeletedAssetResponse, UploadAssetsResponse
+from kroma_api.strict_json import decode
+
+MAX_FORM_BYTES: Final = 512 * 1024**2
+"""Of all files of an upload together; each may have 64 MiB."""
+_FIELDS: Final = ("kind", "reference_set_id", "metadata_json")
+
+Size = Annotated[
+    str | None, QueryParameter(description=f"Of the longer side in pixels: {', '.join(map(str, SIZES_PX))}")
+]
+Download = Annotated[str | None, QueryParameter(description="`1` makes a browser save the file")]
+Range = Annotated[
+    str | None,
+    HeaderParameter(name="Range", description="One range of bytes, like `bytes=0-1023` or `bytes=-512`"),
+]
+IfRange = Annotated[
+    str | None, HeaderParameter(name="If-Range", description="The `ETag` that `Range` was meant for")
+]
+
+
+@post("/", status_code=HTTPStatus.OK, request_max_body_size=MAX_FORM_BYTES)
+async def upload_assets(
+    slug: FromPath[str],
+    request: Request[Any, Any, Any],
+    resources: AppResources,
+    caller: CurrentCaller,
+) -> UploadAssetsResponse:
+    """Bring pictures into a project: all of a form's files are kept, or none.
+
+    What a file is, its bytes say, never its name or type: PNG, JPEG and WebP stay as they are, BMP and TIFF
+    become PNG. Each has at most 64 MiB and 64 megapixels and is decoded to its last pixel first. Bytes that
+    the project has already make no second asset, so that the same upload may be sent again.
+    """
+    files = await open_project(resources.db, resources.stores, slug)
+    form = MultipartForm(request, max_bytes=MAX_FORM_BYTES)
+    fields: dict[str, str] = {}
+    folder = resources.settings.data_dir
+    async with Delivery(resources.db, resources.cpu, files, spool_folder=folder) as delivery:
+        async for part in form.parts():
+            match part:
+                case FormField():
+                    _take_field(fields, part)
+                case FormFile():
+                    await delivery.take(part.name, _checked_field(part))
+        if not delivery.count:
+            raise FieldRequiredError("file")
+        kept = await keep_pictures(resources.db, files, delivery, _order(fields), actor=caller.user_id)
+    return UploadAssetsResponse.of(kept)
+
+
+def _take_field(fields: dict[str, str], field: FormField) -> None:
+    if field.name not in _FIELDS:
+        raise InvalidRequestError(
+            f"Unknown field '{field.name}'; there are: {', '.join(_FIELDS)}, and pictures as 'file'"
+        )
+    if field.name in fields:
+        raise InvalidRequestError(f"Field '{field.name}' is given twice")
+    fields[field.name] = field.text.strip()
+    _order(fields)  # what is wrong is said before the files are sent
+
+
+def _checked_field(file: FormFile) -> AsyncIterator[bytes]:
+    if file.field != "file":
+        raise InvalidRequestError(f"Unknown file '{file.field}'; send each picture as 'file'")
+    return file.chunks
+
+
+def _order(fields: dict[str, str]) -> UploadOrder:
+    order = UploadOrder()
+    if kind := fields.get("kind", "").lower():
+        if kind not in FOLDERS:
+            raise NotOneOfError("kind", tuple(FOLDERS))
+        order = msgspec.structs.replace(order, kind=AssetKind(kind))
+    if metadata := fields.get("metadata_json"):
+        order = msgspec.structs.replace(order, metadata=_metadata(metadata))
+    return msgspec.structs.replace(order, reference_set_id=fields.get("reference_set_id") or None)
+
+
+def _metadata(text: str) -> dict[str, Any]:
+    try:
+        return decode(text.encode(), dict[str, Any])
+    except HttpRuleError as exc:
+        raise InvalidRequestError("Field 'metadata_json' must be a JSON object") from exc
+
+
+@get("/{asset_id:str}/content")
+async def get_asset_content(
+    *,
+    slug: FromPath[str],
+    asset_id: FromPath[str],
+    db: Db,
+    stores: Stores,
+    download: Download = None,
+    if_none_match: IfNoneMatch = None,
+    range_header: Range = None,
+    if_range: IfRange = None,
+) -> Response[Any]:
+    """The file of an asset, byte for byte; its `ETag` is its SHA-256."""
+    files, asset = await _found(db, stores, slug, asset_id)
+    file = await current_file(files.store, asset)
+    cache = UNCHANGING if file.never_changes else CHECKED
+    if is_known(if_none_match, file.tag):
+        return _not_modified(file.tag, cache)
+    headers = safe_headers(
+        media_type=file.media_type,
+        tag=file.tag,
+        cache=cache,
+        name=file.name,
+        download=download not in {None, "", "0", "false"},
+    )
+    part = await _part(files, file, range_header, if_range)
+    return FileAnswer(files.store, file.key, headers=headers, part=part)
+
+
+async def _part(
+    files: ProjectFiles, file: AssetFile, range_header: str | None, if_range: str | None
+) -> Part | None:
+    # Only a strong tag says that the bytes before the range are the same (RFC 9110, 13.1.5).
+    if range_header is None or (if_range is not None and (if_range != file.tag or file.tag.startswith("W/"))):
+        return None
+    size = await files.store.size(file.key)
+    return None if size is None else wanted_part(range_header, size)
+
+
+@get("/{asset_id:str}/thumbnail")
+async def get_asset_thumbnail(
+    *,
+    slug: FromPath[str],
+    asset_id: FromPath[str],
+    db: Db,
+    stores: Stores,
+    thumbnails: ThumbnailMaker,
+    size: Size = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response[Any]:
+    """A small WebP of a picture: upright, in sRGB, with its alpha. The first one is made, then it is kept."""
+    size_px = _size_px(size)
+    files, asset = await _found(db, stores, slug, asset_id)
+    tag = thumbnail_tag(asset, size_px)
+    if is_known(if_none_match, tag):
+        return _not_modified(tag, CHECKED)
+    small = await thumbnails.get(files.store, asset, size_px)
+    name = f"{asset.id}_{size_px}.webp"
+    headers = safe_headers(media_type="image/webp", tag=small.tag, cache=CHECKED, name=name, download=False)
+    return Response(small.data, media_type="image/webp", headers=headers)
+
+
+@delete("/{asset_id:str}", status_code=HTTPStatus.OK)
+async def delete_asset(
+    slug: FromPath[str], asset_id: FromPath[str], db: Db, stores: Stores, caller: CurrentCaller
+) -> DeletedAssetResponse:
+    """Delete an asset and its file for good.
+
+    What a run made, a baseline, a link, an item of a reference set or an open run refers to stays: the answer
+    is a 400 that names what does.
+    """
+    files = await open_project(db, stores, slug)
+    audit_id = await remove_asset(db, files, asset_id=asset_id, actor=caller.user_id)
+    return DeletedAssetResponse(id=asset_id, audit_id=str(audit_id))
+
+
+async def _found(db: Db, stores: Stores, slug: str, asset_id: str) -> tuple[ProjectFiles, Asset]:
+    files = await open_project(db, stores, slug)
+    async with db.reading() as reader:
+        return files, await get_asset(reader, slug=slug, asset_id=asset_id)
+
+
+def _not_modified(tag: str, cache: str) -> Response[Any]:
+    headers = {"ETag": tag, "Cache-Control": cache}
+    return Response(None, status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+
+
+def _size_px(text: str | None) -> int:
+    known = {str(size): size for size in SIZES_PX}
+    if not text:
+        return DEFAULT_SIZE_PX
+    if text not in known:
+        raise NotOneOfError("size", tuple(known))
+    return known[text]

@@ -1,0 +1,68 @@
+"""Uploaded pictures as items of a reference set."""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from uuid import UUID, uuid4
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from kroma.assets.models import Asset
+from kroma.db.engine import Database
+from kroma.library.place import ProjectFiles
+from kroma.reference_sets.models import ReferenceSetItem
+from kroma.reference_sets.queries import get_reference_set
+
+
+async def check_set(db: Database, slug: str, reference_set_id: str | None) -> None:
+    """See that the set is there before anything is stored.
+
+    Raises:
+        ReferenceSetNotFoundError: The project has no such set.
+    """
+    if reference_set_id is not None:
+        async with db.reading() as reader:
+            await get_reference_set(reader, slug=slug, reference_set_id=reference_set_id)
+
+
+async def add_items(
+    session: AsyncSession,
+    files: ProjectFiles,
+    reference_set_id: str | None,
+    pictures: Sequence[tuple[Asset, str]],
+) -> dict[UUID, UUID]:
+    """Put pictures with their names behind the items of a set; what stands in it already is not added again.
+
+    Returns:
+        The item of each asset, by the asset's id.
+
+    Raises:
+        ReferenceSetNotFoundError: The project has no such set.
+    """
+    if reference_set_id is None:
+        return {}
+    owner = await get_reference_set(session, slug=files.slug, reference_set_id=reference_set_id, lock=True)
+    statement = select(ReferenceSetItem).where(ReferenceSetItem.reference_set_id == owner.id)
+    present = list(
+        await session.scalars(statement.order_by(ReferenceSetItem.sort_order, ReferenceSetItem.id))
+    )
+    by_address = {item.content_uri: item.id for item in reversed(present)}
+    place = max((item.sort_order for item in present), default=-1)
+    items: dict[UUID, UUID] = {}
+    for asset, name in pictures:
+        found = items.get(asset.id) or by_address.get(str(asset.id)) or by_address.get(asset.rel_path)
+        if found is None:
+            place += 1
+            found = uuid4()
+            item = ReferenceSetItem(
+                id=found,
+                project_id=files.project_id,
+                reference_set_id=owner.id,
+                label=PurePosixPath(name).stem or name,
+                content_uri=str(asset.id),
+                sort_order=place,
+            )
+            session.add(item)
+        items[asset.id] = found
+    await session.flush()
+    return items
