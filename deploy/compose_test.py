@@ -5,12 +5,14 @@ own. It builds the images, starts the stack with four workers, draws a run throu
 container, a worker's process and PostgreSQL while it is drawn, takes everything down and up again, and
 compares every picture byte for byte. Then once more with the pictures in an S3 server and no common disk.
 
-Variables: DOCKER_HOST and whatever else `docker` reads; KROMA_COMPOSE_KEEP=1 leaves a failed stack standing.
+Variables: DOCKER_HOST and whatever else `docker` reads; KROMA_COMPOSE_KEEP=1 leaves a failed stack standing;
+KROMA_COMPOSE_HEALTHY_S allows a busy machine more than 90 s until everything is healthy.
 """
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,11 +33,12 @@ from kroma.imaging.style_cards import draw_reference
 T = TypeVar("T")
 
 ROOT: Final = Path(__file__).parent.parent
-HEALTHY_WITHIN_S: Final = 90.0
+HEALTHY_WITHIN_S: Final = float(os.environ.get("KROMA_COMPOSE_HEALTHY_S", "90"))
 END_WITHIN_S: Final = 300.0
-SCENES: Final = 12
-CANDIDATES: Final = 3
 WORKERS: Final = 4
+SCENES: Final = 20
+"""More than four workers take at a time."""
+CANDIDATES: Final = 2
 SERVICES: Final = {"postgres", "redis", "api", "worker"}
 S3_DEFAULT: Final = "versity/versitygw:v1.8.0"
 S3_ANY: Final = "versity/versitygw:latest"
@@ -79,7 +82,7 @@ def eventually(condition: Callable[[], T | None], *, within_s: float, otherwise:
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         check(time.monotonic() < deadline, otherwise)
-        time.sleep(0.3)
+        time.sleep(0.5)
     return found
 
 
@@ -185,7 +188,7 @@ class Studio:
     def begin(self, *, scenes: int) -> str:
         """Make the project, bring scenes and a style, and trigger; the run's id."""
         self.post("/api/projects", json={"name": "Hero Book"})
-        drawn = [(f"scene_{number}.png", scene_png(768, 512, seed=number)) for number in range(scenes)]
+        drawn = [(f"scene_{number}.png", scene_png(480, 320, seed=number)) for number in range(scenes)]
         self.upload("input", drawn)
         styles = self.upload("reference", [("ink.png", draw_reference("noir ink", size=(480, 640)))])
         order = {"mode": "run", "confirm_spend": True, "input": "scenes", "style_refs": styles}
@@ -251,30 +254,27 @@ def disk_run(compose: Compose) -> None:
     say("a stranger gets no token; `kroma token create` in the container makes one")
     with step(f"project made, {SCENES} scenes and a style uploaded, run triggered"):
         run_id = studio.begin(scenes=SCENES)
-    seen: set[str] = set()
-
-    def several_at_work() -> list[str] | None:
-        busy = compose.busy_workers()
-        seen.update(busy)
-        return busy if len(busy) > 1 and studio.done_jobs(run_id) else None
-
-    with step("two workers at work at least, the first jobs done"):
+    with step("more than one worker at work"):
         first, second = eventually(
-            several_at_work, within_s=END_WITHIN_S, otherwise=f"only {seen or 'nobody'} had jobs"
+            lambda: busy if len(busy := compose.busy_workers()) > 1 else None,
+            within_s=END_WITHIN_S,
+            otherwise="one worker did everything",
         )[:2]
     container, process = first.split("-")[0], second.split("-")
     docker("kill", "--signal", "KILL", container)
     say(f"killed the container of worker {first}; it stays down")
-    compose_kill = f"import os; os.kill({int(process[1])}, 9)"
-    docker("exec", process[0], "python", "-c", compose_kill)
+    docker("exec", process[0], "sh", "-c", f"kill -KILL {int(process[1])}")
     say(f"killed the process of worker {second}; the engine starts it again")
     done = studio.done_jobs(run_id)
-    eventually(
-        lambda: studio.done_jobs(run_id) > done, within_s=END_WITHIN_S, otherwise="the rest did not go on"
-    )
+    with step("the others went on"):
+        eventually(
+            lambda: studio.done_jobs(run_id) > done or None,
+            within_s=END_WITHIN_S,
+            otherwise="the rest did not go on",
+        )
     check(studio.done_jobs(run_id) < SCENES, "the run was over before PostgreSQL could be killed")
     compose("kill", "--signal", "KILL", "postgres")
-    say(f"killed PostgreSQL with {studio.done_jobs(run_id) or 'some'} jobs done")
+    say("killed PostgreSQL, which stays down for 3 s")
     time.sleep(3)
     with step("PostgreSQL started again"):
         compose("start", "postgres")
@@ -384,6 +384,7 @@ def prove(folder: Path) -> None:
 
 def main() -> None:
     """Exit code 1 and the reason, if something is not as it must be."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without taking the stack down
     with tempfile.TemporaryDirectory(prefix="kroma-compose-") as folder:
         try:
             prove(Path(folder))

@@ -42,10 +42,14 @@ def main() -> None:
         sys.exit(2)
     match sys.argv[1:]:
         case ["api"]:
-            bind, path = settings.bind, READY
+            bind = settings.bind
+        case ["worker"] if settings.worker_metrics.is_off:
+            sys.exit(f"{settings.worker_metrics.variable} is off: the worker shows its health there")
+        case ["worker"]:
+            bind = settings.worker_metrics.bind
         case _:
             sys.exit("usage: python -m kroma.healthcheck api | worker")
-    is_ready, said = ask(bind, path)
+    is_ready, said = ask(bind, READY)
     print(said)  # noqa: T201 - the engine keeps it beside the state
     sys.exit(0 if is_ready else 1)
 
