@@ -19,6 +19,7 @@ DEFAULT_KEY_REF = "local-master"
 _REALESRGAN = "tools/realesrgan/realesrgan-ncnn-vulkan"
 _REALESRGAN_MODELS = "tools/realesrgan/models"
 _CALLBACK_KEY_CHARACTERS = 32
+_S3_PREFIX = "iat-projects"
 
 
 def default_data_dir() -> Path:
@@ -165,6 +166,8 @@ class MasterKeyOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Padded base64url of 32 bytes; None takes ``file``."""
     file: Path
     """Made with a new key when the first secret is stored."""
+    is_file_given: bool = False
+    """Whether somebody chose the file; otherwise each machine has one of its own."""
     ref: str
     """Stands beside each value as the name of the key that sealed it."""
     previous: tuple[str, ...]
@@ -183,6 +186,7 @@ class MasterKeyOptions(msgspec.Struct, frozen=True, kw_only=True):
         return cls(
             text=env.text("MASTER_KEY", from_file=False),  # its _FILE has been the key's own place before
             file=data_dir / file,
+            is_file_given=env.text("MASTER_KEY_FILE", from_file=False) is not None,
             ref=env.text("MASTER_KEY_REF") or DEFAULT_KEY_REF,
             previous=env.texts("MASTER_KEY_PREVIOUS"),
         )
@@ -318,6 +322,64 @@ class ToolOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Where projects' files are kept (docs/storage.md); its representation shows no key.
+
+    All but ``kind`` concerns a bucket. What is None there comes from ``AWS_*``, the profile, or the role of
+    the machine.
+    """
+
+    kind: str = "directory"
+    """``directory``, below the data directory, or ``s3``: hosted, where no machine's disk is shared."""
+    bucket: str = ""
+    prefix: str = _S3_PREFIX
+    """Without slashes around it; projects are below."""
+    endpoint_url: str | None = None
+    """None is AWS itself."""
+    region: str | None = None
+    profile: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = None
+    session_token: str | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(kind={self.kind!r}, bucket={self.bucket!r}, prefix={self.prefix!r})"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("kind", self.kind), ("bucket", self.bucket), ("prefix", self.prefix)]
+
+    @property
+    def is_hosted(self) -> bool:
+        """Whether everything that is worth keeping lies in a bucket and in the database."""
+        return self.kind == "s3"
+
+    @classmethod
+    def from_environment(cls, env: Environment) -> Self:
+        """Read ``KROMA_STORE``, and ``KROMA_S3_*`` where that is ``s3``.
+
+        Raises:
+            SettingsError: A variable has a value that cannot be meant, or one is missing beside another.
+        """
+        kind = env.choice("STORE", ("directory", "s3"), default="directory")
+        if kind != "s3":
+            return cls(kind=kind)
+        key, secret = env.text("S3_ACCESS_KEY_ID"), env.text("S3_SECRET_ACCESS_KEY")
+        for name, here, other in (("ACCESS_KEY_ID", key, secret), ("SECRET_ACCESS_KEY", secret, key)):
+            if here is None and other is not None:
+                raise SettingsError(f"KROMA_S3_{name}", "is not set, but the other half of the key is")
+        return cls(
+            kind=kind,
+            bucket=_bucket_name(env),
+            prefix=_bucket_prefix(env),
+            endpoint_url=_endpoint(env),
+            region=env.text("S3_REGION"),
+            profile=env.text("S3_PROFILE"),
+            access_key_id=key,
+            secret_access_key=secret,
+            session_token=env.text("S3_SESSION_TOKEN"),
+        )
+
+
 class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How projects are copied to buckets (docs/sync.md)."""
 
@@ -386,6 +448,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     logs: LogOptions = LogOptions()
     openai: OpenAIOptions = OpenAIOptions()
     tools: ToolOptions = ToolOptions()
+    store: StoreOptions = StoreOptions()
     sync: SyncOptions = SyncOptions()
     face_model: FaceModel | None = None
     """What the faces of characters are compared by; None says so in every report."""
@@ -442,9 +505,49 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             logs=LogOptions.from_environment(env),
             openai=OpenAIOptions.from_environment(env),
             tools=ToolOptions.from_environment(env, data_dir=folder),
+            store=StoreOptions.from_environment(env),
             sync=SyncOptions.from_environment(env, is_loopback=bind.is_loopback),
             face_model=FaceModel.from_environment(env),
         )
+
+    def refuse_keys_of_one_machine(self) -> None:
+        """Where no disk is shared, see that every machine has the keys that all need, not one of its own.
+
+        Raises:
+            SettingsError: A key would be kept in the data directory.
+        """
+        problem = "is not set: with KROMA_STORE=s3 machines share no disk, and all need the same key"
+        if not self.store.is_hosted:
+            return
+        if self.callback_key is None:
+            raise SettingsError("KROMA_CALLBACK_KEY", problem)
+        if self.master_key.text is None and not self.master_key.is_file_given:
+            raise SettingsError("KROMA_MASTER_KEY", problem)
+
+
+def _bucket_name(env: Environment) -> str:
+    name = env.text("S3_BUCKET")
+    if name is None:
+        raise SettingsError("KROMA_S3_BUCKET", "is not set; KROMA_STORE=s3 keeps all files in it")
+    if not re.fullmatch(r"[A-Za-z0-9._-]{3,63}", name):
+        raise SettingsError(
+            "KROMA_S3_BUCKET", "must be a bucket's name: 3 to 63 letters, digits, '.', '-', '_'"
+        )
+    return name
+
+
+def _bucket_prefix(env: Environment) -> str:
+    prefix = (env.text("S3_PREFIX") or _S3_PREFIX).strip("/")
+    if any(name in {"", ".", ".."} for name in prefix.split("/")):
+        raise SettingsError("KROMA_S3_PREFIX", f"must be names with a slash between them, like {_S3_PREFIX}")
+    return prefix
+
+
+def _endpoint(env: Environment) -> str | None:
+    url = env.text("S3_ENDPOINT_URL")
+    if url is not None and not url.startswith(("http://", "https://")):
+        raise SettingsError("KROMA_S3_ENDPOINT_URL", "must start with http:// or https://")
+    return url
 
 
 def _public_url(env: Environment, bind: Bind) -> str:

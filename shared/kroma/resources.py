@@ -16,6 +16,7 @@ from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import check_secrets_open
+from kroma.storage.access import S3Access
 from kroma.storage.base import ProjectStores
 from kroma.storage.directory import DirectoryStores
 
@@ -50,21 +51,46 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     cpu = CpuPool(settings.cpu_processes)
     providers = open_providers(cpu, settings)
     try:
-        yield Resources(
-            settings=settings,
-            db=db,
-            queue=queue,
-            stores=DirectoryStores(settings.data_dir, allow_any_root=settings.allow_any_root),
-            keyring=keyring,
-            cpu=cpu,
-            providers=providers,
-        )
+        async with open_stores(settings) as stores:
+            yield Resources(
+                settings=settings,
+                db=db,
+                queue=queue,
+                stores=stores,
+                keyring=keyring,
+                cpu=cpu,
+                providers=providers,
+            )
     finally:
         for provider in providers.values():
             await provider.close()
         await cpu.close()
         await queue.close()
         await db.close()
+
+
+@asynccontextmanager
+async def open_stores(settings: Settings) -> AsyncGenerator[ProjectStores]:
+    """Where projects keep their files; a bucket is not asked anything yet."""
+    store = settings.store
+    if not store.is_hosted:
+        yield DirectoryStores(settings.data_dir, allow_any_root=settings.allow_any_root)
+        return
+    from kroma.storage.s3 import S3Stores  # noqa: PLC0415 - only the chosen one costs memory
+
+    access = S3Access(
+        endpoint_url=store.endpoint_url,
+        region=store.region,
+        profile=store.profile,
+        access_key_id=store.access_key_id,
+        secret_access_key=store.secret_access_key,
+        session_token=store.session_token,
+    )
+    stores = S3Stores(store.bucket, store.prefix, access)
+    try:
+        yield stores
+    finally:
+        await stores.close()
 
 
 async def await_database(resources: Resources) -> None:

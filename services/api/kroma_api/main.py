@@ -127,6 +127,7 @@ def main() -> None:
     configure_logs()
     try:
         settings = Settings.from_environment()
+        settings.refuse_keys_of_one_machine()
         uvloop.run(serve(settings))
     except SettingsError as exc:
         sys.stderr.write(f"kroma_api: {exc.message}\n")

@@ -209,6 +209,7 @@ def main() -> None:
     configure_logs()
     try:
         settings = Settings.from_environment()
+        settings.refuse_keys_of_one_machine()
         uvloop.run(work(settings))
     except (SettingsError, UnknownProviderError) as exc:
         sys.stderr.write(f"kroma_worker: {exc.message}\n")

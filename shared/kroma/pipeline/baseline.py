@@ -11,7 +11,6 @@ from sqlalchemy.orm import selectinload
 
 from kroma.audit import service as audit
 from kroma.baselines.models import Baseline
-from kroma.config import Settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.pipeline.errors import InvalidRunRequestError, NothingToLockError
@@ -50,7 +49,6 @@ class _Lockable(NamedTuple):
 async def lock_baseline(
     db: Database,
     stores: ProjectStores,
-    settings: Settings,
     *,
     slug: str,
     run_id: str,
@@ -89,7 +87,7 @@ async def lock_baseline(
     if run.status in OPEN_RUN_STATUSES:
         raise NothingToLockError(f"The run is {run.status}; wait for its end")
     place = await get_place(db, slug)
-    store = stores.open(str(place.root(settings)))
+    store = stores.open(place.location(stores))
     lockable, skipped = await _sorted_out(store, _wanted(run, job_keys))
     if skipped and (job_keys is not None or not lockable):
         raise NothingToLockError(

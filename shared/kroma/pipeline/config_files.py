@@ -15,7 +15,7 @@ from kroma.errors import InvalidRequestError
 from kroma.pipeline.errors import ConfigFileError
 from kroma.storage.base import ObjectStore
 from kroma.storage.disk import read_file
-from kroma.storage.errors import ObjectNotFoundError, StoreUnavailableError
+from kroma.storage.errors import ObjectNotFoundError, StoreError, StoreUnavailableError
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_WHOLE: Final = 2**31 - 1
@@ -36,14 +36,26 @@ class ConfigFiles:
         self._data_dir = data_dir
         self._store = store
         self._allow_any_root = allow_any_root
+        # No file of a machine is a caller's to name where the project is not on one.
+        self._is_hosted = store.backend == "s3"
 
-    async def at_data_dir(self, *paths: str) -> ConfigFile:
-        """The first that exists of files named relative to the data directory, or absolute where allowed.
+    async def of_installation(self, *paths: str) -> ConfigFile:
+        """The first that exists of the operator's own files in the data directory of this machine.
 
         Raises:
             ConfigFileError: One that was looked at lies elsewhere, is too large or cannot be read.
         """
         return await asyncio.to_thread(self._first_on_disk, paths)
+
+    async def at_data_dir(self, path: str) -> ConfigFile:
+        """A file named relative to the data directory, or absolute where allowed; hosted, as ``at_project``.
+
+        Raises:
+            ConfigFileError: It lies elsewhere, is too large or cannot be read.
+        """
+        if self._is_hosted:
+            return await self.at_project(path)
+        return await self.of_installation(path)
 
     async def at_project(self, path: str) -> ConfigFile:
         """A file named relative to the project root, or absolute where that is allowed.
@@ -54,7 +66,7 @@ class ConfigFiles:
         try:
             key = self._store.key_of(path)
         except InvalidRequestError as exc:
-            if not path.startswith("/"):
+            if self._is_hosted or not path.startswith("/"):
                 raise ConfigFileError(path, exc.message) from exc
             return await self.at_data_dir(path)
         shown = f"{self._store.location}/{key}"
@@ -100,6 +112,8 @@ def _named(path: str) -> Generator[None, None, None]:
         raise
     except StoreUnavailableError as exc:
         raise ConfigFileError(path, f"cannot be read: {exc.reason}") from exc
+    except StoreError as exc:
+        raise ConfigFileError(path, f"cannot be read: {exc.message}") from exc
     except InvalidRequestError as exc:
         raise ConfigFileError(path, exc.message) from exc
 

@@ -1,7 +1,6 @@
 """What planning needs of a project, in one read."""
 
 import re
-from pathlib import Path
 from typing import Final
 from uuid import UUID
 
@@ -9,14 +8,14 @@ import msgspec
 from sqlalchemy import bindparam, exists, select
 
 from kroma.baselines.models import Baseline
-from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.pipeline.errors import InvalidProjectSlugError
 from kroma.projects.errors import ProjectNotFoundError
 from kroma.projects.models import Project, ProjectStorage
 from kroma.projects.slugs import normalised_slug
-from kroma.projects.storage import local_root
+from kroma.projects.storage import locate_project
+from kroma.storage.base import ProjectStores
 
 _SLUG: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -30,9 +29,9 @@ class Place(msgspec.Struct, frozen=True):
     has_baselines: bool = False
     """Whether any scene of it has a locked picture."""
 
-    def root(self, settings: Settings) -> Path:
-        """The resolved absolute root."""
-        return local_root(settings.data_dir, self.slug, self.storage)
+    def location(self, stores: ProjectStores) -> str:
+        """Where its files are now."""
+        return locate_project(stores, self.id, self.slug, self.storage)
 
 
 _PLACE: Final = Prepared(

@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Final
 
 import msgspec
@@ -31,8 +31,7 @@ from kroma.storage.base import ObjectStore, ProjectStores
 from kroma.storage.errors import (
     ObjectNotFoundError,
     OutsideProjectError,
-    StoreFullError,
-    StoreUnavailableError,
+    StoreError,
 )
 
 CANDIDATE_CEILING: Final = 255
@@ -56,7 +55,7 @@ async def plan_run(
     settings: Settings,
     *,
     project_slug: str,
-    root: Path,
+    location: str,
     order: RunOrder,
     material: Material = NOTHING,
 ) -> RunPlan:
@@ -66,7 +65,7 @@ async def plan_run(
         stores: Opens the project's files.
         settings: Of the installation.
         project_slug: As stored.
-        root: The project's resolved absolute root.
+        location: Where the project's files are.
         order: What the caller asked for.
         material: What of the project's tables it asked for.
 
@@ -75,11 +74,11 @@ async def plan_run(
     """
     try:
         return await _planned(
-            stores, settings, project_slug=project_slug, root=root, order=order, material=material
+            stores, settings, project_slug=project_slug, location=location, order=order, material=material
         )
     except PlanningPreflightError:
         raise
-    except (InvalidRequestError, ObjectNotFoundError, StoreFullError, StoreUnavailableError) as exc:
+    except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
         raise PlanningPreflightError(exc.message) from exc
 
 
@@ -88,11 +87,11 @@ async def _planned(
     settings: Settings,
     *,
     project_slug: str,
-    root: Path,
+    location: str,
     order: RunOrder,
     material: Material,
 ) -> RunPlan:
-    store = stores.open(str(root))
+    store = stores.open(location)
     files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
     layer = (await load_layers(files)).merged
     manifest = await load_manifest(files, layer.manifest_path)

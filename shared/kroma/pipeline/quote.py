@@ -69,7 +69,7 @@ async def quote_run(
         stores,
         settings,
         project_slug=place.slug,
-        root=place.root(settings),
+        location=place.location(stores),
         order=order,
         material=await gather(db, place, order),
     )

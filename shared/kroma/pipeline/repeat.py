@@ -1,7 +1,6 @@
 """What a retry and a rerun share: the run they start from, what is there already, and the new run."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -9,7 +8,6 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.errors import InvalidRequestError
 from kroma.pipeline.contents import content_hashes, with_baselines
@@ -28,7 +26,7 @@ from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunMode
 from kroma.runs.queries import get_run
 from kroma.spend.service import confirm_run_in
 from kroma.storage.base import ObjectStore, ProjectStores
-from kroma.storage.errors import ObjectNotFoundError, StoreFullError, StoreUnavailableError
+from kroma.storage.errors import ObjectNotFoundError, StoreError
 
 RETRY = "retry"
 RERUN = "rerun"
@@ -41,7 +39,7 @@ class Origin(NamedTuple):
     """With its jobs."""
     plan: RunPlan
     """With the settings snapshot it was made from."""
-    root: Path
+    location: str
     """Where the project's files are now."""
     place: Place
 
@@ -56,7 +54,7 @@ class Spending(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_id: UUID | None
 
 
-async def get_origin(db: Database, settings: Settings, *, slug: str, run_id: str) -> Origin:
+async def get_origin(db: Database, stores: ProjectStores, *, slug: str, run_id: str) -> Origin:
     """The run with its plan.
 
     Raises:
@@ -77,7 +75,9 @@ async def get_origin(db: Database, settings: Settings, *, slug: str, run_id: str
     snapshot: dict[str, Any] = {
         key: value for key, value in run.settings_snapshot_json.items() if key != "timestamp"
     }
-    return Origin(run, msgspec.structs.replace(plan, settings_snapshot=snapshot), place.root(settings), place)
+    return Origin(
+        run, msgspec.structs.replace(plan, settings_snapshot=snapshot), place.location(stores), place
+    )
 
 
 async def with_pictures_of_today(store: ObjectStore, plan: RunPlan) -> RunPlan:
@@ -94,7 +94,7 @@ async def with_pictures_of_today(store: ObjectStore, plan: RunPlan) -> RunPlan:
         pictures = await inspected(store, [*scenes, *styles, *references])
     except PlanningPreflightError:
         raise
-    except (InvalidRequestError, ObjectNotFoundError, StoreFullError, StoreUnavailableError) as exc:
+    except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
         raise PlanningPreflightError(exc.message) from exc
     jobs = tuple(_of(job, picture) for job, picture in zip(plan.jobs, pictures, strict=False))
     others = tuple(pictures[len(scenes) :])

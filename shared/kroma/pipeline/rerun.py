@@ -15,6 +15,7 @@ from kroma.pipeline.errors import PlanningPreflightError, RunNotAgainError
 from kroma.pipeline.execute import planned_job
 from kroma.pipeline.job_keys import job_key, scene_name
 from kroma.pipeline.manifest import Manifest, load_manifest
+from kroma.pipeline.named_assets import is_asset_id
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.plan import FULLER_PLAN_VERSION, PlannedJob, RunPlan
 from kroma.pipeline.planning import check_gate, check_inputs
@@ -33,7 +34,7 @@ from kroma.pipeline.trigger import find_made_run
 from kroma.queue.base import TaskQueue
 from kroma.runs.models import Run, RunMode, Stage
 from kroma.storage.base import ObjectStore, ProjectStores
-from kroma.storage.errors import ObjectNotFoundError, StoreUnavailableError
+from kroma.storage.errors import ObjectNotFoundError, StoreError
 
 
 class Changes(Protocol):
@@ -117,18 +118,18 @@ async def rerun_run(
         made = await find_made_run(db, spending.idempotency_id)
         if made is not None:
             return made
-    origin = await get_origin(db, settings, slug=slug, run_id=run_id)
+    origin = await get_origin(db, stores, slug=slug, run_id=run_id)
     while any(job.chosen is not None for job in origin.plan.jobs):
-        origin, job_id = await _chosen_from(db, settings, slug, origin, job_id)
+        origin, job_id = await _chosen_from(db, stores, slug, origin, job_id)
     if job_id is not None:
         origin = _of_one_job(origin, job_id)
     order = RunOrder.checked(_order(origin.plan, changes))
-    store = stores.open(str(origin.root))
+    store = stores.open(origin.location)
     try:
         plan = await _changed(settings, store, origin.plan, order, changes)
     except PlanningPreflightError:
         raise
-    except (InvalidRequestError, ObjectNotFoundError, StoreUnavailableError) as exc:
+    except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
         raise PlanningPreflightError(exc.message) from exc
     plan = await with_pictures_of_today(store, plan)
     plan = await with_baselines_of_today(db, store, origin, plan)
@@ -138,7 +139,7 @@ async def rerun_run(
 
 
 async def _chosen_from(
-    db: Database, settings: Settings, slug: str, follow_up: Origin, job_id: str | None
+    db: Database, stores: ProjectStores, slug: str, follow_up: Origin, job_id: str | None
 ) -> tuple[Origin, str]:
     """The run, and its job, that made the candidate which a follow-up post-processed."""
     key = row_id(job_id) if job_id is not None else None
@@ -147,7 +148,7 @@ async def _chosen_from(
         raise RunNotAgainError(
             "The run post-processed a chosen candidate; select it again, or run its origin again"
         )
-    origin = await get_origin(db, settings, slug=slug, run_id=str(follow_up.run.origin_run_id))
+    origin = await get_origin(db, stores, slug=slug, run_id=str(follow_up.run.origin_run_id))
     made_by = next((made for made in origin.run.jobs if made.job_key == job.job_key), None)
     if made_by is None:
         raise RunNotAgainError(f"The run that made the chosen candidate has no job '{job.job_key}'")
@@ -250,7 +251,8 @@ def _otherwise(
 ) -> PlannedJob:
     """The job in another stage, time or weather."""
     is_file = plan.baseline_run_id is None
-    key = job_key(setting.stage, number, job.scene.ref if is_file else scene_name(job.job_key))
-    name = PurePosixPath(job.scene.ref).stem if is_file else scene_name(job.job_key)
+    path = job.scene.key if is_asset_id(job.scene.ref) else job.scene.ref
+    key = job_key(setting.stage, number, path if is_file else scene_name(job.job_key))
+    name = PurePosixPath(path).stem if is_file else scene_name(job.job_key)
     setting = msgspec.structs.replace(setting, scene=name, scene_number=number)
     return msgspec.structs.replace(job, prompt=compose_prompt(manifest, setting, plan.words), job_key=key)

@@ -6,7 +6,6 @@ from typing import Final
 import msgspec
 from sqlalchemy import or_, select
 
-from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.ledger.models import IN_FLIGHT_CALL_STATUSES, CallStatus, ProviderCall
 from kroma.pipeline.errors import CallsUnresolvedError, RunNotAgainError
@@ -33,7 +32,6 @@ async def retry_run(
     db: Database,
     queue: TaskQueue,
     stores: ProjectStores,
-    settings: Settings,
     *,
     slug: str,
     run_id: str,
@@ -57,14 +55,14 @@ async def retry_run(
         made = await find_made_run(db, spending.idempotency_id)
         if made is not None:
             return made
-    origin = await get_origin(db, settings, slug=slug, run_id=run_id)
+    origin = await get_origin(db, stores, slug=slug, run_id=run_id)
     failed = [job for job in origin.run.jobs if job.status in FAILED]
     if not failed:
         raise RunNotAgainError("No job of the run failed, so there is nothing to retry")
     await _check_resolved(db, failed)
     jobs = tuple(_again(origin, job) for job in failed)
     plan = msgspec.structs.replace(origin.plan, jobs=jobs, takes_former=True)
-    store = stores.open(str(origin.root))
+    store = stores.open(origin.location)
     plan = await with_pictures_of_today(store, plan)
     plan = await with_baselines_of_today(db, store, origin, plan)
     return await repeat(db, queue, stores, origin, plan, kind=RETRY, spending=spending)

@@ -66,8 +66,10 @@ async def load_layers(
     Raises:
         ConfigFileError: A file cannot be read, is no valid TOML or JSON, or has a field of a wrong type.
     """
-    app_paths = (APP_TOML, APP_JSON) if app_path is None else (app_path,)
-    app = _layer(await files.at_data_dir(*app_paths))
+    if app_path is None:
+        app = _layer(await files.of_installation(APP_TOML, APP_JSON))
+    else:
+        app = _layer(await files.at_data_dir(app_path))
     project = _layer(await files.at_project(project_path or PROJECT_JSON), may_be_toml=False)
     return Layers(app=app, project=project)
 

@@ -83,7 +83,7 @@ async def trigger_run(
         stores,
         settings,
         project_slug=place.slug,
-        root=place.root(settings),
+        location=place.location(stores),
         order=order,
         material=await gather(db, place, order),
     )

@@ -14,7 +14,7 @@ from kroma.pipeline.manifest import load_manifest
 from kroma.pipeline.postprocess_config import load_postprocess_config
 from kroma.pipeline.settings import load_layers
 from kroma.projects.queries import get_project
-from kroma.projects.storage import local_root
+from kroma.projects.storage import locate_project
 from kroma.storage.base import ProjectStores
 
 Loaded = TypeVar("Loaded")
@@ -59,8 +59,7 @@ async def validate_config(
         project = await get_project(session, slug)
     if _given(raw.project_root) is not None:
         raise ProjectRootManagedError
-    root = local_root(settings.data_dir, project.slug, project.storage)
-    store = stores.open(str(root))
+    store = stores.open(locate_project(stores, project.id, project.slug, project.storage))
     files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
     app_path, project_path = _given(raw.app_settings_path), _given(raw.project_settings_path)
     layers = await _part("settings layer", load_layers(files, app_path=app_path, project_path=project_path))

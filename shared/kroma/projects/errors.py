@@ -32,3 +32,12 @@ class RootOutsideDataDirError(InvalidRequestError):
             f"Field '{field}' must lead to a place inside the data directory, "
             "since KROMA_ALLOW_ANY_ROOT is off"
         )
+
+
+class NoLocalStorageError(InvalidRequestError):
+    """A project's place on a disk is to change where no project is on a disk."""
+
+    code = "no_local_storage"
+
+    def __init__(self) -> None:
+        super().__init__("Projects are kept in a bucket here (KROMA_STORE=s3), not in local storage")

@@ -13,7 +13,12 @@ from kroma.audit import service as audit
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.errors import NothingGivenError
-from kroma.projects.errors import BlankBaseDirError, RootOutsideDataDirError, SlugTakenError
+from kroma.projects.errors import (
+    BlankBaseDirError,
+    NoLocalStorageError,
+    RootOutsideDataDirError,
+    SlugTakenError,
+)
 from kroma.projects.models import (
     LOCAL_DISPLAY_NAME,
     LOCAL_USERNAME,
@@ -25,6 +30,7 @@ from kroma.projects.models import (
 from kroma.projects.queries import get_project
 from kroma.projects.slugs import normalised_slug, slug_of_name
 from kroma.projects.storage import is_inside, local_root
+from kroma.storage.base import ProjectStores
 from kroma.texts import name_text, optional_text, required_text
 
 
@@ -153,6 +159,7 @@ async def change_local_storage(
     change: LocalStorageChange,
     *,
     slug: str,
+    stores: ProjectStores,
     data_dir: Path,
     allow_any_root: bool,
     actor: UUID | None,
@@ -162,6 +169,7 @@ async def change_local_storage(
     Raises:
         NothingGivenError: Neither field is given.
         ProjectNotFoundError: No project has this slug.
+        NoLocalStorageError: This installation keeps the files of projects in a bucket.
         BlankBaseDirError: ``base_dir`` is blank.
         RootOutsideDataDirError: A path leads outside the data directory where that is not allowed.
     """
@@ -169,6 +177,8 @@ async def change_local_storage(
         raise NothingGivenError("base_dir", "project_root")
     async with db.transaction() as session:
         project = await get_project(session, slug)
+        if stores.hosted:
+            raise NoLocalStorageError
         storage = await _ensure_storage(session, project.id)
         if change.base_dir is not None:
             storage.local_base_dir = _checked_base_dir(change.base_dir)

@@ -54,7 +54,11 @@ class ObjectNotFoundError(NotFoundError):
         self.key = key
 
 
-class StoreFullError(InfraError):
+class StoreError(InfraError):
+    """A store cannot do what was asked of it, whatever was asked."""
+
+
+class StoreFullError(StoreError):
     """The disk or quota behind the store is used up."""
 
     code = "store_full"
@@ -64,7 +68,7 @@ class StoreFullError(InfraError):
         super().__init__(f"No space left to write '{key}'; nothing of it was kept")
 
 
-class StoreUnavailableError(InfraError):
+class StoreUnavailableError(StoreError):
     """The store refuses or fails for a reason of its own."""
 
     code = "store_unavailable"
@@ -74,7 +78,7 @@ class StoreUnavailableError(InfraError):
         self.reason = reason
 
 
-class StoreForbiddenError(InfraError):
+class StoreForbiddenError(StoreError):
     """The credentials of the store do not allow what was asked."""
 
     code = "store_forbidden"
@@ -88,7 +92,7 @@ class StoreForbiddenError(InfraError):
         self.bucket = bucket
 
 
-class StoreCredentialsError(InfraError):
+class StoreCredentialsError(StoreError):
     """Nobody said who asks the store, or not completely."""
 
     code = "store_credentials_missing"
@@ -99,7 +103,7 @@ class StoreCredentialsError(InfraError):
         self.bucket = bucket
 
 
-class BucketNotFoundError(InfraError):
+class BucketNotFoundError(StoreError):
     """The store's bucket does not exist."""
 
     code = "bucket_not_found"
@@ -110,7 +114,7 @@ class BucketNotFoundError(InfraError):
         self.bucket = bucket
 
 
-class ChecksumMismatchError(InfraError):
+class ChecksumMismatchError(StoreError):
     """Bytes are not the ones that their checksum stands for; another transfer may bring them whole."""
 
     code = "checksum_mismatch"

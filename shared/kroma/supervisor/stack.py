@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from kroma.config import MetricsOptions, Settings
+from kroma.instructions.signature import signing_key
 from kroma.supervisor.address import chosen_bind
 from kroma.supervisor.child import Child, Report
 from kroma.supervisor.lock import Holder, StackLock
@@ -135,7 +136,20 @@ class Stack:
             "KROMA_REDIS_URL": self._redis_url,
             "KROMA_BACKEND_BIND": self._settings.bind.address,
             "PYTHONUNBUFFERED": "1",
+            **self._shared_keys(),
         }
+
+    def _shared_keys(self) -> dict[str, str]:
+        """With files in a bucket the services ask for the keys, which here are on one disk after all."""
+        settings = self._settings
+        if not settings.store.is_hosted:
+            return {}
+        keys: dict[str, str] = {}
+        if settings.callback_key is None:
+            keys["KROMA_CALLBACK_KEY"] = signing_key(settings).decode()
+        if settings.master_key.text is None:
+            keys["KROMA_MASTER_KEY_FILE"] = str(settings.master_key.file)
+        return keys
 
     def _write_state(self) -> None:
         pids = {child.name.lower(): child.pid for child in self._children()}

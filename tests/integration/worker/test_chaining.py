@@ -64,7 +64,6 @@ async def lock(studio: Studio, run: Run, job_keys: list[str] | None = None) -> L
     return await lock_baseline(
         studio.db,
         studio.stores,
-        studio.settings,
         slug=studio.project.slug,
         run_id=str(run.id),
         job_keys=job_keys,

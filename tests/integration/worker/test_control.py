@@ -55,7 +55,6 @@ async def retry(studio: Studio, run: Run, *, is_confirmed: bool = True) -> Run:
         studio.db,
         studio.queue,
         studio.stores,
-        studio.settings,
         slug=studio.project.slug,
         run_id=str(run.id),
         spending=spending(studio, is_confirmed=is_confirmed),

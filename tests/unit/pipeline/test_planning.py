@@ -37,7 +37,7 @@ async def planned(project: ConfigProject, order: RunOrder, *, provider: str = "l
         project.stores(),
         project.settings(provider=provider),
         project_slug="comic",
-        root=project.root,
+        location=str(project.root),
         order=order,
     )
 
@@ -234,7 +234,7 @@ async def test_a_plan_needs_no_disk(project: ConfigProject) -> None:
         stores,
         project.settings(),
         project_slug="comic",
-        root=project.root,
+        location=str(project.root),
         order=RunOrder(scene_refs=("a.png",)),
     )
 
@@ -478,7 +478,7 @@ async def test_a_root_below_a_file_makes_no_plan(project: ConfigProject) -> None
             project.stores(),
             project.settings(),
             project_slug="comic",
-            root=root,
+            location=str(root),
             order=RunOrder(scene_refs=("a.png",)),
         )
 

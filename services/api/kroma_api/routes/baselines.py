@@ -11,7 +11,7 @@ from kroma.baselines import queries
 from kroma.pipeline import baseline, select
 from kroma.pipeline.repeat import Spending
 from kroma.projects.queries import get_project_id
-from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Providers, Queue, Stores
+from kroma_api.dependencies import CurrentCaller, Db, Providers, Queue, Stores
 from kroma_api.routes.limits import After, Limit, window
 from kroma_api.routes.runs import RETRY_AFTER_S
 from kroma_api.schemas.baselines import (
@@ -87,7 +87,6 @@ async def lock_baseline(
     data: JSONBody[LockBaselineRequest],
     db: Db,
     stores: Stores,
-    settings: AppSettings,
     caller: CurrentCaller,
 ) -> LockBaselineResponse:
     """Lock the selected pictures of a run that has ended, each for the content of its scene.
@@ -98,7 +97,6 @@ async def lock_baseline(
     locked = await baseline.lock_baseline(
         db,
         stores,
-        settings,
         slug=slug,
         run_id=run_id,
         job_keys=data.job_keys,

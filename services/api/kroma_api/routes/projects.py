@@ -9,7 +9,7 @@ from kroma.projects import queries, service
 from kroma.projects.service import LocalStorageChange, ProjectDraft, S3StorageChange
 from kroma.runs.queries import count_project_contents
 from kroma.spend.queries import project_spend
-from kroma_api.dependencies import AppSettings, CurrentCaller, Db
+from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Stores
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.projects import (
     ChangeLocalStorageRequest,
@@ -53,7 +53,7 @@ async def list_projects(
 
 @post("/", status_code=HTTPStatus.OK)
 async def upsert_project(
-    data: JSONBody[CreateProjectRequest], db: Db, settings: AppSettings, caller: CurrentCaller
+    data: JSONBody[CreateProjectRequest], db: Db, stores: Stores, caller: CurrentCaller
 ) -> UpsertProjectResponse:
     """Create a project, or overwrite the owner's project of the same slug."""
     draft = ProjectDraft.checked(
@@ -66,13 +66,13 @@ async def upsert_project(
     changed = await service.upsert_project(db, draft, actor=caller.user_id)
     return UpsertProjectResponse(
         project=ProjectName.of(changed.project),
-        storage=StorageView.of(changed.project, changed.storage, data_dir=settings.data_dir),
+        storage=StorageView.of(changed.project, changed.storage, stores=stores),
         audit_id=str(changed.audit_id),
     )
 
 
 @get("/{slug:str}")
-async def get_project(slug: FromPath[str], db: Db, settings: AppSettings) -> ProjectResponse:
+async def get_project(slug: FromPath[str], db: Db, stores: Stores) -> ProjectResponse:
     """A project with how much it holds, where, and what it has cost."""
     async with db.reading() as reader:
         project, storage = await queries.get_stored_project(reader, slug)
@@ -82,27 +82,29 @@ async def get_project(slug: FromPath[str], db: Db, settings: AppSettings) -> Pro
         project=ProjectView.of(project),
         counts=ProjectCountsView.of(counts),
         spend=ProjectSpendView.of(spend),
-        storage=StorageView.of(project, storage, data_dir=settings.data_dir),
+        storage=StorageView.of(project, storage, stores=stores),
     )
 
 
 @get("/{slug:str}/storage")
-async def get_storage(slug: FromPath[str], db: Db, settings: AppSettings) -> StorageResponse:
+async def get_storage(slug: FromPath[str], db: Db, stores: Stores) -> StorageResponse:
     """Where a project keeps its files."""
     async with db.reading() as reader:
         project, storage = await queries.get_stored_project(reader, slug)
     return StorageResponse(
         project=ProjectName.of(project),
-        storage=StorageView.of(project, storage, data_dir=settings.data_dir),
+        storage=StorageView.of(project, storage, stores=stores),
     )
 
 
 @put("/{slug:str}/storage/local")
 async def change_local_storage(
+    *,
     slug: FromPath[str],
     data: JSONBody[ChangeLocalStorageRequest],
     db: Db,
     settings: AppSettings,
+    stores: Stores,
     caller: CurrentCaller,
 ) -> ChangeLocalStorageResponse:
     """Set where a project keeps its files; nothing is moved or created."""
@@ -110,13 +112,14 @@ async def change_local_storage(
         db,
         LocalStorageChange(base_dir=data.base_dir, project_root=data.project_root),
         slug=slug,
+        stores=stores,
         data_dir=settings.data_dir,
         allow_any_root=settings.allow_any_root,
         actor=caller.user_id,
     )
     return ChangeLocalStorageResponse(
         project=ProjectName.of(changed.project),
-        storage=StorageView.of(changed.project, changed.storage, data_dir=settings.data_dir),
+        storage=StorageView.of(changed.project, changed.storage, stores=stores),
         audit_id=str(changed.audit_id),
     )
 
@@ -126,7 +129,7 @@ async def change_s3_storage(
     slug: FromPath[str],
     data: JSONBody[ChangeS3StorageRequest],
     db: Db,
-    settings: AppSettings,
+    stores: Stores,
     caller: CurrentCaller,
 ) -> ChangeS3StorageResponse:
     """Set where a project is copied to; nothing is checked or contacted."""
@@ -141,7 +144,7 @@ async def change_s3_storage(
     changed = await service.change_s3_storage(db, change, slug=slug, actor=caller.user_id)
     return ChangeS3StorageResponse(
         project=ProjectName.of(changed.project),
-        storage=StorageView.of(changed.project, changed.storage, data_dir=settings.data_dir),
+        storage=StorageView.of(changed.project, changed.storage, stores=stores),
         audit_id=str(changed.audit_id),
     )
 

@@ -59,14 +59,13 @@ async def retry_run(
     db: Db,
     queue: Queue,
     stores: Stores,
-    settings: AppSettings,
     providers: Providers,
     caller: CurrentCaller,
     idempotency_id: IdempotencyId,
 ) -> Response[RepeatRunResponse]:
     """Make the failed jobs of a run again, in a new run; what was made for them is not paid again."""
     spending = _spending(data, providers, caller, idempotency_id)
-    run = await retry.retry_run(db, queue, stores, settings, slug=slug, run_id=run_id, spending=spending)
+    run = await retry.retry_run(db, queue, stores, slug=slug, run_id=run_id, spending=spending)
     return _accepted(run)
 
 

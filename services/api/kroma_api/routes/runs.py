@@ -270,14 +270,12 @@ async def list_run_events(
 
 
 @get("/{run_id:str}/log")
-async def get_run_log(
-    slug: FromPath[str], run_id: FromPath[str], db: Db, stores: Stores, settings: AppSettings
-) -> RunLogResponse:
+async def get_run_log(slug: FromPath[str], run_id: FromPath[str], db: Db, stores: Stores) -> RunLogResponse:
     """The record of a run, once it has ended."""
     async with db.transaction() as session:
         run = await queries.get_run(session, slug=slug, run_id=run_id)
         project = await get_project(session, slug)
-    run_log = await read_run_log(stores, run, project, data_dir=settings.data_dir)
+    run_log = await read_run_log(stores, run, project)
     return RunLogResponse(run_id=run_id, run_log=run_log)
 
 

@@ -1,15 +1,15 @@
 """Bodies of ``/api/projects``, storage included."""
 
-from pathlib import Path
 from typing import Literal, Self
 
 import msgspec
 from msgspec import UNSET
 
 from kroma.projects.models import DEFAULT_S3_PREFIX, Project, ProjectStorage
-from kroma.projects.storage import local_root
+from kroma.projects.storage import locate_project
 from kroma.runs.queries import ProjectCounts
 from kroma.spend.queries import Spend
+from kroma.storage.base import ProjectStores
 from kroma.storage.directory import DEFAULT_BASE_DIR
 from kroma_api.schemas.reply import AuditId, Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
 
@@ -168,7 +168,7 @@ class LocalStorageView(msgspec.Struct, frozen=True, kw_only=True):
     base_dir: str
     """As stored."""
     project_root: str
-    """The resolved absolute path."""
+    """The resolved absolute path; where this installation keeps files in a bucket, its ``s3://`` address."""
 
 
 class S3StorageView(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,12 +189,13 @@ class StorageView(msgspec.Struct, frozen=True, kw_only=True):
     s3: S3StorageView
 
     @classmethod
-    def of(cls, project: Project, storage: ProjectStorage | None, *, data_dir: Path) -> Self:
+    def of(cls, project: Project, storage: ProjectStorage | None, *, stores: ProjectStores) -> Self:
         """Show the storage of a project; a missing row shows the defaults."""
         row = storage or ProjectStorage(local_base_dir=DEFAULT_BASE_DIR, s3_enabled=False)
         return cls(
             local=LocalStorageView(
-                base_dir=row.local_base_dir, project_root=str(local_root(data_dir, project.slug, storage))
+                base_dir=row.local_base_dir,
+                project_root=locate_project(stores, project.id, project.slug, storage),
             ),
             s3=S3StorageView(
                 enabled=row.s3_enabled,
