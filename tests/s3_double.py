@@ -112,7 +112,7 @@ async def s3_double(server: str) -> AsyncIterator[S3Double]:
     double = S3Double(server)
     app = web.Application(client_max_size=64 * 1024**2)
     app.router.add_route("*", "/{path:.*}", double.handle)
-    runner: Any = web.AppRunner(app, access_log=None)
+    runner: Any = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     await double.open()
     site = web.TCPSite(runner, "127.0.0.1", 0)

@@ -6,10 +6,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from kroma.db.engine import Database
 from kroma.storage.access import Patience, S3Access
 from kroma.storage.bucket import open_bucket
 from s3_double import S3Double, s3_double
 from sync_ends import Ends
+from sync_office import Office, open_office
 
 
 @pytest.fixture
@@ -32,3 +34,12 @@ async def ends(tmp_path: Path, double: S3Double, s3_access: S3Access, s3_bucket:
 def direct(s3_server: str, s3_bucket: str) -> str:
     """The address of the bucket itself."""
     return f"{s3_server}/{s3_bucket}"
+
+
+@pytest.fixture
+async def office(
+    fresh_db: Database, data_dir: Path, double: S3Double, s3_bucket: str
+) -> AsyncIterator[Office]:
+    opened = await open_office(fresh_db, data_dir, double, s3_bucket)
+    yield opened
+    await opened.keeper.close()
