@@ -1,0 +1,42 @@
+"""Pictures that are named by the id of an asset instead of their path."""
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from kroma.assets.models import Asset
+from kroma.db.ids import row_id
+from kroma.pipeline.errors import PlanningPreflightError
+
+
+def is_asset_id(ref: str) -> bool:
+    """Whether a reference is an id: no picture has such a name, since it has no extension."""
+    return row_id(ref) is not None
+
+
+async def named_assets(
+    session: AsyncSession, project_id: UUID, refs: Iterable[tuple[str, str]]
+) -> dict[str, str]:
+    """The paths of the project's assets among some references, by id.
+
+    Args:
+        session: Where to read.
+        project_id: Whose assets.
+        refs: Paths and ids, each with how a sentence about it begins.
+
+    Raises:
+        PlanningPreflightError: The project has no asset with such an id.
+    """
+    given = {ref: begins for ref, begins in refs if is_asset_id(ref)}
+    if not given:
+        return {}
+    statement = select(Asset.id, Asset.rel_path).where(
+        Asset.project_id == project_id, Asset.id.in_([UUID(ref) for ref in given])
+    )
+    found = {str(identifier): path for identifier, path in await session.execute(statement)}
+    for ref, begins in given.items():
+        if ref not in found:
+            raise PlanningPreflightError(f"{begins}: the project has no asset with the id '{ref}'")
+    return found
