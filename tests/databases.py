@@ -15,10 +15,10 @@ from kroma.db.engine import Database, async_url, json_options
 from servers import TEMPLATE, Addresses
 
 
-def copied(addresses: Addresses) -> Iterator[str]:
-    """The URL of a migrated, empty database, which is dropped afterwards."""
+def copied(addresses: Addresses, template: str = TEMPLATE) -> Iterator[str]:
+    """The URL of a database without a row, migrated unless it has another template; dropped afterwards."""
     url, name = addresses.database_url, f"kroma_{uuid4().hex}"
-    _in_a_thread(_statement(url, f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"'))
+    _in_a_thread(_statement(url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
     yield _database(url, name)
     _in_a_thread(_statement(url, f'DROP DATABASE "{name}" WITH (FORCE)'))
 

@@ -1,0 +1,267 @@
+"""How services and migrators start, as processes of their own."""
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from stacks import environment, eventually
+
+from databases import copied
+from kroma.db.schema import needed_revision
+from served import free_port
+from servers import Addresses
+
+pytestmark = pytest.mark.timeout(120)
+
+MIGRATION_LOCK = 7_305_110_211
+MIGRATORS = {
+    "kroma migrate": ["kroma.cli", "migrate"],
+    "migrations.run": ["kroma.migrations.run", "upgrade"],
+}
+PROGRAMS = {"api": ["kroma_api"], "worker": ["kroma_worker"], **MIGRATORS}
+
+Start = Callable[..., "Process"]
+
+
+class Process:
+    """A process of ours, and what it has said."""
+
+    def __init__(self, folder: Path, module: str, *arguments: str, **variables: str) -> None:
+        self.module = module
+        self._output = folder / f"{module}.{free_port()}.out"
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=environment(
+                    {
+                        "KROMA_DATA_DIR": str(folder),
+                        "KROMA_QUEUE": "postgres",
+                        "KROMA_METRICS_BIND": "127.0.0.1:0",
+                        **variables,
+                    }
+                ),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text()
+
+    @property
+    def events(self) -> Mapping[str, Any]:
+        lines = [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+        return {line["event"]: line for line in lines}
+
+    def said(self, event: str) -> Mapping[str, Any]:
+        """The line of an event, when it comes."""
+        eventually(lambda: event in self.events or self.process.poll() is not None)
+        assert event in self.events, self.output
+        return self.events[event]
+
+    def ended(self) -> int:
+        return self.process.wait(60)
+
+    def stopped(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.ended()
+
+
+class Relay:
+    """A port that leads to a server once it is opened."""
+
+    def __init__(self, url: str) -> None:
+        self.port = free_port()
+        host, _, port = url.rpartition("@")[2].partition("/")[0].rpartition(":")
+        self.url = url.replace(f"@{host}:{port}", f"@127.0.0.1:{self.port}")
+        self._to = (host, int(port))
+        self._open = ExitStack()
+
+    def open(self) -> None:
+        listening = self._open.enter_context(closing(socket.create_server(("127.0.0.1", self.port))))
+        threading.Thread(target=self._serve, args=(listening,), daemon=True).start()
+
+    def close(self) -> None:
+        self._open.close()
+
+    def _serve(self, listening: socket.socket) -> None:
+        while True:
+            try:
+                here, _ = listening.accept()
+            except OSError:
+                return
+            there = socket.create_connection(self._to)
+            threading.Thread(target=_join, args=(here, there), daemon=True).start()
+
+
+def _join(here: socket.socket, there: socket.socket) -> None:
+    with here, there:
+        back = threading.Thread(target=_pump, args=(there, here), daemon=True)
+        back.start()
+        _pump(here, there)
+        back.join()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65536):
+            target.sendall(data)
+    except OSError:
+        pass
+    for side in (source, target):
+        with suppress(OSError):  # the other way was quicker
+            side.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    begun: list[Process] = []
+
+    def start(module: str, *arguments: str, **variables: str) -> Process:
+        begun.append(Process(tmp_path, module, *arguments, **variables))
+        return begun[-1]
+
+    yield start
+    for one in begun:
+        one.process.kill()
+        one.process.wait()
+
+
+@pytest.fixture
+def empty_database_url(server_addresses: Addresses) -> Iterator[str]:
+    yield from copied(server_addresses, "template0")
+
+
+@pytest.fixture
+def relay(fresh_database_url: str) -> Iterator[Relay]:
+    made = Relay(fresh_database_url)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_wrong_environment_is_one_line_that_names_the_variable(start: Start, program: str) -> None:
+    process = start(*PROGRAMS[program], KROMA_DATABASE_URL_FILE="/nowhere/at/all")
+
+    assert process.ended() == 2
+    line = process.output.partition(": ")[2]
+    assert line == (
+        "KROMA_DATABASE_URL_FILE names '/nowhere/at/all', which cannot be read: No such file or directory\n"
+    )
+
+
+@pytest.mark.parametrize("module", ["kroma_api", "kroma_worker"])
+def test_a_database_without_a_schema_is_one_line_that_says_what_to_do(
+    start: Start, module: str, empty_database_url: str
+) -> None:
+    process = start(module, KROMA_DATABASE_URL=empty_database_url)
+
+    assert process.ended() == 3
+    assert [*process.events] == ["metrics.serving"]
+    assert process.output.splitlines()[-1] == (
+        f"{module}: The database has no schema yet, this version needs {needed_revision()}: "
+        "run migrate (kroma migrate, or python -m kroma.migrations.run upgrade)"
+    )
+
+
+def test_services_wait_for_a_database_that_is_not_there_yet(start: Start, relay: Relay) -> None:
+    bind = f"127.0.0.1:{free_port()}"
+    api = start("kroma_api", KROMA_DATABASE_URL=relay.url, KROMA_BACKEND_BIND=bind)
+    worker = start("kroma_worker", KROMA_DATABASE_URL=relay.url)
+    for process in (api, worker):
+        waiting = process.said("database.waiting")
+        assert waiting["address"] == relay.url.rpartition("@")[2]
+        assert waiting["reason"] == "ConnectionRefusedError"
+    api.said("serving")
+    ports = {one: f"http://{one.said('metrics.serving')['address']}" for one in (api, worker)}
+
+    for address in (f"http://{bind}", *ports.values()):
+        assert httpx.get(f"{address}/health/live", timeout=30).status_code == 200
+        ready = httpx.get(f"{address}/health/ready", timeout=30)
+        assert (ready.status_code, ready.json()["ok"]) == (503, False)
+    relay.open()
+    for address in (f"http://{bind}", *ports.values()):
+        eventually(lambda: httpx.get(f"{address}/health/ready", timeout=30).status_code == 200)  # noqa: B023
+
+    for process in (api, worker):
+        process.said("database.answers")
+        shown = httpx.get(f"{ports[process]}/metrics", timeout=30).text
+        service = process.module.removeprefix("kroma_")
+        assert f'kroma_build_info{{service="{service}",' in shown
+        assert process.stopped() == 0
+    password = relay.url.rpartition("@")[0].rpartition(":")[2]
+    assert password not in api.output + worker.output
+
+
+def test_a_worker_that_waits_can_be_stopped(start: Start, relay: Relay) -> None:
+    worker = start("kroma_worker", KROMA_DATABASE_URL=relay.url)
+    worker.said("database.waiting")
+
+    assert worker.stopped() == 0
+
+
+def test_of_two_migrators_one_waits_for_the_other(start: Start, empty_database_url: str) -> None:
+    waiting, migrated = asyncio.run(_migrated_by_two(start, empty_database_url))
+
+    assert waiting == 2
+    assert [process.ended() for process in migrated] == [0, 0]
+    assert "migration.waiting" in migrated[1].events
+    assert migrated[0].output.splitlines()[-1].startswith(f"The schema is at {needed_revision()}")
+    again = start(*MIGRATORS["kroma migrate"], KROMA_DATABASE_URL=empty_database_url)
+    assert again.ended() == 0
+    assert again.output == f"The schema is at {needed_revision()} already.\n"
+
+
+async def _migrated_by_two(start: Start, url: str) -> tuple[int, list[Process]]:
+    """Two migrators, held up until both wait, though the database's own limits are short."""
+    connection = await asyncpg.connect(url)
+    try:
+        name = await connection.fetchval("SELECT current_database()")
+        await connection.execute(f'ALTER DATABASE "{name}" SET lock_timeout = 1')
+        await connection.execute(f'ALTER DATABASE "{name}" SET statement_timeout = 2000')
+        await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+        migrators = [start(*arguments, KROMA_DATABASE_URL=url) for arguments in MIGRATORS.values()]
+        counted = """
+            SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+            WHERE locktype = 'advisory' AND NOT granted AND datname = $1
+        """
+        waiting = 0
+        while waiting < 2 and all(one.process.poll() is None for one in migrators):
+            await asyncio.sleep(0.05)
+            waiting = await connection.fetchval(counted, name)
+        await connection.execute("SELECT pg_advisory_unlock($1)", MIGRATION_LOCK)
+        return waiting, migrators
+    finally:
+        await connection.close()
+
+
+def test_a_migration_waits_for_its_database(start: Start, empty_database_url: str) -> None:
+    relay = Relay(empty_database_url)
+    migrator = start(*MIGRATORS["migrations.run"], KROMA_DATABASE_URL=relay.url)
+    migrator.said("database.waiting")
+    relay.open()
+
+    assert migrator.ended() == 0
+    relay.close()
+
+
+@pytest.mark.parametrize("program", MIGRATORS)
+def test_a_migration_does_not_wait_for_ever(start: Start, program: str) -> None:
+    url = f"postgresql://kroma:secret-word@127.0.0.1:{free_port()}/kroma"
+    migrator = start(*MIGRATORS[program], "--wait", "0", KROMA_DATABASE_URL=url)
+
+    assert migrator.ended() == 1
+    line = migrator.output.splitlines()[-1]
+    assert line.endswith("did not answer within 0 s (ConnectionRefusedError)")
+    assert "secret-word" not in migrator.output
