@@ -1,6 +1,6 @@
 """What a plan takes from the tables: a project's own texts and references, earlier pictures, baselines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from kroma.db.engine import Database
 from kroma.db.ids import row_id
 from kroma.pipeline.errors import PlanningPreflightError
 from kroma.pipeline.joblog import iso
+from kroma.pipeline.named_assets import is_asset_id, named_assets
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.place import Place
 from kroma.pipeline.plan import PlannedPicture
@@ -56,6 +57,12 @@ class Material(msgspec.Struct, frozen=True, kw_only=True):
     scenes: tuple[SourceScene, ...] | None = None
     """None where the scenes are files."""
     baselines: tuple[StandingBaseline, ...] = ()
+    assets: Mapping[str, str] = {}
+    """Paths of the assets that the order and its references name by their ids."""
+
+    def path_of(self, ref: str) -> str:
+        """The path that a reference means: an asset's, where it is the id of one."""
+        return self.assets.get(ref, ref)
 
 
 NOTHING: Final = Material()
@@ -72,12 +79,14 @@ async def gather(db: Database, place: Place, order: RunOrder) -> Material:
         return Material(baselines=baselines)
     async with db.transaction() as session:
         words = await _words(session, place.id, order)
+        assets = await named_assets(session, place.id, _picture_refs(order, words))
         source = None if order.baseline_run_id is None else await _source(session, place.id, order)
     return Material(
         words=words,
         baseline_run_id=None if source is None else source[0],
         scenes=None if source is None else source[1],
         baselines=baselines,
+        assets=assets,
     )
 
 
@@ -113,7 +122,21 @@ def _needs_rows(order: RunOrder) -> bool:
         or order.reference_set_ids
         or order.character_ids
         or order.baseline_run_id
+        or any(is_asset_id(ref) for ref in (*(order.scene_refs or ()), *(order.style_refs or ())))
     )
+
+
+def _picture_refs(order: RunOrder, words: WordsLog | None) -> Iterator[tuple[str, str]]:
+    """What an order names as a picture, each with how a sentence about it begins."""
+    # With an earlier run as the source, scenes are named by its job keys.
+    for ref in (order.scene_refs or ()) if order.baseline_run_id is None else ():
+        yield ref, "Field 'scene_refs'"
+    for ref in order.style_refs or ():
+        yield ref, "Field 'style_refs'"
+    for item in words.references if words is not None else ():
+        if item.path is not None:
+            called = item_name(item)
+            yield item.path, f"{called[0].upper()}{called[1:]}"
 
 
 async def _words(session: AsyncSession, project_id: UUID, order: RunOrder) -> WordsLog | None:

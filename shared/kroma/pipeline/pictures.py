@@ -1,7 +1,7 @@
 """Finding a plan's pictures and reading their headers."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -39,13 +39,21 @@ class Located(msgspec.Struct, frozen=True):
         return self.called or f"{self.role.capitalize()} '{self.ref}'"
 
 
-def located(store: ObjectStore, role: Role, refs: Sequence[str]) -> list[Located]:
-    """The keys that paths mean; nothing is read yet.
+def located(
+    store: ObjectStore, role: Role, refs: Sequence[str], path_of: Callable[[str], str] = str
+) -> list[Located]:
+    """The keys that references mean; nothing is read yet.
+
+    Args:
+        store: The project's.
+        role: Of the pictures.
+        refs: As they were given.
+        path_of: The path that a reference means.
 
     Raises:
         OutsideProjectError: A path leads outside the project.
     """
-    return [Located(role, ref, store.key_of(ref)) for ref in refs]
+    return [Located(role, ref, store.key_of(path_of(ref))) for ref in refs]
 
 
 async def scenes_of_input(store: ObjectStore, path: str) -> list[Located]:

@@ -113,7 +113,7 @@ async def _planned(
     tools = await with_tool_files(store, _with_refiner(tools, settings))
     candidates = _candidates(manifest, order)
     choice = chosen(order, settings)
-    styles = _styles(store, manifest, order)
+    styles = _styles(store, manifest, order, material)
     references = _references(store, material)
     check_inputs(choice, len(styles), len(references))
     await store.check_writable()
@@ -183,10 +183,13 @@ async def _scenes(store: ObjectStore, manifest: Manifest, order: RunOrder, mater
             Scene(located=path, name=scene_name(scene.job_key))
             for path, scene in zip(paths, material.scenes, strict=True)
         ]
-    return [Scene(located=found, name=found.ref) for found in await _scene_files(store, manifest, order)]
+    found = await _scene_files(store, manifest, order, material)
+    return [Scene(located=scene, name=material.path_of(scene.ref)) for scene in found]
 
 
-async def _scene_files(store: ObjectStore, manifest: Manifest, order: RunOrder) -> list[Located]:
+async def _scene_files(
+    store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material
+) -> list[Located]:
     if order.input is not None:
         scenes = await scenes_of_input(store, order.input)
         _check_batch(len(scenes), manifest)
@@ -197,12 +200,12 @@ async def _scene_files(store: ObjectStore, manifest: Manifest, order: RunOrder) 
             "No scene references: give scene_refs or input, or list them in the manifest"
         )
     _check_batch(len(refs), manifest)
-    return located(store, "scene", refs)
+    return located(store, "scene", refs, material.path_of)
 
 
-def _styles(store: ObjectStore, manifest: Manifest, order: RunOrder) -> list[Located]:
+def _styles(store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material) -> list[Located]:
     refs = manifest.style_refs if order.style_refs is None else order.style_refs
-    styles = located(store, "style", refs)
+    styles = located(store, "style", refs, material.path_of)
     if manifest.allowed_style_roots is not None:
         roots = located(store, "style", manifest.allowed_style_roots)
         for style in styles:
@@ -222,14 +225,19 @@ def _references(store: ObjectStore, material: Material) -> list[Located]:
     """
     if material.words is None:
         return []
-    return [_reference(store, item, item.path) for item in material.words.references if item.path is not None]
+    return [
+        _reference(store, item, item.path, material.path_of(item.path))
+        for item in material.words.references
+        if item.path is not None
+    ]
 
 
-def _reference(store: ObjectStore, item: ReferenceLog, path: str) -> Located:
+def _reference(store: ObjectStore, item: ReferenceLog, given: str, path: str) -> Located:
     called = item_name(item)
     problem = PlanningPreflightError(
-        f"The content_uri '{path}' of {called} is no path inside the project;"
-        " put the picture below the project root and name it by its path"
+        f"The content_uri '{given}' of {called} is no path inside the project;"
+        " put the picture below the project root and name it by its path,"
+        " or upload it and name it by its asset's id"
     )
     if _ADDRESS.match(path):
         raise problem
@@ -237,7 +245,7 @@ def _reference(store: ObjectStore, item: ReferenceLog, path: str) -> Located:
         key = store.key_of(path)
     except OutsideProjectError:
         raise problem from None
-    return Located("reference", path, key, f"{called[0].upper()}{called[1:]} ('{path}')")
+    return Located("reference", given, key, f"{called[0].upper()}{called[1:]} ('{given}')")
 
 
 def check_gate(gated: Sequence[str], stage: Stage, jobs: Sequence[PlannedJob]) -> None:
