@@ -35,10 +35,11 @@ from kroma.errors import KromaError
 from kroma.ledger.admission import OPERATION, Claimed
 from kroma.ledger.calls import PaidCalls
 from kroma.ledger.desk import CallDesk
+from kroma.metrics import JOBS_ENDED
 from kroma.pipeline.access import AccessLoader, no_access
 from kroma.pipeline.backoff import backoff, next_try
 from kroma.pipeline.claim import LEASE, ClaimLostError, JobClaim
-from kroma.pipeline.image_job import Candidate, ImageJob
+from kroma.pipeline.image_job import Candidate, FinishedStep, ImageJob
 from kroma.pipeline.joblog import ended_log
 from kroma.pipeline.keeper import LeaseKeeper, Stop, WorkStoppedError
 from kroma.pipeline.plan import RunPlan
@@ -47,12 +48,13 @@ from kroma.pipeline.reuse import FormerCandidates
 from kroma.pipeline.steps import STEPS
 from kroma.pipeline.steps.errors import NoUsableCandidateError
 from kroma.pipeline.tools import StepTools
+from kroma.pipeline.watched import job_context, watched
 from kroma.postprocess.toolbox import Toolbox
 from kroma.providers import UnknownProviderError
 from kroma.providers.base import Provider, ProviderAccess
 from kroma.runlog.schema import InputLog
 from kroma.runs.errors import RunCancelledError
-from kroma.runs.models import JobStatus, Run, RunJob, RunStatus, RunStep
+from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
 from kroma.spend.service import confirm_call
 from kroma.storage.base import ProjectStores
 
@@ -125,6 +127,11 @@ async def run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | None
     Raises:
         ClaimLostError: A newer claim took over; nothing that this one did later was written.
     """
+    with job_context(claim):
+        return await _run_claimed_job(place, claim)
+
+
+async def _run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | None:
     recorder = TableRecorder(place.db, claim)
     job = planned_job(
         claim.plan,
@@ -181,7 +188,8 @@ async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorde
         after = await recorder.find(step.name, ImageJob)
         if after is None:
             started_at = utc_now()
-            after = await step.apply(job, tools)
+            with watched(step.name):
+                after = await step.apply(job, tools)
             await recorder.record(step.name, after, started_at=started_at, candidates=after.candidates)
         job = after
     return job
@@ -256,7 +264,7 @@ class _WholeStep(msgspec.Struct):
     candidates: tuple[Candidate, ...] = ()
 
 
-def so_far(job: ImageJob, steps: Sequence[RunStep]) -> ImageJob:
+def so_far(job: ImageJob, steps: Sequence[FinishedStep]) -> ImageJob:
     """The job with what it has read and made, by index, each as its last recorded step left it.
 
     Args:
@@ -380,4 +388,5 @@ async def _end(
     }
     if not await db.fetch(_END, {**_whose(claim), **_reason(error), **values}):
         raise ClaimLostError
+    JOBS_ENDED.labels(status).inc()
     log.info("job.ended", job_id=str(claim.job_id), run_id=str(claim.run_id), status=status)

@@ -1,5 +1,6 @@
 """What the steps pass on: one job and its candidates, frozen; its JSON is a step's recorded output."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,17 @@ from kroma.runs.models import CandidateStatus
 
 STEP_VERSION = 1
 """Of the recorded shape; a worker that meets another one runs the step again."""
+
+
+class FinishedStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A recorded step, as its row has it; a row of the ORM costs more than the rest of recording it."""
+
+    name: str
+    version: int
+    fence: int
+    output_json: Any
+    started_at: datetime
+    finished_at: datetime
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):

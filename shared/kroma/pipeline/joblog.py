@@ -8,7 +8,7 @@ from uuid import UUID
 from msgspec import UNSET, UnsetType
 
 from kroma.ledger.outcomes import COST_OPERATION, TOOL_OPERATIONS, cost_event_id
-from kroma.pipeline.image_job import Candidate, ImageJob
+from kroma.pipeline.image_job import Candidate, FinishedStep, ImageJob
 from kroma.pipeline.plan import PlannedJob, RunPlan
 from kroma.runlog.ids import stable_id
 from kroma.runlog.schema import (
@@ -18,7 +18,7 @@ from kroma.runlog.schema import (
     JobLog,
     StepLog,
 )
-from kroma.runs.models import CandidateStatus, JobStatus, RunStep
+from kroma.runs.models import CandidateStatus, JobStatus
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -132,7 +132,7 @@ def ended_log(
     job: ImageJob,
     *,
     status: JobStatus,
-    steps: Sequence[RunStep],
+    steps: Sequence[FinishedStep],
     attempts: int,
     started_at: datetime | None,
     finished_at: datetime,
@@ -174,7 +174,7 @@ def ended_log(
     return log
 
 
-def step_log(step: RunStep) -> StepLog:
+def step_log(step: FinishedStep) -> StepLog:
     """One finished step with its times."""
     return StepLog(
         name=step.name,

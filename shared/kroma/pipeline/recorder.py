@@ -16,7 +16,7 @@ from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.errors import InfraError
 from kroma.pipeline.claim import ClaimLostError, JobClaim
-from kroma.pipeline.image_job import STEP_VERSION, Candidate
+from kroma.pipeline.image_job import STEP_VERSION, Candidate, FinishedStep
 from kroma.pipeline.joblog import candidate_log
 from kroma.runs.models import CandidateStatus, JobStatus, RunCandidate, RunJob, RunStep
 
@@ -90,7 +90,7 @@ def _record_statement() -> Select[Any, Any]:
 
 
 _RECORD: Final = Prepared(_record_statement())
-_RECORDED: Final = Prepared(
+_STEPS_OF_JOB: Final = (
     select(
         RunStep.name,
         RunStep.version,
@@ -102,6 +102,7 @@ _RECORDED: Final = Prepared(
     .where(RunStep.job_id == bindparam("job_id"))
     .order_by(RunStep.finished_at, RunStep.name)
 )
+_RECORDED: Final = Prepared(_STEPS_OF_JOB)
 
 
 class StepUnreadableError(InfraError):
@@ -120,7 +121,7 @@ class TableRecorder:
     def __init__(self, db: Database, claim: JobClaim) -> None:
         self._db = db
         self._claim = claim
-        self._steps: dict[str, RunStep] | None = None
+        self._steps: dict[str, FinishedStep] | None = None
         if claim.fence == 1:
             self._steps = {}  # the first claim ever: nobody can have recorded anything
 
@@ -146,19 +147,19 @@ class TableRecorder:
         input_hash: str | None = None,
     ) -> None:
         known = await self._known()
-        step = RunStep(
-            id=uuid4(),
-            job_id=self._claim.job_id,
+        step = FinishedStep(
             name=name,
             version=STEP_VERSION,
             fence=self._claim.fence,
-            input_hash=input_hash,
             output_json=msgspec.to_builtins(output),
             started_at=started_at,
             finished_at=utc_now(),
         )
         values = {
-            **{key: getattr(step, key) for key in ("id", "job_id", "name", *_STEP_COLUMNS)},
+            **msgspec.structs.asdict(step),
+            "id": uuid4(),
+            "job_id": self._claim.job_id,
+            "input_hash": input_hash,
             "worker": self._claim.worker,
             "run_id": self._claim.run_id,
             "candidates": [{"id": candidate.id, **candidate_row(candidate)} for candidate in candidates],
@@ -168,23 +169,23 @@ class TableRecorder:
         known.pop(name, None)  # last in order, too
         known[name] = step
 
-    async def list_steps(self) -> list[RunStep]:
+    async def list_steps(self) -> list[FinishedStep]:
         """Every finished step of the job, oldest first."""
         return list((await self._known()).values())
 
-    async def _known(self) -> dict[str, RunStep]:
+    async def _known(self) -> dict[str, FinishedStep]:
         if self._steps is None:
             rows = await self._db.fetch(_RECORDED, {"job_id": self._claim.job_id})
-            steps = [RunStep(job_id=self._claim.job_id, **row) for row in rows]
+            steps = [FinishedStep(**row) for row in rows]
             if self._steps is None:
                 self._steps = {step.name: step for step in steps}
         return self._steps
 
 
-async def list_steps(session: AsyncSession, job_id: UUID) -> list[RunStep]:
+async def list_steps(session: AsyncSession, job_id: UUID) -> list[FinishedStep]:
     """Every finished step of a job, oldest first."""
-    steps = select(RunStep).where(RunStep.job_id == job_id).order_by(RunStep.finished_at, RunStep.name)
-    return list(await session.scalars(steps))
+    found = await session.execute(_STEPS_OF_JOB, {"job_id": job_id})
+    return [FinishedStep(**row) for row in found.mappings()]
 
 
 def candidate_row(candidate: Candidate) -> dict[str, Any]:
