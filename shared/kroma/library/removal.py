@@ -5,8 +5,8 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import ColumnElement, Select, cast, func, or_, select
+from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.assets.errors import AssetNotFoundError
@@ -131,5 +131,5 @@ def _statements(asset: Asset) -> list[tuple[Select[*tuple[Any, ...]], str]]:
 
 def _plans(rel_path: str) -> ColumnElement[bool]:
     """Whether a run's plan reads a file."""
-    wanted = bindparam("wanted", {"path": rel_path}, type_=JSONB)
-    return func.jsonb_path_exists(Run.plan_json, "$.**.key ? (@ == $path)", wanted)
+    keys = cast("$.**.key ? (@ == $path)", JSONPATH)
+    return func.jsonb_path_exists(Run.plan_json, keys, cast({"path": rel_path}, JSONB))

@@ -98,6 +98,7 @@ async def client_with(
             *,
             providers: Mapping[str, Provider] | None = None,
             queue: TaskQueue = queue,
+            cpu: CpuPool = cpu,
             **variables: str,
         ) -> httpx.AsyncClient:
             settings = Settings.from_environment(variables, data_dir=data_dir)
@@ -135,6 +136,14 @@ async def slug(client: httpx.AsyncClient) -> str:
     """A project, made as clients make one."""
     response = await client.post("/api/projects", json={"name": "Comic"})
     return response.json()["project"]["slug"]
+
+
+@pytest.fixture
+def place(data_dir: Path) -> Path:
+    """The empty root of the project ``slug``."""
+    folder = data_dir / "var" / "projects" / "comic"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture

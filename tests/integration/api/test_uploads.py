@@ -26,14 +26,6 @@ from uploading import BOUNDARY, files_in, form, part, problem, send_form, upload
 pytestmark = pytest.mark.timeout(60)
 
 
-@pytest.fixture
-def place(data_dir: Path) -> Path:
-    """Where the files of the project ``slug`` come to lie."""
-    folder = data_dir / "var" / "projects" / "comic"
-    folder.mkdir(parents=True)
-    return folder
-
-
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
