@@ -13,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Final, Generic, ParamSpec, TypeVar
 
 from kroma.errors import InfraError
+from kroma.metrics import PICTURE_PROCESSES_LOST
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,6 +70,7 @@ class CpuPool:
         except BrokenProcessPool as exc:
             if self._executor is executor:
                 self._executor = None
+                PICTURE_PROCESSES_LOST.inc()
             raise PictureWorkLostError from exc
         finally:
             self._running -= 1

@@ -4,6 +4,7 @@ Labels take values from short lists that Kroma knows, never ids, names that peop
 process counts what it did itself, from its start.
 """
 
+from time import perf_counter
 from typing import Final
 
 from prometheus_client import (
@@ -50,8 +51,8 @@ RUNS_ENDED: Final = Counter(
 )
 LEASES_EXPIRED: Final = Counter(
     "kroma_leases_expired",
-    "Leases of lost workers that this one found: it took the work over, or ended it.",
-    ["kind"],
+    "Jobs of lost workers that this one took over, or ended because their attempts were spent.",
+    ["outcome"],
     registry=REGISTRY,
 )
 PROVIDER_CALLS: Final = Counter(
@@ -85,3 +86,16 @@ LOOP_LAG: Final = Histogram(
     registry=REGISTRY,
 )
 PLACES: Final = Gauge("kroma_worker_places", "Places for jobs on this worker.", ["state"], registry=REGISTRY)
+
+
+class CallWatch:
+    """Counts and times one call to a provider, from its making."""
+
+    def __init__(self, provider: str, model: str | None) -> None:
+        self._labels = (provider, model or "")
+        self._began = perf_counter()
+
+    def ended(self, outcome: str) -> None:
+        """How it ended: ``answered``, ``refused``, ``unusable`` or ``unknown``."""
+        PROVIDER_CALLS.labels(*self._labels, outcome).inc()
+        PROVIDER_SECONDS.labels(*self._labels).observe(perf_counter() - self._began)

@@ -5,12 +5,12 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
-from typing import Any
 
 import httpx
 import pytest
 
 from kroma.config import Bind, MetricsOptions, SettingsError
+from kroma.db.engine import Database
 from kroma.health import server as servers
 from kroma.health.eyes import eyes_open
 from kroma.health.probe import Check, Probe, Readiness
@@ -143,11 +143,11 @@ async def test_a_default_address_that_is_taken_is_another_one(part: Part) -> Non
         await served.close()
 
 
-async def test_switched_off_nothing_listens(part: Part, capfd: pytest.CaptureFixture[str]) -> None:
-    off: dict[str, Any] = {"is_off": True}
-    async with eyes_open(
-        options(Bind("127.0.0.1", 0), **off), service="api", readiness=Readiness([part.probe])
-    ):
+async def test_switched_off_nothing_listens(
+    part: Part, db: Database, capfd: pytest.CaptureFixture[str]
+) -> None:
+    off = options(Bind("127.0.0.1", 0), is_off=True)
+    async with eyes_open(off, service="api", readiness=Readiness([part.probe]), db=db):
         pass
 
     assert "metrics.serving" not in capfd.readouterr().out

@@ -2,7 +2,6 @@
 
 import time
 from http import HTTPStatus
-from secrets import token_hex
 from typing import Any, Final, cast
 from urllib.parse import parse_qsl
 
@@ -10,13 +9,17 @@ import structlog
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, reset_contextvars
 
+from kroma.logs import request_id_of
+from kroma.metrics import REQUEST_SECONDS, REQUESTS
 from kroma.texts import NulCharacterError
 from kroma_api.errors import HttpRuleError, send_error
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 HEALTH_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready"})
-_ID_BYTES: Final = 16
+_ID_HEADER: Final = b"x-request-id"
+_LONGEST_ID: Final = 64
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 IS_HEAD: Final = "kroma.is_head"
 """Where a request's scope says that nobody wants the body of the answer."""
 SLASH_IN_NAME: Final = "\0"
@@ -24,7 +27,9 @@ SLASH_IN_NAME: Final = "\0"
 
 
 class RequestLog:
-    """Gives each request an id, echoed in ``X-Request-Id``, and logs one line per request.
+    """Gives each request an id, echoed in ``X-Request-Id``, logs one line per request, and counts it.
+
+    A caller's own ``X-Request-Id`` is taken over where it is 1 to 64 letters, digits, ``.``, ``_`` or ``-``.
 
     Neither headers nor the query are logged. Good health is not, either: probes would drown
     what matters.
@@ -38,7 +43,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = token_hex(_ID_BYTES)
+        request_id = request_id_of(_given_id(scope))
         bound = bind_contextvars(request_id=request_id)
         try:
             await self._answer(scope, receive, _SendWithId(send, request_id))
@@ -55,9 +60,44 @@ class RequestLog:
             if send.status:
                 raise
             await send_error(exc, send)
+        took_s = time.perf_counter() - started
+        _count(method, scope, send.status, took_s)
         if path not in HEALTH_PATHS or send.status != HTTPStatus.OK:
-            duration_ms = round((time.perf_counter() - started) * 1000, 2)
-            log.info("request", method=method, path=path, status=send.status, duration_ms=duration_ms)
+            log.info(
+                "request",
+                method=method,
+                path=path,
+                status=send.status,
+                duration_ms=round(took_s * 1000, 2),
+                **_named_ids(scope),
+            )
+
+
+def _given_id(scope: HTTPScope) -> str | None:
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == _ID_HEADER), None)
+
+
+def _routed(scope: HTTPScope) -> dict[str, Any]:
+    """What the router found, if the request came as far as that."""
+    return cast("dict[str, Any]", scope)
+
+
+def _named_ids(scope: HTTPScope) -> dict[str, str]:
+    """What of a path helps to find a request again: ids, and the project."""
+    given = _routed(scope).get("path_params", {})
+    return {
+        shown: str(given[name])[:_LONGEST_ID]
+        for name, shown in (("run_id", "run_id"), ("job_id", "job_id"), ("slug", "project"))
+        if name in given
+    }
+
+
+def _count(method: str, scope: HTTPScope, status: int, took_s: float) -> None:
+    # The template, not the path: there are as many paths as there are things.
+    route = _routed(scope).get("path_template") or "unknown"
+    known = method if method in _METHODS else "other"
+    REQUESTS.labels(known, route, str(status)).inc()
+    REQUEST_SECONDS.labels(known, route).observe(took_s)
 
 
 class _SendWithId:
@@ -65,7 +105,7 @@ class _SendWithId:
 
     def __init__(self, send: Send, request_id: str) -> None:
         self._send = send
-        self._header = (b"x-request-id", request_id.encode())
+        self._header = (_ID_HEADER, request_id.encode())
         self.status = 0
         """0 before the reply has begun."""
 

@@ -50,7 +50,9 @@ async def serve(settings: Settings) -> None:
     async with AsyncExitStack() as opened:
         resources = await opened.enter_async_context(open_resources(settings))
         readiness = api_readiness(resources)
-        await opened.enter_async_context(eyes_open(settings.metrics, service="api", readiness=readiness))
+        await opened.enter_async_context(
+            eyes_open(settings.metrics, service="api", readiness=readiness, db=resources.db)
+        )
         awaiting = asyncio.create_task(await_database(resources))
         await asyncio.wait({awaiting}, timeout=FIRST_LOOK_S)
         if awaiting.done():
@@ -127,6 +129,7 @@ def main() -> None:
     configure_logs()
     try:
         settings = Settings.from_environment()
+        configure_logs(settings.logs)
         settings.refuse_keys_of_one_machine()
         uvloop.run(serve(settings))
     except SettingsError as exc:

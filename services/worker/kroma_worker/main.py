@@ -27,6 +27,7 @@ from kroma.instructions.dispatch import Dispatcher
 from kroma.instructions.signature import callback_signer
 from kroma.ledger.desk import CallDesk
 from kroma.logs import configure_logs
+from kroma.metrics import PLACES
 from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import AllowList, UrlGuard
 from kroma.pipeline.access import access_loader
@@ -80,6 +81,7 @@ async def work(settings: Settings) -> None:
             settings.worker_metrics,
             service="worker",
             readiness=worker_readiness(opened, pulse.probe(hands, keeper)),
+            db=opened.db,
         ),
     ):
         awaiting = asyncio.ensure_future(await_database(opened))
@@ -109,6 +111,8 @@ async def work(settings: Settings) -> None:
             hands=hands,
             pulse=pulse,
         )
+        PLACES.labels("busy").set_function(lambda: hands.busy)
+        PLACES.labels("free").set_function(lambda: hands.free)
         place.keeper.start()
         serving: list[asyncio.Future[None]] = [
             asyncio.ensure_future(opened.queue.consume(partial(dispatch, deps), concurrency=hands.places)),
@@ -209,6 +213,7 @@ def main() -> None:
     configure_logs()
     try:
         settings = Settings.from_environment()
+        configure_logs(settings.logs)
         settings.refuse_keys_of_one_machine()
         uvloop.run(work(settings))
     except (SettingsError, UnknownProviderError) as exc:

@@ -1,5 +1,6 @@
 """``kroma migrate``."""
 
+import sys
 from datetime import timedelta
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from kroma.cli.connections import database_url
 from kroma.cli.console import say
 from kroma.cli.options import AsJson, DataDir
-from kroma.config import Settings
+from kroma.config import LogOptions, Settings
 
 
 def migrate(
@@ -25,9 +26,11 @@ def migrate(
     It is KROMA_DATABASE_URL's, else the running stack's. Of two migrators one waits for the other.
     """
     from kroma.db.schema import needed_revision
+    from kroma.logs import configure_logs
     from kroma.migrations.run import migrate_when_it_answers
 
     settings = Settings.from_environment(data_dir=data_dir)
+    configure_logs(LogOptions(level=settings.logs.level, format="console"), stream=sys.stderr)
     found = migrate_when_it_answers(database_url(settings), wait=timedelta(seconds=wait))
     needed = needed_revision()
     if as_json:

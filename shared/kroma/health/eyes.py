@@ -1,7 +1,7 @@
 """What an operator sees of a running service, from its start to its end."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -9,8 +9,10 @@ import structlog
 
 from kroma import __version__
 from kroma.config import MetricsOptions
+from kroma.db.engine import Database
 from kroma.health.probe import Readiness
 from kroma.health.server import HealthServer
+from kroma.health.state import InstallationState
 from kroma.metrics import BUILD, LOOP_LAG, REGISTRY
 
 log = structlog.get_logger(__name__)
@@ -24,7 +26,7 @@ async def eyes_open(
     *,
     service: str,
     readiness: Readiness,
-    refresh: Callable[[], Awaitable[None]] | None = None,
+    db: Database,
 ) -> AsyncGenerator[None]:
     """Show metrics and health while the block runs.
 
@@ -32,7 +34,7 @@ async def eyes_open(
         options: Where, if anywhere.
         service: ``api`` or ``worker``.
         readiness: What ``/health/ready`` asks.
-        refresh: Brings what is measured outside of this process up to date.
+        db: Whose tables tell what waits.
 
     Raises:
         SettingsError: The address that was asked for cannot be had.
@@ -41,13 +43,16 @@ async def eyes_open(
         yield
         return
     BUILD.labels(service, __version__).set(1)
-    server = HealthServer(options, registry=REGISTRY, readiness=readiness, refresh=refresh)
+    state = InstallationState(db)
+    server = HealthServer(options, registry=REGISTRY, readiness=readiness, refresh=state.refresh)
+    REGISTRY.register(state)
     log.info("metrics.serving", address=server.bind.address)
     watching = asyncio.create_task(_watch_loop())
     try:
         yield
     finally:
         watching.cancel()
+        REGISTRY.unregister(state)
         await server.close()
 
 

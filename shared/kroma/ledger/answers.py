@@ -28,6 +28,7 @@ from kroma.ledger.errors import (
 )
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.ledger.outcomes import Answer, Verdict
+from kroma.metrics import PROVIDER_COST, CallWatch
 from kroma.providers.base import (
     AnswerUnusableError,
     EditResult,
@@ -132,13 +133,16 @@ class Answers:
 
     async def _carried(self, call: AdmittedCall, shelf: Shelf[Kept]) -> Kept:
         request = msgspec.structs.replace(call.request, call_id=call.id)
+        called = CallWatch(self._provider.code, request.model)
         try:
             result = await self._provider.edit(request)
         except BaseException as exc:
+            called.ended(_outcome(exc))
             await to_the_end(self._note_no_picture(call, exc))
             if isinstance(exc, ProviderRefusedError | AnswerUnusableError) or not isinstance(exc, Exception):
                 raise
             raise AnswerUnknownError(self._provider.code, call.id) from exc
+        called.ended("answered")
         return await to_the_end(self._shelve(call, result, shelf))
 
     async def _note_no_picture(self, call: AdmittedCall, cause: BaseException) -> None:
@@ -195,6 +199,8 @@ class Answers:
         moved, closed = await outcomes.written(self._db, write)
         if not moved:
             log.error("ledger.answer_came_too_late", call_id=str(call.id))
+        elif answer.cost_usd is not None:
+            PROVIDER_COST.labels(self._provider.code, call.request.model or "").inc(float(answer.cost_usd))
         if closed:
             await self._say("provider_circuit_closed", f"Provider '{self._provider.code}' answers again")
 
@@ -255,6 +261,16 @@ class Answers:
         await outcomes.written(
             self._db, lambda session: write_event(session, self._claim.run_id, "notice", notice)
         )
+
+
+def _outcome(error: BaseException) -> str:
+    match error:
+        case ProviderRefusedError():
+            return "refused"
+        case AnswerUnusableError():
+            return "unusable"
+        case _:
+            return "unknown"
 
 
 async def _ended_within(task: asyncio.Task[Any], grace: timedelta | None) -> None:

@@ -36,6 +36,7 @@ from sqlalchemy import (
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.ledger.gates import provider_is_paused
+from kroma.metrics import LEASES_EXPIRED
 from kroma.pipeline.image_job import STEP_VERSION
 from kroma.pipeline.plan import FULLER_PLAN_VERSION, RunPlan
 from kroma.projects.models import Project
@@ -164,7 +165,7 @@ def _claim_statement() -> Select[Any]:
     """One statement, one round trip: this is what every job waits for."""
     now = func.clock_timestamp()
     picked = (
-        select(RunJob.id)
+        select(RunJob.id, (RunJob.status == JobStatus.RUNNING).label("was_lost"))
         .join(Run, Run.id == RunJob.run_id)
         .where(
             RunJob.id == bindparam("job_id"),
@@ -198,6 +199,7 @@ def _claim_statement() -> Select[Any]:
             RunJob.attempt,
             RunJob.max_attempts,
             RunJob.started_at,
+            picked.c.was_lost,
         )
         .cte("claimed")
     )
@@ -258,6 +260,8 @@ async def claim_job(
     if not rows:
         return None
     (row,) = rows
+    if row["was_lost"]:
+        LEASES_EXPIRED.labels("taken_over").inc()
     try:
         plan = _readable_plan(row["plan_json"], jobs=row["ordinal"] + 1)
     except msgspec.ValidationError as exc:

@@ -35,6 +35,7 @@ from kroma.errors import KromaError
 from kroma.ledger.admission import OPERATION, Claimed
 from kroma.ledger.calls import PaidCalls
 from kroma.ledger.desk import CallDesk
+from kroma.metrics import JOBS_ENDED
 from kroma.pipeline.access import AccessLoader, no_access
 from kroma.pipeline.backoff import backoff, next_try
 from kroma.pipeline.claim import LEASE, ClaimLostError, JobClaim
@@ -47,6 +48,7 @@ from kroma.pipeline.reuse import FormerCandidates
 from kroma.pipeline.steps import STEPS
 from kroma.pipeline.steps.errors import NoUsableCandidateError
 from kroma.pipeline.tools import StepTools
+from kroma.pipeline.watched import job_context, watched
 from kroma.postprocess.toolbox import Toolbox
 from kroma.providers import UnknownProviderError
 from kroma.providers.base import Provider, ProviderAccess
@@ -125,6 +127,11 @@ async def run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | None
     Raises:
         ClaimLostError: A newer claim took over; nothing that this one did later was written.
     """
+    with job_context(claim):
+        return await _run_claimed_job(place, claim)
+
+
+async def _run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | None:
     recorder = TableRecorder(place.db, claim)
     job = planned_job(
         claim.plan,
@@ -181,7 +188,8 @@ async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorde
         after = await recorder.find(step.name, ImageJob)
         if after is None:
             started_at = utc_now()
-            after = await step.apply(job, tools)
+            with watched(step.name):
+                after = await step.apply(job, tools)
             await recorder.record(step.name, after, started_at=started_at, candidates=after.candidates)
         job = after
     return job
@@ -380,4 +388,5 @@ async def _end(
     }
     if not await db.fetch(_END, {**_whose(claim), **_reason(error), **values}):
         raise ClaimLostError
+    JOBS_ENDED.labels(status).inc()
     log.info("job.ended", job_id=str(claim.job_id), run_id=str(claim.run_id), status=status)

@@ -18,6 +18,7 @@ from kroma.db.engine import Database
 from kroma.db.lost import is_database_lost
 from kroma.errors import ConflictError, InvalidRequestError, KromaError
 from kroma.ingest.service import ingest_log
+from kroma.metrics import RUNS_ENDED
 from kroma.pipeline.backoff import backoff
 from kroma.pipeline.claim import ClaimLostError, RunClaim
 from kroma.pipeline.execute import UnexpectedFailureError, Workplace, planned_job, so_far
@@ -27,6 +28,7 @@ from kroma.pipeline.quality_log import run_quality
 from kroma.pipeline.recorder import list_steps
 from kroma.pipeline.select import hand_over
 from kroma.pipeline.steps import step_names
+from kroma.pipeline.watched import job_context, watched
 from kroma.runlog.schema import GenerationLog, JobLog, RunLog, StorageLog
 from kroma.runlog.writer import encode, summary_lines
 from kroma.runs.models import JobStatus, Run, RunJob, RunMode, RunStatus
@@ -59,9 +61,15 @@ async def finish_claimed_run(place: Workplace, claim: RunClaim) -> timedelta | N
     Raises:
         ClaimLostError: Another worker finishes the run.
     """
+    with job_context(claim):
+        return await _finish_claimed_run(place, claim)
+
+
+async def _finish_claimed_run(place: Workplace, claim: RunClaim) -> timedelta | None:
     try:
         async with place.keeper.kept_alive(claim):
-            return await finish_held_run(place.db, place.stores, claim)
+            with watched("finish"):
+                return await finish_held_run(place.db, place.stores, claim)
     except ClaimLostError:
         raise
     except asyncio.CancelledError:
@@ -313,4 +321,6 @@ async def _end(
         )
         if copy is not None and ended is not None:
             await request_sync(session, copy, actor=None, run_id=claim.run_id)
+    if ended is not None:
+        RUNS_ENDED.labels(outcome.status).inc()
     log.info("run.ended", run_id=str(claim.run_id), status=outcome.status)

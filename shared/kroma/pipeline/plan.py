@@ -80,6 +80,8 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     storage_sync_s3: bool = False
     takes_former: bool = False
     """Whether candidates that the project made before of the same inputs are taken and not made again."""
+    request_id: str | None = None
+    """Of the request that asked for it, for the lines of its workers' logs."""
     log_version: Literal[2] = 2
     settings_snapshot: dict[str, Any] = {}
     """What the plan was made from (pipeline.md 9.2), for a column of its own; the stored plan lacks it."""

@@ -9,6 +9,7 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.ledger.gates import provider_is_paused
+from kroma.metrics import LEASES_EXPIRED
 from kroma.pipeline.cancel import CANCELED_REASON
 from kroma.pipeline.claim import (
     FINISH_ATTEMPTS,
@@ -126,7 +127,7 @@ async def _fail_jobs(session: AsyncSession) -> None:
         .limit(BATCH)
         .with_for_update(skip_locked=True, key_share=True)
     )
-    await session.execute(
+    failed = await session.scalars(
         update(RunJob)
         .where(RunJob.id.in_(spent.scalar_subquery()))
         .values(
@@ -141,8 +142,10 @@ async def _fail_jobs(session: AsyncSession) -> None:
             error_kind=func.coalesce(RunJob.error_kind, "infra"),
             error_code=func.coalesce(RunJob.error_code, WORKER_LOST),
         )
+        .returning(RunJob.id)
         .execution_options(synchronize_session=False)
     )
+    LEASES_EXPIRED.labels("ended").inc(len(failed.all()))
 
 
 async def _fail_runs(session: AsyncSession) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.orm import selectinload
 from kroma.config import Settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.logs import current_request_id
 from kroma.pipeline.errors import PlanChangedError
 from kroma.pipeline.material import gather
 from kroma.pipeline.order import RunOrder
@@ -125,7 +126,7 @@ def new_run(
     """
     origin_kind, origin_run_id = origin or (None, None)
     run_id, now = uuid4(), utc_now()
-    stored_plan = msgspec.structs.replace(plan, settings_snapshot={})
+    stored_plan = msgspec.structs.replace(plan, settings_snapshot={}, request_id=current_request_id())
     return Run(
         id=run_id,
         project_id=project_id,

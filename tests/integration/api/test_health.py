@@ -1,3 +1,5 @@
+import json
+import re
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from documented import ClientFactory
 from kroma import __version__
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.metrics import REGISTRY
 from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.workers.models import WorkerRow
@@ -44,7 +47,7 @@ async def test_browsers_get_the_document_as_a_page_that_loads_nothing(auth_clien
     assert response.headers["content-type"].startswith("text/html")
     assert "/api/projects/{slug}/runs/trigger" in response.text
     assert "<script" not in response.text
-    assert "://" not in response.text
+    assert "://" not in response.text.replace("s3://", "")
 
 
 @pytest.fixture
@@ -200,3 +203,45 @@ class CountedQueue(MemoryTaskQueue):
     async def depth(self) -> int:
         self.asked += 1
         return await super().depth()
+
+
+def counted(**labels: str) -> float:
+    return REGISTRY.get_sample_value("kroma_http_requests_total", labels) or 0.0
+
+
+async def test_requests_are_counted_by_their_route_and_never_by_a_name(
+    client: AsyncClient, slug: str
+) -> None:
+    found = {"method": "GET", "route": "/api/projects/{slug}", "status": "200"}
+    lost = {"method": "GET", "route": "unknown", "status": "404"}
+    before = counted(**found), counted(**lost)
+
+    await client.get(f"/api/projects/{slug}")
+    await client.get("/no/such/path")
+
+    assert (counted(**found), counted(**lost)) == (before[0] + 1, before[1] + 1)
+    labels = [sample.labels for metric in REGISTRY.collect() for sample in metric.samples]
+    assert not any(slug in value.split("/") for found in labels for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "is_taken"),
+    [
+        pytest.param("proxy-1.a_B", True, id="letters digits and signs"),
+        pytest.param("x" * 64, True, id="64 long"),
+        pytest.param("x" * 65, False, id="longer"),
+        pytest.param("two words", False, id="a space"),
+        pytest.param('"}{"', False, id="JSON"),
+        pytest.param("", False, id="nothing"),
+    ],
+)
+async def test_a_callers_own_id_is_kept_where_it_is_one(
+    *, client: AsyncClient, given: str, is_taken: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    response = await client.get("/api/projects/x/runs/y", headers={"X-Request-Id": given})
+
+    shown = response.headers["x-request-id"]
+    assert (shown == given) is is_taken
+    assert re.fullmatch("[A-Za-z0-9._-]{1,64}", shown)
+    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"request"' in line]
+    assert (line["request_id"], line["run_id"], line["project"]) == (shown, "y", "x")

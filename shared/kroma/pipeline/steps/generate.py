@@ -11,6 +11,7 @@ from kroma.db.base import utc_now
 from kroma.errors import ProviderError
 from kroma.ledger.calls import PaidCalls
 from kroma.ledger.errors import CallLaterError, ClaimGoneError
+from kroma.metrics import CallWatch
 from kroma.pipeline.claim import ClaimLostError
 from kroma.pipeline.image_job import Candidate, ImageJob
 from kroma.pipeline.reuse import input_hash
@@ -122,7 +123,13 @@ async def _made(job: ImageJob, base: Candidate, request: EditRequest, tools: Ste
     """A candidate that costs nothing."""
     if await tools.is_cancelled():
         raise RunCancelledError
-    result = await tools.provider.edit(request)
+    called = CallWatch(tools.provider.code, request.model)
+    try:
+        result = await tools.provider.edit(request)
+    except Exception:
+        called.ended("refused")
+        raise
+    called.ended("answered")
     made = await judged(job, base, result, tools)
     await asyncio.gather(*(tools.store.put(key, data) for key, data in made.files.items()))
     return made.candidate

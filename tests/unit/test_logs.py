@@ -1,0 +1,49 @@
+"""Lines of libraries in the shape of our own, and ids of requests."""
+
+import json
+import logging
+import sys
+
+import pytest
+
+from kroma.logs import LibraryLines, request_id_of
+
+
+def line_of(record: logging.LogRecord) -> dict[str, str]:
+    return json.loads(LibraryLines().format(record))
+
+
+def test_what_a_library_warns_of_is_one_line_of_json() -> None:
+    record = logging.LogRecord("some.library", logging.WARNING, "x.py", 1, "it %s\nso", ("is",), None)
+
+    line = line_of(record)
+
+    assert (line["event"], line["logger"], line["level"]) == ("it is\nso", "some.library", "warning")
+    assert line["timestamp"].endswith("+00:00")
+    assert "\n" not in LibraryLines().format(record)
+
+
+def test_an_exception_of_a_library_is_in_its_line_without_local_variables() -> None:
+    password = "secret-" + "word"
+    try:
+        raise ValueError(len(password))
+    except ValueError:
+        record = logging.LogRecord("some.library", logging.ERROR, "x.py", 1, "lost", (), sys.exc_info())
+
+    line = line_of(record)
+
+    assert "ValueError: 11" in line["exception"]
+    assert "secret-word" not in json.dumps(line)
+
+
+@pytest.mark.parametrize("given", [None, "", "a b", "x" * 65, "line\nbreak", "é"])
+def test_what_is_no_id_gets_one(given: str | None) -> None:
+    made = request_id_of(given)
+
+    assert made != given
+    assert len(made) == 32
+    assert made != request_id_of(given)
+
+
+def test_an_id_is_kept() -> None:
+    assert request_id_of("0af7651916cd43dd-8448.eb2_1c") == "0af7651916cd43dd-8448.eb2_1c"
