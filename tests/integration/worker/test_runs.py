@@ -7,7 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from factories import png
 from kroma.assets.models import AssetLink
@@ -18,6 +18,7 @@ from kroma.runlog.reader import read_log
 from kroma.storage.base import ObjectStore, StoredObject
 from kroma.storage.directory import DirectoryStore, DirectoryStores
 from kroma.storage.errors import StoreFullError
+from kroma.sync.models import SyncJob
 from studio import Studio
 
 pytestmark = pytest.mark.timeout(120)
@@ -230,6 +231,19 @@ async def test_a_sync_that_cannot_be_begun_is_a_line_of_stderr(studio: Studio) -
     rows = await studio.run_to_end(["harbor.png"], storage_sync_s3=True)
     assert (rows.run.status, rows.run.storage_sync_s3) == ("ok", True)
     assert rows.run.stderr.startswith("S3 sync was not begun: S3 sync is disabled for this project")
+
+
+async def test_the_end_of_a_run_asks_for_its_sync(studio: Studio) -> None:
+    async with studio.db.transaction() as session:
+        await session.execute(text("UPDATE project_storage SET s3_enabled = true, s3_bucket = 'studio'"))
+    rows = await studio.run_to_end(["harbor.png"], storage_sync_s3=True)
+    dry = await studio.run_to_end(["harbor.png"], storage_sync_s3=True, mode="dry", confirm_spend=None)
+    assert (rows.run.status, rows.run.stderr, dry.run.stderr) == ("ok", "", "")
+
+    async with studio.db.transaction() as session:
+        (sync,) = await session.scalars(select(SyncJob))
+    assert (sync.run_id, sync.status, sync.project_root) == (rows.run.id, "queued", str(studio.root))
+    assert (sync.dry_run, sync.delete_extra, sync.allow_missing) == (False, False, False)
 
 
 async def test_two_runs_of_the_same_scenes_keep_both_their_pictures(studio: Studio) -> None:
