@@ -21,7 +21,8 @@ def free_port() -> int:
 
 def environment(data_dir: Path, **variables: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("KROMA_", "IAT_"))}
-    return {**kept, "KROMA_DATA_DIR": str(data_dir), "KROMA_QUEUE": "postgres", **variables}
+    own = {"KROMA_DATA_DIR": str(data_dir), "KROMA_QUEUE": "postgres", "KROMA_METRICS_BIND": "off"}
+    return {**kept, **own, **variables}
 
 
 @contextmanager
@@ -35,16 +36,16 @@ def served(data_dir: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[
         text=True,
     )
     transport = httpx.HTTPTransport(retries=10)  # until it listens
-    try:
-        with process, httpx.Client(transport=transport, base_url=f"http://{bind}", timeout=30) as client:
+    with process, httpx.Client(transport=transport, base_url=f"http://{bind}", timeout=30) as client:
+        try:
             assert process.stdout is not None
             events = [json.loads(process.stdout.readline())["event"]]
             if events == ["database.waiting"]:
                 events = [json.loads(process.stdout.readline())["event"]]
             assert events == ["serving"]
             yield process, client
-    finally:
-        process.kill()
+        finally:
+            process.kill()  # first, because the end of ``with process`` waits for it
 
 
 def stopped(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> list[str]:
