@@ -22,6 +22,7 @@ from kroma.queue.base import TaskQueue
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
+from kroma.storage.base import ProjectStores
 from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
 from servers import Addresses
@@ -99,10 +100,11 @@ async def client_with(
             providers: Mapping[str, Provider] | None = None,
             queue: TaskQueue = queue,
             cpu: CpuPool = cpu,
+            stores: ProjectStores | None = None,
             **variables: str,
         ) -> httpx.AsyncClient:
             settings = Settings.from_environment(variables, data_dir=data_dir)
-            stores = DirectoryStores(data_dir, allow_any_root=settings.allow_any_root)
+            stores = stores or DirectoryStores(data_dir, allow_any_root=settings.allow_any_root)
             resources = Resources(
                 settings=settings,
                 db=database,
