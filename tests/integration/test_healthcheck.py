@@ -59,7 +59,7 @@ def asked_of(service: str, **variables: str) -> "subprocess.CompletedProcess[str
     ],
 )
 def test_it_asks_the_process_and_shows_its_answer(
-    service: str, variable: str, without: str, status: str, body: str, code: int
+    *, service: str, variable: str, without: str, status: str, body: str, code: int
 ) -> None:
     with answering(status, body) as (port, asked):
         # In a container a service listens everywhere, which is no address to ask.
