@@ -43,7 +43,8 @@ def kept(decodes):
     with open(f"{folder}/up", "rb") as file:
         os.fsync(file.fileno())
         if decodes:
-            Image.open(io.BytesIO(file.read())).load()
+            form = file.read()
+            Image.open(io.BytesIO(form[form.index(b"\\r\\n\\r\\n") + 4 :])).load()
 
 @post("/up", request_max_body_size=None)
 async def up(request: Request, decodes: bool = False) -> None:
