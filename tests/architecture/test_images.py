@@ -161,3 +161,9 @@ def test_the_build_context_holds_sources_and_locks_alone() -> None:
         "!shared",
         "!services",
     }
+
+
+@each_image
+def test_a_worker_allows_no_more_than_the_api_beside_it(name: str) -> None:
+    # Without an address of the API it would take itself for one person's on loopback.
+    assert re.search(r"^ +KROMA_BACKEND_BIND=0\.0\.0\.0:8788$", DOCKERFILES[name], re.MULTILINE)
