@@ -77,7 +77,10 @@ PICTURE_PROCESSES_LOST: Final = Counter(
     registry=REGISTRY,
 )
 STORE_ERRORS: Final = Counter(
-    "kroma_store_errors", "What the store refused or failed at.", ["code"], registry=REGISTRY
+    "kroma_store_errors",
+    "What the store refused or failed at, by the code of the error.",
+    ["code"],
+    registry=REGISTRY,
 )
 LOOP_LAG: Final = Histogram(
     "kroma_event_loop_lag_seconds",

@@ -51,6 +51,7 @@ log = structlog.get_logger(__name__)
 
 TASK_MODULES: Final = (runs, instructions, sync)
 """Importing a module registers its tasks."""
+SHOWN_WITHIN_S: Final = 2.0
 EXIT_WRONG_SETTINGS: Final = 2
 EXIT_WRONG_SCHEMA: Final = 3
 SETTLE: Final = timedelta(seconds=30)
@@ -122,6 +123,8 @@ async def work(settings: Settings) -> None:
         # What start-up made stays: no collection need walk it while a job waits.
         gc.collect()
         gc.freeze()
+        # Whoever is told that a worker is ready may ask the API, which looks for it in the table.
+        await place.keeper.shown(within_s=SHOWN_WITHIN_S)
         announce_ready()
         log.info("worker.ready", worker=name)
         await asyncio.wait({asked_to_stop, *serving}, return_when=asyncio.FIRST_COMPLETED)

@@ -30,7 +30,7 @@ _UNKNOWN: Final = """
     UNION ALL
     SELECT count(*) FROM provider_calls WHERE project_id IS NULL AND status = 'unknown'
 """
-_NAMES: Final = (
+GAUGES: Final = (
     ("kroma_queue_depth", "Jobs that a worker could take now, and none has."),
     ("kroma_queue_oldest_seconds", "How long the oldest of them has waited; 0 without one."),
     ("kroma_jobs_queued", "Jobs that wait, those that are due later too."),
@@ -84,5 +84,5 @@ class InstallationState(Collector):
         values = self._values
         answers = 0 if values is None else 1
         yield GaugeMetricFamily("kroma_database_up", "Whether the tables could be read.", answers)
-        for (name, meaning), value in zip(_NAMES, values or (), strict=False):
+        for (name, meaning), value in zip(GAUGES, values or (), strict=False):
             yield GaugeMetricFamily(name, meaning, float(value))

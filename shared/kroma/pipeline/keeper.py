@@ -192,6 +192,7 @@ class LeaseKeeper:
         self._shown_at: float | None = None
         self.answered_at: float | None = None
         """When the database last answered, by ``monotonic``."""
+        self._has_answered = threading.Event()
         self._lock = threading.Lock()
         self._held: set[_Held] = set()
         self._thread: threading.Thread | None = None
@@ -204,6 +205,10 @@ class LeaseKeeper:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
                 self._thread.start()
+
+    async def shown(self, *, within_s: float) -> None:
+        """Wait until others can see the worker, or the time is up."""
+        await asyncio.to_thread(self._has_answered.wait, within_s)
 
     async def close(self) -> None:
         """End the thread and take the worker's row away; claims still held are renewed no more."""
@@ -262,6 +267,7 @@ class LeaseKeeper:
                     connection = await self._connected()
                 await self._tick(connection)
                 self.answered_at = monotonic()
+                self._has_answered.set()
                 is_down = False
             except DATABASE_TROUBLE as exc:
                 # The leases may still hold; if not, the fence protects every write.

@@ -1,6 +1,7 @@
 """What can go wrong with bytes."""
 
 from kroma.errors import InfraError, InvalidRequestError, NotFoundError
+from kroma.metrics import STORE_ERRORS
 
 
 class OutsideProjectError(InvalidRequestError):
@@ -55,7 +56,11 @@ class ObjectNotFoundError(NotFoundError):
 
 
 class StoreError(InfraError):
-    """A store cannot do what was asked of it, whatever was asked."""
+    """A store cannot do what was asked of it, whatever was asked; each is counted as it is made."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        STORE_ERRORS.labels(self.code).inc()
 
 
 class StoreFullError(StoreError):
