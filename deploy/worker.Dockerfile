@@ -45,7 +45,8 @@ COPY --from=package /staged/opt/kroma /opt/kroma
 ENV PATH=/opt/kroma/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    KROMA_DATA_DIR=/var/lib/kroma     KROMA_BACKEND_BIND=0.0.0.0:8788
+    KROMA_DATA_DIR=/var/lib/kroma \
+    KROMA_BACKEND_BIND=0.0.0.0:8788
 WORKDIR /var/lib/kroma
 USER 10001:10001
 STOPSIGNAL SIGTERM
