@@ -33,7 +33,6 @@ RUN pip wheel -q --no-deps --no-build-isolation --wheel-dir /wheels . \
 FROM python:3.12-slim
 # No installer stays in an image that installs nothing. The standard library gets its bytecode here, as a process
 # without a place to write to would compile it at each start. The folder gives a new volume its owner.
-# Workers know the API's address too: what is allowed on loopback alone is then forbidden to both.
 RUN rm -rf /usr/local/lib/python3.12/site-packages/* /usr/local/lib/python3.12/ensurepip /usr/local/bin/pip* \
  && python -m compileall -q --invalidation-mode unchecked-hash \
       -x '/(idlelib|lib2to3|pydoc_data|tkinter|turtledemo)/' /usr/local/lib/python3.12 \
@@ -42,6 +41,7 @@ RUN rm -rf /usr/local/lib/python3.12/site-packages/* /usr/local/lib/python3.12/e
  && install -d -o 10001 -g 10001 -m 0750 /var/lib/kroma
 COPY --from=packages /opt/kroma /opt/kroma
 COPY --from=package /staged/opt/kroma /opt/kroma
+# Workers know the API's address too: what is allowed on loopback alone is then forbidden to both.
 ENV PATH=/opt/kroma/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
