@@ -21,12 +21,7 @@ from kroma.idempotency.errors import (
 )
 from kroma.pipeline.errors import NothingToLockError, NotSelectableError, PlanChangedError
 from kroma.runs.events import TooManyWatchersError
-from kroma.storage.errors import (
-    BucketNotFoundError,
-    StoreForbiddenError,
-    StoreFullError,
-    StoreUnavailableError,
-)
+from kroma.storage.errors import StoreError, StoreFullError
 from kroma_api.replies import send_json
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -50,9 +45,7 @@ _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
     AnswerNotKeptError: HTTPStatus.CONFLICT,
     TooManyWatchersError: HTTPStatus.TOO_MANY_REQUESTS,
     StoreFullError: HTTPStatus.INSUFFICIENT_STORAGE,
-    StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
-    StoreForbiddenError: HTTPStatus.SERVICE_UNAVAILABLE,
-    BucketNotFoundError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _FRAMEWORK_TEXTS: Final[dict[int, str]] = {
     HTTPStatus.NOT_FOUND: "No route has this path",

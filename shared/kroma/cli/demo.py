@@ -15,7 +15,7 @@ from rich.table import Table
 
 from kroma.cli.console import Exit, complain, console, say
 from kroma.cli.sheet import draw
-from kroma.config import Bind, Settings
+from kroma.config import Bind, Settings, StoreOptions
 from kroma.errors import InfraError
 from kroma.supervisor.stack import interruptible, running_stack
 from kroma.supervisor.token_file import find_token
@@ -62,9 +62,13 @@ def demo(
 ) -> None:
     """Redraw four photographs in the style of two references, by day, by night and in the rain; show all."""
     settings = Settings.from_environment(data_dir=data_dir or Path("var") / "demo")
-    # Servers and a port of its own, whatever else runs here.
+    # Servers, a port and a folder of its own, whatever else runs here.
     own = msgspec.structs.replace(
-        settings, database_url=None, redis_url=None, bind=Bind(host="127.0.0.1", port=0)
+        settings,
+        database_url=None,
+        redis_url=None,
+        bind=Bind(host="127.0.0.1", port=0),
+        store=StoreOptions(),
     )
     if not asyncio.run(interruptible(_demo(own))):
         sys.exit(Exit.INTERRUPTED)
@@ -91,7 +95,7 @@ async def _demo(settings: Settings) -> None:
     finally:
         await stack.__aexit__(None, None, None)
     say(f"Done in {perf_counter() - started:.1f} s; everything is stopped. The contact sheet:")
-    say(str(path))
+    say(path)
 
 
 async def _make(client: httpx.AsyncClient, slug: str) -> list[MadeStage]:

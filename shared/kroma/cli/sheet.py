@@ -26,22 +26,22 @@ def sheet(
 ) -> None:
     """Draw the contact sheet of runs: each scene, its candidates, their scores, the winner and its end."""
     settings = Settings.from_environment(data_dir=data_dir)
-    say(str(asyncio.run(draw(settings, runs, out=out))))
+    say(asyncio.run(draw(settings, runs, out=out)))
 
 
-async def draw(settings: Settings, runs: Sequence[str], *, out: Path | None = None) -> Path:
+async def draw(settings: Settings, runs: Sequence[str], *, out: Path | None = None) -> str:
     """Draw the sheet of runs.
 
     Returns:
-        The file that was written.
+        The file that was written, or the address of the object.
     """
+    from kroma.resources import open_stores
     from kroma.runs.sheet import draw_run_sheet
-    from kroma.storage.directory import DirectoryStores
 
-    stores = DirectoryStores(settings.data_dir, allow_any_root=settings.allow_any_root)
-    async with opened_database(settings) as db:
+    async with open_stores(settings) as stores, opened_database(settings) as db:
         drawn = await draw_run_sheet(db, stores, runs)
     if out is None:
-        return Path(unquote(urlsplit(drawn.uri).path))
+        address = urlsplit(drawn.uri)
+        return unquote(address.path) if address.scheme == "file" else drawn.uri
     await asyncio.to_thread(out.write_bytes, drawn.data)
-    return await asyncio.to_thread(out.absolute)
+    return str(await asyncio.to_thread(out.absolute))

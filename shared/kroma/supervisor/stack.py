@@ -21,7 +21,7 @@ from kroma.supervisor.state import StackState, state_path, write_json
 API_METRICS: Final = "KROMA_METRICS_BIND"
 WORKER_METRICS: Final = "KROMA_WORKER_METRICS_BIND"
 _RESOLVED: Final = frozenset(
-    {f"KROMA_{name}_FILE" for name in ("DATA_DIR", "DATABASE_URL", "REDIS_URL", "BACKEND_BIND")}
+    {f"KROMA_{name}_FILE" for name in ("DATA_DIR", "DATABASE_URL", "REDIS_URL", "BACKEND_BIND", "STORE")}
     | {f"{name}{kind}" for name in (API_METRICS, WORKER_METRICS) for kind in ("", "_FILE")}
     | {f"KROMA_{name}_PASSWORD{kind}" for name in ("DATABASE", "REDIS") for kind in ("", "_FILE")}
 )
@@ -135,6 +135,7 @@ class Stack:
             "KROMA_DATABASE_URL": self._database_url,
             "KROMA_REDIS_URL": self._redis_url,
             "KROMA_BACKEND_BIND": self._settings.bind.address,
+            "KROMA_STORE": self._settings.store.kind,
             "PYTHONUNBUFFERED": "1",
             **self._shared_keys(),
         }

@@ -14,6 +14,7 @@ from kroma.storage.errors import (
     ObjectNotFoundError,
     OutsideProjectError,
     RootNotAllowedError,
+    StoredElsewhereError,
     StoreFullError,
     StoreUnavailableError,
     UnusableNameError,
@@ -263,3 +264,14 @@ async def test_a_root_outside_the_data_directory_needs_leave(
     with pytest.raises(RootNotAllowedError):
         await guarded.open(root).read_ends(["a.png"], head_bytes=1, tail_bytes=1)
     assert files_below(tmp_path) == []
+
+
+async def test_files_that_are_in_a_bucket_are_refused_by_every_operation(tmp_path: Path) -> None:
+    location = "s3://comics/iat-projects/1"
+    store = DirectoryStores(tmp_path, allow_any_root=True).open(location)
+
+    assert store.location == location
+    for operation in (store.put("a", b""), store.size("a"), store.list_keys(""), store.check_writable()):
+        with pytest.raises(StoredElsewhereError, match=location):
+            await operation
+    assert entries_below(tmp_path) == []
