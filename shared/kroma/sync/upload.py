@@ -2,9 +2,10 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from kroma.errors import KromaError
 from kroma.storage.bucket import Bucket, BucketPart
@@ -26,6 +27,9 @@ IN_MEMORY_BYTES: Final = 96 * 1024**2
 PARTS_AT_ONCE: Final = 4
 _TRIES: Final = 3
 """For a file that changes while it is read."""
+
+
+Result = TypeVar("Result")
 
 
 class UploadNotes(Protocol):
@@ -63,6 +67,8 @@ class Uploader:
         self._progress = progress
         self._result = result
         self._budget = ByteBudget(IN_MEMORY_BYTES)
+        # Two threads, not the usual dozen: what a thread freed of parts stays with it, and adds up.
+        self._large = ThreadPoolExecutor(2, thread_name_prefix="sync-parts")
         self._left: dict[str, list[str]] = {}
         self._known: Mapping[str, str] = {}
         self.sent: list[str] = []
@@ -81,7 +87,10 @@ class Uploader:
             await self._find_left(files)
         # Large ones first: small ones fill the gaps at the end.
         ordered = sorted(files, key=self._is_large, reverse=True)
-        await in_parallel(ordered, self._send, at_once=self._at_once)
+        try:
+            await in_parallel(ordered, self._send, at_once=self._at_once)
+        finally:
+            self._large.shutdown(wait=False, cancel_futures=True)
 
     def _is_large(self, file: LocalFile) -> bool:
         return self._layout.is_large(file.size_bytes)
@@ -148,8 +157,8 @@ class Uploader:
         async def send(number: int) -> None:
             length = lengths[number - 1]
             async with self._budget.holding(length):
-                data = await asyncio.to_thread(self._tree.part, file, (number - 1) * usual, length)
-                if await asyncio.to_thread(_md5, data) != digests.parts[number - 1]:
+                data = await self._read(file, (number - 1) * usual, length)
+                if await self._threads(_md5, data) != digests.parts[number - 1]:
                     raise FileChangedError(file.key)
                 etag = await self._bucket.put_part(key, upload_id, number, data)
             parts[number] = BucketPart(number=number, etag=etag, size_bytes=length)
@@ -168,6 +177,12 @@ class Uploader:
         except ObjectNotFoundError as exc:
             raise UploadGoneError(file.key) from exc
 
+    async def _read(self, file: LocalFile, start: int, length: int) -> bytes:
+        return await self._threads(self._tree.part, file, start, length)
+
+    def _threads(self, work: Callable[..., Result], *arguments: object) -> "asyncio.Future[Result]":
+        return asyncio.get_running_loop().run_in_executor(self._large, work, *arguments)
+
     async def _digests(self, file: LocalFile, lengths: Sequence[int]) -> Digests:
         """Piece by piece, so that a cancelled sync ends soon."""
         whole = hashlib.sha256()
@@ -175,9 +190,10 @@ class Uploader:
         start = 0
         for length in lengths:
             async with self._budget.holding(length):
-                data = await asyncio.to_thread(self._tree.part, file, start, length)
-                md5s.append(await asyncio.to_thread(_md5, data))
-                await asyncio.to_thread(whole.update, data)
+                data = await self._read(file, start, length)
+                md5s.append(await self._threads(_md5, data))
+                await self._threads(whole.update, data)
+                del data  # before the budget lets the next one in
             start += length
         if await asyncio.to_thread(self._tree.find, file.key) != file:
             raise FileChangedError(file.key)

@@ -90,7 +90,7 @@ async def test_a_damaged_object_does_not_become_a_file(ends: Ends, tmp_path: Pat
         head = await ends.bucket.head(f"{PREFIX}a") if asked.method == "GET" else None
         if head is None or head.sha256 is None:
             return None
-        return web.Response(body=b"oen", headers={"ETag": head.etag, "x-amz-meta-sha256": head.sha256})
+        return web.Response(body=b"eno", headers={"ETag": head.etag, "x-amz-meta-sha256": head.sha256})
 
     ends.double.rule = damages
     with pytest.raises(ChecksumMismatchError):
