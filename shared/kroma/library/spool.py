@@ -68,15 +68,23 @@ class Spool:
         digest = hashlib.sha256()
         block: list[bytes] = []
         pending = 0
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > MAX_BYTES:
-                raise PictureTooLargeError(name, "more than 64 MiB", "64 MiB")
-            block.append(chunk)
-            pending += len(chunk)
-            if pending >= BLOCK_BYTES:
-                await self._write(name, block, digest.update)
-                block, pending = [], 0
+        writing: asyncio.Task[None] | None = None
+        try:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > MAX_BYTES:
+                    raise PictureTooLargeError(name, "more than 64 MiB", "64 MiB")
+                block.append(chunk)
+                pending += len(chunk)
+                if pending >= BLOCK_BYTES:
+                    if writing is not None:
+                        await writing
+                    # The next block comes while this one is written and hashed.
+                    writing = asyncio.create_task(self._write(name, block, digest.update))
+                    block, pending = [], 0
+        finally:
+            if writing is not None:
+                await writing
         await self._write(name, block, digest.update)
         return Spooled(name=name, offset=offset, size_bytes=size, sha256=digest.hexdigest())
 
