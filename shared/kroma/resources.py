@@ -19,6 +19,7 @@ from kroma.secrets.service import check_secrets_open
 from kroma.storage.access import S3Access
 from kroma.storage.base import ProjectStores
 from kroma.storage.directory import DirectoryStores
+from kroma.storage.errors import StoreCredentialsError
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +72,11 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
 
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncGenerator[ProjectStores]:
-    """Where projects keep their files; a bucket is not asked anything yet."""
+    """Where projects keep their files; a bucket is not asked anything yet.
+
+    Raises:
+        SettingsError: The bucket's profile cannot be used.
+    """
     store = settings.store
     if not store.is_hosted:
         yield DirectoryStores(settings.data_dir, allow_any_root=settings.allow_any_root)
@@ -87,6 +92,10 @@ async def open_stores(settings: Settings) -> AsyncGenerator[ProjectStores]:
         session_token=store.session_token,
     )
     stores = S3Stores(store.bucket, store.prefix, access)
+    try:
+        await stores.prepare()
+    except StoreCredentialsError as exc:
+        raise SettingsError("KROMA_S3_PROFILE", f"cannot be used: {exc.message}") from exc
     try:
         yield stores
     finally:

@@ -202,7 +202,7 @@ class S3Stores:
         connections: int = 50,
         patience: Patience | None = None,
     ) -> None:
-        """The client opens with the first request, in that request's event loop; ``close`` ends it."""
+        """The client opens with ``prepare`` or the first request, in that event loop; ``close`` ends it."""
         self._name = bucket
         self._prefix = prefix.strip("/")
         self._access = access
@@ -229,6 +229,14 @@ class S3Stores:
             return (await self._opened()).below(f"{below}/")
 
         return S3Store(location, opened, proven=self._proven)
+
+    async def prepare(self) -> None:
+        """Make the client now: that holds the event loop up for a tenth of a second or more.
+
+        Raises:
+            StoreCredentialsError: The profile does not exist or cannot be used.
+        """
+        await self._opened()
 
     async def close(self) -> None:
         """Give back the connections."""
