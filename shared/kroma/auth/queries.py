@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+import msgspec
+from sqlalchemy import ColumnElement, Text, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.auth.models import ApiToken
 from kroma.db.keyset import EVERYTHING, Listing, Page, Window, descending
+from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
 from kroma.projects.models import Project
 
@@ -24,17 +28,46 @@ async def count_active_tokens(session: AsyncSession, *, now: datetime) -> int:
     return (await session.execute(statement)).scalar_one()
 
 
-async def find_active_token(
-    session: AsyncSession, token_hash: str, *, slug: str | None, now: datetime
-) -> tuple[ApiToken, Project | None] | None:
-    """The active token with this hash, and the project of ``slug`` if there is one, in one round trip."""
-    statement = (
-        select(ApiToken, Project)
-        .outerjoin(Project, Project.slug == slug)
-        .where(ApiToken.token_hash == token_hash, _is_active(now))
+class KnownToken(msgspec.Struct, frozen=True, kw_only=True):
+    """An active token, and the project that a path names."""
+
+    id: UUID
+    user_id: UUID
+    project_id: UUID | None
+    token_hash: str
+    last_used_at: datetime | None
+    named_project_id: UUID | None
+    """None: there is no such project, or none is named."""
+    named_project_owner_id: UUID | None
+
+
+_NOW: Final = bindparam("now", type_=ApiToken.expires_at.type)
+# Every request waits for this: the entities of a session cost more than the rest of most reads.
+_ACTIVE: Final = Prepared(
+    select(
+        ApiToken.id,
+        ApiToken.user_id,
+        ApiToken.project_id,
+        ApiToken.token_hash,
+        ApiToken.last_used_at,
+        Project.id.label("named_project_id"),
+        Project.owner_user_id.label("named_project_owner_id"),
     )
-    row = (await session.execute(statement)).one_or_none()
-    return None if row is None else (row[0], row[1])
+    .outerjoin(Project, Project.slug == bindparam("slug", type_=Text()))
+    .where(
+        ApiToken.token_hash == bindparam("token_hash", type_=Text()),
+        ApiToken.revoked_at.is_(None),
+        or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > _NOW),
+    )
+)
+
+
+async def find_active_token(
+    reader: Reader, token_hash: str, *, slug: str | None, now: datetime
+) -> KnownToken | None:
+    """The active token with this hash, and the project of ``slug`` if there is one, in one round trip."""
+    rows = await reader.records(_ACTIVE, token_hash=token_hash, slug=slug, now=now)
+    return KnownToken(**rows[0]) if rows else None
 
 
 async def list_tokens(reader: Reader, *, window: Window = EVERYTHING) -> Page[ApiToken]:

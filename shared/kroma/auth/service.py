@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import Uuid, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.audit import service as audit
@@ -25,6 +25,7 @@ from kroma.auth.models import ApiToken
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.ids import row_id
+from kroma.db.prepared import Prepared
 from kroma.projects.models import LOCAL_DISPLAY_NAME, LOCAL_USERNAME, Project
 from kroma.projects.service import ensure_user
 from kroma.projects.slugs import normalised_slug
@@ -176,22 +177,28 @@ async def authenticate(db: Database, secret: str, *, slug: str | None) -> Caller
     now = utc_now()
     digest = _hash(secret)
     normalised = None if slug is None else normalised_slug(slug)
-    async with db.transaction() as session:
-        found = await queries.find_active_token(session, digest, slug=normalised, now=now)
-        if found is None or not hmac.compare_digest(found[0].token_hash, digest):
+    async with db.reading() as reader:
+        token = await queries.find_active_token(reader, digest, slug=normalised, now=now)
+        if token is None or not hmac.compare_digest(token.token_hash, digest):
             raise InvalidTokenError
-        token, project = found
         if token.last_used_at is None or now - token.last_used_at > LAST_USED_PRECISION:
-            token.last_used_at = now
-    if slug is not None and not _may_touch(token, project):
+            await reader.records(_USED, token_id=token.id, now=now)
+    if slug is not None and not _may_touch(token):
         raise ForbiddenError
     return Caller(user_id=token.user_id, project_id=token.project_id, token_id=token.id)
 
 
-def _may_touch(token: ApiToken, project: Project | None) -> bool:
-    if project is None or project.owner_user_id != token.user_id:
+_USED: Final = Prepared(
+    update(ApiToken)
+    .where(ApiToken.id == bindparam("token_id", type_=Uuid()))
+    .values(last_used_at=bindparam("now", type_=ApiToken.last_used_at.type))
+)
+
+
+def _may_touch(token: queries.KnownToken) -> bool:
+    if token.named_project_id is None or token.named_project_owner_id != token.user_id:
         return False
-    return token.project_id is None or token.project_id == project.id
+    return token.project_id is None or token.project_id == token.named_project_id
 
 
 async def revoke_token(session: AsyncSession, token_id: str, *, actor: UUID | None = None) -> None:
