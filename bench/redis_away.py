@@ -8,7 +8,6 @@ two looks into the table: from Redis's return to the first step of the first of 
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import statistics
@@ -26,7 +25,7 @@ from figures import p95
 from pickup import first_step_at
 from stack import Stack, running_stack, running_worker
 
-from kroma.config import Settings
+from kroma.config import LogOptions, Settings
 from kroma.db.engine import Database
 from kroma.embedded.valkey import EmbeddedValkey
 from kroma.imaging.style_cards import draw_reference
@@ -123,7 +122,7 @@ async def _measured(
 def measure(*, smoke: bool = False) -> dict[str, Any]:
     """On private servers, a Valkey of its own and one worker."""
     absences, runs = (("frozen",), 1) if smoke else (("killed", "frozen") * 2, FOUND)
-    configure_logs(logging.ERROR)  # every trigger says that the bell is down
+    configure_logs(LogOptions(level="error"))  # every trigger says that the bell is down
     with ExitStack() as opened:
         stack = opened.enter_context(running_stack())
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bell-")))

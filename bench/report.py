@@ -10,7 +10,6 @@ import ast
 import importlib
 import importlib.metadata
 import json
-import logging
 import os
 import platform
 import sys
@@ -22,6 +21,7 @@ from typing import Any, Final
 import msgspec
 from stack import shared_servers
 
+from kroma.config import LogOptions
 from kroma.logs import configure_logs
 
 HERE: Final = Path(__file__).parent
@@ -183,7 +183,7 @@ def main() -> None:
     unknown = set(given.names) - set(benches())
     if unknown:
         parser.error(f"no bench is called {', '.join(sorted(unknown))}; there are {', '.join(benches())}")
-    configure_logs(logging.ERROR)
+    configure_logs(LogOptions(level="error"))
     (smoke_all if given.smoke else measure_all)(given.names or benches())
 
 
