@@ -175,6 +175,16 @@ def test_a_database_without_a_schema_is_one_line_that_says_what_to_do(
     )
 
 
+def test_a_command_on_a_database_without_a_schema_says_what_to_do(
+    start: Start, empty_database_url: str
+) -> None:
+    command = start("kroma.cli", "token", "list", KROMA_DATABASE_URL=empty_database_url)
+
+    assert command.ended() == 1
+    assert command.output.startswith("kroma: The database has no schema yet, this version needs ")
+    assert command.output.count("\n") == 1
+
+
 def test_services_wait_for_a_database_that_is_not_there_yet(start: Start, relay: Relay) -> None:
     bind = f"127.0.0.1:{free_port()}"
     api = start("kroma_api", KROMA_DATABASE_URL=relay.url, KROMA_BACKEND_BIND=bind)

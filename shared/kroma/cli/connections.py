@@ -42,15 +42,18 @@ async def opened_database(settings: Settings) -> "AsyncGenerator[Database]":
     Raises:
         NotRunningError: None is set and nothing runs.
         DatabaseUnreachableError: It does not answer.
+        WrongSchemaError: It wants to be migrated.
     """
     from asyncpg import PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
     from sqlalchemy.exc import SQLAlchemyError
 
     from kroma.db.engine import Database
+    from kroma.db.schema import check_revision, find_revision
     from kroma.supervisor.errors import DatabaseUnreachableError
 
     db = Database.connect(database_url(settings), pool_size=1)
     try:
+        check_revision(await find_revision(db))
         yield db
     except (SQLAlchemyError, PostgresError, OSError) as exc:
         raise DatabaseUnreachableError(type(exc).__name__) from exc
