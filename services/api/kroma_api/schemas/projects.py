@@ -168,7 +168,7 @@ class LocalStorageView(msgspec.Struct, frozen=True, kw_only=True):
     base_dir: str
     """As stored."""
     project_root: str
-    """The resolved absolute path; where this installation keeps files in a bucket, its ``s3://`` address."""
+    """The resolved absolute path; where this installation keeps files in a bucket, its address there."""
 
 
 class S3StorageView(msgspec.Struct, frozen=True, kw_only=True):
