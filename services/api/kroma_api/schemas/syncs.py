@@ -59,7 +59,7 @@ class SyncView(msgspec.Struct, frozen=True, kw_only=True):
     allow_missing: bool
     project_root: str
     destination: str
-    """`s3://<bucket>/<prefix>/<project id>/`."""
+    """The address in S3: bucket, prefix, and the id of the project."""
     progress: SyncProgressView
     result: Any
     """Numbers and, of a dry run, names of what was done; `skipped` and `reason` when there was no folder."""
