@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from rich.progress import Progress as Bars
 from kroma.cli.connections import database_url, opened_database
 from kroma.cli.console import Exit, complain, errors, say
 from kroma.cli.options import AsJson, DataDir
-from kroma.config import Settings
+from kroma.config import LogOptions, Settings
 
 if TYPE_CHECKING:
     from kroma.sync.models import SyncJob
@@ -84,7 +85,11 @@ def verify(project: Slug, data_dir: DataDir = None, as_json: AsJson = False) -> 
 
 
 def _carried(project: str, order: "SyncOrder", data_dir: Path | None) -> "SyncJob":
+    from kroma.logs import configure_logs
+
     settings = Settings.from_environment(data_dir=data_dir)
+    # The row and the last lines say what went wrong; a log is only for what is not expected.
+    configure_logs(LogOptions(level="error", format="console"), stream=sys.stderr)
     return asyncio.run(_carry(settings, project, order))
 
 
