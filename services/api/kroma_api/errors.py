@@ -31,22 +31,6 @@ MAX_UPLOAD_BYTES: Final = 65 * 1024**2
 """Of a form with pictures; each of them may have 64 MiB."""
 INTERNAL_TEXT: Final = "Internal server error"
 
-_STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
-    UnauthorizedError: HTTPStatus.UNAUTHORIZED,
-    ForbiddenError: HTTPStatus.FORBIDDEN,
-    NotFoundError: HTTPStatus.NOT_FOUND,
-    InfraError: HTTPStatus.INTERNAL_SERVER_ERROR,
-    KeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
-    PlanChangedError: HTTPStatus.CONFLICT,
-    NotSelectableError: HTTPStatus.CONFLICT,
-    NothingToLockError: HTTPStatus.CONFLICT,
-    RequestInFlightError: HTTPStatus.CONFLICT,
-    OutcomeUnknownError: HTTPStatus.CONFLICT,
-    AnswerNotKeptError: HTTPStatus.CONFLICT,
-    TooManyWatchersError: HTTPStatus.TOO_MANY_REQUESTS,
-    StoreFullError: HTTPStatus.INSUFFICIENT_STORAGE,
-    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
-}
 _FRAMEWORK_TEXTS: Final[dict[int, str]] = {
     HTTPStatus.NOT_FOUND: "No route has this path",
     HTTPStatus.METHOD_NOT_ALLOWED: "This path does not take this method; see the Allow header",
@@ -84,6 +68,16 @@ class HttpRuleError(InvalidRequestError):
         self.problems = problems
 
 
+class ServerBusyError(InfraError):
+    """As many requests are in hand as this process works on at a time."""
+
+    code = "server_busy"
+    retry_after_s = 1
+
+    def __init__(self) -> None:
+        super().__init__("The server has too much to do at the moment; try again in a second")
+
+
 class ErrorAnswer(NamedTuple):
     """What to answer to an exception."""
 
@@ -92,12 +86,31 @@ class ErrorAnswer(NamedTuple):
     headers: Mapping[str, str]
 
 
+_STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
+    UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+    ForbiddenError: HTTPStatus.FORBIDDEN,
+    NotFoundError: HTTPStatus.NOT_FOUND,
+    InfraError: HTTPStatus.INTERNAL_SERVER_ERROR,
+    KeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    PlanChangedError: HTTPStatus.CONFLICT,
+    NotSelectableError: HTTPStatus.CONFLICT,
+    NothingToLockError: HTTPStatus.CONFLICT,
+    RequestInFlightError: HTTPStatus.CONFLICT,
+    OutcomeUnknownError: HTTPStatus.CONFLICT,
+    AnswerNotKeptError: HTTPStatus.CONFLICT,
+    ServerBusyError: HTTPStatus.SERVICE_UNAVAILABLE,
+    TooManyWatchersError: HTTPStatus.TOO_MANY_REQUESTS,
+    StoreFullError: HTTPStatus.INSUFFICIENT_STORAGE,
+    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
 def error_answer(error: Exception) -> ErrorAnswer:
     """The answer to any exception; what we did not raise on purpose is logged and shows nothing."""
     match error:
         case HttpRuleError():
             return _answer(error, error.status, error.headers)
-        case RequestInFlightError():
+        case RequestInFlightError() | ServerBusyError():
             return _answer(error, _status(error), {"Retry-After": str(error.retry_after_s)})
         case KromaError() if (status := _status(error)) != HTTPStatus.INTERNAL_SERVER_ERROR:
             if status > HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -1,4 +1,4 @@
-"""The requests being answered, so that a stopping server can end them."""
+"""The requests being answered: not more than fit, and known, so that a stopping server can end them."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,10 +7,14 @@ from typing import Any, Final, cast
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from kroma.errors import InfraError
-from kroma_api.errors import send_error
+from kroma_api.errors import ServerBusyError, send_error
 
 ON_STOP: Final = "kroma.on_stop"
 """Where a request's scope has the set of what is called when the server is told to stop."""
+
+MOST_AT_WORK: Final = 512
+"""Requests that are worked on at a time. Whoever asks more often than this process can answer would else
+fill its memory with requests that nobody waits for any more."""
 
 
 class ServerStoppedError(InfraError):
@@ -23,14 +27,28 @@ class ServerStoppedError(InfraError):
 class RequestsInHand:
     """Knows the task of each request; one that is cancelled here still gets an answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, most: int = MOST_AT_WORK) -> None:
         self._app = app
+        self._most = most
+        self._at_work = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
         self._on_stop: set[Callable[[], None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Pass a request on, or say at once that there are too many."""
+        if not _is_work(scope):
+            await self._carry(scope, receive, send)
+        elif self._at_work >= self._most:
+            await send_error(ServerBusyError(), send)
+        else:
+            self._at_work += 1
+            try:
+                await self._carry(scope, receive, send)
+            finally:
+                self._at_work -= 1
+
+    async def _carry(self, scope: Scope, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
         if task is None:
             msg = "the server runs every request in a task"
@@ -56,3 +74,16 @@ class RequestsInHand:
         self._is_stopping = True
         for task in self._tasks:
             task.cancel()
+
+
+def _is_work(scope: Scope) -> bool:
+    """Whether a request is to be answered soon.
+
+    Readers of events and who waits for a run's end sit still; a probe asks whether a busy server lives.
+    """
+    if scope["type"] != "http" or scope["path"].startswith("/health"):
+        return False
+    return not any(
+        (name == b"accept" and b"text/event-stream" in value) or (name == b"prefer" and b"wait" in value)
+        for name, value in scope["headers"]
+    )

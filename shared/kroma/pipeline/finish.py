@@ -237,8 +237,9 @@ async def _ingested(db: Database, run: Run, data: bytes) -> list[str]:
             if attempt == INGEST_TRIES and is_database_lost(exc):
                 raise  # whoever finishes the run when it is back ingests it
             if hopeless or attempt == INGEST_TRIES:
+                tries = "once" if attempt == 1 else f"{attempt} times"
                 return [
-                    f"Ingest failed after {attempt} tries: {reason}; `kroma ingest` takes the run log again"
+                    f"Ingest was tried {tries} and failed: {reason}; `kroma ingest` takes the run log again"
                 ]
             await asyncio.sleep(backoff(1).total_seconds())
         else:

@@ -177,7 +177,7 @@ async def test_an_ingest_that_is_given_up_is_noted_and_can_be_done_later(studio:
 
     assert rows.run.status == "ok"
     assert rows.run.stderr == (
-        "Ingest failed after 3 tries: internal error; `kroma ingest` takes the run log again"
+        "Ingest was tried 3 times and failed: internal error; `kroma ingest` takes the run log again"
     )
     assert (rows.reports, rows.assets) == ([], [])
     assert [candidate.status for candidate in rows.candidates["style_1_harbor"]] == ["done"]
@@ -198,7 +198,7 @@ async def test_a_log_that_can_never_be_ingested_is_tried_once(studio: Studio) ->
 
     rows = await studio.rows(run)
     assert rows.run.status == "ok"
-    assert "Ingest failed after 1 tries: " in rows.run.stderr
+    assert "Ingest was tried once and failed: " in rows.run.stderr
     async with studio.db.transaction() as session:
         await session.delete(taken)
     await ingest_again(studio, rows.run)
