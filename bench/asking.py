@@ -68,10 +68,7 @@ class Asker:
             self._free.pop()[1].close()
 
     async def _sent(self, request: bytes) -> Answer:
-        if self._free:
-            reader, writer = self._free.pop()
-        else:
-            reader, writer = await asyncio.open_connection(self._host, self._port)
+        reader, writer = self._open_one() or await asyncio.open_connection(self._host, self._port)
         try:
             writer.write(request)
             answer = await _read(reader)
@@ -80,6 +77,15 @@ class Asker:
             raise
         self._free.append((reader, writer))
         return answer
+
+    def _open_one(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """A free connection that the server has not closed, as it does with those idle for half a minute."""
+        while self._free:
+            reader, writer = self._free.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
 
 
 async def _read(reader: asyncio.StreamReader) -> Answer:

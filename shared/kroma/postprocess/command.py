@@ -19,6 +19,7 @@ MAX_FILE_BYTES: Final = 1024**3
 MAX_OPEN_FILES: Final = 1024
 _SAID_IN_ERROR: Final = 300
 _CHUNK: Final = 8192
+_LAST_WORDS: Final = timedelta(seconds=1)
 _SECRET_MARKS: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL", "DATABASE_URL", "REDIS_URL")
 
 
@@ -81,6 +82,11 @@ async def _ended(process: Process) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     await asyncio.shield(process.wait())
+    if process.stdout is not None:
+        with contextlib.suppress(TimeoutError):  # who left the group may hold it open
+            async with asyncio.timeout(_LAST_WORDS.total_seconds()):
+                while await process.stdout.read(_CHUNK):
+                    pass  # to its end, which closes the pipe
 
 
 def _limit() -> None:

@@ -124,7 +124,7 @@ async def test_a_stopped_process_loses_its_lease_and_learns_it(studio: Studio) -
     async with studio.db.transaction() as session:
         await session.execute(update(RunJob).values(fence=RunJob.fence + 1))
     assert await holder.stdout.readline() == b"ClaimLostError\n"
-    await holder.wait()
+    await holder.communicate()  # to the end of its output, which closes its pipe
 
 
 async def endless(keeper: LeaseKeeper, claim: JobClaim) -> None:
