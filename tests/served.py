@@ -34,6 +34,7 @@ def served(data_dir: Path, **variables: str) -> Iterator[tuple[subprocess.Popen[
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        pipesize=1024**2,  # nobody reads its log before its end, and a full pipe would hold it up
     )
     transport = httpx.HTTPTransport(retries=10)  # until it listens
     with process, httpx.Client(transport=transport, base_url=f"http://{bind}", timeout=30) as client:
