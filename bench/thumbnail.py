@@ -1,8 +1,8 @@
-"""The first thumbnail of a 12 megapixel JPEG over HTTP, made and kept, beside Pillow's `thumbnail` of it.
+"""The first thumbnail of a 12 megapixel JPEG over HTTP, beside Pillow's `thumbnail` of it.
 
 Pillow decodes at a fraction of the size (draft mode) and resizes, in the bench's own process; ours also
-finds the asset, reads its file, turns and converts the picture, encodes it as WebP and stores that. Each
-round has a picture of its own, told apart by bytes behind its end.
+finds the asset, reads and hashes its file, turns and converts the picture and encodes it as WebP; it is kept
+behind the answer. Each round has a picture of its own, told apart by bytes behind its end.
 """
 
 import io

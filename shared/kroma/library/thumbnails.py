@@ -32,6 +32,19 @@ class Thumbnail(NamedTuple):
 
     data: bytes
     tag: str
+    keeping: asyncio.Task[None] | None = None
+    """Ends when a new one is in the store, for the next who asks: nobody needs to wait for it."""
+
+
+class _Drawn(NamedTuple):
+    data: bytes
+    is_of_record: bool
+    """Whether the file is what its row says: what was changed by hand has no place under the old hash."""
+
+
+class _Making(NamedTuple):
+    drawn: asyncio.Task[_Drawn]
+    kept: asyncio.Task[None]
 
 
 def thumbnail_tag(asset: Asset, size_px: int) -> str:
@@ -47,7 +60,7 @@ class Thumbnails:
     def __init__(self, cpu: CpuPool) -> None:
         self._cpu = cpu
         self._places = asyncio.Semaphore(_MADE_AT_ONCE)
-        self._making: dict[str, asyncio.Task[bytes]] = {}
+        self._making: dict[str, _Making] = {}
 
     async def get(self, store: ObjectStore, asset: Asset, size_px: int) -> Thumbnail:
         """The thumbnail of an asset.
@@ -70,31 +83,34 @@ class Thumbnails:
         place = f"{store.location}/{key}"
         making = self._making.get(place)
         if making is None:
-            making = asyncio.create_task(self._make(store, asset, source.key, key, size_px))
-            self._making[place] = making
-            making.add_done_callback(lambda _: self._making.pop(place, None))
+            drawn = asyncio.create_task(self._draw(store, asset, source.key, size_px))
+            making = self._making[place] = _Making(drawn, asyncio.create_task(_keep(drawn, store, key)))
+            making.kept.add_done_callback(lambda _: self._making.pop(place, None))
         # One who leaves does not take it away from the others.
-        return Thumbnail(await asyncio.shield(making), tag)
+        small = await asyncio.shield(making.drawn)
+        return Thumbnail(small.data, tag, keeping=making.kept)
 
-    async def _make(self, store: ObjectStore, asset: Asset, source_key: str, key: str, size_px: int) -> bytes:
+    async def _draw(self, store: ObjectStore, asset: Asset, source_key: str, size_px: int) -> _Drawn:
         async with self._places:
             try:
                 data = await store.get(source_key, limit_bytes=MAX_BYTES)
             except ObjectNotFoundError:
                 raise AssetFileMissingError(asset.rel_path) from None
-            small = await self._cpu.run(thumbnail, data, size_px, name=source_key)
-            is_as_recorded = await asyncio.to_thread(_has_hash, data, asset.sha256)
-        if is_as_recorded:
-            await self._keep(store, key, small)
-        return small
+            hashing = asyncio.to_thread(_has_hash, data, asset.sha256)
+            drawing = self._cpu.run(thumbnail, data, size_px, name=source_key)
+            is_of_record, small = await asyncio.gather(hashing, drawing)
+        return _Drawn(small, is_of_record)
 
-    async def _keep(self, store: ObjectStore, key: str, small: bytes) -> None:
-        try:
-            await store.put(key, small)
-        except InfraError as exc:  # a full disk is no reason not to show a picture
-            log.warning("library.thumbnail_not_kept", key=key, reason=exc.message)
+
+async def _keep(drawn: asyncio.Task[_Drawn], store: ObjectStore, key: str) -> None:
+    await asyncio.wait([drawn])
+    if drawn.exception() is not None or not drawn.result().is_of_record:
+        return  # those who asked are told
+    try:
+        await store.put(key, drawn.result().data)
+    except InfraError as exc:  # a full disk is no reason not to show a picture
+        log.warning("library.thumbnail_not_kept", key=key, reason=exc.message)
 
 
 def _has_hash(data: bytes, sha256: str | None) -> bool:
-    # A file that was changed by hand has no thumbnail under the old one's name.
     return bool(sha256) and hashlib.sha256(data).hexdigest() == sha256

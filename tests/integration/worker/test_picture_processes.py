@@ -1,4 +1,5 @@
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
@@ -6,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from kroma.cpu import CpuPool
+from kroma.cpu import PIPE_BYTES, CpuPool
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -48,3 +49,18 @@ def test_a_pool_works_in_another_process() -> None:
             await pool.close()
 
     assert asyncio.run(ask()) != os.getpid()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pipes have a fixed size elsewhere")
+async def test_pictures_cross_wide_pipes_unchanged() -> None:
+    pool = CpuPool(1)
+    try:
+        picture = os.urandom(3 * 1024**2)
+        assert await pool.run(bytes.swapcase, picture) == picture.swapcase()
+        widths = {
+            fcntl.fcntl(queue._writer.fileno(), fcntl.F_GETPIPE_SZ)
+            for queue in (pool._executor._call_queue, pool._executor._result_queue)
+        }
+    finally:
+        await pool.close()
+    assert widths == {PIPE_BYTES}

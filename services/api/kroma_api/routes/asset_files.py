@@ -1,11 +1,13 @@
 """The files of ``/api/projects/{slug}/assets``: in, out, small, and away."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, delete, get, post
+from litestar.background_tasks import BackgroundTask
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from kroma.assets.models import Asset, AssetKind
@@ -166,7 +168,8 @@ async def get_asset_thumbnail(
     small = await thumbnails.get(files.store, asset, size_px)
     name = f"{asset.id}_{size_px}.webp"
     headers = safe_headers(media_type="image/webp", tag=small.tag, cache=CHECKED, name=name, download=False)
-    return Response(small.data, media_type="image/webp", headers=headers)
+    keep = None if small.keeping is None else BackgroundTask(asyncio.wait, [small.keeping])
+    return Response(small.data, media_type="image/webp", headers=headers, background=keep)
 
 
 @delete("/{asset_id:str}", status_code=HTTPStatus.OK)
