@@ -16,7 +16,8 @@ RUN python -m venv --without-pip /opt/kroma \
 # trusted without a look at its source, because neither changes any more.
 RUN cd /opt/kroma/lib/python3.12/site-packages \
  && find . -type d \( -name tests -o -name include \) -prune -exec rm -r {} + \
- && find faker/providers -mindepth 2 -maxdepth 2 -type d ! -name en_US -exec rm -r {} +  && find botocore/data boto3/data -mindepth 1 -maxdepth 1 -type d \
+ && find faker/providers -mindepth 2 -maxdepth 2 -type d ! -name en_US -exec rm -r {} + \
+ && find botocore/data boto3/data -mindepth 1 -maxdepth 1 -type d \
       ! -name s3 ! -name sts ! -name sso ! -name sso-oidc ! -name signin -exec rm -r {} + \
  && python -m compileall -q --invalidation-mode unchecked-hash .
 

