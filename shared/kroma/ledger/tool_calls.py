@@ -27,6 +27,7 @@ from kroma.ledger.answers import to_the_end
 from kroma.ledger.errors import AnswerUnknownError, ProviderBusyError, RetriesSpentError
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.ledger.outcomes import Answer, Verdict
+from kroma.metrics import PROVIDER_COST, CallWatch
 from kroma.providers.base import (
     AnswerUnusableError,
     EditRequest,
@@ -192,20 +193,25 @@ class ToolCalls:
     async def _carried(
         self, request: EditRequest, call: ProviderCall, passage: gates.Passage
     ) -> BoughtPicture:
+        called = CallWatch(self._provider.code, request.model)
         try:
             result = await self._provider.edit(msgspec.structs.replace(request, call_id=call.id))
         except ProviderRefusedError as exc:
+            called.ended("refused")
             await to_the_end(self._note_refusal(call, exc, passage))
             raise
         except AnswerUnusableError as exc:
+            called.ended("unusable")
             cost_usd = call.price_usd if exc.cost_usd is None else exc.cost_usd
             exc.call_id, exc.cost_usd = call.id, cost_usd
             answer = Answer(model=exc.model, cost_usd=cost_usd, request_id=exc.request_id)
             await to_the_end(self._settle(call, answer, Verdict(error=exc.message, error_code=exc.code)))
             raise
         except BaseException as exc:
+            called.ended("unknown")
             await to_the_end(self._note_loss(call, exc, passage))
             raise AnswerUnknownError(self._provider.code, call.id) from exc
+        called.ended("answered")
         cost_usd = call.price_usd if result.cost_usd is None else result.cost_usd
         answer = Answer(
             model=result.model, cost_usd=cost_usd, request_id=result.request_id, usage=result.usage
@@ -214,11 +220,14 @@ class ToolCalls:
         return BoughtPicture(msgspec.structs.replace(result, cost_usd=cost_usd), call.id)
 
     async def _settle(self, call: ProviderCall, answer: Answer, verdict: Verdict = outcomes.FINE) -> None:
-        async def write(session: AsyncSession) -> None:
-            await outcomes.settle(session, call.id, answer, verdict)
+        async def write(session: AsyncSession) -> bool:
+            moved = await outcomes.settle(session, call.id, answer, verdict)
             await gates.note_answer(session, self._provider.code, None, own_address=False)
+            return moved
 
-        await outcomes.written(self._db, write)
+        moved = await outcomes.written(self._db, write)
+        if moved and answer.cost_usd is not None:
+            PROVIDER_COST.labels(self._provider.code, call.model_name).inc(float(answer.cost_usd))
 
     async def _note_refusal(
         self, call: ProviderCall, refusal: ProviderRefusedError, passage: gates.Passage

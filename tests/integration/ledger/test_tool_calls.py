@@ -1,6 +1,7 @@
 """Paid calls without a project: the gates, the ledger and lost answers hold for them, too."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
 
@@ -18,6 +19,7 @@ from kroma.ledger.models import CallStatus, ProviderCall, ProviderGate
 from kroma.ledger.reaper import reap_calls
 from kroma.ledger.service import resolve_call
 from kroma.ledger.tool_calls import BoughtPicture, ToolCalls
+from kroma.metrics import REGISTRY
 from kroma.providers.base import AnswerUnusableError, EditRequest, ProviderPicture, ProviderRefusedError
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 
@@ -64,6 +66,33 @@ async def test_a_call_is_settled_with_its_cost_and_stands_in_the_trail(fresh_db:
         (event,) = await session.scalars(select(AuditEvent).where(AuditEvent.event_code == "tool.call"))
         assert event.payload_json["price_usd"] == "0.04"
         assert list(await session.scalars(select(CostEvent))) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "named", "cost"),
+    [
+        (FakeOutcome(), "answered", 0.04),
+        (FakeOutcome(unusable=True), "unusable", 0.04),
+        (FakeOutcome(error="never"), "refused", 0.0),
+        (FakeOutcome(lost=True), "unknown", 0.0),
+    ],
+)
+async def test_it_is_counted_with_the_calls_of_runs(
+    fresh_db: Database, outcome: FakeOutcome, named: str, cost: float
+) -> None:
+    def counted() -> tuple[float, float]:
+        labels = {"provider": "fake", "model": ""}
+        calls = REGISTRY.get_sample_value("kroma_provider_calls_total", labels | {"outcome": named})
+        paid = REGISTRY.get_sample_value("kroma_provider_cost_usd_total", labels)
+        return calls or 0.0, paid or 0.0
+
+    before = counted()
+    with suppress(ProviderRefusedError, AnswerUnusableError, AnswerUnknownError):
+        await bought(fresh_db, provider(outcome))
+    after = counted()
+
+    assert after[0] - before[0] == 1
+    assert after[1] - before[1] == pytest.approx(cost)
 
 
 async def test_the_call_is_committed_before_it_leaves(fresh_db: Database) -> None:
