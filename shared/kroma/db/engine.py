@@ -3,9 +3,12 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from functools import partial
+from pathlib import Path
 from time import monotonic
-from typing import Any, Final, Self
+from typing import Any, Final, Self, cast
 
+import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships none
 import msgspec
 from sqlalchemy import Engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -24,6 +27,8 @@ from kroma.config import SettingsError
 from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
 
+CONNECT_WITHIN_S: Final = 10.0
+_FILES: Final = ("sslrootcert", "sslcert", "sslkey")
 PING_AFTER_S: Final = 30.0
 """A pooled connection that was idle for longer is asked before it is used."""
 
@@ -45,6 +50,17 @@ def async_url(url: str) -> str:
     if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
         raise SettingsError("KROMA_DATABASE_URL", "must start with postgresql://")
     return f"postgresql+asyncpg://{rest}"
+
+
+def opener(url: str) -> Callable[[], Awaitable[Any]]:
+    """What opens connections to an address, as ``async_creator`` of an engine.
+
+    The driver reads the address as libpq does, so that ``sslmode`` and ``sslrootcert`` mean what providers
+    of databases say they do; SQLAlchemy would hand them on as keywords that the driver does not have.
+    """
+    address = f"postgresql://{async_url(url).partition('://')[2]}"
+    connect = cast("Callable[..., Awaitable[Any]]", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
+    return partial(connect, address, timeout=CONNECT_WITHIN_S, server_settings={"application_name": "kroma"})
 
 
 def json_options() -> dict[str, Any]:
@@ -115,13 +131,17 @@ class Database:
                 "KROMA_DATABASE_URL",
                 "is no address like postgresql://user:password@host:5432/name (a password percent-encoded)",
             ) from exc
+        for name in _FILES:
+            path = address.query.get(name)
+            if isinstance(path, str) and not Path(path).is_file():
+                raise SettingsError("KROMA_DATABASE_URL", f"names a file as {name} that is not there: {path}")
         engine = create_async_engine(
             address,
             pool_size=pool_size,
             max_overflow=pool_size,
             hide_parameters=True,  # a failed statement is logged, and its values may be secrets
+            async_creator=opener(url),
             **json_options(),
-            connect_args={"timeout": 10, "server_settings": {"application_name": "kroma"}},
         )
         _replace_dead_connections(engine.sync_engine)
         return cls(async_sessionmaker(engine, expire_on_commit=False), engine, keep=pool_size // 2)

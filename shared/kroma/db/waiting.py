@@ -3,11 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from ssl import SSLCertVerificationError
 from time import monotonic
 from typing import Final, TypeVar
 
 import structlog
 from asyncpg import (  # pyright: ignore[reportMissingTypeStubs] - it ships none
+    ClientConfigurationError,
     InterfaceError,
     InvalidAuthorizationSpecificationError,
     InvalidCatalogNameError,
@@ -28,6 +30,10 @@ PATIENCE: Final = timedelta(seconds=10)
 SAY_EVERY_S: Final = 10.0
 ANSWER_WITHIN_S: Final = 5.0
 """One try, from the name's resolution to the answer."""
+_UNREADABLE: Final = (
+    "has a parameter that the driver cannot use: see sslmode (disable, allow, prefer, require, verify-ca, "
+    "verify-full), the files named by sslrootcert, sslcert and sslkey, and target_session_attrs"
+)
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 
@@ -63,7 +69,8 @@ async def answered(
         patience: How long to wait for a server that refuses us.
 
     Raises:
-        SettingsError: The server does not know the user, the password or the database.
+        SettingsError: The server does not know the user, the password or the database, the server's
+            certificate is not accepted, or the address has a parameter that is not valid.
         DatabaseSilentError: The limit was reached.
     """
     began, said_at, pause = monotonic(), -SAY_EVERY_S, _FIRST_PAUSE_S
@@ -78,6 +85,8 @@ async def answered(
                 log.info("database.answers", waited_s=round(monotonic() - began, 1))
             return found
         waited = timedelta(seconds=monotonic() - began)
+        if (mistake := _mistake(error)) is not None:
+            raise SettingsError("KROMA_DATABASE_URL", mistake) from error
         refusal = _refusal(error)
         if refusal is not None and waited >= patience:
             raise SettingsError("KROMA_DATABASE_URL", refusal) from error
@@ -90,6 +99,17 @@ async def answered(
             log.warning("database.waiting", address=shown_address(url), reason=_reason(error))
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def _mistake(error: BaseException) -> str | None:
+    """What no waiting mends."""
+    match _root(error):
+        case ClientConfigurationError():
+            return _UNREADABLE
+        case SSLCertVerificationError(verify_message=reason):
+            return f"asks for a verified server, and its certificate is not accepted: {reason}"
+        case _:
+            return None
 
 
 def _refusal(error: BaseException) -> str | None:

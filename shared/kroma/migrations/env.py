@@ -7,7 +7,7 @@ from alembic import context
 from sqlalchemy import Connection, pool, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from kroma.db.engine import async_url
+from kroma.db.engine import async_url, opener
 from kroma.tables import metadata
 
 # A migration that waits for a lock blocks every query behind it; better to fail and be run again.
@@ -37,7 +37,7 @@ def migrate(connection: Connection) -> None:
 async def online() -> None:
     """Connect and migrate."""
     url = context.config.attributes["database_url"]
-    engine = create_async_engine(async_url(url), poolclass=pool.NullPool)
+    engine = create_async_engine(async_url(url), poolclass=pool.NullPool, async_creator=opener(url))
     async with engine.connect() as connection:
         await connection.run_sync(migrate)
         await connection.commit()

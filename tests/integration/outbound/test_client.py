@@ -4,16 +4,13 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from agent_server import AgentServer, http, said, served
+from certificates import certificate
 from kroma.outbound.client import OutboundClient, OutboundReply
 from kroma.outbound.errors import (
     CallTimedOutError,
@@ -157,35 +154,6 @@ async def test_the_time_limit_holds_for_a_reply_that_trickles() -> None:
         await post(f"http://{HOST}:{port}/", Names(["127.0.0.1"]), limit=timedelta(seconds=0.3))
     server.close()
     await hung_up.wait()
-
-
-def certificate(folder: Path, name: str) -> Path:
-    """A self-signed certificate and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / f"{name}.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + signed.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
 
 
 def answer_once(listener: socket.socket, tls: ssl.SSLContext) -> bool:
