@@ -1,4 +1,4 @@
-"""What an asset's file is to a reader: its type, its tag, and how long it stays what it is."""
+"""What an asset's file is to a reader: its type, its checksum, and how long it stays what it is."""
 
 from pathlib import PurePosixPath
 from typing import Final, NamedTuple
@@ -25,31 +25,33 @@ _HASH_CHARACTERS: Final = 12
 
 
 class AssetFile(NamedTuple):
-    """An asset's file, as its row describes it."""
+    """An asset's file as it is now."""
 
     key: str
     media_type: str
     """One of pictures, JSON of a run log, or one that no browser shows."""
     name: str
     """Of the file alone."""
-    tag: str
-    """An entity tag (RFC 9110); weak where nobody measured the file."""
+    sha256: str
     never_changes: bool
     """Whether the key is of these bytes alone; a person may edit any other file."""
 
 
-def file_of(store: ObjectStore, asset: Asset) -> AssetFile:
-    """How an asset is to be read.
+async def current_file(store: ObjectStore, asset: Asset) -> AssetFile:
+    """How an asset is to be read; a file that was edited since it was measured is what it is now.
 
     Raises:
-        AssetFileMissingError: It lies outside the project, as old logs name some.
+        AssetFileMissingError: It is gone, or lies outside the project, as old logs name some.
     """
     key = find_key(store, asset.rel_path)
-    if key is None:
+    sha256 = None if key is None else await store.checksum(key)
+    if key is None or sha256 is None:
         raise AssetFileMissingError(asset.rel_path)
     name = PurePosixPath(key).name
-    tag = f'"{asset.sha256}"' if asset.sha256 else f'W/"{asset.id}"'
-    return AssetFile(key, media_type_of(asset), name, tag, _never_changes(asset, name))
+    never_changes = sha256 == asset.sha256 and (
+        asset.kind not in UPLOADED_KINDS or sha256[:_HASH_CHARACTERS] in name
+    )
+    return AssetFile(key, media_type_of(asset), name, sha256, never_changes)
 
 
 def media_type_of(asset: Asset) -> str:
@@ -63,25 +65,3 @@ def media_type_of(asset: Asset) -> str:
 def is_picture(asset: Asset) -> bool:
     """Whether there can be a thumbnail of it."""
     return media_type_of(asset) in _SHOWN
-
-
-def _never_changes(asset: Asset, name: str) -> bool:
-    if not asset.sha256:
-        return False
-    return asset.kind not in UPLOADED_KINDS or asset.sha256[:_HASH_CHARACTERS] in name
-
-
-async def current_file(store: ObjectStore, asset: Asset) -> AssetFile:
-    """How an asset is to be read now; a file that was edited since it was measured has a tag of its own.
-
-    Raises:
-        AssetFileMissingError: It is gone, or lies outside the project.
-    """
-    file = file_of(store, asset)
-    if file.never_changes:
-        return file
-    size = await store.size(file.key)
-    if size is None:
-        raise AssetFileMissingError(asset.rel_path)
-    is_as_recorded = asset.sha256 and size == asset.size_bytes
-    return file if is_as_recorded else file._replace(tag=f'W/"{asset.id}-{size}"')

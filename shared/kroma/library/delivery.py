@@ -79,7 +79,7 @@ class Delivery:
         file = await self._spool.take(name, chunks)
         check = self._by_hash.get(file.sha256)
         if check is None:
-            known = await find_known(self._db, self._files, file.sha256, file.size_bytes)
+            known = await find_known(self._db, self._files, file.sha256)
             picture = self._decoded(file) if known is None else self._as_known(file, known)
             check = self._by_hash[file.sha256] = asyncio.create_task(picture)
         self._names.append(name)

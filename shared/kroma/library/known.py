@@ -32,11 +32,11 @@ _SAME: Final = Query(
 )
 
 
-async def find_known(db: Database, files: ProjectFiles, sha256: str, size_bytes: int) -> Asset | None:
-    """The project's asset of this content whose file is there; its bytes need not be looked at again."""
+async def find_known(db: Database, files: ProjectFiles, sha256: str) -> Asset | None:
+    """The project's asset of this content whose file still is that; it need not be decoded again."""
     for asset in await _same(db, files.project_id, sha256):
         key = find_key(files.store, asset.rel_path)
-        if key is not None and await files.store.size(key) == size_bytes:
+        if key is not None and await files.store.checksum(key) == sha256:
             return asset
     return None
 
@@ -47,8 +47,8 @@ async def list_changed(db: Database, files: ProjectFiles, hashes: Iterable[str])
     for sha256 in hashes:
         for asset in await _same(db, files.project_id, sha256):
             key = find_key(files.store, asset.rel_path)
-            size = None if key is None else await files.store.size(key)
-            if size is not None and size != asset.size_bytes:
+            now = None if key is None else await files.store.checksum(key)
+            if now not in {None, sha256}:
                 changed.add(asset.id)
     return changed
 

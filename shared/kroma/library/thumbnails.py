@@ -11,8 +11,9 @@ from kroma.cpu import CpuPool
 from kroma.errors import InfraError
 from kroma.imaging.by_name import thumbnail
 from kroma.imaging.header import MAX_BYTES
-from kroma.library.content import file_of, is_picture
+from kroma.library.content import current_file, is_picture
 from kroma.library.errors import AssetFileMissingError, NoPictureError
+from kroma.library.known import find_key
 from kroma.storage.base import ObjectStore
 from kroma.storage.errors import ObjectNotFoundError
 from kroma.storage.keys import thumbnail_key
@@ -36,22 +37,14 @@ class Thumbnail(NamedTuple):
     """Ends when a new one is in the store, for the next who asks: nobody needs to wait for it."""
 
 
-class _Drawn(NamedTuple):
-    data: bytes
-    is_of_record: bool
-    """Whether the file is what its row says: what was changed by hand has no place under the old hash."""
-
-
 class _Making(NamedTuple):
-    drawn: asyncio.Task[_Drawn]
+    drawn: asyncio.Task[Thumbnail]
     kept: asyncio.Task[None]
 
 
-def thumbnail_tag(asset: Asset, size_px: int) -> str:
-    """The entity tag of a thumbnail; weak where nobody measured the picture."""
-    if asset.sha256:
-        return f'"{asset.sha256}-{size_px}"'
-    return f'W/"{asset.id}-{size_px}"'
+def thumbnail_tag(sha256: str, size_px: int) -> str:
+    """The entity tag of a thumbnail of the picture with this SHA-256."""
+    return f'"{sha256}-{size_px}"'
 
 
 class Thumbnails:
@@ -63,7 +56,7 @@ class Thumbnails:
         self._making: dict[str, _Making] = {}
 
     async def get(self, store: ObjectStore, asset: Asset, size_px: int) -> Thumbnail:
-        """The thumbnail of an asset.
+        """The thumbnail of an asset's file as it is now; one that was edited is drawn each time.
 
         Raises:
             NoPictureError: The asset is no picture.
@@ -72,45 +65,51 @@ class Thumbnails:
         """
         if not is_picture(asset):
             raise NoPictureError(asset.rel_path)
-        source = file_of(store, asset)
-        key = thumbnail_key(asset.sha256 or str(asset.id), size_px)
-        tag = thumbnail_tag(asset, size_px)
-        if asset.sha256:
-            try:
-                return Thumbnail(await store.get(key, limit_bytes=_LARGEST_BYTES), tag)
-            except ObjectNotFoundError:
-                pass
-        place = f"{store.location}/{key}"
+        kept = None if asset.sha256 is None else await _kept(store, asset.sha256, size_px)
+        if kept is not None and (await current_file(store, asset)).sha256 == asset.sha256:
+            return kept
+        place = f"{store.location}/{asset.id}_{size_px}"
         making = self._making.get(place)
         if making is None:
-            drawn = asyncio.create_task(self._draw(store, asset, source.key, size_px))
-            making = self._making[place] = _Making(drawn, asyncio.create_task(_keep(drawn, store, key)))
-            making.kept.add_done_callback(lambda _: self._making.pop(place, None))
+            drawn = asyncio.create_task(self._draw(store, asset, size_px))
+            keeping = asyncio.create_task(_keep(drawn, store, asset, size_px))
+            making = self._making[place] = _Making(drawn, keeping)
+            keeping.add_done_callback(lambda _: self._making.pop(place, None))
         # One who leaves does not take it away from the others.
         small = await asyncio.shield(making.drawn)
-        return Thumbnail(small.data, tag, keeping=making.kept)
+        return small._replace(keeping=making.kept)
 
-    async def _draw(self, store: ObjectStore, asset: Asset, source_key: str, size_px: int) -> _Drawn:
+    async def _draw(self, store: ObjectStore, asset: Asset, size_px: int) -> Thumbnail:
+        key = find_key(store, asset.rel_path)
         async with self._places:
             try:
-                data = await store.get(source_key, limit_bytes=MAX_BYTES)
+                data = await store.get(key or "", limit_bytes=MAX_BYTES)
             except ObjectNotFoundError:
                 raise AssetFileMissingError(asset.rel_path) from None
-            hashing = asyncio.to_thread(_has_hash, data, asset.sha256)
-            drawing = self._cpu.run(thumbnail, data, size_px, name=source_key)
-            is_of_record, small = await asyncio.gather(hashing, drawing)
-        return _Drawn(small, is_of_record)
+            drawing = self._cpu.run(thumbnail, data, size_px, name=asset.rel_path)
+            sha256, small = await asyncio.gather(asyncio.to_thread(_sha256, data), drawing)
+        return Thumbnail(small, thumbnail_tag(sha256, size_px))
 
 
-async def _keep(drawn: asyncio.Task[_Drawn], store: ObjectStore, key: str) -> None:
+async def _kept(store: ObjectStore, sha256: str, size_px: int) -> Thumbnail | None:
+    try:
+        data = await store.get(thumbnail_key(sha256, size_px), limit_bytes=_LARGEST_BYTES)
+    except ObjectNotFoundError:
+        return None
+    return Thumbnail(data, thumbnail_tag(sha256, size_px))
+
+
+async def _keep(drawn: asyncio.Task[Thumbnail], store: ObjectStore, asset: Asset, size_px: int) -> None:
     await asyncio.wait([drawn])
-    if drawn.exception() is not None or not drawn.result().is_of_record:
-        return  # those who asked are told
+    # Those who asked are told what failed; what was changed by hand has no place under the old hash.
+    if drawn.exception() is not None or drawn.result().tag != thumbnail_tag(asset.sha256 or "", size_px):
+        return
+    key = thumbnail_key(asset.sha256 or "", size_px)
     try:
         await store.put(key, drawn.result().data)
     except InfraError as exc:  # a full disk is no reason not to show a picture
         log.warning("library.thumbnail_not_kept", key=key, reason=exc.message)
 
 
-def _has_hash(data: bytes, sha256: str | None) -> bool:
-    return bool(sha256) and hashlib.sha256(data).hexdigest() == sha256
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

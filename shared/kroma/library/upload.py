@@ -137,13 +137,9 @@ async def _free_key(store: ObjectStore, picture: Picture, folder: str) -> tuple[
     kept, variant = picture.kept, 0
     while True:
         key = upload_key(folder, picture.name, kept.sha256, picture.extension, variant=variant)
-        size = await store.size(key)
-        if size is None:
-            return key, False
-        if size == kept.size_bytes and await store.get(key, limit_bytes=size) == await picture.spool.read(
-            kept
-        ):
-            return key, True
+        taken_by = await store.checksum(key)
+        if taken_by in {None, kept.sha256}:
+            return key, taken_by is not None
         variant += 1
 
 

@@ -144,6 +144,16 @@ class ObjectStore(Protocol):
         """Size in bytes, or None when nothing has this key."""
         ...
 
+    async def checksum(self, key: str) -> str | None:
+        """SHA-256 (hex) of the bytes as they are now, or None when nothing has this key.
+
+        An object is read for it once and after each change, and not at all where the store recorded it.
+
+        Raises:
+            StoreUnavailableError: It cannot be read.
+        """
+        ...
+
     async def list_keys(self, prefix: str) -> list[str]:
         """Keys below a folder, each directory's entries by name in byte order, depth first.
 

@@ -10,6 +10,26 @@ from kroma.storage.errors import ChecksumMismatchError
 _AT_ONCE_BYTES: Final = 256 * 1024
 """Hashed within a fifth of a millisecond; more goes to a thread."""
 
+_MOST_REMEMBERED: Final = 4096
+
+
+class ChecksumMemory:
+    """Checksums that were computed, each good for one version of one object; threads may share it."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, str]] = {}
+
+    def get(self, place: str, version: str) -> str | None:
+        """The checksum of the object at ``place``, if this very version was read."""
+        known_version, sha256 = self._known.get(place, ("", ""))
+        return sha256 if known_version == version else None
+
+    def put(self, place: str, version: str, sha256: str) -> None:
+        """Remember it in place of an earlier version's."""
+        if len(self._known) >= _MOST_REMEMBERED:
+            self._known.clear()
+        self._known[place] = (version, sha256)
+
 
 def refuse_other(key: str, expected: str | None, actual: str) -> None:
     """Pass only the checksum that is expected, both in hex; without one, any.

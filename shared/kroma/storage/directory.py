@@ -23,8 +23,17 @@ from kroma.storage.base import (
     ObjectStream,
     StoredObject,
 )
-from kroma.storage.checksums import checked_chunks, refuse_other
-from kroma.storage.disk import OpenFile, make_folder, opened, path_below, read_at, read_file, translated
+from kroma.storage.checksums import ChecksumMemory, checked_chunks, refuse_other
+from kroma.storage.disk import (
+    OpenFile,
+    checksum_of,
+    make_folder,
+    opened,
+    path_below,
+    read_at,
+    read_file,
+    translated,
+)
 from kroma.storage.errors import (
     ObjectNotFoundError,
     RootNotAllowedError,
@@ -51,6 +60,7 @@ class DirectoryStore:
         *,
         within: Path | None = None,
         sweeper: Sweeper | None = None,
+        memory: ChecksumMemory | None = None,
         elsewhere: str | None = None,
     ) -> None:
         """A store at ``root``, which must lead to a place below ``within`` where that is given.
@@ -61,6 +71,7 @@ class DirectoryStore:
         self._elsewhere = elsewhere
         self._within = within
         self._sweeper = sweeper or Sweeper()
+        self._memory = memory or ChecksumMemory()
 
     @property
     def location(self) -> str:
@@ -117,6 +128,9 @@ class DirectoryStore:
 
     async def size(self, key: str) -> int | None:
         return await asyncio.to_thread(self._size, key)
+
+    async def checksum(self, key: str) -> str | None:
+        return await asyncio.to_thread(self._checksum, key)
 
     async def list_keys(self, prefix: str) -> list[str]:
         return await asyncio.to_thread(self._list_keys, prefix)
@@ -213,6 +227,12 @@ class DirectoryStore:
         except ObjectNotFoundError:
             return None
 
+    def _checksum(self, key: str) -> str | None:
+        try:
+            return checksum_of(key, self._path(key), self._memory)
+        except ObjectNotFoundError:
+            return None
+
     def _list_keys(self, prefix: str) -> list[str]:
         folder = relative_key(prefix, roots=())
         keys: list[str] = []
@@ -300,6 +320,7 @@ class DirectoryStores:
         self._data_dir = data_dir
         self._allow_any_root = allow_any_root
         self._sweeper = Sweeper()
+        self._memory = ChecksumMemory()
 
     @property
     def hosted(self) -> bool:
@@ -312,7 +333,9 @@ class DirectoryStores:
         within = None if self._allow_any_root else self._data_dir
         elsewhere = location if location.startswith("s3://") else None
         root = self._data_dir / location
-        return DirectoryStore(root, within=within, sweeper=self._sweeper, elsewhere=elsewhere)
+        return DirectoryStore(
+            root, within=within, sweeper=self._sweeper, memory=self._memory, elsewhere=elsewhere
+        )
 
 
 def resolve_root(data_dir: Path, project_slug: str, storage: LocalPlace | None) -> Path:

@@ -4,13 +4,16 @@
 # ruff: noqa: PTH102, PTH112, PTH114, PTH120
 
 import errno
+import hashlib
 import os
 import stat
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Final
 
+from kroma.storage.checksums import ChecksumMemory
 from kroma.storage.errors import (
     ObjectNotFoundError,
     ObjectTooLargeError,
@@ -22,6 +25,9 @@ from kroma.storage.references import relative_key
 from kroma.storage.unfinished import sync_folder
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_CHUNK_BYTES: Final = 1024**2
+_TICK_S: Final = 2.0
+"""The coarsest clock that a file system writes changes by."""
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR})
 
 
@@ -38,6 +44,30 @@ def read_file(path: str, *, limit_bytes: int, name: str | None = None) -> bytes:
         if size > limit_bytes:
             raise ObjectTooLargeError(name, size, limit_bytes)
         return read_at(descriptor, 0, size)
+
+
+def checksum_of(key: str, path: str, memory: ChecksumMemory) -> str:
+    """SHA-256 (hex) of a regular file, read only when it changed since it was remembered; blocks.
+
+    Raises:
+        ObjectNotFoundError: There is none.
+        StoreUnavailableError: It cannot be read.
+    """
+    with opened(key, path) as (descriptor, size):
+        found = os.fstat(descriptor)
+        version = f"{found.st_dev}-{found.st_ino}-{size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
+        if (known := memory.get(path, version)) is not None:
+            return known
+        digest = hashlib.sha256()
+        start = 0
+        while chunk := os.pread(descriptor, _CHUNK_BYTES, start):
+            digest.update(chunk)
+            start += len(chunk)
+        sha256 = digest.hexdigest()
+        # A file may change again within one tick of its clock, and look as it did.
+        if time.time() - max(found.st_mtime, found.st_ctime) > _TICK_S:
+            memory.put(path, version, sha256)
+        return sha256
 
 
 def path_below(root: str, key: str) -> str:

@@ -90,6 +90,10 @@ class MemoryStore:
         data = self._objects.get(relative_key(key, roots=()))
         return None if data is None else len(data)
 
+    async def checksum(self, key: str) -> str | None:
+        data = self._objects.get(relative_key(key, roots=()))
+        return None if data is None else hashlib.sha256(data).hexdigest()
+
     async def list_keys(self, prefix: str) -> list[str]:
         folder = relative_key(prefix, roots=())
         below = f"{folder}/" if folder else ""

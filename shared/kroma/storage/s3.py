@@ -13,7 +13,7 @@ from kroma.errors import KromaError
 from kroma.storage.access import Patience, S3Access
 from kroma.storage.base import ListedObject, LocalPlace, ObjectEnds, ObjectStore, ObjectStream, StoredObject
 from kroma.storage.bucket import Bucket, BucketPart, open_bucket
-from kroma.storage.checksums import refuse_other
+from kroma.storage.checksums import ChecksumMemory, refuse_other
 from kroma.storage.errors import (
     ObjectNotFoundError,
     OutsideProjectError,
@@ -39,11 +39,19 @@ OpenBucket = Callable[[], Awaitable[Bucket]]
 class S3Store:
     """Implements ``ObjectStore``; a folder is what names below it share, and a name may be both."""
 
-    def __init__(self, location: str, opened: OpenBucket, *, proven: dict[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        location: str,
+        opened: OpenBucket,
+        *,
+        proven: dict[str, float] | None = None,
+        memory: ChecksumMemory | None = None,
+    ) -> None:
         """``proven`` says when a location was last found writable, by ``time.monotonic``."""
         self._location = location
         self._opened = opened
         self._proven = {} if proven is None else proven
+        self._memory = memory or ChecksumMemory()
 
     @property
     def location(self) -> str:
@@ -130,6 +138,20 @@ class S3Store:
         found = await bucket.head(key) if key else None
         return None if found is None else found.size_bytes
 
+    async def checksum(self, key: str) -> str | None:
+        key = relative_key(key, roots=())
+        bucket = await self._opened()
+        found = await bucket.head(key) if key else None
+        if found is None or found.sha256:
+            return None if found is None else found.sha256
+        # Somebody else put it.
+        place, version = self.uri(key), f"{found.etag}-{found.size_bytes}"
+        sha256 = self._memory.get(place, version)
+        if sha256 is None:
+            sha256 = await self._read_checksum(key)
+            self._memory.put(place, version, sha256)
+        return sha256
+
     async def list_keys(self, prefix: str) -> list[str]:
         return in_listing_order([found.key async for found in self.list_objects(prefix)])
 
@@ -179,6 +201,13 @@ class S3Store:
             self._proven.clear()
         self._proven[self._location] = time.monotonic()
 
+    async def _read_checksum(self, key: str) -> str:
+        digest = hashlib.sha256()
+        async with self.open_stream(key) as stream:
+            async for chunk in stream.chunks:
+                await asyncio.to_thread(digest.update, chunk)
+        return digest.hexdigest()
+
     async def _ends(self, key: str, head_bytes: int, tail_bytes: int) -> ObjectEnds:
         (size, head), (_, tail) = await asyncio.gather(
             self._sized_range(key, 0, head_bytes), self._sized_range(key, -tail_bytes, tail_bytes)
@@ -209,6 +238,7 @@ class S3Stores:
         self._connections = connections
         self._patience = patience
         self._proven: dict[str, float] = {}
+        self._memory = ChecksumMemory()
         self._exits = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._bucket: Bucket | None = None
@@ -228,7 +258,7 @@ class S3Stores:
                 raise StoredElsewhereError(location)
             return (await self._opened()).below(f"{below}/")
 
-        return S3Store(location, opened, proven=self._proven)
+        return S3Store(location, opened, proven=self._proven, memory=self._memory)
 
     async def prepare(self) -> None:
         """Make the client now: that holds the event loop up for a tenth of a second or more.

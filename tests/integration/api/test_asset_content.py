@@ -184,18 +184,33 @@ async def test_a_file_that_may_change_is_asked_about_each_time(
 
     assert first.headers["cache-control"] == "private, no-cache"
     assert (first.headers["etag"], second.status_code) == (f'"{sha256}"', 200)
-    assert second.headers["etag"].startswith("W/")
+    assert second.headers["etag"] == f'"{hashlib.sha256(second.content).hexdigest()}"'
     assert second.content == DATA + b"edited"
 
 
-async def test_a_file_nobody_measured_has_a_weak_tag(
+async def test_an_edit_of_the_same_size_shows_in_the_tag_and_is_not_for_ever(
+    client: AsyncClient, at: str, asset: dict[str, Any], place: Path
+) -> None:
+    first = await client.get(at)
+    file = place / asset["rel_path"]
+    file.write_bytes(bytes(reversed(file.read_bytes())))
+    second = await client.get(at, headers={"If-None-Match": first.headers["etag"]})
+    resumed = await client.get(at, headers={"Range": "bytes=0-1", "If-Range": first.headers["etag"]})
+
+    assert first.headers["cache-control"].endswith("immutable")
+    assert (second.status_code, second.headers["cache-control"]) == (200, "private, no-cache")
+    assert second.headers["etag"] == f'"{hashlib.sha256(second.content).hexdigest()}"'
+    assert (second.content, resumed.status_code) == (first.content[::-1], 200)
+
+
+async def test_a_file_nobody_measured_has_its_checksum_for_a_tag(
     client: AsyncClient, add_row: AddRow, place: Path
 ) -> None:
     (place / "a.png").write_bytes(DATA)
     at = await add_row("a.png")
     tag = (await client.get(at)).headers["etag"]
 
-    assert tag.startswith("W/")
+    assert tag == f'"{hashlib.sha256(DATA).hexdigest()}"'
     assert (await client.get(at, headers={"If-None-Match": tag})).status_code == 304
 
 

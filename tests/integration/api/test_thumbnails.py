@@ -1,6 +1,7 @@
 """``GET P/assets/{id}/thumbnail``."""
 
 import asyncio
+import hashlib
 import io
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -194,3 +195,15 @@ async def test_an_edited_file_is_not_kept_under_the_old_ones_name(
 
     assert opened(await client.get(at)).size == (171, 256)
     assert files_in(place) == [asset["rel_path"]]
+
+
+async def test_an_edited_file_is_shown_as_it_is_now(
+    client: AsyncClient, at: str, asset: dict[str, Any], place: Path
+) -> None:
+    before = await client.get(at)
+    edited = scene_png(200, 300)
+    (place / asset["rel_path"]).write_bytes(edited)
+    after = await client.get(at, headers={"If-None-Match": before.headers["etag"]})
+
+    assert opened(after).size == (171, 256)
+    assert after.headers["etag"] == f'"{hashlib.sha256(edited).hexdigest()}-256"'

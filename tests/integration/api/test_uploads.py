@@ -231,11 +231,13 @@ async def test_a_file_that_was_lost_comes_back_with_its_bytes(
     assert (place / first["rel_path"]).read_bytes() == png()
 
 
+@pytest.mark.parametrize(
+    "edited", [pytest.param(png(20, 20), id="another size"), pytest.param(png()[::-1], id="the same size")]
+)
 async def test_a_file_that_was_edited_is_not_written_over(
-    client: AsyncClient, slug: str, place: Path
+    client: AsyncClient, slug: str, place: Path, edited: bytes
 ) -> None:
     (first,) = await uploaded(client, slug, ("a.png", png()))
-    edited = png(20, 20)
     (place / first["rel_path"]).write_bytes(edited)
     (again,) = await uploaded(client, slug, ("a.png", png()))
 

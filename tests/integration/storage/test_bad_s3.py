@@ -1,9 +1,11 @@
 """An S3 service that refuses, breaks, dawdles and lies: nothing half-visible, and a retry works."""
 
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from uuid import uuid4
 
+import aioboto3
 import pytest
 from aiohttp import web
 
@@ -22,7 +24,7 @@ from kroma.storage.errors import (
 )
 from kroma.storage.s3 import PART_BYTES, S3Stores
 from s3_double import Asked, Rule, S3Double, cut, forever, refusal, s3_double
-from s3_server import access_to
+from s3_server import KEY, access_to
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -144,6 +146,19 @@ async def half_of_it(asked: Asked, request: web.Request) -> web.StreamResponse |
     await answer.prepare(request)
     await answer.write(b"x" * 500)
     return cut(request)
+
+
+async def test_what_somebody_else_put_is_read_once_for_its_checksum(
+    double: S3Double, store: ObjectStore, s3_bucket: str
+) -> None:
+    key = store.uri("a.png").removeprefix(f"s3://{s3_bucket}/")
+    session = aioboto3.Session(aws_access_key_id=KEY, aws_secret_access_key=KEY, region_name="us-east-1")
+    async with session.client("s3", endpoint_url=double.server) as other:
+        for data in (b"first", b"other"):
+            await other.put_object(Bucket=s3_bucket, Key=key, Body=data)
+
+            assert [await store.checksum("a.png") for _ in range(3)] == [hashlib.sha256(data).hexdigest()] * 3
+    assert [asked.method for asked in double.asked].count("GET") == 2
 
 
 async def test_a_read_that_is_cut_off_is_no_object(double: S3Double, store: ObjectStore) -> None:

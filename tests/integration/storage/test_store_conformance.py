@@ -88,6 +88,14 @@ async def test_a_second_put_replaces_the_first(store: ObjectStore) -> None:
     assert await store.list_keys("") == ["a.png"]
 
 
+async def test_the_checksum_is_that_of_the_bytes_as_they_are_now(store: ObjectStore) -> None:
+    put = [await store.put("a.png", data) for data in (b"first", b"other")]
+
+    assert await store.checksum("a.png") == put[1].sha256 == sha256_of(b"other")
+    assert await store.checksum("b.png") is None
+    assert await store.checksum("") is None
+
+
 async def test_an_empty_object_is_an_object(store: ObjectStore) -> None:
     await store.put("empty", b"")
 

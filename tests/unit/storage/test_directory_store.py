@@ -1,6 +1,7 @@
 """What only a directory can get wrong."""
 
 import asyncio
+import hashlib
 import os
 import resource
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kroma.storage.checksums import ChecksumMemory
 from kroma.storage.directory import DirectoryStore, DirectoryStores
 from kroma.storage.errors import (
     ObjectNotFoundError,
@@ -58,6 +60,22 @@ def entries_below(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*"))
 
 
+class Noting(ChecksumMemory):
+    """Tells what had to be computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.computed: list[str] = []
+
+    def put(self, place: str, version: str, sha256: str) -> None:
+        self.computed.append(sha256)
+        super().put(place, version, sha256)
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
 def files_below(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
@@ -79,6 +97,40 @@ async def test_a_full_disk_keeps_the_object_that_was_there(store: DirectoryStore
 
     assert files_below(root) == ["a.png"]
     assert await store.get("a.png", limit_bytes=100) == b"before"
+
+
+async def test_a_checksum_is_computed_once_and_after_each_change(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kroma.storage.disk._TICK_S", -1.0)
+    memory = Noting()
+    store = DirectoryStore(root, memory=memory)
+    await store.put("a.png", b"first")
+    known = [await store.checksum("a.png") for _ in range(3)]
+    (root / "a.png").write_bytes(b"other")
+    changed = [await store.checksum("a.png") for _ in range(3)]
+
+    assert memory.computed == [known[0], changed[0]] == [sha256_of(b"first"), sha256_of(b"other")]
+    assert (len(set(known)), len(set(changed))) == (1, 1)
+
+
+async def test_the_checksum_of_a_file_that_has_just_changed_is_not_believed_later(root: Path) -> None:
+    memory = Noting()
+    store = DirectoryStore(root, memory=memory)
+    await store.put("a.png", b"first")
+
+    assert await store.checksum("a.png") == sha256_of(b"first")
+    assert memory.computed == []
+
+
+def test_a_memory_of_checksums_is_bounded() -> None:
+    memory = ChecksumMemory()
+    for number in range(10_000):
+        memory.put(str(number), "1", "a")
+
+    assert sum(memory.get(str(number), "1") is not None for number in range(10_000)) <= 4096
+    assert memory.get("9999", "1") == "a"
+    assert memory.get("9999", "2") is None
 
 
 async def test_a_root_below_a_file_is_not_writable(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 from kroma.assets.models import Asset, AssetKind
 from kroma.assets.queries import get_asset
 from kroma.errors import FieldRequiredError, InvalidRequestError, NotOneOfError
-from kroma.library.content import AssetFile, current_file
+from kroma.library.content import current_file, is_picture
 from kroma.library.delivery import Delivery
 from kroma.library.place import ProjectFiles, open_project
 from kroma.library.removal import delete_asset as remove_asset
@@ -22,7 +22,7 @@ from kroma.library.upload import FOLDERS, UploadOrder, keep_pictures
 from kroma_api.dependencies import AppResources, CurrentCaller, Db, Stores, ThumbnailMaker
 from kroma_api.entity_tags import IfNoneMatch, is_known
 from kroma_api.errors import HttpRuleError
-from kroma_api.file_answer import CHECKED, UNCHANGING, FileAnswer, Part, safe_headers, wanted_part
+from kroma_api.file_answer import CHECKED, UNCHANGING, FileAnswer, safe_headers, wanted_part
 from kroma_api.multipart_form import FormField, FormFile, MultipartForm
 from kroma_api.schemas.asset_files import DeletedAssetResponse, UploadAssetsResponse
 from kroma_api.strict_json import decode
@@ -124,28 +124,21 @@ async def get_asset_content(
     """The file of an asset, byte for byte; its `ETag` is its SHA-256."""
     files, asset = await _found(db, stores, slug, asset_id)
     file = await current_file(files.store, asset)
+    tag = f'"{file.sha256}"'
     cache = UNCHANGING if file.never_changes else CHECKED
-    if is_known(if_none_match, file.tag):
-        return _not_modified(file.tag, cache)
+    if is_known(if_none_match, tag):
+        return _not_modified(tag, cache)
     headers = safe_headers(
         media_type=file.media_type,
-        tag=file.tag,
+        tag=tag,
         cache=cache,
         name=file.name,
         download=download not in {None, "", "0", "false"},
     )
-    part = await _part(files, file, range_header, if_range)
+    part = None
+    if range_header is not None and if_range in {None, tag}:
+        part = wanted_part(range_header, await files.store.size(file.key) or 0)
     return FileAnswer(files.store, file.key, headers=headers, part=part)
-
-
-async def _part(
-    files: ProjectFiles, file: AssetFile, range_header: str | None, if_range: str | None
-) -> Part | None:
-    # Only a strong tag says that the bytes before the range are the same (RFC 9110, 13.1.5).
-    if range_header is None or (if_range is not None and (if_range != file.tag or file.tag.startswith("W/"))):
-        return None
-    size = await files.store.size(file.key)
-    return None if size is None else wanted_part(range_header, size)
 
 
 @get("/{asset_id:str}/thumbnail")
@@ -162,9 +155,10 @@ async def get_asset_thumbnail(
     """A small WebP of a picture: upright, in sRGB, with its alpha. The first one is made, then it is kept."""
     size_px = _size_px(size)
     files, asset = await _found(db, stores, slug, asset_id)
-    tag = thumbnail_tag(asset, size_px)
-    if is_known(if_none_match, tag):
-        return _not_modified(tag, CHECKED)
+    if if_none_match is not None and is_picture(asset):
+        tag = thumbnail_tag((await current_file(files.store, asset)).sha256, size_px)
+        if is_known(if_none_match, tag):
+            return _not_modified(tag, CHECKED)
     small = await thumbnails.get(files.store, asset, size_px)
     name = f"{asset.id}_{size_px}.webp"
     headers = safe_headers(media_type="image/webp", tag=small.tag, cache=CHECKED, name=name, download=False)
