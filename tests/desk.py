@@ -18,7 +18,7 @@ from kroma.instructions.models import AgentInstruction, AgentInstructionEvent
 from kroma.instructions.signature import callback_signer
 from kroma.instructions.sweep import sweep
 from kroma.outbound.client import OutboundClient
-from kroma.outbound.guard import AllowList, UrlGuard
+from kroma.outbound.guard import UrlGuard
 from kroma.projects.models import Project
 from kroma.providers import open_providers
 from kroma.queue.memory import MemoryTaskQueue
@@ -57,7 +57,7 @@ class Desk:
 
     def dispatcher(self) -> Dispatcher:
         settings = self.settings
-        client = OutboundClient(UrlGuard(AllowList.parsed(settings.url_allow)))
+        client = OutboundClient(UrlGuard(settings.url_allow))
         self._clients.append(client)
         return Dispatcher(
             db=self.db,

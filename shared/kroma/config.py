@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import msgspec
 
+from kroma.allow_list import AllowList
 from kroma.environment import Environment, SettingsError
 
 _DEFAULT_BIND = "127.0.0.1:8788"
@@ -435,7 +436,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a stream of events may be silent before it says that it lives."""
     public_url: str
     """Where others reach the API, without a slash at the end."""
-    url_allow: tuple[str, ...]
+    url_allow: AllowList
     """Hosts and ranges that may be called for users although they are not public."""
     callback_key: str | None
     """Signs the addresses that agents report to; None keeps a key in the data directory, which API and
@@ -494,7 +495,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             cpu_processes=env.count("CPU_PROCESSES", default=os.cpu_count() or 1),
             events_heartbeat=env.seconds("EVENTS_HEARTBEAT_S", default=10, minimum=0.05),
             public_url=_public_url(env, bind),
-            url_allow=env.texts("URL_ALLOW"),
+            url_allow=AllowList.parsed(env.texts("URL_ALLOW")),
             callback_key=_callback_key(env),
             agent=AgentOptions.from_environment(env),
             master_key=MasterKeyOptions.from_environment(env, data_dir=folder),

@@ -162,6 +162,31 @@ def test_a_wrong_environment_is_one_line_that_names_the_variable(start: Start, p
 
 
 @pytest.mark.parametrize("module", ["kroma_api", "kroma_worker"])
+@pytest.mark.parametrize(
+    ("variable", "value", "wanted"),
+    [
+        ("KROMA_URL_ALLOW", "127.0.0.1:9000", "holds '127.0.0.1:9000', which is no host or range"),
+        ("KROMA_PROVIDER", "painter", "must be one of: local, openai, fake"),
+        ("KROMA_REDIS_URL", "http://x", "is no address like redis://"),
+        ("KROMA_DATABASE_URL", "mysql://x", "must start with postgresql://"),
+    ],
+)
+def test_a_value_that_cannot_be_meant_is_one_line_that_says_what_can(
+    start: Start, module: str, variable: str, value: str, wanted: str
+) -> None:
+    given = {"KROMA_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/kroma", "KROMA_QUEUE": "arq"}
+    process = start(
+        module,
+        **{"KROMA_REDIS_URL": "redis://127.0.0.1:1", **given, variable: value},
+        KROMA_BACKEND_BIND=f"127.0.0.1:{free_port()}",
+    )
+
+    assert process.ended() == 2
+    assert process.output.startswith(f"{module}: {variable} {wanted}")
+    assert process.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["kroma_api", "kroma_worker"])
 def test_a_database_without_a_schema_is_one_line_that_says_what_to_do(
     start: Start, module: str, empty_database_url: str
 ) -> None:

@@ -135,6 +135,13 @@ def test_given_addresses_are_used_and_no_server_is_started(
     assert projects(up, up.token()).status_code == 200
 
 
+def test_a_service_that_refuses_its_environment_is_quoted(stack_folder: Path) -> None:
+    ended = kroma("up", "--data-dir", str(stack_folder / "no-provider"), KROMA_PROVIDER="painter")
+    assert ended.returncode == 1
+    assert "kroma_worker: KROMA_PROVIDER must be one of: local, openai, fake; see " in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
 def test_a_database_that_does_not_answer_is_one_line(stack_folder: Path) -> None:
     unused = "postgresql://kroma:secret-word@127.0.0.1:9/kroma"
     ended = kroma("up", "--data-dir", str(stack_folder / "no-database"), KROMA_DATABASE_URL=unused)

@@ -17,6 +17,7 @@ from kroma.config import Bind, Settings, SettingsError
 from kroma.db.schema import WrongSchemaError
 from kroma.health.eyes import eyes_open
 from kroma.logs import configure_logs
+from kroma.providers import check_default
 from kroma.resources import await_database, open_resources
 from kroma.runs.events import MAX_WATCHERS
 from kroma_api.app import api_readiness, create_app
@@ -42,9 +43,10 @@ async def serve(settings: Settings) -> None:
     it by default, would cost another 40 MB for nothing.
 
     Raises:
-        SettingsError: An address or a key is missing or wrong.
+        SettingsError: An address, a key or a provider is missing or wrong.
         WrongSchemaError: The database wants to be migrated.
     """
+    check_default(settings)
     _refuse_taken_address(settings.bind)
     _allow_files()
     async with AsyncExitStack() as opened:

@@ -29,12 +29,12 @@ from kroma.ledger.desk import CallDesk
 from kroma.logs import configure_logs
 from kroma.metrics import PLACES
 from kroma.outbound.client import OutboundClient
-from kroma.outbound.guard import AllowList, UrlGuard
+from kroma.outbound.guard import UrlGuard
 from kroma.pipeline.access import access_loader
 from kroma.pipeline.execute import Workplace
 from kroma.pipeline.keeper import LeaseKeeper, Presence
 from kroma.postprocess.toolbox import Toolbox
-from kroma.providers import PROVIDERS, UnknownProviderError
+from kroma.providers import check_default
 from kroma.resources import Resources, await_database, open_resources
 from kroma.secrets.service import read_secret
 from kroma_worker.hands import Hands
@@ -62,13 +62,11 @@ async def work(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then give back what is under way.
 
     Raises:
-        SettingsError: An address is missing, or a key is wrong.
-        UnknownProviderError: ``KROMA_PROVIDER`` names none.
+        SettingsError: An address is missing, or a key or provider is wrong.
         WrongSchemaError: The database wants to be migrated.
     """
     check_complete()
-    if settings.provider not in PROVIDERS:
-        raise UnknownProviderError(settings.provider)
+    check_default(settings)
     stopping = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
@@ -174,7 +172,7 @@ async def agent_dispatcher(opened: Resources) -> AsyncGenerator[Dispatcher]:
     """What carries instructions to agents.
 
     Raises:
-        SettingsError: ``KROMA_URL_ALLOW`` holds what is no range, or the callback key has no place.
+        SettingsError: The callback key has no place.
     """
     settings = opened.settings
     try:
@@ -182,7 +180,7 @@ async def agent_dispatcher(opened: Resources) -> AsyncGenerator[Dispatcher]:
     except OSError as exc:
         problem = f"is not set, and the file that stands for it cannot be used: {exc}"
         raise SettingsError("KROMA_CALLBACK_KEY", problem) from exc
-    client = OutboundClient(UrlGuard(AllowList.parsed(settings.url_allow)))
+    client = OutboundClient(UrlGuard(settings.url_allow))
     try:
         yield Dispatcher(
             db=opened.db,
@@ -219,7 +217,7 @@ def main() -> None:
         configure_logs(settings.logs)
         settings.refuse_keys_of_one_machine()
         uvloop.run(work(settings))
-    except (SettingsError, UnknownProviderError) as exc:
+    except SettingsError as exc:
         sys.stderr.write(f"kroma_worker: {exc.message}\n")
         sys.exit(EXIT_WRONG_SETTINGS)
     except WrongSchemaError as exc:

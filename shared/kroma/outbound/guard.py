@@ -7,18 +7,17 @@ judged: a name that answers differently a moment later changes nothing.
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Final, Self
+from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
 
 import httpx
 import msgspec
 
-from kroma.config import SettingsError
+from kroma.allow_list import AllowList, plain_host
 from kroma.outbound.errors import HostNotFoundError, UrlRefusedError
 
 Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a host name, best first; OSError when there are none."""
 
@@ -36,37 +35,6 @@ async def system_addresses(host: str, port: int) -> Sequence[str]:
     """Ask the system's resolver."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
-
-
-class AllowList(msgspec.Struct, frozen=True):
-    """Hosts and ranges that may be called although they are not public."""
-
-    hosts: frozenset[str] = frozenset()
-    networks: tuple[Network, ...] = ()
-
-    @classmethod
-    def parsed(cls, entries: Iterable[str]) -> Self:
-        """Read host names, addresses and CIDR ranges.
-
-        Raises:
-            SettingsError: An entry with a slash is no range.
-        """
-        hosts: set[str] = set()
-        networks: list[Network] = []
-        for entry in entries:
-            try:
-                networks.append(ipaddress.ip_network(entry, strict=False))
-            except ValueError:
-                if "/" in entry:
-                    raise SettingsError(
-                        "KROMA_URL_ALLOW", f"holds {entry!r}, which is no range like 10.0.0.0/8"
-                    ) from None
-                hosts.add(_plain(entry))
-        return cls(frozenset(hosts), tuple(networks))
-
-    def __contains__(self, address: Address) -> bool:
-        """Whether a range holds the address."""
-        return any(address in network for network in self.networks)
 
 
 class GuardedUrl(msgspec.Struct, frozen=True):
@@ -94,7 +62,7 @@ class UrlGuard:
             HostNotFoundError: Its name has no address.
         """
         parsed = _parsed(url)
-        host = _plain(parsed.raw_host.decode("ascii"))
+        host = plain_host(parsed.raw_host.decode("ascii"))
         addresses = await self._addresses(host, _port(parsed))
         if host not in self._allowed.hosts and not all(map(self._may_call, addresses)):
             # All of them: a name with a public and a private address is how a guard is probed.
@@ -145,10 +113,6 @@ def _parsed(url: str) -> httpx.URL:
 
 def _port(url: httpx.URL) -> int:
     return _PORTS[url.scheme] if url.port is None else url.port
-
-
-def _plain(host: str) -> str:
-    return host.strip().lower().rstrip(".")
 
 
 def _literal(host: str) -> Address | None:

@@ -129,10 +129,10 @@ def key_variable(code: str) -> str:
 
 
 async def _check_listed(settings: Settings, code: str, base_url: str) -> None:
-    from kroma.outbound.guard import AllowList, UrlGuard  # noqa: PLC0415 - 15 MB that the API need not carry
+    from kroma.outbound.guard import UrlGuard  # noqa: PLC0415 - 15 MB that the API need not carry
 
     try:
-        is_listed = await UrlGuard(AllowList.parsed(settings.url_allow)).is_listed(base_url)
+        is_listed = await UrlGuard(settings.url_allow).is_listed(base_url)
     except UrlRefusedError as exc:
         raise ProviderRefusedError(code, exc.message) from exc
     except OutboundError as exc:

@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
+from kroma.allow_list import AllowList
 from kroma.config import ToolOptions
 from kroma.imaging.errors import PictureError
 from kroma.imaging.header import MAX_BYTES, inspect
@@ -71,7 +72,7 @@ SERVICE_URLS: Final[Mapping[str, str]] = {kind.code: kind.url for kind in KINDS}
 class ServiceLine:
     """The connections that the services share; made by the first call."""
 
-    def __init__(self, options: ToolOptions, url_allow: tuple[str, ...]) -> None:
+    def __init__(self, options: ToolOptions, url_allow: AllowList) -> None:
         self.options = options
         self._url_allow = url_allow
         self._client: OutboundClient | None = None
@@ -84,9 +85,9 @@ class ServiceLine:
                 # In a thread, so that other jobs go on meanwhile: it is much to load.
                 await asyncio.to_thread(__import__, "kroma.outbound.client")
                 from kroma.outbound.client import OutboundClient  # noqa: PLC0415 - loaded just now
-                from kroma.outbound.guard import AllowList, UrlGuard  # noqa: PLC0415 - as above
+                from kroma.outbound.guard import UrlGuard  # noqa: PLC0415 - as above
 
-                self._client = OutboundClient(UrlGuard(AllowList.parsed(self._url_allow)))
+                self._client = OutboundClient(UrlGuard(self._url_allow))
         return self._client
 
     async def close(self) -> None:

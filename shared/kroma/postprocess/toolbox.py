@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from decimal import Decimal
 
+from kroma.allow_list import AllowList
 from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
 from kroma.errors import KromaError
@@ -21,13 +22,13 @@ class Toolbox:
     """The tools of an installation."""
 
     def __init__(
-        self, cpu: CpuPool, options: ToolOptions | None = None, *, url_allow: tuple[str, ...] = ()
+        self, cpu: CpuPool, options: ToolOptions | None = None, *, url_allow: AllowList | None = None
     ) -> None:
         """Open them; nothing is started or called before it is used."""
         options = options or ToolOptions()
         self._cpu = cpu
         self._options = options
-        self._line = ServiceLine(options, url_allow)
+        self._line = ServiceLine(options, url_allow or AllowList())
         lanczos, realesrgan = LanczosUpscaler(cpu), RealEsrganUpscaler(cpu, options)
         self.upscalers: Mapping[str, Upscaler] = {tool.code: tool for tool in (lanczos, realesrgan)}
         local, rembg = LocalRemover(cpu), RembgRemover(cpu, options)

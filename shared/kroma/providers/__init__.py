@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from kroma.config import Settings
+from kroma.config import Settings, SettingsError
 from kroma.cpu import CpuPool
 from kroma.errors import InvalidRequestError
 from kroma.providers.base import ModelOffer, Provider
@@ -42,6 +42,16 @@ class UnknownProviderError(InvalidRequestError):
 def provider_codes() -> tuple[str, ...]:
     """Every code, the default first."""
     return tuple(PROVIDERS)
+
+
+def check_default(settings: Settings) -> None:
+    """See that the provider of triggers that name none exists.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    if settings.provider not in PROVIDERS:
+        raise SettingsError("KROMA_PROVIDER", f"must be one of: {', '.join(provider_codes())}")
 
 
 def open_provider(code: str, cpu: CpuPool, settings: Settings) -> Provider:

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, NoReturn, Self
 from uuid import UUID
 
+from kroma.allow_list import AllowList
 from kroma.config import OpenAIOptions, Settings
 from kroma.cpu import CpuPool
 from kroma.imaging.errors import PictureError
@@ -44,11 +45,11 @@ _KEY: Final = re.compile(r"[!-~]+")
 class OpenAIProvider:
     """Draws by OpenAI's image models, for money."""
 
-    def __init__(self, cpu: CpuPool, options: OpenAIOptions, *, url_allow: tuple[str, ...] = ()) -> None:
+    def __init__(self, cpu: CpuPool, options: OpenAIOptions, *, url_allow: AllowList | None = None) -> None:
         """Make it; ``url_allow`` holds the hosts and ranges that need not be public."""
         self._cpu = cpu
         self._options = options
-        self._url_allow = url_allow
+        self._url_allow = url_allow or AllowList()
         self._calls: OpenAICalls | None = None
         self._loading = asyncio.Lock()
 
@@ -162,9 +163,9 @@ class OpenAIProvider:
         return self._calls
 
     def _guard(self) -> "UrlGuard":
-        from kroma.outbound.guard import AllowList, UrlGuard  # noqa: PLC0415 - 15 MB that the API need not carry
+        from kroma.outbound.guard import UrlGuard  # noqa: PLC0415 - 15 MB that the API need not carry
 
-        return UrlGuard(AllowList.parsed(self._url_allow))
+        return UrlGuard(self._url_allow)
 
     def _model(self, request: EditRequest) -> PricedModel:
         name = request.model or self._options.model

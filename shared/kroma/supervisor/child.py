@@ -18,6 +18,7 @@ FIRST_PAUSE_S: Final = 0.2
 LONGEST_PAUSE_S: Final = 30.0
 STEADY_AFTER_S: Final = 30.0
 """A child that lived so long starts its next series of failures with the first pause again."""
+_ENDING_S: Final = 1.0
 
 Launch = Callable[[int], "subprocess.Popen[bytes]"]
 """Starts the process with its output on this file descriptor; called in the main thread."""
@@ -143,16 +144,23 @@ class Child:
         try:
             await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not ready.done():
-                raise PartFailedError(self.name, self._how_it_ended(), log=self._log.path)
+                raise PartFailedError(self.name, await self._last_words(), log=self._log.path)
             try:
                 ready.result()
             except (KromaError, TimeoutError) as exc:
-                problem = self._how_it_ended() if self._ended.is_set() else "did not become ready in time"
+                # What it was waited on for may end before the process does.
+                await asyncio.wait({ended}, timeout=_ENDING_S)
+                problem = await self._last_words() if ended.done() else "did not become ready in time"
                 raise PartFailedError(self.name, problem, log=self._log.path) from exc
         finally:
             ready.cancel()
             ended.cancel()
             await asyncio.gather(ready, ended, return_exceptions=True)
+
+    async def _last_words(self) -> str:
+        """How it ended, and why, if it is one of ours that said so."""
+        line = await self._log.last_line()
+        return f"{self._how_it_ended()}: {line}" if line.startswith("kroma_") else self._how_it_ended()
 
     def _how_it_ended(self) -> str:
         status = None if self._process is None else self._process.returncode

@@ -24,6 +24,7 @@ class ChildLog:
         self._file.terminator = ""
         path.chmod(0o600)
         self._pumps: set[asyncio.Task[None]] = set()
+        self._last_line = ""
 
     async def open(self) -> int:
         """The writing end of a new pipe, for one process; the caller closes its copy."""
@@ -37,16 +38,26 @@ class ChildLog:
         pump.add_done_callback(self._pumps.discard)
         return writing
 
+    async def last_line(self) -> str:
+        """What the processes that have ended said last."""
+        await self._drain()
+        return self._last_line
+
     async def close(self) -> None:
         """Write what the ended processes left in their pipes."""
-        if self._pumps:
-            # A stray grandchild may hold a pipe open.
-            await asyncio.wait(self._pumps, timeout=1)
+        await self._drain()
         for pump in self._pumps:
             pump.cancel()
         self._file.close()
 
+    async def _drain(self) -> None:
+        if self._pumps:
+            # A stray grandchild may hold a pipe open.
+            await asyncio.wait(self._pumps, timeout=1)
+
     async def _pump(self, reader: asyncio.StreamReader) -> None:
         while chunk := await reader.read(64 * 1024):
+            text = chunk.decode(errors="replace")
             # The handler rotates; the text already has its line ends.
-            self._file.emit(logging.makeLogRecord({"msg": chunk.decode(errors="replace")}))
+            self._file.emit(logging.makeLogRecord({"msg": text}))
+            self._last_line = text.rstrip().rpartition("\n")[2] or self._last_line

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.config import Settings
 from kroma.db.engine import Database
-from kroma.outbound.guard import AllowList, UrlGuard
+from kroma.outbound.guard import UrlGuard
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import read_secret
 from kroma.storage.access import S3Access
@@ -38,7 +38,7 @@ async def bucket_access(
         SecretUnreadableError: The project's key does not open.
         MasterKeyFileError: The master key's file cannot be used.
     """
-    guard = UrlGuard(AllowList.parsed(settings.url_allow))
+    guard = UrlGuard(settings.url_allow)
     async with db.transaction() as session:
         key_id, key, token = [
             await _secret(session, keyring, place.project_id, name) for name in (KEY_ID, KEY, TOKEN)

@@ -11,6 +11,7 @@ import pytest
 
 from agent_server import AgentServer, http, said, served
 from certificates import certificate
+from kroma.allow_list import AllowList
 from kroma.outbound.client import OutboundClient, OutboundReply
 from kroma.outbound.errors import (
     CallTimedOutError,
@@ -18,7 +19,7 @@ from kroma.outbound.errors import (
     ReplyTooLargeError,
     UrlRefusedError,
 )
-from kroma.outbound.guard import AllowList, UrlGuard
+from kroma.outbound.guard import UrlGuard
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -12,6 +12,7 @@ from PIL import Image
 import corpus
 import tool_programs
 from cutout_double import CutoutDouble, Fault
+from kroma.allow_list import AllowList
 from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
 from kroma.imaging.deep import decode_deep
@@ -63,7 +64,7 @@ def options(folder: Path, behaviour: str = "") -> ToolOptions:
 
 @pytest.fixture
 async def tools(cpu: CpuPool, tmp_path: Path) -> AsyncIterator[Toolbox]:
-    toolbox = Toolbox(cpu, options(tmp_path), url_allow=("127.0.0.0/8",))
+    toolbox = Toolbox(cpu, options(tmp_path), url_allow=AllowList.parsed(["127.0.0.0/8"]))
     yield toolbox
     await toolbox.close()
 

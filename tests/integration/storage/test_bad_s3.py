@@ -9,8 +9,9 @@ import aioboto3
 import pytest
 from aiohttp import web
 
+from kroma.allow_list import AllowList
 from kroma.outbound.errors import UrlRefusedError
-from kroma.outbound.guard import AllowList, UrlGuard
+from kroma.outbound.guard import UrlGuard
 from kroma.storage.access import Patience
 from kroma.storage.base import ObjectStore
 from kroma.storage.bucket import open_bucket

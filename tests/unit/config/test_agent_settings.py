@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kroma.allow_list import AllowList
 from kroma.config import Settings, SettingsError
 from kroma.instructions.lease import lease_span
 
@@ -34,7 +35,9 @@ def test_the_public_address_is_the_bound_one_unless_another_is_named() -> None:
 
 
 def test_the_allowed_places_are_a_list() -> None:
-    assert settings(KROMA_URL_ALLOW=" agent.lan, 10.0.0.0/8 ,,").url_allow == ("agent.lan", "10.0.0.0/8")
+    assert settings(KROMA_URL_ALLOW=" agent.lan, 10.0.0.0/8 ,,").url_allow == AllowList.parsed(
+        ["agent.lan", "10.0.0.0/8"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from kroma.allow_list import AllowList
 from kroma.config import SettingsError
 from kroma.outbound.errors import HostNotFoundError, UrlRefusedError
-from kroma.outbound.guard import AllowList, UrlGuard
+from kroma.outbound.guard import UrlGuard
 
 PUBLIC = "93.184.216.34"
 
@@ -159,9 +160,24 @@ async def test_a_listed_host_opens_nothing_else() -> None:
         await guard("agent.lan", names=Names(evil_lan=["192.168.0.7"])).checked("http://evil.lan/")
 
 
-@pytest.mark.parametrize("entry", ["10.0.0.0/33", "agent.lan/8", "/"])
-def test_a_range_that_is_none_stops_the_start(entry: str) -> None:
-    with pytest.raises(SettingsError, match="KROMA_URL_ALLOW"):
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "10.0.0.0/33",
+        "agent.lan/8",
+        "/",
+        "127.0.0.1:9000",
+        "agent.lan:80",
+        "http://agent.lan",
+        "*.lan",
+        "[::1]",
+        "me@agent.lan",
+        "two hosts",
+        "bücher.lan",
+    ],
+)
+def test_an_entry_that_could_never_match_stops_the_start(entry: str) -> None:
+    with pytest.raises(SettingsError, match=r"KROMA_URL_ALLOW.* is no host or range"):
         AllowList.parsed([entry])
 
 
