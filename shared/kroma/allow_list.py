@@ -4,7 +4,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -17,7 +17,8 @@ class AllowList(msgspec.Struct, frozen=True):
     """What ``KROMA_URL_ALLOW`` lists."""
 
     hosts: frozenset[str] = frozenset()
-    networks: tuple[IPv4Network | IPv6Network, ...] = ()
+    networks: tuple[Any, ...] = ()
+    """Of ``ipaddress``; a union of its two types is one that msgspec cannot convert."""
 
     @classmethod
     def parsed(cls, entries: Iterable[str]) -> Self:
