@@ -182,16 +182,25 @@ async def _give_back_later(db: Database, claim: JobClaim, error: Exception) -> t
 
 async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorder, job: ImageJob) -> ImageJob:
     tools = _tools(place, claim, recorder)
-    for step in STEPS:
-        if not step.is_needed(job):
-            continue
-        after = await recorder.find(step.name, ImageJob)
-        if after is None:
-            started_at = utc_now()
-            with watched(step.name):
-                after = await step.apply(job, tools)
-            await recorder.record(step.name, after, started_at=started_at, candidates=after.candidates)
-        job = after
+    steps = [step for step in STEPS if step.is_needed(job)]
+    try:
+        for step, following in zip(steps, [*steps[1:], None], strict=True):
+            after = await recorder.find(step.name, ImageJob)
+            if after is None:
+                started_at = utc_now()
+                with watched(step.name):
+                    after = await step.apply(job, tools)
+                await recorder.record(
+                    step.name,
+                    after,
+                    started_at=started_at,
+                    candidates=after.candidates,
+                    hold=following is not None and following.at_once,
+                )
+            job = after
+    finally:
+        # What is held when a step fails or is interrupted is done all the same.
+        await asyncio.shield(recorder.flush())
     return job
 
 

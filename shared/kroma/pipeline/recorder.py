@@ -1,15 +1,16 @@
 """Finished steps in the table: the reason a job that is claimed again does nothing twice."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID, uuid4
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, String, Table, Uuid, bindparam, column, func, literal, select
-from sqlalchemy import cast as sql_cast
+from sqlalchemy import Select, String, Table, Uuid, bindparam, column, func, literal, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.sql.selectable import TableValuedAlias
 
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
@@ -24,7 +25,7 @@ T = TypeVar("T")
 
 _STEPS: Final = cast("Table", RunStep.__table__)
 _CANDIDATES: Final = cast("Table", RunCandidate.__table__)
-_STEP_COLUMNS: Final = ("version", "fence", "input_hash", "output_json", "started_at", "finished_at")
+_STEP_COLUMNS: Final = ("name", "version", "fence", "input_hash", "output_json", "started_at", "finished_at")
 _CANDIDATE_COLUMNS: Final = (
     "candidate_index",
     "status",
@@ -38,7 +39,7 @@ _CANDIDATE_COLUMNS: Final = (
 
 
 def _record_statement() -> Select[Any, Any]:
-    """One statement for the step, its candidates and its event, all of it under the claim."""
+    """One statement for steps, their candidates and events, all of it under the claim."""
     held = (
         select(RunJob.id)
         .where(
@@ -50,26 +51,19 @@ def _record_statement() -> Select[Any, Any]:
         .with_for_update(key_share=True)
         .cte("held")
     )
-    new: list[ColumnElement[Any]] = [bindparam(name, type_=_STEPS.c[name].type) for name in _STEP_COLUMNS]
-    own: list[ColumnElement[Any]] = [bindparam("id", type_=Uuid()), bindparam("name", type_=String())]
+    steps = _rows_of("steps", _STEPS, ("id", *_STEP_COLUMNS))
     step = insert(_STEPS).from_select(
-        ["id", "name", "job_id", *_STEP_COLUMNS],
-        select(*own, held.c.id, *new),
+        ["job_id", "id", *_STEP_COLUMNS],
+        select(held.c.id, *steps.c),
         include_defaults=False,
     )
     step = step.on_conflict_do_update(
         index_elements=["job_id", "name"], set_={name: step.excluded[name] for name in _STEP_COLUMNS}
     )
-    given = (
-        func.jsonb_to_recordset(bindparam("candidates", type_=JSONB()))
-        .table_valued(
-            *(column(name, _CANDIDATES.c[name].type) for name in ("id", *_CANDIDATE_COLUMNS)), name="given"
-        )
-        .render_derived(with_types=True)
-    )
+    given = _rows_of("candidates", _CANDIDATES, ("id", *_CANDIDATE_COLUMNS))
     candidates = insert(_CANDIDATES).from_select(
-        ["id", "job_id", *_CANDIDATE_COLUMNS],
-        select(given.c.id, held.c.id, *(given.c[name] for name in _CANDIDATE_COLUMNS)),
+        ["job_id", "id", *_CANDIDATE_COLUMNS],
+        select(held.c.id, *given.c),
         include_defaults=False,
     )
     candidates = candidates.on_conflict_do_update(
@@ -80,13 +74,19 @@ def _record_statement() -> Select[Any, Any]:
         bindparam("run_id", type_=Uuid()),
         "step",
         func.jsonb_build_object(
-            literal("job_id", String()),
-            held.c.id,
-            literal("step", String()),
-            sql_cast(bindparam("name"), String()),
+            literal("job_id", String()), held.c.id, literal("step", String()), steps.c.name
         ),
     )
-    return select(held.c.id, event).add_cte(step.cte("step"), candidates.cte("candidates"))
+    # Rows of a function come in the order of its array, so events do in the order of the steps.
+    written = select(held.c.id, event).select_from(held.join(steps, literal(value=True)))
+    return written.add_cte(step.cte("written_steps"), candidates.cte("written_candidates"))
+
+
+def _rows_of(parameter: str, table: Table, names: Sequence[str]) -> TableValuedAlias:
+    """Objects of a parameter as rows with columns of a table."""
+    columns = (column(name, table.c[name].type) for name in names)
+    rows = func.jsonb_to_recordset(bindparam(parameter, type_=JSONB())).table_valued(*columns, name=parameter)
+    return rows.render_derived(with_types=True)
 
 
 _RECORD: Final = Prepared(_record_statement())
@@ -122,6 +122,8 @@ class TableRecorder:
         self._db = db
         self._claim = claim
         self._steps: dict[str, FinishedStep] | None = None
+        self._held: list[dict[str, Any]] = []
+        self._held_candidates: dict[int, dict[str, Any]] = {}
         if claim.fence == 1:
             self._steps = {}  # the first claim ever: nobody can have recorded anything
 
@@ -145,6 +147,7 @@ class TableRecorder:
         started_at: datetime,
         candidates: tuple[Candidate, ...] = (),
         input_hash: str | None = None,
+        hold: bool = False,
     ) -> None:
         known = await self._known()
         step = FinishedStep(
@@ -155,19 +158,33 @@ class TableRecorder:
             started_at=started_at,
             finished_at=utc_now(),
         )
-        values = {
-            **msgspec.structs.asdict(step),
-            "id": uuid4(),
-            "job_id": self._claim.job_id,
-            "input_hash": input_hash,
-            "worker": self._claim.worker,
-            "run_id": self._claim.run_id,
-            "candidates": [{"id": candidate.id, **candidate_row(candidate)} for candidate in candidates],
-        }
-        if not await self._db.fetch(_RECORD, values):
-            raise ClaimLostError
+        self._held.append({"id": uuid4(), "input_hash": input_hash, **msgspec.structs.asdict(step)})
+        for candidate in candidates:  # of what a candidate was and became, the table keeps the last
+            self._held_candidates[candidate.index] = {"id": candidate.id, **candidate_row(candidate)}
+        if not hold:
+            await self.flush()
         known.pop(name, None)  # last in order, too
         known[name] = step
+
+    async def flush(self) -> None:
+        """Write what is held.
+
+        Raises:
+            ClaimLostError: A newer claim exists; nothing was written.
+        """
+        if not self._held:
+            return
+        values = {
+            "job_id": self._claim.job_id,
+            "fence": self._claim.fence,
+            "worker": self._claim.worker,
+            "run_id": self._claim.run_id,
+            "steps": self._held,
+            "candidates": list(self._held_candidates.values()),
+        }
+        self._held, self._held_candidates = [], {}
+        if not await self._db.fetch(_RECORD, values):
+            raise ClaimLostError
 
     async def list_steps(self) -> list[FinishedStep]:
         """Every finished step of the job, oldest first."""

@@ -33,6 +33,7 @@ class StepRecorder(Protocol):
         started_at: datetime,
         candidates: tuple[Candidate, ...] = (),
         input_hash: str | None = None,
+        hold: bool = False,
     ) -> None:
         """Store a finished step and the rows of the candidates it made or moved, in one transaction.
 
@@ -42,6 +43,8 @@ class StepRecorder(Protocol):
             started_at: When it began.
             candidates: Rows to write along.
             input_hash: SHA-256 over what the output follows from, for outputs that a later run may take.
+            hold: Write it together with the step that is recorded next. Only where that follows at once,
+                without work that the wait would put at risk; should it fail, the held one is written.
 
         Raises:
             ClaimLostError: A newer claim exists; nothing was written.

@@ -23,6 +23,9 @@ class Step(msgspec.Struct, frozen=True):
     with_tools_only: bool = False
     """Whether it is left out where nothing is to be post-processed."""
 
+    at_once: bool = False
+    """Whether it takes no time, so that the record of the step before may wait for its own."""
+
     def is_needed(self, job: ImageJob) -> bool:
         """Whether a job goes through it."""
         return job.tools is not None or not self.with_tools_only
@@ -31,7 +34,7 @@ class Step(msgspec.Struct, frozen=True):
 STEPS: Final = (
     Step("generate", generate),
     Step("check_quality", check_quality),
-    Step("rank", rank),
+    Step("rank", rank, at_once=True),
     Step("postprocess", postprocess, with_tools_only=True),
     Step("verify", verify, with_tools_only=True),
 )

@@ -113,7 +113,12 @@ async def _checked(
         found.report,
     )
     await tools.recorder.record(
-        f"check_quality/{candidate.index}", checked, started_at=started_at, candidates=(checked,)
+        f"check_quality/{candidate.index}",
+        checked,
+        started_at=started_at,
+        candidates=(checked,),
+        # A picture that is moved next must be found where its record says.
+        hold=job.candidate_count == 1 and checked.status is CandidateStatus.DONE,
     )
     return checked
 

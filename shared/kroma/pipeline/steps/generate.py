@@ -90,7 +90,12 @@ async def _candidate(job: ImageJob, inputs: JobInputs, index: int, tools: StepTo
     duration_ms = round((perf_counter() - clock) * 1000, 3)
     candidate = msgspec.structs.replace(candidate, duration_ms=duration_ms)
     await tools.recorder.record(
-        name, candidate, started_at=started_at, candidates=(candidate,), input_hash=digest
+        name,
+        candidate,
+        started_at=started_at,
+        candidates=(candidate,),
+        input_hash=digest,
+        hold=job.candidate_count == 1,
     )
     return candidate
 
