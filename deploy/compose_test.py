@@ -124,14 +124,16 @@ class Compose:
         return docker("compose", *self._options, *arguments, env=self._env)
 
     def up(self, *, workers: int) -> None:
-        """Start what does not run and wait until all of it is healthy."""
+        """Start what does not run and wait until all is healthy; ``--scale`` where the settings say less."""
         began = time.monotonic()
-        self("up", "--detach", "--wait", "--scale", f"worker={workers}")
+        scale = () if self._env.get("KROMA_WORKERS") == str(workers) else ("--scale", f"worker={workers}")
+        self("up", "--detach", "--wait", *scale)
         took = time.monotonic() - began
         states = [json.loads(line) for line in self("ps", "--format", "json").splitlines()]
         unwell = [one["Name"] for one in states if one["Health"] != "healthy"]
         check(not unwell, f"not healthy: {', '.join(unwell)}")
         check(set(self.services()) >= SERVICES, f"not all services run: {self.services()}")
+        check(self.services().count("worker") == workers, f"not {workers} workers: {self.services()}")
         check(took <= HEALTHY_WITHIN_S, f"healthy after {took:.0f} s, not within {HEALTHY_WITHIN_S:.0f} s")
 
     def services(self) -> list[str]:
@@ -377,7 +379,8 @@ def prove(folder: Path) -> None:
         say(f"skipped: image {S3_DEFAULT} not available on this engine, so nothing is said about profile s3")
         return
     say(f"profile s3 with {image}")
-    in_s3 = Compose(folder, folder / "own_disks.yml", settings=ROOT / "deploy/s3.env", KROMA_S3_IMAGE=image)
+    variables = {"KROMA_S3_IMAGE": image, "KROMA_WORKERS": "2"}
+    in_s3 = Compose(folder, folder / "own_disks.yml", settings=ROOT / "deploy/s3.env", **variables)
     with stack("s3", in_s3) as compose:
         s3_run(compose)
 

@@ -25,12 +25,12 @@ class BlankBaseDirError(InvalidRequestError):
 
 
 class RootOutsideDataDirError(InvalidRequestError):
-    """A project root would lie outside the data directory, and this installation forbids that."""
+    """A project root would lie where this installation keeps no projects."""
 
     def __init__(self, field: str) -> None:
         super().__init__(
-            f"Field '{field}' must lead to a place inside the data directory, "
-            "since KROMA_ALLOW_ANY_ROOT is off"
+            f"Field '{field}' must lead to a place inside the data directory, beside what Kroma itself keeps "
+            "there, since KROMA_ALLOW_ANY_ROOT is off"
         )
 
 

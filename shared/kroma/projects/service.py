@@ -29,8 +29,9 @@ from kroma.projects.models import (
 )
 from kroma.projects.queries import get_project
 from kroma.projects.slugs import normalised_slug, slug_of_name
-from kroma.projects.storage import is_inside, local_root
+from kroma.projects.storage import local_root
 from kroma.storage.base import ProjectStores
+from kroma.storage.directory import may_hold_projects
 from kroma.texts import name_text, optional_text, required_text
 
 
@@ -184,7 +185,8 @@ async def change_local_storage(
             storage.local_base_dir = _checked_base_dir(change.base_dir)
         if change.project_root is not None:
             storage.local_project_root = optional_text(change.project_root)
-        if not allow_any_root and not is_inside(data_dir, local_root(data_dir, project.slug, storage)):
+        root = local_root(data_dir, project.slug, storage)
+        if not allow_any_root and not may_hold_projects(data_dir, root):
             raise RootOutsideDataDirError("base_dir" if change.project_root is None else "project_root")
         event = await audit.record(
             session,

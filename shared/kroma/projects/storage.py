@@ -18,11 +18,6 @@ def local_root(data_dir: Path, slug: str, storage: ProjectStorage | None) -> Pat
     return resolve_root(data_dir, slug, _local_place(storage))
 
 
-def is_inside(data_dir: Path, path: Path) -> bool:
-    """Whether a path, symlinks followed as far as they exist, leads into the data directory."""
-    return path.resolve().is_relative_to(data_dir.resolve())
-
-
 def _local_place(storage: ProjectStorage | None) -> LocalPlace | None:
     if storage is None:
         return None

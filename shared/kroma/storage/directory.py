@@ -47,7 +47,8 @@ from kroma.storage.unfinished import PREFIX, Sweeper, UnfinishedFile, sync_folde
 DEFAULT_BASE_DIR: Final = "var/projects"
 FOLDERS: Final = ("outputs", "runs", "archive/bad")
 """What every run writes to; the other folders of pipeline.md 1.4 come when something is put there."""
-
+_NO_PROJECTS: Final = frozenset({"logs", "postgres", "run", "valkey"})
+"""What ``kroma up`` keeps in the data directory for itself."""
 _CHUNK_BYTES: Final = 1024**2
 
 
@@ -173,10 +174,8 @@ class DirectoryStore:
         if self._elsewhere is not None:
             raise StoredElsewhereError(self._elsewhere)
         root = os.path.realpath(self._root)
-        if self._within is not None:
-            within = os.path.realpath(self._within)
-            if not root.startswith(f"{within.rstrip('/')}/"):
-                raise RootNotAllowedError(str(self._root))
+        if self._within is not None and not may_hold_projects(self._within, root):
+            raise RootNotAllowedError(str(self._root))
         return root
 
     def _begun(self, key: str) -> tuple[str, UnfinishedFile]:
@@ -291,7 +290,9 @@ class DirectoryStore:
 
     def _delete(self, keys: Sequence[str]) -> None:
         for key in keys:
-            path = self._path(key)
+            # A symlink goes itself, not what it leads to.
+            folder, _, name = relative_key(key, roots=()).rpartition("/")
+            path = f"{self._path(folder)}/{name}"
             with translated(key), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 os.unlink(path)
 
@@ -336,6 +337,15 @@ class DirectoryStores:
         return DirectoryStore(
             root, within=within, sweeper=self._sweeper, memory=self._memory, elsewhere=elsewhere
         )
+
+
+def may_hold_projects(data_dir: Path, root: str | Path) -> bool:
+    """Whether a path, symlinks followed as far as they exist, is where an installation keeps projects.
+
+    That is below its data directory, but not among the passwords and databases that it keeps there.
+    """
+    inside = os.path.relpath(os.path.realpath(root), os.path.realpath(data_dir))
+    return inside.split("/")[0] not in {".", "..", *_NO_PROJECTS}
 
 
 def resolve_root(data_dir: Path, project_slug: str, storage: LocalPlace | None) -> Path:

@@ -32,7 +32,8 @@ class RootNotAllowedError(InvalidRequestError):
 
     def __init__(self, root: str) -> None:
         super().__init__(
-            f"Project root '{root}' is outside the data directory; move it or set KROMA_ALLOW_ANY_ROOT=1"
+            f"Project root '{root}' is outside the data directory, or among what Kroma itself keeps there; "
+            "move it or set KROMA_ALLOW_ANY_ROOT=1"
         )
 
 

@@ -14,6 +14,7 @@ from factories import scene_png
 from kroma.storage.access import S3Access
 from kroma.storage.base import ObjectStore
 from kroma.storage.s3 import S3Stores
+from uploading import uploaded
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -127,3 +128,15 @@ async def test_the_operators_own_settings_lie_in_the_data_directory(
     reply = await client.post("/api/projects/comic/runs/validate-config", json={})
 
     assert reply.json()["summary"]["app_settings_loaded"]
+
+
+async def test_a_file_that_nobody_edits_may_be_kept_for_ever(client: AsyncClient, store: ObjectStore) -> None:
+    (asset,) = await uploaded(client, "comic", ("a.png", scene_png()))
+    at = f"/api/projects/comic/assets/{asset['id']}/content"
+    before = await client.get(at)
+    await store.put(asset["rel_path"], scene_png(seed=9))
+    after = await client.get(at)
+
+    assert before.headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert after.headers["cache-control"] == "private, no-cache"
+    assert after.content == scene_png(seed=9)

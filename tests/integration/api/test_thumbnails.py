@@ -88,12 +88,22 @@ async def test_the_second_one_is_read_and_not_made(
 ) -> None:
     first = await client.get(f"{at}?size=64")
     kept = place / ".kroma" / "thumbnails" / f"{asset['sha256']}_64.webp"
-    kept.write_bytes(b"what is kept")
+    kept.write_bytes(b"RIFF....WEBPwhat is kept")
     second = await client.get(f"{at}?size=64")
 
     assert opened(first).format == "WEBP"
-    assert second.content == b"what is kept"
+    assert second.content == b"RIFF....WEBPwhat is kept"
     assert second.headers["etag"] == first.headers["etag"] == f'"{asset["sha256"]}-64"'
+
+
+@pytest.mark.parametrize("junk", [b"", b"<html>", b"RIFF....WEBP" + bytes(9 * 1024**2)])
+async def test_one_that_was_tampered_with_is_made_again(
+    client: AsyncClient, at: str, asset: dict[str, Any], place: Path, junk: bytes
+) -> None:
+    first = await client.get(at)
+    (place / ".kroma" / "thumbnails" / f"{asset['sha256']}_256.webp").write_bytes(junk)
+
+    assert (await client.get(at)).content == first.content
 
 
 async def test_who_has_it_is_told_so(

@@ -279,6 +279,17 @@ async def test_pictures_go_straight_into_a_reference_set_in_order(client: AsyncC
     assert [one["reference_item_id"] for one in again] == [one["reference_item_id"] for one in first]
 
 
+async def test_a_set_whose_last_place_is_taken_takes_pictures(client: AsyncClient, slug: str) -> None:
+    at = f"/api/projects/{slug}/reference-sets"
+    set_id = (await client.post(at, json={"name": "Mara"})).json()["reference_set"]["id"]
+    last = {"label": "Last", "content_text": "x", "sort_order": 2**31 - 1}
+    assert (await client.post(f"{at}/{set_id}/items", json=last)).status_code == 200
+    response = await upload(client, slug, ("a.png", png()), ("b.png", png(9, 9)), reference_set_id=set_id)
+
+    assert response.status_code == 200
+    assert len((await client.get(f"{at}/{set_id}/items")).json()["items"]) == 3
+
+
 async def test_an_unknown_set_keeps_nothing(client: AsyncClient, slug: str, place: Path) -> None:
     response = await upload(client, slug, ("a.png", png()), reference_set_id="nope")
 

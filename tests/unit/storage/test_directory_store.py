@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kroma.storage.checksums import ChecksumMemory
-from kroma.storage.directory import DirectoryStore, DirectoryStores
+from kroma.storage.directory import DirectoryStore, DirectoryStores, may_hold_projects
 from kroma.storage.errors import (
     ObjectNotFoundError,
     OutsideProjectError,
@@ -131,6 +131,39 @@ def test_a_memory_of_checksums_is_bounded() -> None:
     assert sum(memory.get(str(number), "1") is not None for number in range(10_000)) <= 4096
     assert memory.get("9999", "1") == "a"
     assert memory.get("9999", "2") is None
+
+
+async def test_a_link_is_deleted_and_not_what_it_leads_to(store: DirectoryStore, root: Path) -> None:
+    (root / "in").mkdir()
+    (root / "in" / "a.png").write_bytes(b"kept")
+    (root / "link.png").symlink_to("in/a.png")
+    (root / "out.png").symlink_to("/etc/hostname")
+    (root / "folder").symlink_to("in")
+    await store.delete(["link.png", "out.png", "folder", "none/x.png", ""])
+
+    assert files_below(root) == ["in/a.png"]
+    assert os.listdir(root) == ["in"]
+
+
+@pytest.mark.parametrize(
+    ("place", "may"),
+    [
+        ("var/projects/comic", True),
+        ("comic", True),
+        ("run", False),
+        ("postgres/base", False),
+        ("var/../logs", False),
+        ("comic/../valkey", False),
+        (".", False),
+        ("..", False),
+        ("link", False),
+    ],
+)
+def test_projects_lie_beside_what_kroma_keeps_for_itself(tmp_path: Path, place: str, *, may: bool) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+
+    assert may_hold_projects(tmp_path, tmp_path / place) is may
 
 
 async def test_a_root_below_a_file_is_not_writable(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""Deleting a picture while somebody else begins to use it: one of the two is refused, and nothing dangles."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from httpx import AsyncClient, Response
+
+from documented import ClientFactory
+from factories import png, scene_png
+from kroma.db.engine import Database
+from kroma.library import upload as uploads
+from kroma.pipeline import trigger
+from uploading import files_in, problem, upload, uploaded
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+async def client(client_with: ClientFactory, fresh_db: Database) -> AsyncClient:
+    """On a database of its own, whose transactions meet each other."""
+    client = client_with(fresh_db, KROMA_API_AUTH_DEV_BYPASS="1")
+    await client.post("/api/projects", json={"name": "Comic"})
+    return client
+
+
+@pytest.fixture
+def place(data_dir: Path) -> Path:
+    return data_dir / "var" / "projects" / "comic"
+
+
+async def test_a_scene_that_goes_while_a_run_is_planned_is_said_to_be_gone(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scene,) = await uploaded(client, "comic", ("a.png", scene_png()), kind="input")
+    real = trigger.plan_run
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        plan = await real(*args, **options)
+        assert (await client.delete(f"/api/projects/comic/assets/{scene['id']}")).status_code == 200
+        return plan
+
+    monkeypatch.setattr(trigger, "plan_run", slow)
+    body = {"mode": "dry", "scene_refs": [scene["id"]]}
+    response = await client.post("/api/projects/comic/runs/trigger", json=body)
+
+    assert problem(response)[0] == 400
+    assert problem(response)[2] == f"Asset {scene['id']} was deleted just now; name another picture"
+    assert (await client.get("/api/projects/comic/runs")).json()["count"] == 0
+
+
+async def test_a_scene_is_not_deleted_once_a_run_is_being_confirmed(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (scene,) = await uploaded(client, "comic", ("a.png", scene_png()), kind="input")
+    real = trigger.confirm_run_in
+    deleting: list[asyncio.Task[Response]] = []
+
+    async def slow(*args: Any, **options: Any) -> None:
+        deleting.append(asyncio.create_task(client.delete(f"/api/projects/comic/assets/{scene['id']}")))
+        await asyncio.wait(deleting, timeout=0.3)
+        assert not deleting[0].done()
+        await real(*args, **options)
+
+    monkeypatch.setattr(trigger, "confirm_run_in", slow)
+    body = {"mode": "run", "confirm_spend": True, "scene_refs": [scene["id"]], "candidates": 1}
+    response = await client.post("/api/projects/comic/runs/trigger", json=body)
+    status, _, text = problem(await deleting[0])
+
+    assert response.status_code == 202
+    assert (status, response.json()["run"]["id"] in text) == (400, True)
+
+
+async def test_a_picture_is_not_deleted_while_it_becomes_an_item(
+    client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (known,) = await uploaded(client, "comic", ("a.png", png()))
+    made = await client.post("/api/projects/comic/reference-sets", json={"name": "Mara"})
+    set_id = made.json()["reference_set"]["id"]
+    real = uploads.add_items
+    deleting: list[asyncio.Task[Response]] = []
+
+    async def slow(*args: Any, **options: Any) -> Any:
+        deleting.append(asyncio.create_task(client.delete(f"/api/projects/comic/assets/{known['id']}")))
+        await asyncio.wait(deleting, timeout=0.3)
+        assert not deleting[0].done()
+        return await real(*args, **options)
+
+    monkeypatch.setattr(uploads, "add_items", slow)
+    response = await upload(client, "comic", ("again.png", png()), reference_set_id=set_id)
+
+    assert response.json()["assets"][0]["id"] == known["id"]
+    assert problem(await deleting[0])[2].endswith(": item 'again' of reference set 'Mara'")
+
+
+async def test_a_picture_that_is_deleted_right_after_its_upload_leaves_no_file(
+    client: AsyncClient, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = uploads._restore_missing  # noqa: SLF001 - what follows the commit
+
+    async def late(*args: Any, **options: Any) -> None:
+        (asset,) = (await client.get("/api/projects/comic/assets")).json()["assets"]
+        assert (await client.delete(f"/api/projects/comic/assets/{asset['id']}")).status_code == 200
+        await real(*args, **options)
+
+    monkeypatch.setattr(uploads, "_restore_missing", late)
+    assert (await upload(client, "comic", ("a.png", png()))).status_code == 200
+    assert files_in(place) == []
