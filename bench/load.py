@@ -4,9 +4,9 @@ Requests are due at moments fixed beforehand, at random like those of many users
 when it was due: one that waits behind a slow one pays for the wait. The reads are runs with their `ETag`,
 jobs, events, assets, pictures, thumbnails, quality reports, costs and health, over projects whose runs
 were drawn before; each triggered run is carried to its end by the worker meanwhile. The raw side is an
-empty Litestar handler on the same server for a minute under as many requests a second. The target is no error and
-flat memory: in the last quarter of the time the median resident set of each process tree lies at most
-12 MB above that of the second quarter.
+empty Litestar handler on the same server for a minute under as many requests a second. The target is no
+error and flat memory: in the last quarter of the time the median resident set of each process tree lies
+at most 12 MB above that of the second quarter.
 """
 
 import asyncio
