@@ -21,7 +21,7 @@ STALLED_AFTER: Final = timedelta(seconds=60)
 UNCHANGING: Final = "private, max-age=31536000, immutable"
 CHECKED: Final = "private, no-cache"
 """To be asked about with `If-None-Match` each time."""
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 class Part(NamedTuple):

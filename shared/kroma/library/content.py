@@ -34,7 +34,7 @@ class AssetFile(NamedTuple):
     """Of the file alone."""
     sha256: str
     never_changes: bool
-    """Whether the key is of these bytes alone; a person may edit any other file."""
+    """Whether the key is of these bytes alone, in a store whose files nobody edits."""
 
 
 async def current_file(store: ObjectStore, asset: Asset) -> AssetFile:
@@ -48,9 +48,8 @@ async def current_file(store: ObjectStore, asset: Asset) -> AssetFile:
     if key is None or sha256 is None:
         raise AssetFileMissingError(asset.rel_path)
     name = PurePosixPath(key).name
-    never_changes = sha256 == asset.sha256 and (
-        asset.kind not in UPLOADED_KINDS or sha256[:_HASH_CHARACTERS] in name
-    )
+    is_of_one_content = asset.kind not in UPLOADED_KINDS or sha256[:_HASH_CHARACTERS] in name
+    never_changes = store.backend == "s3" and sha256 == asset.sha256 and is_of_one_content
     return AssetFile(key, media_type_of(asset), name, sha256, never_changes)
 
 

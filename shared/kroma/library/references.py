@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import Final
 from uuid import UUID, uuid4
 
 from sqlalchemy import select
@@ -12,6 +13,9 @@ from kroma.db.engine import Database
 from kroma.library.place import ProjectFiles
 from kroma.reference_sets.models import ReferenceSetItem
 from kroma.reference_sets.queries import get_reference_set
+
+_LAST_PLACE: Final = 2**31 - 1
+"""What the column holds; items at the same place are ordered by their ids."""
 
 
 async def check_set(db: Database, slug: str, reference_set_id: str | None) -> None:
@@ -52,7 +56,7 @@ async def add_items(
     for asset, name in pictures:
         found = items.get(asset.id) or by_address.get(str(asset.id)) or by_address.get(asset.rel_path)
         if found is None:
-            place += 1
+            place = min(place + 1, _LAST_PLACE)
             found = uuid4()
             item = ReferenceSetItem(
                 id=found,

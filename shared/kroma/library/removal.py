@@ -80,7 +80,7 @@ async def _items(session: AsyncSession, store: ObjectStore, asset: Asset) -> Asy
         .join(ReferenceSet, ReferenceSet.id == ReferenceSetItem.reference_set_id)
         .where(
             ReferenceSetItem.project_id == asset.project_id,
-            or_(address == str(asset.id), func.right(address, len(name)) == name),
+            or_(address == str(asset.id), func.right(func.rtrim(address, "/ "), len(name)) == name),
         )
     )
     for label, given, owner in await session.execute(statement):

@@ -15,7 +15,7 @@ from kroma.library.content import current_file, is_picture
 from kroma.library.errors import AssetFileMissingError, NoPictureError
 from kroma.library.known import find_key
 from kroma.storage.base import ObjectStore
-from kroma.storage.errors import ObjectNotFoundError
+from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError
 from kroma.storage.keys import thumbnail_key
 
 log = structlog.get_logger(__name__)
@@ -94,8 +94,10 @@ class Thumbnails:
 async def _kept(store: ObjectStore, sha256: str, size_px: int) -> Thumbnail | None:
     try:
         data = await store.get(thumbnail_key(sha256, size_px), limit_bytes=_LARGEST_BYTES)
-    except ObjectNotFoundError:
+    except (ObjectNotFoundError, ObjectTooLargeError):
         return None
+    if not (data.startswith(b"RIFF") and data[8:12] == b"WEBP"):
+        return None  # somebody laid something else there: it is made again
     return Thumbnail(data, thumbnail_tag(sha256, size_px))
 
 

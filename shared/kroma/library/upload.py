@@ -104,7 +104,7 @@ async def _kept(
         await asyncio.shield(_discard_new(db, files, objects, used=()))
         raise
     await _discard_new(db, files, objects, used={picture.asset.rel_path for picture in kept.pictures})
-    await _restore_missing(files.store, new, kept)
+    await _restore_missing(db, files, new, kept)
     return kept
 
 
@@ -205,7 +205,9 @@ class _Rows:
             Asset.id.not_in(self._changed),
         )
         known: dict[str, Asset] = {}
-        for asset in await session.scalars(statement.order_by(*BEST_FIRST)):
+        # Locked against a delete, which has either taken the row away by now or will see what refers to it.
+        locked = statement.order_by(*BEST_FIRST).with_for_update(read=True, key_share=True)
+        for asset in await session.scalars(locked):
             sha256 = keys.get(asset.rel_path, asset.sha256 or "")
             if asset.sha256 != sha256:  # nobody measured it, or another file lay there then
                 _describe(asset, decoded[sha256])
@@ -247,14 +249,18 @@ async def _discard_new(
     await discard(db, files, [at.key for at in objects.values() if at.is_new and at.key not in used])
 
 
-async def _restore_missing(store: ObjectStore, new: Mapping[str, Picture], kept: KeptUpload) -> None:
+async def _restore_missing(
+    db: Database, files: ProjectFiles, new: Mapping[str, Picture], kept: KeptUpload
+) -> None:
     """Put again what somebody took away between the put and the commit, like the delete of the same picture.
 
-    A row that was there without its file gets the file back, too.
+    A row that was there without its file gets the file back, too. One that was deleted meanwhile does not.
     """
+    store = files.store
     for picture in kept.pictures:
         asset = picture.asset
         source = new.get(asset.sha256 or "")
         key = find_key(store, asset.rel_path)
         if source is not None and key is not None and await store.size(key) is None:
             await _put(store, key, source)
+            await discard(db, files, [key])

@@ -1,6 +1,6 @@
 """Pictures that are named by the id of an asset instead of their path."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from sqlalchemy import select
@@ -40,3 +40,18 @@ async def named_assets(
         if ref not in found:
             raise PlanningPreflightError(f"{begins}: the project has no asset with the id '{ref}'")
     return found
+
+
+async def hold_assets(session: AsyncSession, project_id: UUID, assets: Mapping[str, str]) -> None:
+    """Keep named assets from being deleted until the session's transaction ends.
+
+    Raises:
+        PlanningPreflightError: One was deleted since its path was looked up.
+    """
+    statement = select(Asset.id).where(
+        Asset.project_id == project_id, Asset.id.in_([UUID(identifier) for identifier in assets])
+    )
+    held = await session.scalars(statement.order_by(Asset.id).with_for_update(read=True, key_share=True))
+    gone = {UUID(identifier) for identifier in assets} - set(held)
+    if gone:
+        raise PlanningPreflightError(f"Asset {min(gone)} was deleted just now; name another picture")

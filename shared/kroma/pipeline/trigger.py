@@ -16,6 +16,7 @@ from kroma.db.engine import Database
 from kroma.logs import current_request_id
 from kroma.pipeline.errors import PlanChangedError
 from kroma.pipeline.material import gather
+from kroma.pipeline.named_assets import hold_assets
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.place import get_place
 from kroma.pipeline.plan import RunPlan
@@ -28,7 +29,7 @@ from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
 from kroma.runs.models import JobStatus, Run, RunJob, RunMode, RunStatus
-from kroma.spend.service import confirm_run
+from kroma.spend.service import confirm_run, confirm_run_in
 from kroma.storage.base import ProjectStores
 from kroma.storage.keys import run_log_key
 
@@ -80,20 +81,26 @@ async def trigger_run(
     place = await get_place(db, slug)
     quoted = None if quote_token is None else await opened_quote(settings, place.id, quote_token)
     # Reads the disk, so outside a transaction.
+    material = await gather(db, place, order)
     plan = await plan_run(
         stores,
         settings,
         project_slug=place.slug,
         location=place.location(stores),
         order=order,
-        material=await gather(db, place, order),
+        material=material,
     )
     plan = await with_checked_tools(db, settings, place.id, plan)
     price = price_plan(providers, plan)
     if quoted is not None and quoted != await plan_hash(stores, plan, price, order=order):
         raise PlanChangedError
     run = new_run(place.id, plan, estimated_usd=price.total_usd, idempotency_id=idempotency_id)
-    await confirm_run(db, run, actor=actor)
+    if material.assets:
+        async with db.transaction() as session:
+            await hold_assets(session, place.id, material.assets)
+            await confirm_run_in(session, run, actor=actor)
+    else:
+        await confirm_run(db, run, actor=actor)
     # Only after the commit: a worker must never receive an id it cannot load.
     await ring_for(queue, run)
     return run

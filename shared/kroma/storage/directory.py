@@ -291,7 +291,9 @@ class DirectoryStore:
 
     def _delete(self, keys: Sequence[str]) -> None:
         for key in keys:
-            path = self._path(key)
+            # A symlink goes itself, not what it leads to.
+            folder, _, name = relative_key(key, roots=()).rpartition("/")
+            path = f"{self._path(folder)}/{name}"
             with translated(key), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 os.unlink(path)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 from litestar import Request, Response, delete, get, post
@@ -23,6 +23,7 @@ from kroma_api.dependencies import AppResources, CurrentCaller, Db, Stores, Thum
 from kroma_api.entity_tags import IfNoneMatch, is_known
 from kroma_api.errors import HttpRuleError
 from kroma_api.file_answer import CHECKED, UNCHANGING, FileAnswer, safe_headers, wanted_part
+from kroma_api.front import IS_HEAD
 from kroma_api.multipart_form import FormField, FormFile, MultipartForm
 from kroma_api.schemas.asset_files import DeletedAssetResponse, UploadAssetsResponse
 from kroma_api.strict_json import decode
@@ -112,6 +113,7 @@ def _metadata(text: str) -> dict[str, Any]:
 @get("/{asset_id:str}/content")
 async def get_asset_content(
     *,
+    request: Request[Any, Any, Any],
     slug: FromPath[str],
     asset_id: FromPath[str],
     db: Db,
@@ -136,7 +138,8 @@ async def get_asset_content(
         download=download not in {None, "", "0", "false"},
     )
     part = None
-    if range_header is not None and if_range in {None, tag}:
+    is_head = bool(cast("dict[str, Any]", request.scope).get(IS_HEAD))  # RFC 9110, 14.2: a range is GET's
+    if range_header is not None and if_range in {None, tag} and not is_head:
         part = wanted_part(range_header, await files.store.size(file.key) or 0)
     return FileAnswer(files.store, file.key, headers=headers, part=part)
 
