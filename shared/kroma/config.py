@@ -3,15 +3,16 @@
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
+from kroma.addresses import check_database_url, check_http_url, check_redis_url, is_port
 from kroma.allow_list import AllowList
-from kroma.environment import Environment, SettingsError
+from kroma.environment import Environment, SettingsError, expanded
 
 _DEFAULT_BIND = "127.0.0.1:8788"
 _LOOPBACK = "127.0.0.1"
@@ -21,13 +22,21 @@ _REALESRGAN = "tools/realesrgan/realesrgan-ncnn-vulkan"
 _REALESRGAN_MODELS = "tools/realesrgan/models"
 _CALLBACK_KEY_CHARACTERS = 32
 _S3_PREFIX = "iat-projects"
+_REGION = re.compile(r"(?![0-9]+$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 
 
 def default_data_dir() -> Path:
-    """``/var/lib/kroma`` for root, the user's own share directory otherwise."""
+    """``/var/lib/kroma`` for root, the user's own share directory otherwise.
+
+    Raises:
+        SettingsError: The user has no home.
+    """
     if os.geteuid() == 0:
         return Path("/var/lib/kroma")
-    return Path.home() / ".local" / "share" / "kroma"
+    try:
+        return Path.home() / ".local" / "share" / "kroma"
+    except RuntimeError as exc:
+        raise SettingsError("KROMA_DATA_DIR", "is not set, and this user has no home") from exc
 
 
 class Bind(msgspec.Struct, frozen=True):
@@ -47,12 +56,11 @@ class Bind(msgspec.Struct, frozen=True):
         host = host.removeprefix("[").removesuffix("]")
         try:
             address = ipaddress.ip_address(host)
-            number = int(port)
         except ValueError:
-            address, number = None, -1
-        if address is None or not 0 <= number <= 65535:  # noqa: PLR2004 - the range of a port
+            address = None
+        if address is None or not is_port(port):
             raise SettingsError(variable, f"must be ip:port, like {example}")
-        return cls(host=str(address), port=number)
+        return cls(host=str(address), port=int(port))
 
     @property
     def is_loopback(self) -> bool:
@@ -147,8 +155,11 @@ class AgentOptions(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             SettingsError: A variable has a value that cannot be meant.
         """
+        url = env.text("AGENT_API_URL")
+        if url is not None:
+            check_http_url("KROMA_AGENT_API_URL", url)
         return cls(
-            url=env.text("AGENT_API_URL"),
+            url=url,
             token=env.text("AGENT_API_TOKEN"),
             max_locked=env.seconds("AGENT_MAX_LOCKED_S", default=120, minimum=1),
             max_attempts=env.count("AGENT_MAX_ATTEMPTS", default=3),
@@ -182,8 +193,12 @@ class MasterKeyOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_environment(cls, env: Environment, *, data_dir: Path) -> Self:
-        """Read ``KROMA_MASTER_KEY*``; a relative file is below ``data_dir``."""
-        file = Path(env.text("MASTER_KEY_FILE") or "var/backend/master.key").expanduser()
+        """Read ``KROMA_MASTER_KEY*``; a relative file is below ``data_dir``.
+
+        Raises:
+            SettingsError: The file is in a home that is nobody's.
+        """
+        file = env.path("MASTER_KEY_FILE") or Path("var/backend/master.key")
         return cls(
             text=env.text("MASTER_KEY", from_file=False),  # its _FILE has been the key's own place before
             file=data_dir / file,
@@ -213,7 +228,7 @@ class ProviderLimits(msgspec.Struct, frozen=True, kw_only=True):
         paced = env.text("PROVIDER_RPM") is not None
         return cls(
             concurrency=env.count("PROVIDER_CONCURRENCY", default=16),
-            requests_per_minute=env.count("PROVIDER_RPM", default=1) if paced else None,
+            requests_per_minute=env.count("PROVIDER_RPM", default=1, maximum=1_000_000) if paced else None,
             retries=env.count("PROVIDER_RETRIES", default=4, minimum=0),
         )
 
@@ -308,13 +323,11 @@ class ToolOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Read them; relative paths are below ``data_dir``.
 
         Raises:
-            SettingsError: A time is no such span.
+            SettingsError: A time is no such span, or a path is in a home that is nobody's.
         """
-        binary = Path(env.text("REALESRGAN_BIN") or _REALESRGAN).expanduser()
-        models = Path(env.text("REALESRGAN_MODELS") or _REALESRGAN_MODELS).expanduser()
         return cls(
-            realesrgan=data_dir / binary,
-            realesrgan_models=data_dir / models,
+            realesrgan=data_dir / (env.path("REALESRGAN_BIN") or _REALESRGAN),
+            realesrgan_models=data_dir / (env.path("REALESRGAN_MODELS") or _REALESRGAN_MODELS),
             rembg=env.text("REMBG_BIN") or "rembg",
             command_timeout=env.seconds("COMMAND_TIMEOUT_SECONDS", default=300, minimum=0.1),
             service_timeout=env.seconds("BACKGROUND_TIMEOUT_S", default=60, minimum=0.1),
@@ -373,7 +386,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
             bucket=_bucket_name(env),
             prefix=_bucket_prefix(env),
             endpoint_url=_endpoint(env),
-            region=env.text("S3_REGION"),
+            region=_region(env),
             profile=env.text("S3_PROFILE"),
             access_key_id=key,
             secret_access_key=secret,
@@ -398,7 +411,7 @@ class SyncOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         listed = env.texts("SYNC_BUCKETS")
         return cls(
-            concurrency=env.count("SYNC_CONCURRENCY", default=32),
+            concurrency=env.count("SYNC_CONCURRENCY", default=32, maximum=1024),
             buckets=None if is_loopback and not listed else frozenset(listed),
         )
 
@@ -465,9 +478,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """
         env = Environment(os.environ if variables is None else variables)
         bind = Bind.parsed(env.text("BACKEND_BIND") or _DEFAULT_BIND)
-        configured = env.text("DATA_DIR")
-        chosen = data_dir or (Path(configured) if configured else default_data_dir())
-        folder = chosen.expanduser().absolute()
+        chosen = env.path("DATA_DIR") if data_dir is None else expanded("--data-dir", data_dir)
+        folder = (chosen or default_data_dir()).absolute()
         queue = env.text("QUEUE") or "arq"
         if queue not in {"arq", "postgres"}:
             raise SettingsError("KROMA_QUEUE", "must be one of: arq, postgres")
@@ -480,8 +492,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             )
         return cls(
             data_dir=folder,
-            database_url=env.server_url("DATABASE"),
-            redis_url=env.server_url("REDIS"),
+            database_url=_server_url(env, "DATABASE", check_database_url),
+            redis_url=_server_url(env, "REDIS", check_redis_url),
             bind=bind,
             auth_dev_bypass=bypass,
             auth_bootstrap_first_token=env.flag("API_AUTH_BOOTSTRAP_FIRST_TOKEN", default=True),
@@ -492,7 +504,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             worker_jobs=env.count("WORKER_JOBS", default=4),
             lease=env.seconds("LEASE_S", default=30, minimum=1),
             worker_grace=env.seconds("WORKER_GRACE_S", default=3, minimum=0),
-            cpu_processes=env.count("CPU_PROCESSES", default=os.cpu_count() or 1),
+            cpu_processes=env.count("CPU_PROCESSES", default=os.cpu_count() or 1, maximum=1024),
             events_heartbeat=env.seconds("EVENTS_HEARTBEAT_S", default=10, minimum=0.05),
             public_url=_public_url(env, bind),
             url_allow=AllowList.parsed(env.texts("URL_ALLOW")),
@@ -510,6 +522,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             sync=SyncOptions.from_environment(env, is_loopback=bind.is_loopback),
             face_model=FaceModel.from_environment(env),
         )
+
+    def refuse_missing_files(self) -> None:
+        """See that the files are there that a worker needs; the API opens none of them.
+
+        Raises:
+            SettingsError: One is not.
+        """
+        model = self.face_model
+        if model is not None and not Path(model.path).is_file():
+            raise SettingsError("KROMA_FACE_MODEL", f"names {model.path!r}, which is no file here")
 
     def refuse_keys_of_one_machine(self) -> None:
         """Where no disk is shared, see that every machine has the keys that all need, not one of its own.
@@ -546,15 +568,28 @@ def _bucket_prefix(env: Environment) -> str:
 
 def _endpoint(env: Environment) -> str | None:
     url = env.text("S3_ENDPOINT_URL")
-    if url is not None and not url.startswith(("http://", "https://")):
-        raise SettingsError("KROMA_S3_ENDPOINT_URL", "must start with http:// or https://")
+    if url is not None:
+        check_http_url("KROMA_S3_ENDPOINT_URL", url, may_ask=False)
+    return url
+
+
+def _region(env: Environment) -> str | None:
+    region = env.text("S3_REGION")
+    if region is not None and not _REGION.fullmatch(region):
+        raise SettingsError("KROMA_S3_REGION", "must be a region's name, like eu-central-1")
+    return region
+
+
+def _server_url(env: Environment, name: str, check: Callable[[str, str], None]) -> str | None:
+    url = env.server_url(name)
+    if url is not None:
+        check(f"KROMA_{name}_URL", url)
     return url
 
 
 def _public_url(env: Environment, bind: Bind) -> str:
     url = env.text("PUBLIC_URL") or bind.url
-    if not url.startswith(("http://", "https://")):
-        raise SettingsError("KROMA_PUBLIC_URL", "must start with http:// or https://")
+    check_http_url("KROMA_PUBLIC_URL", url, may_ask=False)
     return url.rstrip("/")
 
 

@@ -1,7 +1,9 @@
 """The environment's variables, as texts, numbers and spans; secrets may come from files."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
@@ -10,6 +12,8 @@ from kroma.errors import InvalidRequestError
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _LONGEST_S = 30 * 86400.0
 _MOST_BYTES: Final = 64 * 1024
+_WHOLE: Final = re.compile("[0-9]{1,9}")
+_SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 
 
 class SettingsError(InvalidRequestError):
@@ -22,6 +26,36 @@ class SettingsError(InvalidRequestError):
 def truthy(text: str | None) -> bool:
     """Contract 1.8: ``1``, ``true``, ``yes`` and ``on`` in any case; anything else is false."""
     return text is not None and text.strip().lower() in _TRUE
+
+
+def span(name: str, text: str, *, minimum: float, example: float) -> timedelta:
+    """Seconds in ASCII digits, fractions allowed, from ``minimum`` to 30 days.
+
+    Args:
+        name: Of the variable or option.
+        text: Its value.
+        minimum: In seconds.
+        example: What is shown as one that can be meant.
+
+    Raises:
+        SettingsError: The text is no such span.
+    """
+    seconds = float(text) if _SECONDS.fullmatch(text) else -1.0
+    if not minimum <= seconds <= _LONGEST_S:
+        raise SettingsError(name, f"must be seconds from {minimum:g} to {_LONGEST_S:g}, like {example:g}")
+    return timedelta(seconds=seconds)
+
+
+def expanded(name: str, path: Path) -> Path:
+    """A path without ``~``.
+
+    Raises:
+        SettingsError: The home is nobody's.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError as exc:
+        raise SettingsError(name, f"names a home that is not known here: {str(path)!r}") from exc
 
 
 class Environment:
@@ -84,8 +118,8 @@ class Environment:
         value = self.text(name)
         return default if value is None else truthy(value)
 
-    def count(self, name: str, *, default: int, minimum: int = 1) -> int:
-        """A whole number, at least ``minimum``.
+    def count(self, name: str, *, default: int, minimum: int = 1, maximum: int = 10_000) -> int:
+        """A whole number from ``minimum`` to ``maximum``, in ASCII digits.
 
         Raises:
             SettingsError: The value is no such number.
@@ -93,8 +127,8 @@ class Environment:
         value = self.text(name)
         if value is None:
             return default
-        if not value.isascii() or not value.isdigit() or int(value) < minimum:
-            raise SettingsError(f"KROMA_{name}", f"must be a whole number of at least {minimum}")
+        if not _WHOLE.fullmatch(value) or not minimum <= int(value) <= maximum:
+            raise SettingsError(f"KROMA_{name}", f"must be a whole number from {minimum} to {maximum}")
         return int(value)
 
     def seconds(self, name: str, *, default: float, minimum: float) -> timedelta:
@@ -104,15 +138,20 @@ class Environment:
             SettingsError: The value is no such span.
         """
         value = self.text(name)
-        try:
-            span = default if value is None else float(value)
-        except ValueError:
-            span = -1.0
-        if not minimum <= span <= _LONGEST_S:
-            raise SettingsError(
-                f"KROMA_{name}", f"must be seconds from {minimum:g} to {_LONGEST_S:g}, like {default:g}"
-            )
-        return timedelta(seconds=span)
+        return (
+            timedelta(seconds=default)
+            if value is None
+            else span(f"KROMA_{name}", value, minimum=minimum, example=default)
+        )
+
+    def path(self, name: str) -> Path | None:
+        """A file or folder, ``~`` at its beginning being a home.
+
+        Raises:
+            SettingsError: The home is nobody's.
+        """
+        value = self.text(name)
+        return None if value is None else expanded(f"KROMA_{name}", Path(value))
 
     def texts(self, name: str) -> tuple[str, ...]:
         """The trimmed, non-blank parts of a comma-separated list."""

@@ -55,6 +55,8 @@ LEASES_EXPIRED: Final = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+for _outcome in ("taken_over", "ended"):
+    LEASES_EXPIRED.labels(_outcome)  # from 0: an increase is seen only of what was there before
 PROVIDER_CALLS: Final = Counter(
     "kroma_provider_calls",
     "Calls to providers, free ones too, by how they ended.",

@@ -19,7 +19,7 @@ from kroma.secrets.service import check_secrets_open
 from kroma.storage.access import S3Access
 from kroma.storage.base import ProjectStores
 from kroma.storage.directory import DirectoryStores
-from kroma.storage.errors import StoreCredentialsError
+from kroma.storage.errors import StoreCredentialsError, StoreUnavailableError
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +75,7 @@ async def open_stores(settings: Settings) -> AsyncGenerator[ProjectStores]:
     """Where projects keep their files; a bucket is not asked anything yet.
 
     Raises:
-        SettingsError: The bucket's profile cannot be used.
+        SettingsError: The bucket's profile or region cannot be used.
     """
     store = settings.store
     if not store.is_hosted:
@@ -96,6 +96,9 @@ async def open_stores(settings: Settings) -> AsyncGenerator[ProjectStores]:
         await stores.prepare()
     except StoreCredentialsError as exc:
         raise SettingsError("KROMA_S3_PROFILE", f"cannot be used: {exc.message}") from exc
+    except StoreUnavailableError as exc:
+        problem = "is not set, and what AWS_* or the profile say instead cannot be used"
+        raise SettingsError("KROMA_S3_REGION", f"{problem}: {exc.reason}") from exc
     try:
         yield stores
     finally:

@@ -35,3 +35,9 @@ def test_alerts_are_about_series_that_there_are() -> None:
 
     assert asked <= set(shown())
     assert len(asked) > 5
+
+
+def test_a_service_that_is_not_ready_is_no_internal_error() -> None:
+    rule = ALERTS.read_text().partition("alert: KromaErrors")[2].partition("- alert:")[0]
+
+    assert 'kroma_http_requests_total{status="500"}' in rule

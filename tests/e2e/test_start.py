@@ -30,6 +30,7 @@ MIGRATORS = {
     "migrations.run": ["kroma.migrations.run", "upgrade"],
 }
 PROGRAMS = {"api": ["kroma_api"], "worker": ["kroma_worker"], **MIGRATORS}
+COMMANDS = {**PROGRAMS, "kroma token list": ["kroma.cli", "token", "list"]}
 
 Start = Callable[..., "Process"]
 
@@ -184,6 +185,83 @@ def test_a_value_that_cannot_be_meant_is_one_line_that_says_what_can(
     assert process.ended() == 2
     assert process.output.startswith(f"{module}: {variable} {wanted}")
     assert process.output.count("\n") == 1
+
+
+@pytest.fixture
+def stranger_url(fresh_database_url: str) -> Iterator[str]:
+    """The address with a user who may connect and read nothing."""
+    name = f"stranger_{free_port()}"
+    asyncio.run(_said(fresh_database_url, f"CREATE ROLE {name} LOGIN PASSWORD 'secret-word'"))
+    yield f"postgresql://{name}:secret-word@{fresh_database_url.rpartition('@')[2]}"
+    asyncio.run(_said(fresh_database_url, f"DROP ROLE {name}"))
+
+
+async def _said(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_a_parameter_that_the_server_does_not_know_is_one_line(
+    start: Start, program: str, fresh_database_url: str
+) -> None:
+    bind = f"127.0.0.1:{free_port()}"
+    url = f"{fresh_database_url}?foo=bar"
+    process = start(*COMMANDS[program], KROMA_DATABASE_URL=url, KROMA_BACKEND_BIND=bind)
+
+    assert process.ended() == 2
+    assert process.output.splitlines()[-1].partition(": ")[2] == (
+        "KROMA_DATABASE_URL names a database that refuses to be used: "
+        'unrecognized configuration parameter "foo"'
+    )
+    assert "Traceback" not in process.output
+
+
+@pytest.mark.parametrize("program", COMMANDS)
+def test_a_user_who_may_read_nothing_is_one_line(start: Start, program: str, stranger_url: str) -> None:
+    bind = f"127.0.0.1:{free_port()}"
+    process = start(*COMMANDS[program], KROMA_DATABASE_URL=stranger_url, KROMA_BACKEND_BIND=bind)
+
+    assert process.ended() == 2
+    assert process.output.splitlines()[-1].partition(": ")[2] == (
+        "KROMA_DATABASE_URL names a database that refuses to be used: "
+        "permission denied for table alembic_version"
+    )
+    assert "Traceback" not in process.output
+    assert "secret-word" not in process.output
+
+
+@pytest.mark.parametrize("query", ["foo=bar", "sslmode=perhaps"])
+def test_the_doctor_says_what_a_database_has_against_its_address(
+    start: Start, fresh_database_url: str, query: str
+) -> None:
+    doctor = start("kroma.cli", "doctor", "--json", KROMA_DATABASE_URL=f"{fresh_database_url}?{query}")
+
+    assert doctor.ended() == 1
+    found = {check["part"]: check["found"] for check in json.loads(doctor.output)["checks"]}
+    assert found["database"].startswith("KROMA_DATABASE_URL ")
+    assert found["worker"] == "none was seen in the last 30 s"
+
+
+@pytest.mark.parametrize("program", MIGRATORS)
+@pytest.mark.parametrize("wait", ["1e300", "nan", "-5", "inf", "soon"])
+def test_a_wait_that_cannot_be_meant_is_one_line(start: Start, program: str, wait: str) -> None:
+    url = f"postgresql://kroma@127.0.0.1:{free_port()}/kroma"
+    migrator = start(*MIGRATORS[program], "--wait", wait, KROMA_DATABASE_URL=url)
+
+    assert migrator.ended() == 2
+    assert migrator.output.partition(": ")[2] == "--wait must be seconds from 0 to 2.592e+06, like 60\n"
+
+
+def test_a_worker_without_its_face_model_does_not_start(start: Start) -> None:
+    variables = {"KROMA_FACE_MODEL": "/nowhere/faces.onnx", "KROMA_FACE_MODEL_SHA256": "a" * 64}
+    worker = start("kroma_worker", KROMA_DATABASE_URL="postgresql://kroma@127.0.0.1:1/kroma", **variables)
+
+    assert worker.ended() == 2
+    assert worker.output == (
+        "kroma_worker: KROMA_FACE_MODEL names '/nowhere/faces.onnx', which is no file here\n"
+    )
 
 
 @pytest.mark.parametrize("module", ["kroma_api", "kroma_worker"])

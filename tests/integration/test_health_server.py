@@ -4,7 +4,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 
 import httpx
 import pytest
@@ -96,7 +96,59 @@ async def test_nothing_else_is_there(client: httpx.AsyncClient) -> None:
     response = await client.get("/api/projects")
 
     assert (response.status_code, response.json()["error_code"]) == (404, "not_found")
-    assert (await client.post("/metrics")).status_code == 501
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
+async def test_another_method_is_refused_in_the_shape_of_all_answers(
+    client: httpx.AsyncClient, method: str
+) -> None:
+    response = await client.request(method, "/metrics")
+
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
+    assert response.headers["content-type"] == "application/json"
+    assert (response.json()["ok"], response.json()["error_code"]) == (False, "method_not_allowed")
+
+
+async def test_what_is_no_request_is_refused_in_the_shape_of_all_answers(server: HealthServer) -> None:
+    answer = await asyncio.to_thread(talked, server.bind, b"GET /metrics HTTP/9.9\r\n\r\n")
+
+    assert b"\r\nContent-Type: application/json\r\n" in answer
+    assert b'"ok":false' in answer
+
+
+async def test_clients_that_send_a_line_now_and_then_lose_their_places(
+    server: HealthServer, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servers, "_SOCKET_LIMIT_S", 0.5)
+    with ExitStack() as opened:
+        slow = [
+            opened.enter_context(socket.create_connection((server.bind.host, server.bind.port)))
+            for _ in range(16)
+        ]
+        for _ in range(8):
+            for one in slow:
+                with suppress(OSError):  # it was turned away
+                    one.sendall(b"GET /metrics HTTP/1.1\r\n")
+            await asyncio.sleep(0.1)
+
+        assert (await client.get("/health/live")).status_code == 200
+
+
+async def test_headers_without_an_end_are_not_read_to_it(server: HealthServer) -> None:
+    line = b"X: " + b"x" * 1000 + b"\r\n"
+    answer = await asyncio.to_thread(talked, server.bind, b"GET /metrics HTTP/1.1\r\n" + 30 * line + b"\r\n")
+
+    assert answer == b""
+
+
+def talked(bind: Bind, sent: bytes) -> bytes:
+    """All that is answered to some bytes."""
+    answer = b""
+    with socket.create_connection((bind.host, bind.port), 10) as connection, suppress(ConnectionResetError):
+        connection.sendall(sent)
+        while data := connection.recv(65536):
+            answer += data
+    return answer
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/health/live", "/health/ready"])

@@ -15,6 +15,7 @@ from kroma_api.dependencies import DEPENDENCIES, WithResources
 from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
 from kroma_api.idempotency import IdempotencyKeys
+from kroma_api.in_hand import RequestsInHand
 from kroma_api.parity import OWN_ROUTES, mounted_routes
 from kroma_api.replies import JsonResponse
 from kroma_api.routes import (
@@ -100,12 +101,20 @@ def api_readiness(resources: Resources) -> Readiness:
     return Readiness(parts_probes(resources.db, resources.queue, resources.stores, with_workers=True))
 
 
-def create_app(resources: Resources, readiness: Readiness | None = None) -> ASGIApp:
+def create_app(
+    resources: Resources, readiness: Readiness | None = None, *, in_hand: RequestsInHand | None = None
+) -> ASGIApp:
     """The API as one ASGI application.
 
-    From the outside in: request id and log line, authentication (first of all, also for paths
-    that do not exist), path and method rules, idempotency keys, routing and bodies.
+    From the outside in: request id and log line, the requests in hand, authentication (first of all, also
+    for paths that do not exist), path and method rules, idempotency keys, routing and bodies.
+
+    Args:
+        resources: What it works on.
+        readiness: What ``/health/ready`` asks; None is the usual.
+        in_hand: Knows the requests that are answered, for who stops the server.
     """
     ready = readiness or api_readiness(resources)
     served = PathRules(WithResources(IdempotencyKeys(routes(), resources.db), resources, ready))
-    return RequestLog(Authentication(served, settings=resources.settings, db=resources.db))
+    known = Authentication(served, settings=resources.settings, db=resources.db)
+    return RequestLog((in_hand or RequestsInHand()).around(known))

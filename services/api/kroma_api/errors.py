@@ -78,6 +78,13 @@ class ServerBusyError(InfraError):
         super().__init__("The server has too much to do at the moment; try again in a second")
 
 
+class ServerStoppedError(InfraError):
+    """The server was told to stop before the answer was ready."""
+
+    def __init__(self) -> None:
+        super().__init__("the server stopped with this request in hand")
+
+
 class ErrorAnswer(NamedTuple):
     """What to answer to an exception."""
 

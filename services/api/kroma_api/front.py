@@ -58,19 +58,24 @@ class RequestLog:
         except Exception as exc:
             log.exception("request failed", exc_info=exc)
             if send.status:
+                _note(method, path, scope, send.status, started)
                 raise
             await send_error(exc, send)
-        took_s = time.perf_counter() - started
-        _count(method, scope, send.status, took_s)
-        if path not in HEALTH_PATHS or send.status != HTTPStatus.OK:
-            log.info(
-                "request",
-                method=method,
-                path=path,
-                status=send.status,
-                duration_ms=round(took_s * 1000, 2),
-                **_named_ids(scope),
-            )
+        _note(method, path, scope, send.status, started)
+
+
+def _note(method: str, path: str, scope: HTTPScope, status: int, started: float) -> None:
+    took_s = time.perf_counter() - started
+    _count(method, scope, status, took_s)
+    if path not in HEALTH_PATHS or status != HTTPStatus.OK:
+        log.info(
+            "request",
+            method=method,
+            path=path,
+            status=status,
+            duration_ms=round(took_s * 1000, 2),
+            **_named_ids(scope),
+        )
 
 
 def _given_id(scope: HTTPScope) -> str | None:

@@ -4,10 +4,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from kroma.errors import InfraError
-from kroma_api.errors import ServerBusyError, send_error
+from kroma_api.errors import ServerBusyError, ServerStoppedError, send_error
 
 ON_STOP: Final = "kroma.on_stop"
 """Where a request's scope has the set of what is called when the server is told to stop."""
@@ -17,49 +16,54 @@ MOST_AT_WORK: Final = 512
 fill its memory with requests that nobody waits for any more."""
 
 
-class ServerStoppedError(InfraError):
-    """The server was told to stop before the answer was ready."""
-
-    def __init__(self) -> None:
-        super().__init__("the server stopped with this request in hand")
-
-
 class RequestsInHand:
     """Knows the task of each request; one that is cancelled here still gets an answer."""
 
-    def __init__(self, app: ASGIApp, *, most: int = MOST_AT_WORK) -> None:
-        self._app = app
+    def __init__(self, *, most: int = MOST_AT_WORK) -> None:
         self._most = most
         self._at_work = 0
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
         self._on_stop: set[Callable[[], None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or say at once that there are too many."""
-        if not _is_work(scope):
-            await self._carry(scope, receive, send)
-        elif self._at_work >= self._most:
-            await send_error(ServerBusyError(), send)
-        else:
-            self._at_work += 1
-            try:
-                await self._carry(scope, receive, send)
-            finally:
-                self._at_work -= 1
+    def around(self, app: ASGIApp) -> ASGIApp:
+        """The application, with its requests known here."""
 
-    async def _carry(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def known(scope: Scope, receive: Receive, send: Send) -> None:
+            if not _is_work(scope):
+                await self._carry(app, scope, receive, send)
+            elif self._at_work >= self._most:
+                await send_error(ServerBusyError(), send)
+            else:
+                self._at_work += 1
+                try:
+                    await self._carry(app, scope, receive, send)
+                finally:
+                    self._at_work -= 1
+
+        return known
+
+    async def _carry(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
         if task is None:
             msg = "the server runs every request in a task"
             raise RuntimeError(msg)
         self._tasks.add(task)
         cast("dict[str, Any]", scope)[ON_STOP] = self._on_stop
+        is_begun = False
+
+        async def noticed(message: Message) -> None:
+            nonlocal is_begun
+            is_begun = True
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
+            await app(scope, receive, noticed)
         except asyncio.CancelledError:
             if not self._is_stopping:
                 raise
+            if is_begun:  # who reads it must see that the rest is missing
+                raise ServerStoppedError from None
             await send_error(ServerStoppedError(), send)
         finally:
             self._tasks.discard(task)

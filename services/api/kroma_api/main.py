@@ -59,9 +59,9 @@ async def serve(settings: Settings) -> None:
         await asyncio.wait({awaiting}, timeout=FIRST_LOOK_S)
         if awaiting.done():
             awaiting.result()
-        app = RequestsInHand(create_app(resources, readiness))
+        in_hand = RequestsInHand()
         server = Server(
-            app,
+            create_app(resources, readiness, in_hand=in_hand),
             address=settings.bind.host,
             port=settings.bind.port,
             interface=Interfaces.ASGINL,
@@ -81,10 +81,10 @@ async def serve(settings: Settings) -> None:
         log.info("serving", address=settings.bind.address)
         await _first_end(serving, signalled, awaiting)
         server.stop()
-        app.announce_stop()
+        in_hand.announce_stop()
         # The server would wait for its requests without an end.
         await asyncio.wait({serving}, timeout=GRACE_S)
-        app.stop()
+        in_hand.stop()
         # A connection whose other side takes nothing stays open for ever.
         await asyncio.wait({serving}, timeout=GRACE_S)
         if serving.done():

@@ -216,6 +216,7 @@ def main() -> None:
         settings = Settings.from_environment()
         configure_logs(settings.logs)
         settings.refuse_keys_of_one_machine()
+        settings.refuse_missing_files()
         uvloop.run(work(settings))
     except SettingsError as exc:
         sys.stderr.write(f"kroma_worker: {exc.message}\n")

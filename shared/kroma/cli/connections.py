@@ -41,21 +41,24 @@ async def opened_database(settings: Settings) -> "AsyncGenerator[Database]":
 
     Raises:
         NotRunningError: None is set and nothing runs.
+        SettingsError: It refuses us.
         DatabaseUnreachableError: It does not answer.
         WrongSchemaError: It wants to be migrated.
     """
-    from asyncpg import PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
-    from sqlalchemy.exc import SQLAlchemyError
-
     from kroma.db.engine import Database
+    from kroma.db.lost import DATABASE_TROUBLE
     from kroma.db.schema import check_revision, find_revision
+    from kroma.db.waiting import wrong_address
     from kroma.supervisor.errors import DatabaseUnreachableError
 
     db = Database.connect(database_url(settings), pool_size=1)
     try:
-        check_revision(await find_revision(db))
+        try:
+            check_revision(await find_revision(db))
+        except DATABASE_TROUBLE as exc:
+            raise wrong_address(exc) or exc from exc
         yield db
-    except (SQLAlchemyError, PostgresError, OSError) as exc:
+    except DATABASE_TROUBLE as exc:
         raise DatabaseUnreachableError(type(exc).__name__) from exc
     finally:
         await db.close()

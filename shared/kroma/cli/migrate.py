@@ -1,7 +1,6 @@
 """``kroma migrate``."""
 
 import sys
-from datetime import timedelta
 from typing import Annotated
 
 import msgspec
@@ -15,9 +14,9 @@ from kroma.config import LogOptions, Settings
 
 def migrate(
     wait: Annotated[
-        float,
-        typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for the database to answer."),
-    ] = 60.0,
+        str,
+        typer.Option("--wait", metavar="SECONDS", help="How long to wait for the database to answer."),
+    ] = "60",
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -27,11 +26,11 @@ def migrate(
     """
     from kroma.db.schema import needed_revision
     from kroma.logs import configure_logs
-    from kroma.migrations.run import migrate_when_it_answers
+    from kroma.migrations.run import migrate_when_it_answers, waiting_span
 
     settings = Settings.from_environment(data_dir=data_dir)
     configure_logs(LogOptions(level=settings.logs.level, format="console"), stream=sys.stderr)
-    found = migrate_when_it_answers(database_url(settings), wait=timedelta(seconds=wait))
+    found = migrate_when_it_answers(database_url(settings), wait=waiting_span(wait))
     needed = needed_revision()
     if as_json:
         say(msgspec.json.encode({"ok": True, "found": found, "schema": needed}).decode())

@@ -23,6 +23,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
+from kroma.addresses import check_database_url
 from kroma.config import SettingsError
 from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
@@ -44,12 +45,10 @@ def async_url(url: str) -> str:
     """``postgres://`` and ``postgresql://`` addresses, for asyncpg.
 
     Raises:
-        SettingsError: The address names another database.
+        SettingsError: The text is no address of a PostgreSQL.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
-        raise SettingsError("KROMA_DATABASE_URL", "must start with postgresql://")
-    return f"postgresql+asyncpg://{rest}"
+    check_database_url("KROMA_DATABASE_URL", url)
+    return f"postgresql+asyncpg://{url.partition('://')[2]}"
 
 
 def opener(url: str) -> Callable[[], Awaitable[Any]]:

@@ -13,6 +13,7 @@ from asyncpg import (  # pyright: ignore[reportMissingTypeStubs] - it ships none
     InterfaceError,
     InvalidAuthorizationSpecificationError,
     InvalidCatalogNameError,
+    PostgresError,
 )
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.exc import DBAPIError
@@ -69,8 +70,8 @@ async def answered(
         patience: How long to wait for a server that refuses us.
 
     Raises:
-        SettingsError: The server does not know the user, the password or the database, the server's
-            certificate is not accepted, or the address has a parameter that is not valid.
+        SettingsError: The server does not know the user, the password or the database, or refuses us for
+            another reason; its certificate is not accepted, or the address has a parameter that is not valid.
         DatabaseSilentError: The limit was reached.
     """
     began, said_at, pause = monotonic(), -SAY_EVERY_S, _FIRST_PAUSE_S
@@ -85,9 +86,9 @@ async def answered(
                 log.info("database.answers", waited_s=round(monotonic() - began, 1))
             return found
         waited = timedelta(seconds=monotonic() - began)
-        if (mistake := _mistake(error)) is not None:
-            raise SettingsError("KROMA_DATABASE_URL", mistake) from error
         refusal = _refusal(error)
+        if refusal is None and (mistake := _mistake(error)) is not None:
+            raise SettingsError("KROMA_DATABASE_URL", mistake) from error
         if refusal is not None and waited >= patience:
             raise SettingsError("KROMA_DATABASE_URL", refusal) from error
         if refusal is None and not _may_pass(error):
@@ -101,13 +102,22 @@ async def answered(
         pause = min(pause * 2, _LONGEST_PAUSE_S)
 
 
-def _mistake(error: BaseException) -> str | None:
+def wrong_address(error: Exception) -> SettingsError | None:
+    """What a first statement's error says against the address; None when waiting might mend it."""
+    problem = _refusal(error) or _mistake(error)
+    return None if problem is None else SettingsError("KROMA_DATABASE_URL", problem)
+
+
+def _mistake(error: Exception) -> str | None:
     """What no waiting mends."""
     match _root(error):
         case ClientConfigurationError():
             return _UNREADABLE
         case SSLCertVerificationError(verify_message=reason):
             return f"asks for a verified server, and its certificate is not accepted: {reason}"
+        case PostgresError() as said if not is_database_lost(error):
+            # The first line only: the others quote statements.
+            return f"names a database that refuses to be used: {str(said).splitlines()[0]}"
         case _:
             return None
 

@@ -2,14 +2,17 @@
 
 import asyncio
 import errno
+import io
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from socketserver import ThreadingTCPServer
-from typing import Any, Final, TypeVar, cast
+from time import monotonic
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -21,6 +24,9 @@ from kroma.config import Bind, MetricsOptions, SettingsError
 from kroma.errors import NotOneOfError
 from kroma.health.probe import ANSWER_WITHIN_S, Check, Readiness
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
@@ -28,6 +34,10 @@ log = structlog.get_logger(__name__)
 _PLACES: Final = 16
 """Answers at a time; more askers than that are turned away."""
 _SOCKET_LIMIT_S: Final = 5.0
+"""From the connection to the last byte of the request, however many pieces it comes in; then as much again
+for the answer to leave."""
+_MOST_BYTES: Final = 16 * 1024
+"""Of a request."""
 _LOOP_ANSWERS_WITHIN_S: Final = 2.0
 _STOPS_WITHIN_S: Final = 0.1
 _JSON: Final = "application/json"
@@ -129,6 +139,9 @@ def _failure(text: str, kind: str, code: str) -> dict[str, Any]:
 
 
 _NOT_LIVE: Final = _failure("The event loop does not answer", "infra", "not_live")
+_NO_SUCH_METHOD: Final = _failure(
+    "This path does not take this method; see the Allow header", "validation", "method_not_allowed"
+)
 _NO_SUCH_PATH: Final = _failure(
     "There are /metrics, /health/live and /health/ready", "validation", "not_found"
 )
@@ -179,10 +192,44 @@ class _Server(ThreadingTCPServer):
             log.error("health.answer_failed", error=repr(error))
 
 
+class _Incoming(io.RawIOBase):
+    """What a client sends, as long as all of it is here in time and not too much."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._until = monotonic() + _SOCKET_LIMIT_S
+        self._left = _MOST_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Take what is there.
+
+        Raises:
+            TimeoutError: The time is over.
+            ConnectionAbortedError: It is too much.
+        """
+        left_s = self._until - monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        if self._left <= 0:
+            raise ConnectionAbortedError
+        self._connection.settimeout(left_s)
+        taken = self._connection.recv_into(memoryview(buffer)[: self._left])
+        self._left -= taken
+        return taken
+
+
 class _Handler(BaseHTTPRequestHandler):
-    timeout = _SOCKET_LIMIT_S
     server_version = "kroma"
     sys_version = ""
+
+    def setup(self) -> None:
+        """Begin the time that a request may take."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_Incoming(self.connection))
 
     def do_GET(self) -> None:
         """Answer."""
@@ -194,10 +241,37 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, *, with_body: bool) -> None:
         asked = urlsplit(self.path)
-        status, kind, body = cast("_Server", self.server).health.answer(asked.path, asked.query)
+        answer = cast("_Server", self.server).health.answer(asked.path, asked.query)
+        self._send(*answer, with_body=with_body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - http.server's
+        """Refuse what is no request, in the shape of all answers."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            refusal, headers = _json(_NO_SUCH_METHOD, HTTPStatus.METHOD_NOT_ALLOWED), {"Allow": "GET, HEAD"}
+        else:
+            body = _failure(message or HTTPStatus(code).phrase, "validation", "bad_request")
+            refusal, headers = _json(body, HTTPStatus(code)), {}
+        self.close_connection = True
+        self.request_version = (
+            self.protocol_version
+        )  # before one was read it is taken for one without headers
+        self._send(*refusal, with_body=True, headers=headers)
+
+    def _send(
+        self,
+        status: HTTPStatus,
+        kind: str,
+        body: bytes,
+        *,
+        with_body: bool,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.connection.settimeout(_SOCKET_LIMIT_S)
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         if with_body:
             self.wfile.write(body)

@@ -66,18 +66,22 @@ class InstallationState(Collector):
         self._db = db
         self._read_at: float | None = None
         self._values: tuple[Any, ...] | None = None
+        self._reading = asyncio.Lock()
 
     async def refresh(self) -> None:
-        """Read the tables, unless that was done a moment ago."""
-        if self._read_at is not None and monotonic() - self._read_at < STANDS_FOR_S:
-            return
-        self._read_at = monotonic()
-        try:
-            async with asyncio.timeout(_WITHIN_S):
-                (row,) = await self._db.fetch(_STATE, {})
-            self._values = tuple(row)
-        except DATABASE_TROUBLE:
+        """Read the tables, unless that was done a moment ago; of two who ask at once one waits."""
+        async with self._reading:
+            if self._read_at is not None and monotonic() - self._read_at < STANDS_FOR_S:
+                return
+            self._read_at = monotonic()
+            # Before they are read: however that ends, nobody is shown old ones as new.
             self._values = None
+            try:
+                async with asyncio.timeout(_WITHIN_S):
+                    (row,) = await self._db.fetch(_STATE, {})
+                self._values = tuple(row)
+            except DATABASE_TROUBLE:
+                return
 
     def collect(self) -> Iterator[Metric]:
         """The gauges as they were last read."""

@@ -13,14 +13,14 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from asyncpg import PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
 from sqlalchemy.exc import SQLAlchemyError
 
 from kroma.config import SettingsError
 from kroma.db.engine import Database
+from kroma.db.lost import DATABASE_TROUBLE
 from kroma.db.schema import WrongSchemaError, find_revision, needed_revision
 from kroma.db.waiting import answered
-from kroma.environment import Environment
+from kroma.environment import Environment, span
 from kroma.errors import InfraError, KromaError
 from kroma.logs import configure_logs
 
@@ -69,7 +69,7 @@ def migrate(database_url: str) -> None:
     """
     try:
         upgrade(database_url)
-    except (CommandError, SQLAlchemyError, PostgresError, OSError) as exc:
+    except (CommandError, SQLAlchemyError, *DATABASE_TROUBLE) as exc:
         # The first line only: the others quote statements.
         raise MigrationFailedError(str(exc).partition("\n")[0]) from exc
 
@@ -93,6 +93,15 @@ def migrate_when_it_answers(database_url: str, *, wait: timedelta = WAIT) -> str
     return found
 
 
+def waiting_span(text: str) -> timedelta:
+    """How long ``--wait`` says.
+
+    Raises:
+        SettingsError: The text is no number of seconds.
+    """
+    return span("--wait", text, minimum=0, example=WAIT.total_seconds())
+
+
 async def _found(database_url: str, wait: timedelta) -> str | None:
     db = Database.connect(database_url, pool_size=1)
     try:
@@ -106,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m kroma.migrations.run")
     actions = parser.add_subparsers(dest="action", required=True)
     upgrading = actions.add_parser("upgrade", help="bring the database to the current schema")
-    upgrading.add_argument("--wait", type=float, default=WAIT.total_seconds(), metavar="SECONDS")
+    upgrading.add_argument("--wait", default=f"{WAIT.total_seconds():g}", metavar="SECONDS")
     actions.add_parser("check", help="compare the database with the models")
     actions.add_parser("new", help="write a migration").add_argument("text")
     given = parser.parse_args()
@@ -117,7 +126,7 @@ def main() -> None:
             raise SettingsError("KROMA_DATABASE_URL", "is not set")
         match given.action:
             case "upgrade":
-                migrate_when_it_answers(url, wait=timedelta(seconds=given.wait))
+                migrate_when_it_answers(url, wait=waiting_span(given.wait))
             case "check":
                 command.check(config(url))
             case _:

@@ -11,11 +11,13 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
     HTTPClientError,
+    InvalidRegionError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
     ReadTimeoutError,
+    ValidationError,
 )
 
 from kroma.errors import KromaError
@@ -53,7 +55,10 @@ def translated(bucket: str, key: str, right: str) -> Generator[None, None, None]
         raise _of_answer(exc, bucket, key, right) from exc
     except (NoCredentialsError, PartialCredentialsError, ProfileNotFound) as exc:
         raise StoreCredentialsError(bucket, str(exc)) from exc
-    except ParamValidationError as exc:
+    except InvalidRegionError as exc:
+        # Its text is made for programs, and a region may be anything that somebody typed.
+        raise _final(bucket, "its region is no name of a region, like eu-central-1") from exc
+    except (ParamValidationError, ValidationError) as exc:
         raise _final(key or bucket, f"the request is not valid: {exc}") from exc
     except (BotoCoreError, aiohttp.ClientError, TimeoutError, OSError) as exc:
         raise _of_connection(exc, key or bucket) from exc

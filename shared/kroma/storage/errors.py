@@ -59,6 +59,10 @@ class ObjectNotFoundError(NotFoundError):
 class StoreError(InfraError):
     """A store cannot do what was asked of it, whatever was asked; each is counted as it is made."""
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        STORE_ERRORS.labels(cls.code)  # from 0: an increase is seen only of what was there before
+
     def __init__(self, text: str) -> None:
         super().__init__(text)
         STORE_ERRORS.labels(self.code).inc()

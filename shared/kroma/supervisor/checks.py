@@ -244,9 +244,8 @@ async def _worker(place: Place) -> Check:
 
 async def _living_workers(database_url: str) -> list[str]:
     """Every worker on that database, on whatever machine."""
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - slow to import
-
     from kroma.db.engine import Database  # noqa: PLC0415 - slow to import
+    from kroma.db.lost import DATABASE_TROUBLE  # noqa: PLC0415 - comes with it
     from kroma.workers.queries import list_living  # noqa: PLC0415 - comes with it
 
     db = Database.connect(database_url, pool_size=1)
@@ -256,7 +255,7 @@ async def _living_workers(database_url: str) -> list[str]:
                 f"process {worker.pid} on {worker.host}, version {worker.version}, {worker.jobs} jobs in hand"
                 for worker in await list_living(session)
             ]
-    except (SQLAlchemyError, OSError):
+    except DATABASE_TROUBLE:
         return []  # the database has a line of its own
     finally:
         await db.close()

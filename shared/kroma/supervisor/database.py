@@ -4,14 +4,13 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
-from asyncpg import PostgresError  # pyright: ignore[reportMissingTypeStubs] - it ships none
-from sqlalchemy.exc import SQLAlchemyError
-
 from kroma.auth.service import count_active_tokens, create_token
 from kroma.config import MasterKeyOptions
 from kroma.db.engine import Database
+from kroma.db.lost import DATABASE_TROUBLE
 from kroma.db.schema import find_revision as asked_revision
 from kroma.db.schema import needed_revision
+from kroma.db.waiting import wrong_address
 from kroma.migrations import run
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import check_secrets_open
@@ -71,12 +70,13 @@ async def find_revision(database_url: str) -> str | None:
     """The database's schema; None before the first migration.
 
     Raises:
-        DatabaseUnreachableError: It does not answer, or refuses the user.
+        SettingsError: It refuses us.
+        DatabaseUnreachableError: It does not answer.
     """
     db = Database.connect(database_url, pool_size=1)
     try:
         return await asked_revision(db)
-    except (SQLAlchemyError, OSError, PostgresError) as exc:
-        raise DatabaseUnreachableError(type(exc).__name__) from exc
+    except DATABASE_TROUBLE as exc:
+        raise (wrong_address(exc) or DatabaseUnreachableError(type(exc).__name__)) from exc
     finally:
         await db.close()

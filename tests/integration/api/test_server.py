@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -84,6 +85,29 @@ def test_a_database_that_is_gone_is_an_internal_error_and_no_open_door(data_dir:
         response = client.get("/api/projects", headers={"Authorization": "Bearer x"})
         assert (response.status_code, response.json()["error"]) == (401, "Invalid or expired token")
         stopped(process)
+
+
+def test_a_request_that_a_stop_ends_is_answered_and_logged_under_its_id(
+    data_dir: Path, fresh_database_url: str
+) -> None:
+    variables = {"KROMA_DATABASE_URL": fresh_database_url, "KROMA_API_AUTH_DEV_BYPASS": "1"}
+    with served(data_dir, **variables) as (process, client):
+        client.get("/health")
+        url = client.base_url
+        with socket.create_connection((url.host, url.port or 0), 30) as connection:
+            connection.sendall(
+                b"POST /api/projects HTTP/1.1\r\nHost: kroma\r\nX-Request-Id: held\r\n"
+                b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+            )
+            time.sleep(1)  # until it is in hand
+            lines = stopped(process)
+            answer = connection.recv(65536)
+
+    assert b" 500 " in answer.partition(b"\r\n")[0]
+    assert b"x-request-id: held" in answer.lower()
+    logged = [json.loads(line) for line in lines]
+    held = [line for line in logged if line["event"] == "request" and line["request_id"] == "held"]
+    assert [line["status"] for line in held] == [500]
 
 
 @pytest.mark.parametrize(

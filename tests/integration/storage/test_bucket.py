@@ -185,3 +185,11 @@ def test_no_key_is_shown() -> None:
     access = S3Access(access_key_id="AKIA-SHOWN", secret_access_key="secret-shown", session_token="t-shown")
 
     assert "shown" not in repr(access).lower()
+
+
+async def test_a_region_that_is_none_is_said_and_not_tried_again() -> None:
+    with pytest.raises(StoreUnavailableError, match="its region is no name of a region") as caught:
+        async with open_bucket("comics", S3Access(region="eu west"), guard=None, connections=1):
+            pass
+
+    assert not caught.value.retryable

@@ -31,3 +31,15 @@ async def test_a_profile_that_does_not_exist_is_a_wrong_setting(data_dir: Path) 
     with pytest.raises(SettingsError, match=r"^KROMA_S3_PROFILE cannot be used: .*kroma-nobody"):
         async with open_stores(settings):
             pass
+
+
+async def test_a_region_of_the_machine_that_is_none_is_a_wrong_setting(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu west")
+    variables = {"KROMA_STORE": "s3", "KROMA_S3_BUCKET": "comics"}
+    settings = Settings.from_environment(variables, data_dir=data_dir)
+
+    with pytest.raises(SettingsError, match=r"^KROMA_S3_REGION is not set, .* is no name of a region"):
+        async with open_stores(settings):
+            pass
