@@ -133,6 +133,18 @@ def _jpeg_saying(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def jpeg_of_scans(more: int, side_px: int = 7990) -> bytes:
+    """A grey JPEG with its last scan, of next to no bytes, ``more`` times again."""
+    data = saved(Image.new("L", (side_px, side_px), 128), "JPEG", progressive=True)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * more + b"\xff\xd9"
+
+
+def png_of_chunks(more: int) -> bytes:
+    """A PNG with ``more`` empty chunks that mean nothing."""
+    data = saved(_image())
+    return data[:33] + chunk(b"aaAa", b"") * more + data[33:]
+
+
 def _good() -> dict[str, Callable[[], Sample]]:
     lossless_webp = {"lossless": True, "exact": True}
     grey = {"grey": True}
@@ -174,6 +186,8 @@ def _good() -> dict[str, Callable[[], Sample]]:
             saved(_image(), "JPEG", quality=97, subsampling=0, comment=b"<script>alert(1)</script>")
             + b"<html><body>hello</body></html>"
         ),
+        "jpeg_with_film": lambda: _ok(saved(_image(), "JPEG", quality=97, subsampling=0) + bytes(200_000)),
+        "png_with_much_behind": lambda: _ok(saved(_image()) + bytes(200_000)),
     }
 
 
@@ -206,6 +220,8 @@ def _bad() -> dict[str, Callable[[], bytes]]:
         "zip_with_png": lambda: b"PK\x03\x04" + bytes(26) + saved(_image()),
         "html_with_png": lambda: b"<html>" + saved(_image()),
         "wrong_colour_type_png": lambda: png_of(WIDTH, HEIGHT, bytes(100), colour=5),
+        "many_scans_jpeg": lambda: jpeg_of_scans(100),
+        "many_chunks_png": lambda: png_of_chunks(70_000),
     }
 
 
