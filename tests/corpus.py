@@ -133,6 +133,49 @@ def _jpeg_saying(width: int, height: int) -> bytes:
     return bytes(data)
 
 
+def jpeg_of_scans(more: int, side_px: int = 7990) -> bytes:
+    """A grey JPEG with its last scan, of next to no bytes, ``more`` times again."""
+    data = _progressive_jpeg(side_px)
+    return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * more + b"\xff\xd9"
+
+
+@cache
+def _progressive_jpeg(side_px: int) -> bytes:
+    return saved(Image.new("L", (side_px, side_px), 128), "JPEG", progressive=True)
+
+
+def deep_tiff(
+    samples: np.ndarray, photometric: int, *, extra: int | None = None, orientation: int = 1
+) -> bytes:
+    """A TIFF of (height, width, 1 to 4) uint16 samples as they are, which means what its tags say."""
+    height, width, count = samples.shape
+    pixels = samples.astype("<u2").tobytes()
+    bits_at = 8 + len(pixels)
+    entries = [
+        (256, 3, 1, width),
+        (257, 3, 1, height),
+        (258, 3, count, bits_at if count > 2 else 0x00100010),
+        (259, 3, 1, 1),
+        (262, 3, 1, photometric),
+        (273, 4, 1, 8),
+        (274, 3, 1, orientation),
+        (277, 3, 1, count),
+        (278, 3, 1, height),
+        (279, 4, 1, len(pixels)),
+        *([] if extra is None else [(338, 3, 1, extra)]),
+    ]
+    directory = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    bits = struct.pack("<4H", 16, 16, 16, 16)
+    head = b"II*\0" + struct.pack("<I", bits_at + len(bits))
+    return head + pixels + bits + struct.pack("<H", len(entries)) + directory + bytes(4)
+
+
+def png_of_chunks(more: int) -> bytes:
+    """A PNG with ``more`` empty chunks that mean nothing."""
+    data = saved(_image())
+    return data[:33] + chunk(b"aaAa", b"") * more + data[33:]
+
+
 def _good() -> dict[str, Callable[[], Sample]]:
     lossless_webp = {"lossless": True, "exact": True}
     grey = {"grey": True}
@@ -174,6 +217,8 @@ def _good() -> dict[str, Callable[[], Sample]]:
             saved(_image(), "JPEG", quality=97, subsampling=0, comment=b"<script>alert(1)</script>")
             + b"<html><body>hello</body></html>"
         ),
+        "jpeg_with_film": lambda: _ok(saved(_image(), "JPEG", quality=97, subsampling=0) + bytes(200_000)),
+        "png_with_much_behind": lambda: _ok(saved(_image()) + bytes(200_000)),
     }
 
 
@@ -206,6 +251,9 @@ def _bad() -> dict[str, Callable[[], bytes]]:
         "zip_with_png": lambda: b"PK\x03\x04" + bytes(26) + saved(_image()),
         "html_with_png": lambda: b"<html>" + saved(_image()),
         "wrong_colour_type_png": lambda: png_of(WIDTH, HEIGHT, bytes(100), colour=5),
+        "deep_grey_alpha_tiff": lambda: deep_tiff(np.zeros((4, 4, 2), np.uint16), 1, extra=2),
+        "many_scans_jpeg": lambda: jpeg_of_scans(100),
+        "many_chunks_png": lambda: png_of_chunks(70_000),
     }
 
 

@@ -1,4 +1,4 @@
-"""Picture work in processes of its own: off the event loop, under a memory limit."""
+"""Picture work in processes of its own: off the event loop, under limits of memory and time."""
 
 import asyncio
 import ctypes
@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 MEMORY_LIMIT_BYTES: Final = 3 * 1024**3
 """Address space of one process: a 64 megapixel picture in float32 RGBA is 1 GiB, and twice that in work."""
+CPU_LIMIT_S: Final = 120.0
+"""Computing time of one call: a net under the checks that refuse a picture made to take long."""
 IDLE_AFTER_S: Final = 60.0
 """A pool that did nothing for so long gives its processes back: numpy and OpenCV are much memory."""
 PIPE_BYTES: Final = 1024**2
@@ -34,13 +36,13 @@ _KEPT_BYTES: Final = 128 * 1024**2
 
 
 class PictureWorkLostError(InfraError):
-    """A picture process died: out of memory, or killed."""
+    """A picture process died: out of memory or time, or killed."""
 
     code = "picture_process_lost"
 
     def __init__(self) -> None:
         super().__init__(
-            "A picture process ended before its work was done; the picture may need too much memory"
+            "A picture process ended before its work was done; the picture may need too much memory or time"
         )
 
 
@@ -70,9 +72,16 @@ def _keep_memory() -> None:
 class CpuPool:
     """Runs module-level functions in a few processes, started on first use."""
 
-    def __init__(self, processes: int, *, memory_limit_bytes: int = MEMORY_LIMIT_BYTES) -> None:
+    def __init__(
+        self,
+        processes: int,
+        *,
+        memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+        cpu_limit_s: float = CPU_LIMIT_S,
+    ) -> None:
         self._processes = processes
         self._memory_limit_bytes = memory_limit_bytes
+        self._cpu_limit_s = cpu_limit_s
         self._executor: ProcessPoolExecutor | None = None
         self._running = 0
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -87,7 +96,7 @@ class CpuPool:
         self._running += 1
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(executor, _Call(function, args, kwargs))
+            return await loop.run_in_executor(executor, _Call(function, args, kwargs, self._cpu_limit_s))
         except BrokenProcessPool as exc:
             if self._executor is executor:
                 self._executor = None
@@ -143,14 +152,24 @@ def _widen_pipes(executor: ProcessPoolExecutor) -> None:
 
 
 class _Call(Generic[T]):
-    """A call with keywords, in a form that pickles."""
+    """A call with keywords and a limit of computing time, in a form that pickles."""
 
     def __init__(
-        self, function: Callable[..., T], args: tuple[object, ...], kwargs: dict[str, object]
+        self,
+        function: Callable[..., T],
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        cpu_limit_s: float,
     ) -> None:
         self._function = function
         self._args = args
         self._kwargs = kwargs
+        self._cpu_limit_s = cpu_limit_s
 
     def __call__(self) -> T:
-        return self._function(*self._args, **self._kwargs)
+        # Nothing handles the signal, so it ends the process, also in the midst of a decoder's C code.
+        signal.setitimer(signal.ITIMER_PROF, self._cpu_limit_s)
+        try:
+            return self._function(*self._args, **self._kwargs)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, TiffImagePlugin
 from PIL.PngImagePlugin import PngInfo
 
 from kroma.imaging.errors import PictureTooLargeError, TruncatedPictureError, UnreadablePictureError
@@ -22,6 +22,8 @@ from kroma.imaging.header import MAX_PIXELS, PictureHeader, inspect
 PNG_COMPRESSION: Final = 6
 _WORD_MAX: Final = 65535
 _ORIENTATION: Final = 0x0112
+_PHOTOMETRIC: Final = 262
+_WHITE_IS_ZERO: Final = 0
 _DAMAGE: Final = (
     OSError,
     SyntaxError,
@@ -36,6 +38,9 @@ _DAMAGE: Final = (
 
 # Our own limit, checked on the header, is lower: Pillow's warning would come on top of it.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+# Its limits on texts would refuse pictures whose pixels are whole: editors keep their history in one.
+PngImagePlugin.MAX_TEXT_CHUNK = 16 * 1024**2
+PngImagePlugin.MAX_TEXT_MEMORY = 64 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ def decode(data: bytes, *, name: str) -> Picture:
         opened.load()
         upright = ImageOps.exif_transpose(opened)
         profile = profile_of(opened)
-        rgb, profile = as_rgb(upright, profile)
+        rgb, profile = as_rgb(upright, profile, negative=is_negative(opened))
         return Picture(np.asarray(rgb, dtype=np.uint8), profile)
 
 
@@ -140,6 +145,9 @@ def translated(name: str) -> Generator[None]:
     except MemoryError as exc:
         raise PictureTooLargeError(name, "decoding needs more memory than there is", "64 megapixels") from exc
     except _DAMAGE as exc:
+        if "MAX_TEXT" in str(exc):
+            texts = "a text or profile inside it, unpacked, or all texts together"
+            raise PictureTooLargeError(name, texts, "16 MiB for one and 64 MiB for all") from exc
         if "truncated" in str(exc).lower():
             raise TruncatedPictureError(name, "its pixels stop early") from exc
         raise UnreadablePictureError(name, "its pixels are damaged") from exc
@@ -151,12 +159,32 @@ def profile_of(image: Image.Image) -> bytes | None:
     return profile if isinstance(profile, bytes) and profile else None
 
 
-def as_rgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, bytes | None]:
-    """8-bit RGB or RGBA, and the profile if it describes them; CMYK goes through its own to sRGB."""
+def tiff_tag(image: Image.Image, tag: int) -> object:
+    """What a TIFF's directory says under this number; None in other formats."""
+    return image.tag_v2.get(tag) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+
+
+def is_negative(image: Image.Image) -> bool:
+    """Whether it is grey of 16 bits with 0 for white: Pillow turns only fewer bits."""
+    return image.mode.startswith("I;16") and tiff_tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def as_rgb(
+    image: Image.Image, profile: bytes | None, *, negative: bool = False
+) -> tuple[Image.Image, bytes | None]:
+    """8-bit RGB or RGBA, and the profile if it describes them; CMYK goes through its own to sRGB.
+
+    Args:
+        image: Of any mode.
+        profile: The file's.
+        negative: As ``is_negative`` says of the opened file.
+    """
     if image.mode == "CMYK":
         return _cmyk_to_rgb(image, profile), None
     if image.mode.startswith("I;16") or image.mode in {"I", "F"}:
         image = _eight_bits(image)
+    if negative:
+        image = ImageOps.invert(image)
     has_alpha = image.has_transparency_data
     # A profile of grey, Lab or CMYK values does not describe RGB pixels.
     kept = profile if profile is not None and profile[16:20] == b"RGB " else None

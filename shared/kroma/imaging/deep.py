@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from kroma.imaging.codec import Picture, decode, encode_png, verify
+from kroma.imaging.codec import Picture, decode, encode_png, is_negative, tiff_tag, verify
 from kroma.imaging.errors import UnreadablePictureError
 from kroma.imaging.header import Format, PictureHeader, inspect
 from kroma.imaging.png_text import SIGNATURE, chunk, with_metadata
@@ -34,6 +34,10 @@ EXTENSIONS: Final[dict[Format, str]] = {
 _RGBA: Final = 4
 _DEEP_BITS: Final = 16
 _BITS_PER_SAMPLE: Final = 258
+_EXTRA_SAMPLES: Final = 338
+_UNSPECIFIED: Final = 0
+_PREMULTIPLIED: Final = 1
+_ROWS_AT_A_TIME: Final = 256
 _IHDR_DEPTH_AT: Final = 24
 _DEEP_PNG_LEVEL: Final = 6
 _LARGEST_WEBP_PX: Final = 16383
@@ -87,12 +91,16 @@ def decode_deep(data: bytes, *, name: str) -> DeepPicture:
         return DeepPicture(picture.pixels, picture.icc_profile)
     # OpenCV reads 16 bits of colour, which Pillow halves; Pillow finds the damage that OpenCV passes over.
     verify(data, name=name)
-    pixels = _deep_pixels(data, name=name)
+    found = _read_by_opencv(data)
+    if found is None:
+        picture = decode(data, name=name)
+        return DeepPicture(picture.pixels.astype(np.uint16) * np.uint16(257), picture.icc_profile)
     with Image.open(io.BytesIO(data), formats=[header.format]) as image:
-        orientation: object = image.getexif().get(_ORIENTATION)
+        # OpenCV turns a TIFF by itself, and a PNG not.
+        pixels = _as_tagged(found, image) if header.format == "TIFF" else _upright(found, _orientation(image))
         profile: object = image.info.get("icc_profile")
     kept = profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None
-    return DeepPicture(_upright(pixels, orientation), kept)
+    return DeepPicture(pixels, kept)
 
 
 def encode_deep(
@@ -162,22 +170,47 @@ def _is_deep(data: bytes, header: PictureHeader) -> bool:
     if header.format == "TIFF":
         try:
             with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
-                bits: object = image.tag_v2.get(_BITS_PER_SAMPLE)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType] - of the class for TIFF
+                bits = tiff_tag(image, _BITS_PER_SAMPLE)
         except (OSError, SyntaxError, ValueError, struct.error):
             return False  # decoding says what is wrong with it
         return isinstance(bits, tuple) and _DEEP_BITS in bits
     return False
 
 
-def _deep_pixels(data: bytes, *, name: str) -> NDArray[np.uint16]:
+def _read_by_opencv(data: bytes) -> NDArray[np.uint16] | None:
+    """(height, width, 3 or 4) as stored, or None where OpenCV does not read all bits."""
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16:  # pyright: ignore[reportUnnecessaryComparison] - OpenCV answers None to what it cannot read
-        picture = decode(data, name=name)
-        return picture.pixels.astype(np.uint16) * np.uint16(257)
+        return None
     if found.ndim == 2:  # noqa: PLR2004 - grey
         return np.repeat(np.asarray(found, np.uint16)[..., None], 3, axis=2)
     order = [2, 1, 0, 3] if found.shape[2] == _RGBA else [2, 1, 0]
     return np.ascontiguousarray(found[..., order], dtype=np.uint16)
+
+
+def _as_tagged(pixels: NDArray[np.uint16], image: Image.Image) -> NDArray[np.uint16]:
+    """The samples of a TIFF as its tags mean them: grey from black, a fourth sample as straight alpha."""
+    if is_negative(image):
+        return np.invert(pixels)
+    extra = tiff_tag(image, _EXTRA_SAMPLES)
+    if pixels.shape[2] != _RGBA or extra not in {(_UNSPECIFIED,), (_PREMULTIPLIED,)}:
+        return pixels
+    if extra == (_UNSPECIFIED,):
+        return np.ascontiguousarray(pixels[..., :3])
+    for start in range(0, len(pixels), _ROWS_AT_A_TIME):  # 64 megapixels of floats at once are 1 GiB
+        _divide_by_alpha(pixels[start : start + _ROWS_AT_A_TIME])
+    return pixels
+
+
+def _divide_by_alpha(rows: NDArray[np.uint16]) -> None:
+    """Premultiplied colour to straight, in place; what is fully transparent keeps what it has."""
+    alpha = rows[..., 3:].astype(np.float64)
+    straight = rows[..., :3] * np.divide(65535.0, alpha, out=np.ones_like(alpha), where=alpha > 0)
+    rows[..., :3] = np.rint(np.minimum(straight, 65535.0)).astype(np.uint16)
+
+
+def _orientation(image: Image.Image) -> object:
+    return image.getexif().get(_ORIENTATION)
 
 
 def _upright(pixels: NDArray[np.uint16], orientation: object) -> NDArray[np.uint16]:

@@ -3,6 +3,7 @@
 The API calls this for every scene of a plan, so it takes nothing but the standard library.
 """
 
+import re
 import struct
 from collections.abc import Callable
 from pathlib import PurePosixPath
@@ -19,6 +20,16 @@ HEAD_BYTES: Final = 256 * 1024
 """How much of the front ``inspect_header`` wants; less is fine for a smaller file."""
 TAIL_BYTES: Final = 64 * 1024
 """How much of the end it wants."""
+MAX_SCAN_PIXELS: Final = 20 * MAX_PIXELS
+"""Scans of a JPEG times its pixels: a scan takes 1.1 ms a megapixel however few bytes it has, so 1.4 s.
+
+No encoder we know writes more than 18 scans, and a picture up to 12.8 megapixels may have 100.
+"""
+MAX_JPEG_SEGMENTS: Final = 16_384
+MAX_PNG_CHUNKS: Final = 65_536
+"""Each takes Pillow 18 microseconds, so 1.2 s; 64 MiB in the usual chunks of 8 KiB are 8,192."""
+MAX_PNG_PROFILES: Final = 16
+"""One is right; each may be a thousand times larger than its chunk."""
 
 Format = Literal["PNG", "JPEG", "WEBP", "BMP", "TIFF"]
 MIME_TYPES: Final[dict[Format, str]] = {
@@ -40,8 +51,15 @@ _FOREIGN: Final = (
 _JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_SCAN: Final = 0xDA
+_JPEG_END: Final = 0xD9
+# Any marker that may end a scan's data; 0xFF bytes of the data itself and restarts are passed over.
+_JPEG_NEXT: Final = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
+_JPEG_BLOCK_PX: Final = 16
 _TIFF_WIDTH: Final = 256
 _TIFF_HEIGHT: Final = 257
+_TIFF_BITS: Final = 258
+_TIFF_SAMPLES: Final = 277
+_TIFF_READ: Final = frozenset({_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_BITS, _TIFF_SAMPLES})
 _TIFF_INTEGERS: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _BMP_CORE_HEADER: Final = 12
 
@@ -117,8 +135,60 @@ def inspect_header(head: bytes, tail: bytes, size_bytes: int, *, name: str) -> P
 
 
 def inspect(data: bytes, *, name: str) -> PictureHeader:
-    """``inspect_header`` of a whole file in memory."""
-    return inspect_header(data, data[-TAIL_BYTES:], len(data), name=name)
+    """``inspect_header`` of a whole file in memory, whose parts are counted too.
+
+    A small file can be much work: each scan of a JPEG goes over all pixels, and a PNG is read chunk by chunk.
+
+    Raises:
+        PictureError: As ``inspect_header``.
+        PictureTooLargeError: Also with too many scans for its pixels, or too many segments or chunks.
+    """
+    header = inspect_header(data, data, len(data), name=name)
+    if header.format == "JPEG":
+        _check_scans(data, header, name)
+    elif header.format == "PNG":
+        _check_chunks(data, name)
+    return header
+
+
+def _check_scans(data: bytes, header: PictureHeader, name: str) -> None:
+    """Refuse a JPEG whose scans are more than its size allows."""
+    across, down = (-(-side // _JPEG_BLOCK_PX) * _JPEG_BLOCK_PX for side in (header.width, header.height))
+    limit = MAX_SCAN_PIXELS // (across * down)
+    # What looks like a scan may be a part of a preview or a film: it is counted with care only if it matters.
+    if data.count(bytes([0xFF, _JPEG_SCAN])) <= min(limit, MAX_JPEG_SEGMENTS):
+        return
+    scans = _jpeg_scans(data, name)
+    if scans > limit:
+        raise PictureTooLargeError(
+            name, f"{scans} scans of {header.width}x{header.height} pixels", f"{limit} at this size"
+        )
+
+
+def _jpeg_scans(data: bytes, name: str) -> int:
+    """How many scans come before the end marker."""
+    offset, scans = 2, 0
+    for _ in range(MAX_JPEG_SEGMENTS):
+        found = _JPEG_NEXT.search(data, offset)
+        if found is None or found[1][0] == _JPEG_END:
+            return scans
+        scans += found[1][0] == _JPEG_SCAN
+        offset = found.end() + max(2, int.from_bytes(data[found.end() : found.end() + 2]))
+    raise PictureTooLargeError(name, "too many segments in its JPEG", f"{MAX_JPEG_SEGMENTS:,}")
+
+
+def _check_chunks(data: bytes, name: str) -> None:
+    """Refuse a PNG in too many pieces."""
+    offset, profiles = 8, 0
+    for _ in range(MAX_PNG_CHUNKS):
+        kind = data[offset + 4 : offset + 8]
+        if kind in {b"", b"IEND"}:
+            return
+        profiles += kind == b"iCCP"
+        if profiles > MAX_PNG_PROFILES:
+            raise PictureTooLargeError(name, "too many colour profiles in its PNG", f"{MAX_PNG_PROFILES}")
+        offset += 12 + int.from_bytes(data[offset : offset + 4])
+    raise PictureTooLargeError(name, "too many chunks in its PNG", f"{MAX_PNG_CHUNKS:,}")
 
 
 def _reader_of(data: _Bytes) -> tuple[Format, Callable[[_Bytes], tuple[int, int]]]:
@@ -150,7 +220,7 @@ def _jpeg_size(data: _Bytes) -> tuple[int, int]:
     """Walk the segments to the frame header, then on to the scan, after which the end marker must come."""
     size: tuple[int, int] | None = None
     offset = 2
-    while True:
+    for _ in range(MAX_JPEG_SEGMENTS):
         lead, marker = data.read("BB", offset)
         if lead != 0xFF:  # noqa: PLR2004 - every JPEG marker begins with it
             raise UnreadablePictureError(data.name, "its JPEG segments are damaged")
@@ -164,6 +234,8 @@ def _jpeg_size(data: _Bytes) -> tuple[int, int]:
         offset += 2 + length
         if marker == _JPEG_SCAN:
             break
+    else:
+        raise PictureTooLargeError(data.name, "too many segments in its JPEG", f"{MAX_JPEG_SEGMENTS:,}")
     if size is None:
         raise UnreadablePictureError(data.name, "it is a JPEG without a frame")
     if not data.ends_with_marker(b"\xff\xd9", after=offset):
@@ -214,8 +286,12 @@ def _tiff_size(data: _Bytes) -> tuple[int, int]:
     for index in range(min(count, 4096)):
         at = entry + index * entry_bytes
         tag, kind = data.read(order + "HH", at)
-        if tag in {_TIFF_WIDTH, _TIFF_HEIGHT} and kind in _TIFF_INTEGERS:
+        if tag in _TIFF_READ and kind in _TIFF_INTEGERS:
             (found[tag],) = data.read(order + _TIFF_INTEGERS[kind], at + value_at)
-    if len(found) != 2:  # noqa: PLR2004 - both
+    if _TIFF_WIDTH not in found or _TIFF_HEIGHT not in found:
         raise UnreadablePictureError(data.name, "its TIFF directory names no size")
+    if found.get(_TIFF_SAMPLES) == 2 and found.get(_TIFF_BITS) == 16:  # noqa: PLR2004 - what no reader of ours knows
+        raise UnreadablePictureError(
+            data.name, "it is a TIFF of grey with alpha in 16 bits, which we do not read"
+        )
     return found[_TIFF_WIDTH], found[_TIFF_HEIGHT]

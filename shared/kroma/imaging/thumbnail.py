@@ -5,7 +5,7 @@ from typing import Final
 
 from PIL import Image, ImageCms, ImageOps
 
-from kroma.imaging.codec import as_rgb, profile_of, translated
+from kroma.imaging.codec import as_rgb, is_negative, profile_of, translated
 from kroma.imaging.header import inspect
 
 QUALITY: Final = 80
@@ -30,7 +30,7 @@ def thumbnail(data: bytes, size_px: int, *, name: str) -> bytes:
         size = max(1, round(opened.width * scale)), max(1, round(opened.height * scale))
         opened.draft(None, (int(size[0] * _GAP), int(size[1] * _GAP)))
         orientation = opened.getexif()
-        whole, profile = as_rgb(opened, profile)
+        whole, profile = as_rgb(opened, profile, negative=is_negative(opened))
         small = whole if whole.size == size else whole.resize(size, reducing_gap=_GAP)
         small.getexif().update(orientation)
         shown = _in_srgb(ImageOps.exif_transpose(small), profile)

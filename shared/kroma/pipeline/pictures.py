@@ -7,8 +7,17 @@ from typing import Final, Literal
 import msgspec
 
 from kroma.errors import KromaError
-from kroma.imaging.errors import PictureError
-from kroma.imaging.header import HEAD_BYTES, IMAGE_EXTENSIONS, TAIL_BYTES, has_image_extension, inspect_header
+from kroma.imaging.errors import PictureError, PictureTooLargeError
+from kroma.imaging.header import (
+    HEAD_BYTES,
+    IMAGE_EXTENSIONS,
+    MAX_BYTES,
+    TAIL_BYTES,
+    PictureHeader,
+    has_image_extension,
+    inspect,
+    inspect_header,
+)
 from kroma.pipeline.errors import PlanningPreflightError
 from kroma.pipeline.plan import PlannedPicture
 from kroma.storage.base import ObjectEnds, ObjectStore
@@ -89,6 +98,9 @@ async def scenes_of_input(store: ObjectStore, path: str) -> list[Located]:
 async def inspected(store: ObjectStore, pictures: Sequence[Located]) -> list[PlannedPicture]:
     """Read every picture's header, each file once; the first picture that fails, in the given order, decides.
 
+    What its ends make no whole picture of is read as a whole: metadata in front and a film behind may be
+    megabytes.
+
     Raises:
         PlanningPreflightError: A picture is missing or its name is no picture's.
         PictureError: A file is no whole picture, or too large.
@@ -110,7 +122,20 @@ async def inspected(store: ObjectStore, pictures: Sequence[Located]) -> list[Pla
     outcome_of: dict[str, PlannedPicture | KromaError] = {}
     for outcomes in await asyncio.gather(*(inspected_batch(batch) for batch in batches)):
         outcome_of |= outcomes
-    return [_as_given(outcome_of[picture.key], picture) for picture in pictures]
+    planned: list[PlannedPicture] = []
+    for picture in pictures:  # one after the other: each may be 64 MiB
+        outcome = outcome_of[picture.key]
+        if isinstance(outcome, PictureError) and not isinstance(outcome, PictureTooLargeError):
+            outcome = outcome_of[picture.key] = await _read_whole(store, first_of_key[picture.key])
+        planned.append(_as_given(outcome, picture))
+    return planned
+
+
+async def _read_whole(store: ObjectStore, picture: Located) -> PlannedPicture:
+    data = await store.get(picture.key, limit_bytes=MAX_BYTES)
+    # In a thread: it looks for the end in megabytes.
+    header = await asyncio.to_thread(inspect, data, name=_name(picture))
+    return _as_planned(picture, header, len(data))
 
 
 async def _outcomes(
@@ -140,14 +165,22 @@ def _planned(store: ObjectStore, picture: Located, ends: ObjectEnds | KromaError
         )
     if isinstance(ends, KromaError):
         raise ends
-    header = inspect_header(ends.head, ends.tail, ends.size_bytes, name=picture.called or picture.ref)
+    header = inspect_header(ends.head, ends.tail, ends.size_bytes, name=_name(picture))
+    return _as_planned(picture, header, ends.size_bytes)
+
+
+def _name(picture: Located) -> str:
+    return picture.called or picture.ref
+
+
+def _as_planned(picture: Located, header: PictureHeader, size_bytes: int) -> PlannedPicture:
     return PlannedPicture(
         ref=picture.ref,
         key=picture.key,
         mime_type=header.mime_type,
         width=header.width,
         height=header.height,
-        size_bytes=ends.size_bytes,
+        size_bytes=size_bytes,
     )
 
 

@@ -83,6 +83,17 @@ async def test_scenes_lie_where_a_trigger_looks_for_them(client: AsyncClient, sl
     assert (await client.get(f"{response.headers['Location']}/jobs")).json()["count"] == 2
 
 
+@pytest.mark.parametrize("name", ["jpeg_with_film", "png_with_much_behind"])
+async def test_what_an_upload_takes_with_bytes_behind_its_end_a_trigger_takes_too(
+    client: AsyncClient, slug: str, name: str
+) -> None:
+    await uploaded(client, slug, ("photo.jpg", corpus.sample(name).data), kind="input")
+    body = {"mode": "dry", "input": "scenes"}
+    response = await client.post(f"/api/projects/{slug}/runs/trigger", json=body)
+
+    assert response.status_code == 202, response.text
+
+
 @pytest.mark.parametrize("name", ["bmp", "tiff", "deep_tiff"])
 async def test_bmp_and_tiff_become_png_that_looks_the_same(
     client: AsyncClient, slug: str, name: str, place: Path

@@ -1,13 +1,15 @@
 import asyncio
 import fcntl
 import os
+import signal
 import subprocess
 import sys
+import timeit
 
 import psutil
 import pytest
 
-from kroma.cpu import PIPE_BYTES, CpuPool
+from kroma.cpu import CPU_LIMIT_S, PIPE_BYTES, CpuPool, PictureWorkLostError, _Call
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -49,6 +51,44 @@ def test_a_pool_works_in_another_process() -> None:
             await pool.close()
 
     assert asyncio.run(ask()) != os.getpid()
+
+
+async def compute(pool: CpuPool, seconds: float) -> None:
+    """Keep a core busy for so long in a call."""
+    loop = f"end = time.process_time() + {seconds}\nwhile time.process_time() < end: pass"
+    await pool.run(timeit.timeit, loop, "import time", number=1)
+
+
+async def test_a_call_that_computes_too_long_ends_with_its_process_and_the_next_one_works() -> None:
+    pool = CpuPool(1, cpu_limit_s=0.4)
+    try:
+        with pytest.raises(PictureWorkLostError, match="too much memory or time"):
+            await compute(pool, 30)
+        await compute(pool, 0.01)
+    finally:
+        await pool.close()
+
+
+async def test_every_call_has_the_whole_time_for_itself() -> None:
+    pool = CpuPool(1, cpu_limit_s=0.6)
+    try:
+        before = await pool.run(os.getpid)
+        for _ in range(5):
+            await compute(pool, 0.25)
+        assert await pool.run(os.getpid) == before
+    finally:
+        await pool.close()
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+def test_the_timer_runs_during_a_call_and_not_after_it(*, is_good: bool) -> None:
+    call = _Call(signal.getitimer, (signal.ITIMER_PROF if is_good else -1,), {}, CPU_LIMIT_S)
+    if is_good:
+        assert 0 < call()[0] <= CPU_LIMIT_S + 1  # the kernel counts in ticks
+    else:
+        with pytest.raises(signal.ItimerError):
+            call()
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="pipes have a fixed size elsewhere")

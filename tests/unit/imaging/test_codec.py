@@ -4,9 +4,15 @@ import pickle
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from kroma.imaging.codec import Picture, decode, encode_png, to_png, verify
-from kroma.imaging.errors import PictureError, TruncatedPictureError, UnreadablePictureError
+from kroma.imaging.errors import (
+    PictureError,
+    PictureTooLargeError,
+    TruncatedPictureError,
+    UnreadablePictureError,
+)
 from kroma.imaging.png_text import read_metadata, with_metadata
 
 
@@ -123,6 +129,27 @@ def test_every_prefix_and_random_damage_is_our_error_or_a_picture() -> None:
                 decode(cut, name="a")
             except PictureError:
                 continue
+
+
+def test_a_large_text_in_a_png_does_not_decide_over_its_pixels() -> None:
+    info = PngInfo()
+    info.add_text("history", "x" * (3 * 1024**2), zip=True)
+    data = saved(Image.effect_noise((16, 16), 60), pnginfo=info)
+
+    assert verify(data, name="a").width == 16
+    assert decode(data, name="a").pixels.shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("texts", "mib"), [pytest.param(1, 17, id="one"), pytest.param(5, 15, id="together")]
+)
+def test_texts_that_unpack_to_too_much_are_named(texts: int, mib: int) -> None:
+    info = PngInfo()
+    for number in range(texts):
+        info.add_text(f"bomb {number}", "x" * (mib * 1024**2), zip=True)
+
+    with pytest.raises(PictureTooLargeError, match="a text or profile inside it"):
+        verify(saved(Image.effect_noise((16, 16), 60), pnginfo=info), name="a")
 
 
 def test_picture_errors_cross_process_borders_as_they_are() -> None:

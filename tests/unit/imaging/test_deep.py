@@ -9,6 +9,7 @@ from kroma.imaging.codec import decode
 from kroma.imaging.deep import DeepPicture, decode_deep, encode_deep
 from kroma.imaging.errors import PictureError
 from kroma.imaging.png_text import read_metadata
+from kroma.imaging.thumbnail import thumbnail
 
 
 @pytest.mark.parametrize("name", corpus.GOOD)
@@ -70,19 +71,86 @@ def test_a_jpeg_lies_on_white_and_keeps_its_profile() -> None:
     assert np.abs(again.pixels[28, 4].astype(int) - corpus.LEFT).max() <= 6
 
 
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """What EXIF says an orientation means, by Pillow's words for it."""
+    turn = {
+        1: lambda shown: shown,
+        2: np.fliplr,
+        3: lambda shown: np.rot90(shown, 2),
+        4: np.flipud,
+        5: lambda shown: shown.swapaxes(0, 1),
+        6: lambda shown: np.rot90(shown, -1),
+        7: lambda shown: np.rot90(shown, 2).swapaxes(0, 1),
+        8: np.rot90,
+    }
+    return turn[orientation](pixels)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_deep_picture_is_turned_as_its_orientation_says(orientation: int) -> None:
+def test_a_deep_png_is_turned_as_its_orientation_says(orientation: int) -> None:
     pixels = np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000
     exif = Image.Exif()
     exif[0x0112] = orientation
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", exif=exif)
+    data = corpus.saved(Image.fromarray(pixels), exif=exif)
 
-    picture = decode_deep(buffer.getvalue(), name="turned")
+    assert np.array_equal(decode_deep(data, name="turned").pixels[..., 0], turned(pixels, orientation))
 
-    assert np.array_equal(
-        picture.pixels[..., 0] >> 8, decode(buffer.getvalue(), name="turned").pixels[..., 0]
-    )
+
+@pytest.mark.parametrize("samples", [1, 3, 4])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_deep_tiff_is_turned_once(orientation: int, samples: int) -> None:
+    pixels = np.arange(12 * samples, dtype=np.uint16).reshape(3, 4, samples) * 1300
+    extra = 2 if samples == 4 else None
+    data = corpus.deep_tiff(pixels, 1 if samples == 1 else 2, extra=extra, orientation=orientation)
+
+    picture = decode_deep(data, name="turned")
+
+    expected = turned(pixels, orientation)
+    assert np.array_equal(picture.pixels, np.repeat(expected, 3, axis=2) if samples == 1 else expected)
+    assert np.abs(picture.pixels / 257 - decode(data, name="turned").pixels).max() < 1
+
+
+def test_a_deep_cmyk_tiff_that_only_the_other_reader_knows_is_turned_once() -> None:
+    pixels = np.arange(48, dtype=np.uint16).reshape(3, 4, 4) * 1300
+    data = corpus.deep_tiff(pixels, 5, orientation=6)
+
+    picture = decode_deep(data, name="turned")
+
+    assert np.array_equal(picture.pixels, decode(data, name="turned").pixels.astype(np.uint16) * 257)
+    assert picture.size == (3, 4)
+
+
+def test_grey_with_zero_for_white_is_no_negative() -> None:
+    grey = np.array([[[0], [0x4040], [0xFFFF]]], np.uint16)
+    data = corpus.deep_tiff(grey, 0)
+
+    assert decode_deep(data, name="negative").pixels[0, :, 0].tolist() == [0xFFFF, 0xBFBF, 0]
+    assert decode(data, name="negative").pixels[0, :, 0].tolist() == [255, 191, 0]
+    with Image.open(io.BytesIO(thumbnail(data, 3, name="negative"))) as shown:
+        assert min(shown.getpixel((0, 0))) >= 250
+
+
+def test_premultiplied_alpha_becomes_straight() -> None:
+    given = [[100, 200, 50, 0x8000], [7, 7, 7, 0], [0xFFFF, 5, 0, 0xFFFF], [0x9000, 0, 0, 0x8000]]
+    data = corpus.deep_tiff(np.array([given], np.uint16), 2, extra=1)
+
+    straight = [[200, 400, 100, 0x8000], [7, 7, 7, 0], [0xFFFF, 5, 0, 0xFFFF], [0xFFFF, 0, 0, 0x8000]]
+    assert decode_deep(data, name="a").pixels[0].tolist() == straight
+
+
+def test_every_row_of_a_large_premultiplied_picture_becomes_straight() -> None:
+    data = corpus.deep_tiff(np.full((600, 2, 4), 0x4000, np.uint16), 2, extra=1)
+    assert (decode_deep(data, name="a").pixels[..., :3] == 0xFFFF).all()
+
+
+def test_a_fourth_sample_that_means_nothing_is_no_alpha() -> None:
+    data = corpus.deep_tiff(np.full((2, 2, 4), 9, np.uint16), 2, extra=0)
+    assert decode_deep(data, name="a").pixels.tolist() == [[[9, 9, 9]] * 2] * 2
+
+
+def test_deep_grey_with_alpha_is_refused_with_its_reason() -> None:
+    with pytest.raises(PictureError, match="a TIFF of grey with alpha in 16 bits, which we do not read"):
+        decode_deep(corpus.sample("deep_grey_alpha_tiff").data, name="a")
 
 
 def test_a_side_that_the_format_cannot_hold_is_said() -> None:

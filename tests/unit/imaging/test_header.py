@@ -7,6 +7,7 @@ import zlib
 import pytest
 from PIL import Image
 
+import corpus
 from kroma.imaging.errors import PictureTooLargeError, TruncatedPictureError, UnreadablePictureError
 from kroma.imaging.header import (
     HEAD_BYTES,
@@ -127,6 +128,71 @@ def test_more_than_64_mib_is_too_large() -> None:
     data = encoded("PNG")
     with pytest.raises(PictureTooLargeError, match="64 MiB"):
         inspect_header(data, data, MAX_BYTES + 1, name="a")
+
+
+def test_scans_are_counted_before_anything_is_decoded() -> None:
+    with pytest.raises(
+        PictureTooLargeError, match="106 scans of 7990x7990 pixels; the limit is 20 at this size"
+    ):
+        inspect(corpus.sample("many_scans_jpeg").data, name="bomb.jpg")
+    with pytest.raises(PictureTooLargeError, match="too many segments in its JPEG; the limit is 16,384"):
+        inspect(corpus.jpeg_of_scans(20_000, 8), name="bomb.jpg")
+
+
+@pytest.mark.parametrize(
+    ("side_px", "scans"),
+    [pytest.param(8000, 20, id="64 megapixels"), pytest.param(3568, 100, id="12.7 megapixels")],
+)
+def test_as_many_scans_as_an_encoder_may_write_are_allowed(side_px: int, scans: int) -> None:
+    data = corpus.jpeg_of_scans(scans - 6, side_px)
+    assert data.count(b"\xff\xda") == scans
+    assert inspect(data, name="a.jpg").width == side_px
+    with pytest.raises(PictureTooLargeError):
+        inspect(corpus.jpeg_of_scans(scans - 5, side_px), name="a.jpg")
+
+
+@pytest.mark.parametrize("where", ["in a comment", "behind the end"])
+def test_what_only_looks_like_a_scan_is_not_counted(where: str) -> None:
+    data, scans = corpus.jpeg_of_scans(14, 8000), b"\xff\xda" * 50
+    comment = b"\xff\xfe" + struct.pack(">H", len(scans) + 2) + scans
+    more = (
+        data + scans if where == "behind the end" else data[:2] + comment + data[2:-2] + comment + data[-2:]
+    )
+    assert inspect(more, name="a.jpg").width == 8000
+
+
+def test_a_scan_behind_a_marker_without_length_is_counted() -> None:
+    data = corpus.jpeg_of_scans(14, 8000)
+    hidden = b"\xff\x02\xff\xff" + data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(PictureTooLargeError, match="21 scans"):
+        inspect(data[:-2] + hidden + data[-2:], name="bomb.jpg")
+
+
+def test_comments_without_end_before_the_picture_are_too_many() -> None:
+    data = encoded("JPEG")
+    with pytest.raises(PictureTooLargeError, match="too many segments"):
+        inspect(data[:2] + b"\xff\xfe\0\2" * 20_000 + data[2:], name="a.jpg")
+
+
+def test_chunks_are_counted_before_anything_is_decoded() -> None:
+    with pytest.raises(PictureTooLargeError, match="too many chunks in its PNG; the limit is 65,536"):
+        inspect(corpus.sample("many_chunks_png").data, name="bomb.png")
+    assert inspect(corpus.png_of_chunks(65_000), name="a.png").width == corpus.WIDTH
+
+
+def test_a_png_with_many_profiles_is_refused() -> None:
+    data = corpus.sample("png").data
+    profile = corpus.chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(bytes(1000)))
+    with pytest.raises(PictureTooLargeError, match="too many colour profiles in its PNG; the limit is 16"):
+        inspect(data[:33] + profile * 17 + data[33:], name="bomb.png")
+
+
+@pytest.mark.parametrize("name", ["jpeg_with_film", "png_with_much_behind"])
+def test_the_end_of_a_whole_file_is_found_wherever_it_is(name: str) -> None:
+    data = corpus.sample(name).data
+    assert inspect(data, name=name).width == corpus.WIDTH
+    with pytest.raises(TruncatedPictureError):
+        inspect_header(data[:HEAD_BYTES], data[-TAIL_BYTES:], len(data), name=name)
 
 
 @pytest.mark.parametrize("name", ["a.png", "A.JPG", "x/y.Jpeg", "a.webp", "a.bmp", "a.tif", "a.b.TIFF"])

@@ -9,8 +9,10 @@ import msgspec
 import pytest
 from PIL import Image
 
+import corpus
 from config_project import ConfigProject
 from factories import encoded, jpeg, png
+from kroma.imaging.accept import accept
 from kroma.imaging.guard import GuardSettings
 from kroma.pipeline.choice import Choice
 from kroma.pipeline.errors import PlanningPreflightError
@@ -30,6 +32,11 @@ def _pictures(project: ConfigProject) -> None:
     project.put("scenes/Harbor Gate.png", png(40, 30))
     project.put("scenes/pier.jpg", jpeg())
     project.put("references/ink.png", png(20, 10))
+
+
+def metadata() -> bytes:
+    """4 MB of a JPEG's XMP."""
+    return (b"\xff\xe1\xff\xff" + bytes(0xFFFD)) * 64
 
 
 async def planned(project: ConfigProject, order: RunOrder, *, provider: str = "local") -> RunPlan:
@@ -239,6 +246,30 @@ async def test_a_plan_needs_no_disk(project: ConfigProject) -> None:
     )
 
     assert plan.jobs[0].job_key == "style_1_a"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(jpeg()[:2] + metadata() + jpeg()[2:], id="metadata in front"),
+        pytest.param(jpeg() + bytes(4 * 1024**2), id="a film behind a JPEG"),
+        pytest.param(png() + bytes(4 * 1024**2), id="much behind a PNG"),
+    ],
+)
+async def test_a_picture_whose_ends_do_not_tell_is_read_whole(project: ConfigProject, content: bytes) -> None:
+    project.put("large.jpg", content)
+    assert accept(content, name="large.jpg").header.width == 64
+
+    plan = await planned(project, RunOrder(scene_refs=("large.jpg", "scenes/pier.jpg", "large.jpg")))
+
+    assert plan.jobs[0].scene.size_bytes == len(content)
+
+
+async def test_a_picture_that_is_too_much_work_makes_no_plan_once_it_was_read_whole(
+    project: ConfigProject,
+) -> None:
+    project.put("bomb.jpg", corpus.sample("many_scans_jpeg").data + bytes(100_000))
+    assert "106 scans of 7990x7990 pixels" in await refusal(project, RunOrder(scene_refs=("bomb.jpg",)))
 
 
 @pytest.mark.parametrize("mode", [RunMode.DRY, RunMode.RUN])
