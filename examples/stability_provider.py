@@ -16,6 +16,7 @@ from uuid import UUID
 
 import msgspec
 
+from kroma.allow_list import AllowList
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.imaging.errors import PictureError
@@ -68,10 +69,10 @@ class _Balance(msgspec.Struct, frozen=True):
 class StabilityProvider:
     """Puts the style of one reference over the scene; implements ``kroma.providers.base.Provider``."""
 
-    def __init__(self, cpu: CpuPool, *, url_allow: tuple[str, ...] = ()) -> None:
+    def __init__(self, cpu: CpuPool, *, url_allow: AllowList | None = None) -> None:
         """Make it; ``url_allow`` holds the hosts and ranges that need not be public."""
         self._cpu = cpu
-        self._url_allow = url_allow
+        self._url_allow = url_allow or AllowList()
         self._client: OutboundClient | None = None
         self._loading = asyncio.Lock()
 
@@ -168,9 +169,9 @@ class StabilityProvider:
             if self._client is None:
                 await asyncio.to_thread(__import__, "kroma.outbound.client")
                 from kroma.outbound.client import OutboundClient  # noqa: PLC0415 - loaded just now
-                from kroma.outbound.guard import AllowList, UrlGuard  # noqa: PLC0415 - as above
+                from kroma.outbound.guard import UrlGuard  # noqa: PLC0415 - as above
 
-                self._client = OutboundClient(UrlGuard(AllowList.parsed(self._url_allow)))
+                self._client = OutboundClient(UrlGuard(self._url_allow))
         return self._client
 
     async def _fitted(self, picture: ProviderPicture) -> tuple[str, bytes, str]:
