@@ -20,6 +20,7 @@ from botocore.exceptions import (
 
 from kroma.errors import KromaError
 from kroma.outbound.errors import HostNotFoundError, UrlRefusedError
+from kroma.storage.client import RedirectedError
 from kroma.storage.errors import (
     BucketNotFoundError,
     ChecksumMismatchError,
@@ -81,6 +82,8 @@ def _of_connection(exc: Exception, name: str) -> KromaError:
     inner = exc.kwargs.get("error") if isinstance(exc, HTTPClientError) else None
     if isinstance(inner, UrlRefusedError):
         return inner
+    if isinstance(inner, RedirectedError):
+        return _final(name, str(inner))
     if isinstance(inner, HostNotFoundError):
         return StoreUnavailableError(name, "the host name of the service was not found")
     if isinstance(exc, (ConnectTimeoutError, ReadTimeoutError, TimeoutError)):

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import uuid4
 
@@ -14,7 +15,8 @@ from kroma.outbound.errors import UrlRefusedError
 from kroma.outbound.guard import UrlGuard
 from kroma.storage.access import Patience
 from kroma.storage.base import ObjectStore
-from kroma.storage.bucket import open_bucket
+from kroma.storage.bucket import Bucket, open_bucket
+from kroma.storage.client import s3_client
 from kroma.storage.errors import (
     BucketNotFoundError,
     ChecksumMismatchError,
@@ -247,6 +249,81 @@ async def test_an_endpoint_that_a_user_chose_passes_the_guard(double: S3Double, 
     async with open_bucket(s3_bucket, access_to(double.endpoint), guard=listed, connections=1) as bucket:
         await bucket.put("a.png", b"x")
     assert len(double.asked) == 1
+
+
+@asynccontextmanager
+async def listener(address: str) -> AsyncIterator[tuple[str, list[str]]]:
+    """A server at an address of this machine, and what came to it."""
+    came: list[str] = []
+
+    async def note(request: web.Request) -> web.Response:
+        came.append(request.path)
+        return web.Response(body=b"secret", headers={"ETag": '"x"'})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", note)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, address, 0).start()
+    try:
+        yield f"http://{address}:{runner.addresses[0][1]}", came
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("allowed", ["127.0.0.1", None], ids=["a project's store", "the operator's store"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirect_is_followed(
+    double: S3Double, s3_bucket: str, status: int, allowed: str | None
+) -> None:
+    guard = None if allowed is None else UrlGuard(AllowList.parsed([allowed]))
+    async with listener("127.0.0.2") as (elsewhere, came):
+        double.rule = answering(lambda _: web.Response(status=status, headers={"Location": f"{elsewhere}/x"}))
+        async with open_bucket(
+            s3_bucket, access_to(double.endpoint), guard=guard, connections=1, patience=ONCE
+        ) as bucket:
+            for asking in (bucket.get("a"), bucket.put("a", b"x"), bucket.head("a"), bucket.has_any("")):
+                with pytest.raises(
+                    StoreUnavailableError, match=f"answered {status}, and no redirect is followed"
+                ) as caught:
+                    await asking
+                assert not caught.value.retryable
+
+    assert came == []
+
+
+async def test_a_bucket_of_another_region_is_not_looked_for_elsewhere(
+    double: S3Double, s3_bucket: str
+) -> None:
+    async with listener("127.0.0.2") as (elsewhere, came):
+        host = elsewhere.removeprefix("http://")
+        for region in ("eu-west-1", f"{host}/#", f"x@{host}/"):
+            moved = refusal(301, "PermanentRedirect")
+            moved.headers["x-amz-bucket-region"] = region
+            moved.headers["Location"] = elsewhere
+            double.rule = answering(
+                lambda _, answer=moved: web.Response(
+                    status=answer.status, headers=answer.headers, text=answer.text
+                )
+            )
+            guard = UrlGuard(AllowList.parsed(["127.0.0.1"]))
+            async with open_bucket(
+                s3_bucket, access_to(double.endpoint), guard=guard, connections=1, patience=ONCE
+            ) as bucket:
+                with pytest.raises(StoreUnavailableError):
+                    await bucket.get("a")
+
+    assert came == []
+
+
+async def test_a_literal_address_that_the_library_makes_passes_the_guard_too(s3_bucket: str) -> None:
+    async with listener("127.0.0.2") as (elsewhere, came):
+        guard = UrlGuard(AllowList.parsed(["127.0.0.1"]))
+        async with s3_client(access_to(elsewhere), guard=guard, connections=1, patience=ONCE) as client:
+            with pytest.raises(UrlRefusedError):
+                await Bucket(client, s3_bucket).get("a")
+
+    assert came == []
 
 
 async def test_a_name_that_leads_elsewhere_by_the_time_of_the_connection_is_refused(
