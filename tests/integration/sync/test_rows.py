@@ -25,7 +25,7 @@ from kroma.sync.errors import (
 )
 from kroma.sync.models import SyncKind
 from kroma.sync.progress import SyncResult
-from kroma.sync.service import SyncOrder, begin_sync, cancel_sync, prepare_sync, retry_sync
+from kroma.sync.service import SyncOrder, begin_sync, cancel_sync, prepare_sync, request_sync, retry_sync
 from kroma.sync.sweep import fail_spent_syncs, list_due_syncs
 from s3_double import Asked, S3Double, Verdict, cut, forever, refusal
 from sync_office import LEASE, Office, open_office
@@ -124,9 +124,14 @@ async def test_a_deletion_that_fails_for_good_stands_in_the_trail(
 
 
 async def test_of_two_requests_in_one_moment_one_sync_comes(office: Office) -> None:
-    rows = await asyncio.gather(*(office.ask() for _ in range(5)))
+    notice = await prepare_sync(office.db, office.stores, slug="comic", order=SyncOrder())
+    async with office.db.transaction() as session:
+        first = await request_sync(session, notice, actor=None)
+        asking = asyncio.create_task(office.ask())
+        done, _ = await asyncio.wait({asking}, timeout=1)
 
-    assert len({row.id for row in rows}) == 1
+    assert not done
+    assert (await asking).id == first.id
 
 
 async def test_one_that_waits_is_given_again_and_behind_one_under_way_a_new_one_waits(office: Office) -> None:
