@@ -19,6 +19,7 @@ from kroma.cli.connections import database_url, opened_database
 from kroma.cli.console import Exit, complain, errors, say
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import LogOptions, Settings
+from kroma.errors import KromaError
 
 if TYPE_CHECKING:
     from kroma.sync.models import SyncJob
@@ -53,7 +54,7 @@ def sync(
     from kroma.sync.service import SyncOrder
 
     order = SyncOrder(kind=SyncKind.SYNC, dry_run=dry_run, delete_extra=delete, allow_missing=allow_missing)
-    row = _carried(project, order, data_dir)
+    row = _carried(project, order, data_dir, as_json=as_json)
     _tell(row, as_json=as_json)
 
 
@@ -71,7 +72,8 @@ def restore(
     from kroma.sync.models import SyncKind
     from kroma.sync.service import SyncOrder
 
-    row = _carried(project, SyncOrder(kind=SyncKind.RESTORE, dry_run=dry_run, overwrite=overwrite), data_dir)
+    order = SyncOrder(kind=SyncKind.RESTORE, dry_run=dry_run, overwrite=overwrite)
+    row = _carried(project, order, data_dir, as_json=as_json)
     _tell(row, as_json=as_json)
 
 
@@ -80,17 +82,28 @@ def verify(project: Slug, data_dir: DataDir = None, as_json: AsJson = False) -> 
     from kroma.sync.models import SyncKind
     from kroma.sync.service import SyncOrder
 
-    row = _carried(project, SyncOrder(kind=SyncKind.VERIFY), data_dir)
+    row = _carried(project, SyncOrder(kind=SyncKind.VERIFY), data_dir, as_json=as_json)
     _tell(row, as_json=as_json)
 
 
-def _carried(project: str, order: "SyncOrder", data_dir: Path | None) -> "SyncJob":
+def _carried(project: str, order: "SyncOrder", data_dir: Path | None, *, as_json: bool) -> "SyncJob":
+    """The row of what was done.
+
+    Raises:
+        KromaError: There is none, for this reason; standard output has told it, too, if it is to be JSON.
+    """
     from kroma.logs import configure_logs
 
-    settings = Settings.from_environment(data_dir=data_dir)
-    # The row and the last lines say what went wrong; a log is only for what is not expected.
-    configure_logs(LogOptions(level="error", format="console"), stream=sys.stderr)
-    return asyncio.run(_carry(settings, project, order))
+    try:
+        settings = Settings.from_environment(data_dir=data_dir)
+        # The row and the last lines say what went wrong; a log is only for what is not expected.
+        configure_logs(LogOptions(level="error", format="console"), stream=sys.stderr)
+        return asyncio.run(_carry(settings, project, order))
+    except KromaError as exc:
+        if as_json:
+            told = {"ok": False, "error": exc.message, "error_code": exc.code}
+            say(msgspec.json.encode(told).decode())
+        raise
 
 
 async def _carry(settings: Settings, project: str, order: "SyncOrder") -> "SyncJob":

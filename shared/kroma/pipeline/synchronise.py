@@ -83,9 +83,9 @@ class Synchroniser:
             # Not under the keeper: it would take the end of the lease for its loss.
             await claims.end_sync(self._db, claim, work.result, work.progress, moved=moved)
         except WorkStoppedError:
-            await claims.end_canceled(self._db, claim)
+            await claims.end_canceled(self._db, claim, work.result)
         except asyncio.CancelledError:
-            await asyncio.shield(claims.give_back(self._db, claim))
+            await asyncio.shield(claims.give_back(self._db, claim, work.result))
             raise
         except ClaimLostError:
             raise
@@ -106,7 +106,7 @@ class Synchroniser:
         if again is None:
             await claims.fail_sync(self._db, work.claim, error, work.result)
             return None
-        await claims.try_later(self._db, work.claim, error, delay=again.after)
+        await claims.try_later(self._db, work.claim, error, work.result, delay=again.after)
         return again.after
 
     async def _carried(self, work: "_Work") -> AssetMoves | None:
@@ -147,10 +147,13 @@ class Synchroniser:
                     dry_run=claim.dry_run,
                     delete_extra=claim.delete_extra,
                 )
+                if claim.dry_run:
+                    return None
                 return AssetMoves(
                     destination=place.destination,
                     copied=mirrored.copied,
-                    deleted={key: store.uri(key) for key in mirrored.deleted},
+                    left=mirrored.left,
+                    disk_uri=store.uri,
                 )
             case SyncKind.RESTORE:
                 await restore(
@@ -184,7 +187,7 @@ class _Work:
     def __init__(self, db: Database, claim: SyncClaim, progress: Progress) -> None:
         self.claim = claim
         self.progress = progress
-        self.result = SyncResult()
+        self.result = SyncResult(deleted=claim.deleted, delete_names=[*claim.delete_names])
         self._db = db
 
     @asynccontextmanager

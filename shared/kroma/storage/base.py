@@ -41,7 +41,7 @@ class ObjectStream(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     """Of the whole object, whatever part of it comes."""
     chunks: AsyncIterator[bytes]
-    """Of at most 1 MiB each. Reading raises ``ChecksumMismatchError`` after the last one when a whole
+    """Of at most 1 MiB each. Reading raises ``ChecksumMismatchError`` in place of the last one when a whole
     object turns out not to be what was written, and ``StoreUnavailableError`` when the store fails."""
 
 

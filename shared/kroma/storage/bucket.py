@@ -2,7 +2,8 @@
 
 import base64
 import mimetypes
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -13,7 +14,7 @@ import msgspec
 from kroma.outbound.guard import UrlGuard
 from kroma.storage.access import Patience, S3Access
 from kroma.storage.base import ObjectStream
-from kroma.storage.bucket_errors import translated
+from kroma.storage.bucket_errors import PUT, translated
 from kroma.storage.checksums import checked_chunks, refuse_other, sha256_of
 from kroma.storage.client import s3_client
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StoreUnavailableError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 DELETED_AT_ONCE: Final = 1000
 """What one request may delete, by the protocol."""
 _CHUNK_BYTES: Final = 256 * 1024
+_BEYOND_XML: Final = re.compile("[\x00-\x1f\x7f-\x9f\ufffe\uffff]")
+"""What a list of keys in XML 1.0 cannot hold, or not for certain."""
 _SHA256: Final = "sha256"
 """The name of the metadata that holds a whole object's SHA-256, in hex."""
 
@@ -145,8 +148,8 @@ class Bucket:
             return None
         return BucketObject(
             key=key,
-            size_bytes=found["ContentLength"],
-            etag=_plain(found["ETag"]),
+            size_bytes=_told(found, "ContentLength", key),
+            etag=_plain(_told(found, "ETag", key)),
             sha256=found.get("Metadata", {}).get(_SHA256),
         )
 
@@ -161,7 +164,7 @@ class Bucket:
         """
         digest = await sha256_of(data)
         refuse_other(key, sha256, digest)
-        with self._asked(key, "s3:PutObject"):
+        with self._asked(key, PUT):
             stored = await self._client.put_object(
                 Bucket=self.name,
                 Key=self._prefix + key,
@@ -170,7 +173,7 @@ class Bucket:
                 ContentType=content_type or type_by_name(key),
                 Metadata={_SHA256: digest},
             )
-        return BucketObject(key=key, size_bytes=len(data), etag=_plain(stored["ETag"]), sha256=digest)
+        return BucketObject(key=key, size_bytes=len(data), etag=_plain(stored.get("ETag", "")), sha256=digest)
 
     async def get(self, key: str, *, limit_bytes: int | None = None, sha256: str | None = None) -> bytes:
         """Read an object, verified against what we recorded of it, and ``sha256`` where that is given.
@@ -191,7 +194,7 @@ class Bucket:
     ) -> AsyncGenerator[ObjectStream]:
         """Read an object, or up to ``length`` bytes from ``start``; a negative ``start`` counts from the end.
 
-        A whole object is verified as with ``get``, after its last byte.
+        A whole object is verified as with ``get``, before its last chunk is handed out.
 
         Raises:
             ObjectNotFoundError: Nothing has this key.
@@ -210,9 +213,10 @@ class Bucket:
                 raise ObjectNotFoundError(key)
             yield ObjectStream(size_bytes=known.size_bytes, chunks=_nothing())
             return
-        whole_bytes = _size_in(found.get("ContentRange")) or found["ContentLength"]
+        sent_bytes: int = _told(found, "ContentLength", key)
+        whole_bytes = _size_in(found.get("ContentRange")) or sent_bytes
         expected = None
-        if found["ContentLength"] == whole_bytes:
+        if sent_bytes == whole_bytes:
             recorded = found.get("Metadata", {}).get(_SHA256)
             if sha256 is not None and recorded is not None:
                 refuse_other(key, sha256, recorded)
@@ -252,12 +256,17 @@ class Bucket:
         Raises:
             StoreUnavailableError: The service kept one; others may be gone.
         """
-        for first in range(0, len(keys), DELETED_AT_ONCE):
-            batch = keys[first : first + DELETED_AT_ONCE]
+        plain = [key for key in keys if not _BEYOND_XML.search(key)]
+        alone = [key for key in keys if _BEYOND_XML.search(key)]
+        if len(plain) == 1:
+            alone += plain
+            plain = []
+        for key in alone:
+            with self._asked(key, "s3:DeleteObject"):
+                await self._client.delete_object(Bucket=self.name, Key=self._prefix + key)
+        for first in range(0, len(plain), DELETED_AT_ONCE):
+            batch = plain[first : first + DELETED_AT_ONCE]
             with self._asked(batch[0], "s3:DeleteObject"):
-                if len(batch) == 1:
-                    await self._client.delete_object(Bucket=self.name, Key=self._prefix + batch[0])
-                    continue
                 answer = await self._client.delete_objects(
                     Bucket=self.name,
                     Delete={"Objects": [{"Key": self._prefix + key} for key in batch], "Quiet": True},
@@ -292,14 +301,14 @@ class Bucket:
         Returns:
             The upload's id.
         """
-        with self._asked(key, "s3:PutObject"):
+        with self._asked(key, PUT):
             begun = await self._client.create_multipart_upload(
                 Bucket=self.name,
                 Key=self._prefix + key,
                 ContentType=content_type or type_by_name(key),
                 Metadata={} if sha256 is None else {_SHA256: sha256},
             )
-        return begun["UploadId"]
+        return _told(begun, "UploadId", key)
 
     async def list_uploads(self, prefix: str) -> AsyncGenerator[BucketUpload]:
         """Uploads in parts that are not finished, of keys that begin with ``prefix``."""
@@ -359,11 +368,11 @@ class Bucket:
             ChecksumMismatchError: Other bytes arrived.
             StoreFullError: The service has no space left.
         """
-        with self._asked(key, "s3:PutObject"):
+        with self._asked(key, PUT):
             stored = await self._client.upload_part(
                 Bucket=self.name, Key=self._prefix + key, UploadId=upload_id, PartNumber=number, Body=data
             )
-        return _plain(stored["ETag"])
+        return _plain(_told(stored, "ETag", key))
 
     async def complete_upload(self, key: str, upload_id: str, parts: Sequence[BucketPart]) -> str:
         """Make an object of its parts; it is visible from here on.
@@ -376,14 +385,14 @@ class Bucket:
             StoreUnavailableError: A part is missing, or is not what its tag says.
         """
         listed = [{"PartNumber": part.number, "ETag": f'"{part.etag}"'} for part in parts]
-        with self._asked(key, "s3:PutObject"):
+        with self._asked(key, PUT):
             done = await self._client.complete_multipart_upload(
                 Bucket=self.name,
                 Key=self._prefix + key,
                 UploadId=upload_id,
                 MultipartUpload={"Parts": cast("Any", listed)},
             )
-        return _plain(done["ETag"])
+        return _plain(_told(done, "ETag", key))
 
     async def abort_upload(self, key: str, upload_id: str) -> None:
         """Give an upload up, with its parts; one that is gone is no error."""
@@ -424,6 +433,17 @@ def _size_in(content_range: str | None) -> int | None:
     """Of the whole object, after ``bytes 0-9/1234``."""
     whole = (content_range or "").rpartition("/")[2]
     return int(whole) if whole.isdigit() else None
+
+
+def _told(answer: Mapping[str, Any], name: str, key: str) -> Any:  # noqa: ANN401 - as the library types it
+    """What an answer about a key must say.
+
+    Raises:
+        StoreUnavailableError: It does not.
+    """
+    if name not in answer:
+        raise StoreUnavailableError(key, f"the service's answer has no {name}")
+    return answer[name]
 
 
 def _plain(etag: str) -> str:

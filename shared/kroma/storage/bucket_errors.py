@@ -22,16 +22,20 @@ from botocore.exceptions import (
 
 from kroma.errors import KromaError
 from kroma.outbound.errors import HostNotFoundError, UrlRefusedError
+from kroma.storage.client import RedirectedError
 from kroma.storage.errors import (
     BucketNotFoundError,
     ChecksumMismatchError,
     ObjectNotFoundError,
+    ObjectRefusedError,
     StoreCredentialsError,
     StoreForbiddenError,
     StoreFullError,
     StoreUnavailableError,
 )
 
+PUT: Final = "s3:PutObject"
+"""The right to write."""
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
 _TOO_MANY_REQUESTS: Final = 429
@@ -41,6 +45,18 @@ _DAMAGED: Final = frozenset(
     {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"}
 )
 _FULL: Final = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"})
+_OF_ALL: Final = frozenset(
+    {
+        "AuthorizationHeaderMalformed",
+        "ExpiredToken",
+        "IllegalLocationConstraintException",
+        "InvalidBucketName",
+        "InvalidToken",
+        "TokenRefreshRequired",
+    }
+)
+"""Codes of refusals that no other object of the bucket would escape."""
+_OF_ONE: Final = frozenset({400, 404, 409, 413, 414, 422})
 _LATER: Final = frozenset(
     {"SlowDown", "RequestTimeout", "RequestTimeTooSkewed", "Throttling", "OperationAborted"}
 )
@@ -72,10 +88,15 @@ def _of_answer(exc: ClientError, bucket: str, key: str, right: str) -> KromaErro
     for codes, error in ((_DAMAGED, ChecksumMismatchError), (_FULL, StoreFullError)):
         if code in codes:
             return error(key)
-    if code in _NO_KEY or status == _NOT_FOUND:
+    is_of_one = bool(key) and status in _OF_ONE and code not in _OF_ALL | _LATER
+    # What is to be written cannot be missing; only the upload that a part is of can.
+    is_put = right == PUT and code != "NoSuchUpload"
+    if (code in _NO_KEY or status == _NOT_FOUND) and not is_put:
         return ObjectNotFoundError(key)
     if status == _FORBIDDEN and code not in _LATER:
         return StoreForbiddenError(bucket, right, code)
+    if is_of_one:
+        return ObjectRefusedError(key, f"the service answered {status} ({code})")
     error = StoreUnavailableError(key or bucket, f"the service answered {status} ({code})")
     is_passing = status >= _FIRST_SERVER_ERROR or status == _TOO_MANY_REQUESTS or code in _LATER
     error.retryable = is_passing
@@ -86,6 +107,8 @@ def _of_connection(exc: Exception, name: str) -> KromaError:
     inner = exc.kwargs.get("error") if isinstance(exc, HTTPClientError) else None
     if isinstance(inner, UrlRefusedError):
         return inner
+    if isinstance(inner, RedirectedError):
+        return _final(name, str(inner))
     if isinstance(inner, HostNotFoundError):
         return StoreUnavailableError(name, "the host name of the service was not found")
     if isinstance(exc, (ConnectTimeoutError, ReadTimeoutError, TimeoutError)):

@@ -51,19 +51,27 @@ async def sha256_of(data: bytes) -> str:
 async def checked_chunks(
     key: str, chunks: AsyncIterator[bytes], expected: str | None
 ) -> AsyncGenerator[bytes]:
-    """The chunks, and an error after the last one when they are not what ``expected`` (hex) stands for.
+    """The chunks, and an error in place of the last one when they are not what ``expected`` (hex) stands for.
+
+    So damaged bytes never come in full: who counts them sees that some are missing.
 
     Raises:
         ChecksumMismatchError: They are not.
     """
+    if expected is None:
+        async for chunk in chunks:
+            yield chunk
+        return
     digest = hashlib.sha256()
+    held: bytes | None = None
     async for chunk in chunks:
-        if expected is None:
-            pass
-        elif len(chunk) <= _AT_ONCE_BYTES:
+        if held is not None:
+            yield held
+        if len(chunk) <= _AT_ONCE_BYTES:
             digest.update(chunk)
         else:
             await asyncio.to_thread(digest.update, chunk)
-        yield chunk
-    if expected is not None:
-        refuse_other(key, expected, digest.hexdigest())
+        held = chunk
+    refuse_other(key, expected, digest.hexdigest())
+    if held is not None:
+        yield held

@@ -4,14 +4,19 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import aioboto3  # pyright: ignore[reportMissingTypeStubs] - it ships none
 import msgspec
 from aiobotocore.config import AioConfig
+from aiobotocore.httpsession import AIOHTTPSession
 from aiobotocore.session import AioSession
+from aiohttp import ClientResponse, ClientSession
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.helpers import is_ip_address
 from botocore.loaders import Loader
+from yarl import URL
 
 from kroma import __version__
 from kroma.outbound.guard import UrlGuard
@@ -20,11 +25,16 @@ from kroma.storage.access import Patience, S3Access
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client  # the service's types are no part of an installation
 
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_REGION_HEADER: Final = "x-amz-bucket-region"
+
 
 def s3_client(
     access: S3Access, *, guard: UrlGuard | None, connections: int, patience: Patience
 ) -> AbstractAsyncContextManager["S3Client"]:
     """A client of the library, for the event loop that enters it; ``guard`` judges its connections.
+
+    It follows no redirect: what the endpoint answers does not choose who is called.
 
     Raises:
         ProfileNotFound: As the library names it.
@@ -76,6 +86,7 @@ def _config(access: S3Access, guard: UrlGuard | None, connections: int, patience
         "read_timeout": patience.read_timeout.total_seconds(),
         "retries": {"mode": "standard", "total_max_attempts": patience.attempts},
         "max_pool_connections": connections,
+        "http_session_cls": partial(_StayingSession, guard),
         "signature_version": "s3v4",  # links too, which the library would sign with what services gave up
         "user_agent": f"kroma/{__version__}",  # the library's own is put together anew for each request
         # The hash of every body is part of its signature, which each S3 server checks; the checksums that
@@ -93,6 +104,44 @@ def _config(access: S3Access, guard: UrlGuard | None, connections: int, patience
         config["connector_args"] = {"resolver": _GuardedNames(guard)}
         config["proxies"] = {}  # one from the environment would resolve the name once more
     return AioConfig(**config)
+
+
+class RedirectedError(Exception):
+    """The service sent the client elsewhere, where it does not go."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the service answered {status}, and no redirect is followed")
+
+
+class _StayingSession(AIOHTTPSession):
+    """The library's connections, but each request goes to one host, and a literal address is judged, too."""
+
+    def __init__(self, guard: UrlGuard | None, **options: Any) -> None:  # noqa: ANN401 - the library's own
+        super().__init__(**options)
+        self._guard = guard
+
+    async def _get_session(self, proxy_url: str | None) -> "_StayingRequests":
+        session = await cast("Any", super())._get_session(proxy_url)  # noqa: SLF001 - nothing else is open
+        return _StayingRequests(session, self._guard)
+
+
+class _StayingRequests:
+    """What the library asks of a session."""
+
+    def __init__(self, session: ClientSession, guard: UrlGuard | None) -> None:
+        self._session = session
+        self._guard = guard
+
+    async def request(self, method: str, *, url: URL, **options: Any) -> ClientResponse:  # noqa: ANN401
+        if self._guard is not None and is_ip_address(url.host):
+            await self._guard.checked(str(url.origin()))  # never resolved, so no resolver sees it
+        answer = await self._session.request(method, url=url, allow_redirects=False, **options)
+        # With a region the library asks the same service once more, signed for that region; without one it
+        # would ask for the region, be redirected, and ask again without end.
+        if answer.status in _REDIRECTS and _REGION_HEADER not in answer.headers:
+            answer.close()
+            raise RedirectedError(answer.status)
+        return answer
 
 
 class _GuardedNames(AbstractResolver):

@@ -88,6 +88,12 @@ class StoreUnavailableError(StoreError):
         self.reason = reason
 
 
+class ObjectRefusedError(StoreUnavailableError):
+    """The service does not want this one object, by its name or its size; others may be welcome."""
+
+    retryable = False
+
+
 class StoreForbiddenError(StoreError):
     """The credentials of the store do not allow what was asked."""
 

@@ -4,7 +4,7 @@ As with jobs (``kroma.pipeline.claim``), and kept alive by the same keeper; and 
 time, which an index holds.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -49,6 +49,10 @@ class SyncClaim(msgspec.Struct, frozen=True, kw_only=True):
     max_attempts: int
     worker: str
     """Whose lease it is."""
+    deleted: int
+    """Objects that earlier attempts deleted."""
+    delete_names: list[str]
+    """The first of these."""
 
     @property
     def is_last_attempt(self) -> bool:
@@ -58,6 +62,7 @@ class SyncClaim(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, row: SyncJob) -> "SyncClaim":
         """What a row that was just claimed allows."""
+        earlier = msgspec.convert(row.result_json or {}, SyncResult)
         return cls(
             sync_id=row.id,
             project_id=row.project_id,
@@ -71,6 +76,8 @@ class SyncClaim(msgspec.Struct, frozen=True, kw_only=True):
             attempt=row.attempt,
             max_attempts=row.max_attempts,
             worker=row.lease_owner or "",
+            deleted=earlier.deleted,
+            delete_names=earlier.delete_names,
         )
 
 
@@ -192,24 +199,28 @@ async def fail_sync(db: Database, claim: SyncClaim, error: KromaError, result: S
             await _audit_end(session, claim, SyncStatus.FAILED, result=result, error_code=error.code)
 
 
-async def end_canceled(db: Database, claim: SyncClaim) -> None:
+async def end_canceled(db: Database, claim: SyncClaim, result: SyncResult) -> None:
     """Set the end that somebody asked for."""
     async with db.transaction() as session:
-        if await _write(session, claim, _ended(SyncStatus.CANCELED)):
-            await _audit_end(session, claim, SyncStatus.CANCELED)
+        values = {"result_json": msgspec.to_builtins(result), **_ended(SyncStatus.CANCELED)}
+        if await _write(session, claim, values):
+            await _audit_end(session, claim, SyncStatus.CANCELED, result=result)
 
 
-async def try_later(db: Database, claim: SyncClaim, error: KromaError, *, delay: timedelta) -> None:
+async def try_later(
+    db: Database, claim: SyncClaim, error: KromaError, result: SyncResult, *, delay: timedelta
+) -> None:
     """Give it back for another attempt after a while."""
     async with db.transaction() as session:
-        available_at = func.clock_timestamp() + delay
-        await _write(session, claim, {**_error(error), **_queued(), "available_at": available_at})
+        values = {**_error(error), **_queued(), "result_json": msgspec.to_builtins(result)}
+        await _write(session, claim, {**values, "available_at": func.clock_timestamp() + delay})
 
 
-async def give_back(db: Database, claim: SyncClaim) -> None:
+async def give_back(db: Database, claim: SyncClaim, result: SyncResult | None = None) -> None:
     """Give it back because its worker stops, which uses up no attempt."""
     async with db.transaction() as session:
-        await _write(session, claim, {**_queued(), "attempt": claim.attempt - 1})
+        values = {} if result is None else {"result_json": msgspec.to_builtins(result)}
+        await _write(session, claim, {**_queued(), **values, "attempt": claim.attempt - 1})
 
 
 class RowNotes:
@@ -242,8 +253,10 @@ class AssetMoves(msgspec.Struct, frozen=True, kw_only=True):
     destination: str
     copied: list[str]
     """``rel_path`` of files in the bucket."""
-    deleted: dict[str, str]
-    """``storage_uri`` on the disk of what is no longer there, by ``rel_path``."""
+    left: frozenset[str]
+    """Keys of other objects that are there."""
+    disk_uri: Callable[[str], str]
+    """``storage_uri`` on the disk of a ``rel_path``."""
 
 
 async def _move_assets(session: AsyncSession, project_id: UUID, moved: AssetMoves) -> None:
@@ -263,14 +276,21 @@ async def _move_assets(session: AsyncSession, project_id: UUID, moved: AssetMove
             .values(storage_uri=func.concat(moved.destination, Asset.rel_path), storage_backend="s3")
             .execution_options(synchronize_session=False)
         )
-    for path, uri in moved.deleted.items():
-        if path not in elsewhere:
-            await session.execute(
-                update(Asset)
-                .where(Asset.project_id == project_id, Asset.rel_path == path)
-                .values(storage_uri=uri, storage_backend="local")
-                .execution_options(synchronize_session=False)
-            )
+    # Not only what this attempt deleted: an earlier one may have ended before it could say so.
+    shown = await session.execute(
+        select(Asset.id, Asset.rel_path, Asset.storage_uri).where(
+            Asset.project_id == project_id,
+            func.starts_with(Asset.storage_uri, moved.destination),
+        )
+    )
+    present = moved.left.union(moved.copied)
+    gone = [
+        {"id": asset_id, "storage_uri": moved.disk_uri(path), "storage_backend": "local"}
+        for asset_id, path, uri in shown
+        if uri.removeprefix(moved.destination) not in present
+    ]
+    if gone:
+        await session.execute(update(Asset), gone)
 
 
 async def _audit_end(

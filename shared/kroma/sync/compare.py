@@ -53,11 +53,17 @@ async def look_at_both(
 async def objects_below(bucket: Bucket, prefix: str) -> dict[str, BucketObject]:
     """Objects by their keys below a prefix; one that is the prefix itself is none of ours.
 
+    Nor is one that only marks a folder, as the console of AWS makes them.
+
     Raises:
         KromaError: As the bucket.
     """
     cut = len(prefix)
-    return {found.key[cut:]: found async for found in bucket.list_objects(prefix) if len(found.key) > cut}
+    return {
+        found.key[cut:]: found
+        async for found in bucket.list_objects(prefix)
+        if len(found.key) > cut and not (found.size_bytes == 0 and found.key.endswith("/"))
+    }
 
 
 async def compare(

@@ -1,6 +1,16 @@
 """What can go wrong with copies of a project, beside what its bucket and its disk say."""
 
-from kroma.errors import ConflictError, InfraError, InvalidRequestError, NotFoundError, PolicyError
+from collections.abc import Sequence
+from typing import Self
+
+from kroma.errors import (
+    ConflictError,
+    InfraError,
+    InvalidRequestError,
+    KromaError,
+    NotFoundError,
+    PolicyError,
+)
 
 
 class SyncNotFoundError(NotFoundError):
@@ -169,6 +179,15 @@ class UnusableKeyError(InvalidRequestError):
         super().__init__(f"Object '{key}' has a name that no file of a project can have")
 
 
+class PathTakenError(ConflictError):
+    """Something else is where a file should come back to."""
+
+    code = "path_taken"
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"File '{key}' cannot come back: {reason}")
+
+
 class FilesLeftOutError(InfraError):
     """Some files could not be copied; the others were."""
 
@@ -177,6 +196,16 @@ class FilesLeftOutError(InfraError):
     def __init__(self, *, left_out: int, total: int, first: str, retryable: bool) -> None:
         super().__init__(f"{left_out} of {total} files could not be copied; the first: {first}")
         self.retryable = retryable
+
+    @classmethod
+    def of(cls, problems: Sequence[KromaError], *, total: int) -> Self:
+        """Of what was wrong with each, at least one, among so many files."""
+        return cls(
+            left_out=len(problems),
+            total=total,
+            first=problems[0].message,
+            retryable=any(problem.retryable for problem in problems),
+        )
 
 
 class UnexpectedSyncError(InfraError):

@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -20,6 +20,8 @@ from kroma.sync.layout import USUAL, Layout
 _READ_BYTES: Final = 1024**2
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """A symlink in a file's place is no file of ours."""
+_LONGEST_NAME_BYTES: Final = 255
+"""Of a file or folder, on every usual file system."""
 
 
 class LocalFile(msgspec.Struct, frozen=True, gc=False):
@@ -95,6 +97,27 @@ class LocalTree:
         except OSError as exc:
             return exc.errno not in {*_GONE, errno.ENAMETOOLONG}
         return True
+
+    def obstacle(self, key: str) -> str | None:
+        """Why no file can be written under this name; symlinks are not followed.
+
+        Returns:
+            None where a regular file has the name, or nothing is in the way of one.
+        """
+        *folders, name = key.split("/")
+        if any(len(part.encode()) > _LONGEST_NAME_BYTES for part in (*folders, name)):
+            return "a part of its name is too long"
+        path = self.root
+        try:
+            for folder in folders:
+                path = f"{path}/{folder}"
+                if (taken := _taken(os.lstat(path).st_mode, stat.S_ISDIR, "its folder")) is not None:
+                    return taken
+            return _taken(os.lstat(f"{path}/{name}").st_mode, stat.S_ISREG, "it")
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            return exc.strerror or type(exc).__name__
 
     def find(self, key: str) -> LocalFile | None:
         """The regular file of this name as it is now."""
@@ -226,6 +249,14 @@ def _note(
     except FileNotFoundError:
         return
     found.append(LocalFile(key, seen.st_size, seen.st_mtime_ns))
+
+
+def _taken(mode: int, is_as_needed: Callable[[int], bool], what: str) -> str | None:
+    if is_as_needed(mode):
+        return None
+    if stat.S_ISLNK(mode):
+        return f"a symlink is where {what} should be, and nothing is written through one"
+    return f"{'a folder' if stat.S_ISDIR(mode) else 'another file'} is where {what} should be"
 
 
 def _read(descriptor: int, length: int) -> bytes:

@@ -7,13 +7,13 @@ from typing import Final, NamedTuple
 from kroma.errors import KromaError
 from kroma.storage.bucket import Bucket
 from kroma.sync.compare import Comparison, compare, look_at_both, objects_below
-from kroma.sync.errors import FilesLeftOutError, WouldDeleteAllError
-from kroma.sync.local_files import LocalTree
+from kroma.sync.errors import FilesLeftOutError, KeyTooLongError, WouldDeleteAllError
+from kroma.sync.layout import MAX_KEY_BYTES
+from kroma.sync.local_files import LocalFile, LocalTree
 from kroma.sync.progress import Progress, SyncResult, first_names
 from kroma.sync.upload import Uploader, UploadNotes
 
 _DELETED_AT_ONCE: Final = 1000
-_SHOWN_PROBLEMS: Final = 100
 
 
 class Mirrored(NamedTuple):
@@ -22,6 +22,8 @@ class Mirrored(NamedTuple):
     copied: list[str]
     """Keys below the root that are in the bucket now, sent or found equal."""
     deleted: list[str]
+    left: frozenset[str]
+    """Keys of all objects that were there before and have not been deleted."""
 
 
 async def mirror(
@@ -50,7 +52,8 @@ async def mirror(
         delete_extra: Remove objects whose file is gone.
 
     Raises:
-        FilesLeftOutError: Some files could not be read; the others are in the bucket.
+        FilesLeftOutError: Some files cannot be read, make no key, or are refused; the others are in the
+            bucket. A dry run raises it, too, as far as it can know.
         WouldDeleteAllError: The folder is empty, and all that is in the bucket would go.
         KromaError: As the bucket.
     """
@@ -58,41 +61,56 @@ async def mirror(
     if delete_extra and objects and not scan.files:
         raise WouldDeleteAllError(len(objects))
     found = await compare(bucket, tree, scan, objects, at_once=at_once, progress=progress)
-    waiting = sorted([*found.missing, *found.different], key=lambda file: file.key)
+    waiting, too_long = _by_length([*found.missing, *found.different], prefix)
+    problems = [*found.problems, *too_long]
+    total = len(scan.files) + len(scan.problems)
     result.equal = len(found.equal)
     equal = [file.key for file in found.equal]
     if dry_run:
         result.copied, result.copied_bytes = len(waiting), sum(file.size_bytes for file in waiting)
         result.copy_names = first_names([file.key for file in waiting])
         _count_extra(result, found, delete_extra=delete_extra)
-        _note_problems(result, found.problems)
-        return Mirrored([], [])
+        result.note_problems(problems)
+        if problems:
+            raise FilesLeftOutError.of(problems, total=total)
+        return Mirrored([], [], frozenset(objects))
     progress.enter("copying", files=len(waiting), size_bytes=sum(file.size_bytes for file in waiting))
     uploader = Uploader(
         bucket, tree, prefix=prefix, at_once=at_once, notes=notes, progress=progress, result=result
     )
     await uploader.send(waiting)
-    problems = [*found.problems, *uploader.problems]
-    _note_problems(result, problems)
+    problems += uploader.problems
+    result.note_problems(problems)
     if problems:
-        total = len(scan.files) + len(scan.problems)
-        raise FilesLeftOutError(
-            left_out=len(problems),
-            total=total,
-            first=problems[0].message,
-            retryable=any(problem.retryable for problem in problems),
-        )
+        raise FilesLeftOutError.of(problems, total=total)
     deleted: list[str] = []
     if delete_extra and found.extra:
-        deleted = await _delete_extra(bucket, tree, prefix=prefix, progress=progress)
-        result.deleted = len(deleted)
+        deleted = await _delete_extra(bucket, tree, prefix=prefix, progress=progress, result=result)
+        gone = set(deleted)
+        found.extra = [key for key in found.extra if key not in gone]
     _count_extra(result, found, delete_extra=False)
-    result.extra -= len(deleted)
-    return Mirrored([*equal, *uploader.sent], deleted)
+    return Mirrored([*equal, *uploader.sent], deleted, frozenset(objects).difference(deleted))
 
 
-async def _delete_extra(bucket: Bucket, tree: LocalTree, *, prefix: str, progress: Progress) -> list[str]:
-    """Delete what has no file now: the copying may have taken an hour, so both sides are asked anew."""
+def _by_length(files: Sequence[LocalFile], prefix: str) -> tuple[list[LocalFile], list[KromaError]]:
+    """Files that make a key, in the order of their keys, and why the others do not."""
+    fitting: list[LocalFile] = []
+    problems: list[KromaError] = []
+    for file in sorted(files, key=lambda file: file.key):
+        if len((prefix + file.key).encode()) <= MAX_KEY_BYTES:
+            fitting.append(file)
+        else:
+            problems.append(KeyTooLongError(file.key, MAX_KEY_BYTES))
+    return fitting, problems
+
+
+async def _delete_extra(
+    bucket: Bucket, tree: LocalTree, *, prefix: str, progress: Progress, result: SyncResult
+) -> list[str]:
+    """Delete what has no file now: the copying may have taken an hour, so both sides are asked anew.
+
+    The result is told after each request, so that a deletion that ends early is no secret.
+    """
     progress.enter("deleting")
     scan, objects = await asyncio.to_thread(tree.scan), await objects_below(bucket, prefix)
     if objects and not scan.files:
@@ -106,6 +124,8 @@ async def _delete_extra(bucket: Bucket, tree: LocalTree, *, prefix: str, progres
         batch = await asyncio.to_thread(_without_file, tree, extra[start : start + _DELETED_AT_ONCE])
         await bucket.delete([prefix + key for key in batch])
         deleted += batch
+        result.deleted += len(batch)
+        result.delete_names = first_names([*result.delete_names, *batch])
         progress.files_done += len(batch)
     return deleted
 
@@ -120,8 +140,3 @@ def _count_extra(result: SyncResult, found: Comparison, *, delete_extra: bool) -
         result.deleted, result.delete_names = len(found.extra), names
     else:
         result.extra, result.extra_names = len(found.extra), names
-
-
-def _note_problems(result: SyncResult, problems: Sequence[KromaError]) -> None:
-    result.left_out = len(problems)
-    result.problems = [problem.message for problem in problems[:_SHOWN_PROBLEMS]]

@@ -91,6 +91,6 @@ async def check_root(stores: ProjectStores, place: SyncPlace, kind: SyncKind) ->
 
 def _prefix(stored: str | None, project_id: UUID) -> str:
     text = (stored or DEFAULT_S3_PREFIX).strip("/")
-    if any(segment in {".", ".."} for segment in text.split("/")):
+    if text and any(segment in {"", ".", ".."} for segment in text.split("/")):
         raise WrongPrefixError
     return f"{text}/{project_id}/" if text else f"{project_id}/"

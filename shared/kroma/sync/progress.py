@@ -1,11 +1,16 @@
 """How far a sync is, and what it came to."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
+from kroma.errors import KromaError
+
 SHOWN_NAMES: Final = 1000
 """Names that a result lists of each kind; the numbers count all."""
+
+_SHOWN_PROBLEMS: Final = 100
 
 
 class Progress(msgspec.Struct, kw_only=True):
@@ -36,7 +41,7 @@ class SyncResult(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Files that were sent or fetched; of a dry run, that would be."""
     copied_bytes: int = 0
     deleted: int = 0
-    """Objects that went; of a dry run, that would go."""
+    """Objects that went, in earlier attempts too; of a dry run, that would go."""
     extra: int = 0
     """Objects without a file that were left, since nobody asked for their end."""
     parts_sent: int = 0
@@ -52,6 +57,7 @@ class SyncResult(msgspec.Struct, kw_only=True, omit_defaults=True):
     copy_names: list[str] = []
     """The first names of what a dry run would copy; likewise the next."""
     delete_names: list[str] = []
+    """Also of what went."""
     missing_names: list[str] = []
     different_names: list[str] = []
     extra_names: list[str] = []
@@ -62,6 +68,11 @@ class SyncResult(msgspec.Struct, kw_only=True, omit_defaults=True):
     def is_same(self) -> bool:
         """Of a verification: whether both sides hold the same."""
         return not (self.missing or self.different or self.extra or self.left_out)
+
+    def note_problems(self, problems: Sequence[KromaError]) -> None:
+        """Say what was left out, and why."""
+        self.left_out = len(problems)
+        self.problems = [problem.message for problem in problems[:_SHOWN_PROBLEMS]]
 
 
 def first_names(names: list[str]) -> list[str]:

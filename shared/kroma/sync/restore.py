@@ -2,18 +2,38 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import Final
 
+from kroma.errors import KromaError
 from kroma.storage.base import ObjectStore
 from kroma.storage.bucket import Bucket, BucketObject
-from kroma.storage.errors import ChecksumMismatchError, OutsideProjectError, UnusableNameError
+from kroma.storage.errors import (
+    ChecksumMismatchError,
+    ObjectNotFoundError,
+    ObjectRefusedError,
+    ObjectTooLargeError,
+    OutsideProjectError,
+    StoreUnavailableError,
+    UnusableNameError,
+)
 from kroma.storage.references import relative_key
 from kroma.storage.unfinished import PREFIX
 from kroma.sync.compare import compare, look_at_both, objects_below
-from kroma.sync.errors import FilesLeftOutError, UnusableKeyError
+from kroma.sync.errors import FilesLeftOutError, PathTakenError, UnusableKeyError
 from kroma.sync.local_files import LocalTree, Scan
 from kroma.sync.parallel import in_parallel
 from kroma.sync.progress import Progress, SyncResult, first_names
+
+_OF_ONE_FILE: Final = (
+    ChecksumMismatchError,
+    ObjectNotFoundError,
+    ObjectRefusedError,
+    ObjectTooLargeError,
+    OutsideProjectError,
+    UnusableNameError,
+)
+"""What keeps one object from becoming a file, and no other."""
 
 
 async def restore(
@@ -30,6 +50,8 @@ async def restore(
 ) -> None:
     """Fetch what the folder lacks; a file appears when all of it is there and has the right checksum.
 
+    Nothing is written through a symlink, or where a folder has a file's name, or a file a folder's.
+
     Args:
         bucket: Where the copy is.
         store: Where to put files, at the root of ``tree``.
@@ -42,8 +64,8 @@ async def restore(
         overwrite: Replace files that differ from their copy, which are kept otherwise.
 
     Raises:
-        FilesLeftOutError: Some keys are no names of files; the others are there.
-        ChecksumMismatchError: An object is not what was written.
+        FilesLeftOutError: Some objects make no file here: by their name, by what is in its place, or since
+            they are damaged. The others are there.
         StoreFullError: The disk is full; files that are there are whole.
         KromaError: As the bucket and the store.
     """
@@ -54,15 +76,18 @@ async def restore(
         scan, objects = Scan({}, []), await objects_below(bucket, prefix)
     found = await compare(bucket, tree, scan, objects, at_once=at_once, progress=progress)
     problems = list(found.problems)
-    wanted = [key for key in found.extra if _is_usable(key)]
+    usable = [key for key in found.extra if _is_usable(key)]
     problems += [UnusableKeyError(key) for key in found.extra if not _is_usable(key)]
+    taken = await asyncio.to_thread(_taken, tree, usable)
+    problems += taken.values()
+    wanted = [key for key in usable if key not in taken]
     different = [file.key for file in found.different]
     if overwrite:
         wanted += different
     wanted.sort()
     size_bytes = sum(objects[key].size_bytes for key in wanted)
-    result.equal, result.left_out = len(found.equal), len(problems)
-    result.problems = [problem.message for problem in problems[:100]]
+    result.equal = len(found.equal)
+    result.note_problems(problems)
     if not overwrite:
         result.different, result.different_names = len(different), first_names(sorted(different))
     if dry_run:
@@ -72,18 +97,28 @@ async def restore(
 
     async def fetch(key: str) -> None:
         listed = objects[key]
-        async with bucket.open_stream(listed.key) as stream:
-            chunks = _counted(_verified(bucket, listed, stream.chunks), progress)
-            await store.put_stream(key, chunks, limit_bytes=listed.size_bytes)
+        try:
+            async with bucket.open_stream(listed.key) as stream:
+                chunks = _counted(_verified(bucket, listed, stream.chunks), progress)
+                await store.put_stream(key, chunks, limit_bytes=listed.size_bytes)
+        except _OF_ONE_FILE as exc:
+            problems.append(exc)
+            return
+        except StoreUnavailableError:
+            # Of two objects, one may have the name of the other's folder.
+            now_taken = await asyncio.to_thread(_taken, tree, [key])
+            if not now_taken:
+                raise
+            problems.append(now_taken[key])
+            return
         result.copied += 1
         result.copied_bytes += listed.size_bytes
         progress.files_done += 1
 
     await in_parallel(wanted, fetch, at_once=at_once)
+    result.note_problems(problems)
     if problems:
-        raise FilesLeftOutError(
-            left_out=len(problems), total=len(objects), first=problems[0].message, retryable=False
-        )
+        raise FilesLeftOutError.of(problems, total=len(objects))
 
 
 async def verify(
@@ -103,8 +138,13 @@ async def verify(
     result.missing, result.missing_names = len(missing), first_names(missing)
     result.different, result.different_names = len(different), first_names(different)
     result.extra, result.extra_names = len(extra), first_names(extra)
-    result.left_out = len(found.problems)
-    result.problems = [problem.message for problem in found.problems[:100]]
+    result.note_problems(found.problems)
+
+
+def _taken(tree: LocalTree, keys: Sequence[str]) -> dict[str, KromaError]:
+    """Keys that no file can be written under, and why."""
+    obstacles = ((key, tree.obstacle(key)) for key in keys)
+    return {key: PathTakenError(key, reason) for key, reason in obstacles if reason is not None}
 
 
 def _is_usable(key: str) -> bool:

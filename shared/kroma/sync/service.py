@@ -5,7 +5,7 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -75,6 +75,9 @@ async def request_sync(
 
     One that is under way is not given: it may have passed by what is new.
     """
+    # Of requests that come at the same time, the second finds the row of the first.
+    lock = func.hashtextextended(f"sync {notice.place.project_id}", 0)
+    await session.execute(select(func.pg_advisory_xact_lock(lock)))
     waiting = await session.scalar(
         select(SyncJob)
         .where(

@@ -9,15 +9,13 @@ from typing import Final, Protocol, TypeVar
 
 from kroma.errors import KromaError
 from kroma.storage.bucket import Bucket, BucketPart
-from kroma.storage.errors import ObjectNotFoundError
+from kroma.storage.errors import ObjectNotFoundError, ObjectRefusedError
 from kroma.sync.errors import (
     FileChangedError,
     FileGoneError,
     FileUnreadableError,
-    KeyTooLongError,
     UploadGoneError,
 )
-from kroma.sync.layout import MAX_KEY_BYTES
 from kroma.sync.local_files import Digests, LocalFile, LocalTree
 from kroma.sync.parallel import ByteBudget, in_parallel
 from kroma.sync.progress import Progress, SyncResult
@@ -74,7 +72,7 @@ class Uploader:
         self.sent: list[str] = []
         """Keys below the root of what is in the bucket now."""
         self.problems: list[KromaError] = []
-        """Of files that cannot be read as they are; the others are sent."""
+        """Of files that cannot be read as they are, or that the bucket refuses; the others are sent."""
 
     async def send(self, files: Sequence[LocalFile]) -> None:
         """Send them all; what an interrupted sync left of others is taken away.
@@ -110,7 +108,7 @@ class Uploader:
     async def _send(self, file: LocalFile) -> None:
         try:
             sent = await self._sent(file)
-        except (FileChangedError, FileUnreadableError, KeyTooLongError) as exc:
+        except (FileChangedError, FileUnreadableError, ObjectRefusedError) as exc:
             self.problems.append(exc)
         except FileGoneError:
             return  # it was removed meanwhile: there is nothing to copy any more
@@ -119,8 +117,6 @@ class Uploader:
 
     async def _sent(self, file: LocalFile) -> LocalFile:
         """Send a file as it is now, which is what comes back."""
-        if len((self._prefix + file.key).encode()) > MAX_KEY_BYTES:
-            raise KeyTooLongError(file.key, MAX_KEY_BYTES)
         now: LocalFile | None = file
         for _ in range(_TRIES):
             if now is None:

@@ -11,9 +11,12 @@ from httpx import AsyncClient
 
 from documented import ClientFactory
 from factories import scene_png
-from kroma.storage.access import S3Access
+from kroma.storage.access import Patience, S3Access
 from kroma.storage.base import ObjectStore
+from kroma.storage.client import s3_client
+from kroma.storage.errors import ChecksumMismatchError
 from kroma.storage.s3 import S3Stores
+from kroma_api.file_answer import FileAnswer
 from uploading import uploaded
 
 pytestmark = pytest.mark.timeout(60)
@@ -45,6 +48,27 @@ async def store(made: dict[str, Any], stores: S3Stores) -> ObjectStore:
     opened = stores.open(location)
     await opened.put("scenes/a.png", scene_png())
     return opened
+
+
+async def test_a_damaged_file_breaks_off_short_of_its_length(
+    s3_access: S3Access, s3_bucket: str, store: ObjectStore
+) -> None:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with s3_client(s3_access, guard=None, connections=1, patience=Patience()) as other:
+        key = store.uri("scenes/a.png").removeprefix(f"s3://{s3_bucket}/")
+        damaged = {"sha256": "0" * 64}
+        await other.put_object(Bucket=s3_bucket, Key=key, Body=b"x" * 1_000_000, Metadata=damaged)
+
+    with pytest.raises(ChecksumMismatchError):
+        await FileAnswer(store, "scenes/a.png", headers={}).to_asgi_response()({}, None, send)
+
+    assert (b"content-length", b"1000000") in sent[0]["headers"]
+    assert 0 < sum(len(message["body"]) for message in sent[1:]) < 1_000_000
+    assert all(message["more_body"] for message in sent[1:])
 
 
 async def test_there_is_no_local_storage_to_set(

@@ -1,7 +1,9 @@
 """An S3 service that refuses, breaks, dawdles and lies: nothing half-visible, and a retry works."""
 
 import hashlib
+import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from uuid import uuid4
 
@@ -14,7 +16,8 @@ from kroma.outbound.errors import UrlRefusedError
 from kroma.outbound.guard import UrlGuard
 from kroma.storage.access import Patience
 from kroma.storage.base import ObjectStore
-from kroma.storage.bucket import open_bucket
+from kroma.storage.bucket import Bucket, open_bucket
+from kroma.storage.client import s3_client
 from kroma.storage.errors import (
     BucketNotFoundError,
     ChecksumMismatchError,
@@ -135,9 +138,67 @@ async def test_damaged_bytes_are_never_handed_out_as_good(double: S3Double, stor
     with pytest.raises(ChecksumMismatchError, match=r"'a\.png' is damaged"):
         await store.get("a.png", limit_bytes=6)
     async with store.open_stream("a.png") as stream:
-        assert await anext(stream.chunks) == b"pixelz"
         with pytest.raises(ChecksumMismatchError):
             await anext(stream.chunks)
+
+
+async def test_a_damaged_stream_ends_short_of_its_length(double: S3Double, store: ObjectStore) -> None:
+    body = b"x" * 1_000_000
+    recorded = {"x-amz-meta-sha256": "0" * 64, "ETag": '"x"'}
+    double.rule = answering(lambda _: web.Response(body=body, headers=recorded))
+    came = 0
+
+    async def read() -> None:
+        nonlocal came
+        async with store.open_stream("a.png") as stream:
+            assert stream.size_bytes == len(body)
+            async for chunk in stream.chunks:
+                came += len(chunk)
+
+    with pytest.raises(ChecksumMismatchError):
+        await read()
+    assert 0 < came < len(body)
+
+
+async def test_answers_without_a_tag_are_no_bug_of_ours(double: S3Double, s3_bucket: str) -> None:
+    double.rule = answering(
+        lambda request: web.Response(
+            text="<InitiateMultipartUploadResult/>" if request.method == "POST" else "",
+            content_type="application/xml",
+        )
+    )
+    async with open_bucket(
+        s3_bucket, access_to(double.endpoint), guard=None, connections=1, patience=ONCE
+    ) as bucket:
+        assert (await bucket.put("a", b"x")).etag == ""
+        with pytest.raises(StoreUnavailableError, match=r"answer has no (ContentLength|ETag)"):
+            await bucket.head("a")
+        with pytest.raises(StoreUnavailableError, match="answer has no ETag"):
+            await bucket.put_part("a", "upload", 1, b"x")
+        with pytest.raises(StoreUnavailableError, match="answer has no ETag"):
+            await bucket.complete_upload("a", "upload", [])
+        with pytest.raises(StoreUnavailableError, match="answer has no UploadId"):
+            await bucket.begin_upload("a")
+
+
+async def test_keys_that_no_xml_can_hold_are_deleted_alone(double: S3Double, s3_bucket: str) -> None:
+    listed: list[str] = []
+    alone: list[str] = []
+
+    async def notes(asked: Asked, request: web.Request) -> web.Response:
+        if asked.method == "POST":
+            listed.extend(re.findall("<Key>(.*?)</Key>", await request.text()))
+            return web.Response(text="<DeleteResult/>", content_type="application/xml")
+        alone.append(asked.path.removeprefix(f"/{s3_bucket}/"))
+        return web.Response(status=204)
+
+    double.rule = notes
+    async with open_bucket(
+        s3_bucket, access_to(double.endpoint), guard=None, connections=1, patience=ONCE
+    ) as bucket:
+        await bucket.delete(["a", "b\x01", "c", "d\uffff"])
+
+    assert (listed, alone) == (["a", "c"], ["b\x01", "d\uffff"])
 
 
 async def half_of_it(asked: Asked, request: web.Request) -> web.StreamResponse | None:
@@ -247,6 +308,81 @@ async def test_an_endpoint_that_a_user_chose_passes_the_guard(double: S3Double, 
     async with open_bucket(s3_bucket, access_to(double.endpoint), guard=listed, connections=1) as bucket:
         await bucket.put("a.png", b"x")
     assert len(double.asked) == 1
+
+
+@asynccontextmanager
+async def listener(address: str) -> AsyncIterator[tuple[str, list[str]]]:
+    """A server at an address of this machine, and what came to it."""
+    came: list[str] = []
+
+    async def note(request: web.Request) -> web.Response:
+        came.append(request.path)
+        return web.Response(body=b"secret", headers={"ETag": '"x"'})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", note)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, address, 0).start()
+    try:
+        yield f"http://{address}:{runner.addresses[0][1]}", came
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("allowed", ["127.0.0.1", None], ids=["a project's store", "the operator's store"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_no_redirect_is_followed(
+    double: S3Double, s3_bucket: str, status: int, allowed: str | None
+) -> None:
+    guard = None if allowed is None else UrlGuard(AllowList.parsed([allowed]))
+    async with listener("127.0.0.2") as (elsewhere, came):
+        double.rule = answering(lambda _: web.Response(status=status, headers={"Location": f"{elsewhere}/x"}))
+        async with open_bucket(
+            s3_bucket, access_to(double.endpoint), guard=guard, connections=1, patience=ONCE
+        ) as bucket:
+            for asking in (bucket.get("a"), bucket.put("a", b"x"), bucket.head("a"), bucket.has_any("")):
+                with pytest.raises(
+                    StoreUnavailableError, match=f"answered {status}, and no redirect is followed"
+                ) as caught:
+                    await asking
+                assert not caught.value.retryable
+
+    assert came == []
+
+
+async def test_a_bucket_of_another_region_is_not_looked_for_elsewhere(
+    double: S3Double, s3_bucket: str
+) -> None:
+    async with listener("127.0.0.2") as (elsewhere, came):
+        host = elsewhere.removeprefix("http://")
+        for region in ("eu-west-1", f"{host}/#", f"x@{host}/"):
+            moved = refusal(301, "PermanentRedirect")
+            moved.headers["x-amz-bucket-region"] = region
+            moved.headers["Location"] = elsewhere
+            double.rule = answering(
+                lambda _, answer=moved: web.Response(
+                    status=answer.status, headers=answer.headers, text=answer.text
+                )
+            )
+            guard = UrlGuard(AllowList.parsed(["127.0.0.1"]))
+            async with open_bucket(
+                s3_bucket, access_to(double.endpoint), guard=guard, connections=1, patience=ONCE
+            ) as bucket:
+                with pytest.raises(StoreUnavailableError):
+                    await bucket.get("a")
+
+    assert came == []
+
+
+async def test_a_literal_address_that_the_library_makes_passes_the_guard_too(s3_bucket: str) -> None:
+    async with listener("127.0.0.2") as (elsewhere, came):
+        guard = UrlGuard(AllowList.parsed(["127.0.0.1"]))
+        async with s3_client(access_to(elsewhere), guard=guard, connections=1, patience=ONCE) as client:
+            with pytest.raises(UrlRefusedError):
+                await Bucket(client, s3_bucket).get("a")
+
+    assert came == []
 
 
 async def test_a_name_that_leads_elsewhere_by_the_time_of_the_connection_is_refused(

@@ -55,3 +55,6 @@ async def test_what_goes_wrong_is_one_line_and_an_exit_code(office: Office, doub
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("kroma: S3 sync is disabled for this project")
+    code, refused = await command(office, "verify")
+    assert (code, refused["ok"], refused["error_code"]) == (2, False, "s3_sync_disabled")
+    assert refused["error"].startswith("S3 sync is disabled for this project")

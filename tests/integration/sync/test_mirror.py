@@ -78,6 +78,7 @@ async def test_only_below_the_prefix_and_only_when_asked_objects_go(ends: Ends, 
     mirrored = await ends.sync(delete_extra=True)
 
     assert (ends.result.extra, ends.result.deleted, mirrored.deleted) == (0, 1, ["old"])
+    assert (ends.result.extra_names, ends.result.delete_names) == ([], ["old"])
     assert await ends.keys("") == [f"{PREFIX}a", "iat-projects/420/theirs", "theirs"]
 
 
@@ -225,7 +226,26 @@ async def test_a_file_that_goes_meanwhile_is_no_failure(ends: Ends) -> None:
     assert await ends.keys() in (["a"], ["a", "z"])
 
 
-async def test_names_that_make_no_key_are_reported(ends: Ends) -> None:
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "InvalidObjectName"), (400, "KeyTooLongError"), (404, "NoSuchKey")]
+)
+async def test_an_object_that_is_refused_keeps_no_other_back(ends: Ends, status: int, code: str) -> None:
+    ends.write(a="one", bad="two", big=large(), c="three")
+
+    async def refuses(asked: Asked, _: web.Request) -> Verdict:
+        is_refused = asked.path.endswith("/bad") or (asked.path.endswith("/big") and asked.method == "POST")
+        return refusal(status, code) if is_refused else None
+
+    ends.double.rule = refuses
+    with pytest.raises(FilesLeftOutError, match=rf"2 of 4 files.*answered {status} \({code}\)") as caught:
+        await ends.sync()
+
+    assert not caught.value.retryable
+    assert await ends.keys() == ["a", "c"]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+async def test_names_that_make_no_key_are_reported(ends: Ends, *, dry_run: bool) -> None:
     ends.write(a="one")
     deep = ends.root.joinpath(*["d" * 250] * 5)
     deep.mkdir(parents=True)
@@ -233,11 +253,13 @@ async def test_names_that_make_no_key_are_reported(ends: Ends) -> None:
     os.close(os.open(os.fsencode(ends.root) + b"/\xff", os.O_CREAT | os.O_WRONLY))
 
     with pytest.raises(FilesLeftOutError) as caught:
-        await ends.sync()
+        await ends.sync(dry_run=dry_run)
 
     assert not caught.value.retryable
     assert ends.result.left_out == 2
-    assert await ends.keys() == ["a"]
+    assert "not valid UTF-8" in ends.result.problems[0]
+    assert ends.result.copy_names == (["a"] if dry_run else [])
+    assert await ends.keys() == ([] if dry_run else ["a"])
 
 
 async def test_a_bucket_that_is_not_there_is_said_by_name(ends: Ends) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from kroma.storage.errors import ChecksumMismatchError, StoreFullError, StoreUnavailableError
+from kroma.storage.errors import StoreFullError, StoreUnavailableError
 from kroma.sync.errors import FilesLeftOutError
 from s3_double import Asked, Verdict
 from sync_ends import PREFIX, Ends, put_directly
@@ -80,6 +80,55 @@ async def test_names_that_lead_elsewhere_are_left_in_the_bucket(
     assert files_below(tmp_path) == ["again/good"]
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_nothing_is_written_through_a_symlink(ends: Ends, direct: str, *, overwrite: bool) -> None:
+    ends.write(scene="mine", characters__a="mine")
+    (ends.root / "refs").symlink_to("characters")
+    (ends.root / "latest").symlink_to("scene")
+    for key in ("refs/a", "refs/new", "latest", "other"):
+        put_directly(direct, f"{PREFIX}{key}", b"theirs")
+
+    assert (await ends.restore(dry_run=True, overwrite=overwrite)).left_out == 3
+    with pytest.raises(FilesLeftOutError, match=r"3 of 4 files.*a symlink is where"):
+        await ends.restore(overwrite=overwrite)
+
+    assert files_below(ends.root) == ["characters/a", "latest", "other", "scene"]
+    assert [(ends.root / name).read_text() for name in ("scene", "characters/a")] == ["mine", "mine"]
+    assert (ends.root / "latest").is_symlink()
+    assert "File 'latest' cannot come back" in " ".join(ends.result.problems)
+
+
+async def test_a_path_that_is_taken_keeps_no_other_file_back(ends: Ends, direct: str) -> None:
+    ends.write(folder__mine="x", file="x")
+    for key in ("folder", "file/below", "n" * 300, "both", "both/a", "good"):
+        put_directly(direct, f"{PREFIX}{key}", b"theirs")
+
+    with pytest.raises(FilesLeftOutError, match="4 of 6 files") as caught:
+        await ends.restore()
+
+    assert not caught.value.retryable
+    assert (ends.result.left_out, ends.result.copied) == (4, 2)
+    restored = {"both", "both/a"} & set(files_below(ends.root))
+    assert set(files_below(ends.root)) == {"folder/mine", "file", "good", *restored}
+    assert len(restored) == 1
+    told = " ".join(ends.result.problems)
+    assert "File 'folder' cannot come back: a folder is where it should be" in told
+    assert "File 'file/below' cannot come back: another file is where its folder should be" in told
+
+
+async def test_what_only_marks_a_folder_is_no_file(ends: Ends, direct: str) -> None:
+    ends.write(scenes__a="one")
+    await ends.sync()
+    for key in ("", "scenes/", "empty/", "empty/below/"):
+        put_directly(direct, f"{PREFIX}{key}", b"")
+
+    assert (await ends.verify()).is_same
+    assert (await ends.restore()).left_out == 0
+    mirrored = await ends.sync(delete_extra=True)
+
+    assert (mirrored.deleted, ends.result.extra) == ([], 0)
+
+
 async def test_a_damaged_object_does_not_become_a_file(ends: Ends, tmp_path: Path) -> None:
     ends.write(a="one")
     await ends.sync()
@@ -93,8 +142,9 @@ async def test_a_damaged_object_does_not_become_a_file(ends: Ends, tmp_path: Pat
         return web.Response(body=b"eno", headers={"ETag": head.etag, "x-amz-meta-sha256": head.sha256})
 
     ends.double.rule = damages
-    with pytest.raises(ChecksumMismatchError):
+    with pytest.raises(FilesLeftOutError, match="'iat-projects/42/a' is damaged") as caught:
         await ends.restore(tmp_path / "again")
+    assert caught.value.retryable
     assert files_below(tmp_path / "again") == []
     ends.double.rule = None
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from kroma.db.engine import Database
 from kroma.pipeline.claim import ClaimLostError
 from kroma.storage.errors import RootNotAllowedError
+from kroma.sync import mirror
 from kroma.sync.claim import claim_sync, fail_sync, give_back
 from kroma.sync.errors import (
     AlreadyInBucketError,
@@ -24,7 +25,7 @@ from kroma.sync.errors import (
 )
 from kroma.sync.models import SyncKind
 from kroma.sync.progress import SyncResult
-from kroma.sync.service import SyncOrder, begin_sync, cancel_sync, prepare_sync, retry_sync
+from kroma.sync.service import SyncOrder, begin_sync, cancel_sync, prepare_sync, request_sync, retry_sync
 from kroma.sync.sweep import fail_spent_syncs, list_due_syncs
 from s3_double import Asked, S3Double, Verdict, cut, forever, refusal
 from sync_office import LEASE, Office, open_office
@@ -63,6 +64,74 @@ async def test_an_asset_whose_object_went_is_on_the_disk_again(office: Office) -
     assert done.result_json["deleted"] == 1
     assert (await office.asset("scenes/a.png")).storage_backend == "local"
     assert (await office.asset("scenes/b.png")).storage_backend == "s3"
+
+
+async def test_a_deletion_that_ends_early_is_told_and_its_assets_come_back(
+    office: Office, double: S3Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (office.root / "scenes" / "c.png").write_bytes(b"three")
+    await office.synced()
+    for name in ("a", "b"):
+        (office.root / "scenes" / f"{name}.png").unlink()
+    monkeypatch.setattr(mirror, "_DELETED_AT_ONCE", 1)
+
+    async def second_fails(asked: Asked, _: web.Request) -> Verdict:
+        is_second = asked.method == "DELETE" and asked.path.endswith("b.png")
+        return refusal(500, "InternalError") if is_second else None
+
+    double.rule = second_fails
+    row = await office.ask(delete_extra=True)
+    assert await office.carry(row) is not None
+    told = (await office.row(row)).result_json
+    assert (told["deleted"], told["delete_names"]) == (1, ["scenes/a.png"])
+    double.rule = None
+    await office.execute("UPDATE sync_jobs SET available_at = NULL")
+    await office.carry(row)
+
+    done = await office.row(row)
+    assert (done.status, done.result_json["deleted"], "extra" in done.result_json) == ("done", 2, False)
+    assert done.result_json["delete_names"] == ["scenes/a.png", "scenes/b.png"]
+    assert (await office.trail())[-1][1]["deleted"] == 2
+    for name in ("a", "b"):
+        asset = await office.asset(f"scenes/{name}.png")
+        assert (asset.storage_backend, asset.storage_uri) == (
+            "local",
+            (office.root / "scenes" / f"{name}.png").as_uri(),
+        )
+
+
+async def test_a_deletion_that_fails_for_good_stands_in_the_trail(
+    office: Office, double: S3Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (office.root / "scenes" / "c.png").write_bytes(b"three")
+    await office.synced()
+    for name in ("a", "b"):
+        (office.root / "scenes" / f"{name}.png").unlink()
+    monkeypatch.setattr(mirror, "_DELETED_AT_ONCE", 1)
+
+    async def second_fails(asked: Asked, _: web.Request) -> Verdict:
+        is_second = asked.method == "DELETE" and asked.path.endswith("b.png")
+        return refusal(403, "AccessDenied") if is_second else None
+
+    double.rule = second_fails
+    failed = await office.synced(delete_extra=True)
+    assert (failed.status, failed.result_json["deleted"]) == ("failed", 1)
+    assert (await office.trail())[-1][1]["deleted"] == 1
+
+    await office.synced()
+    assert (await office.asset("scenes/a.png")).storage_backend == "local"
+    assert (await office.asset("scenes/b.png")).storage_backend == "s3"
+
+
+async def test_of_two_requests_in_one_moment_one_sync_comes(office: Office) -> None:
+    notice = await prepare_sync(office.db, office.stores, slug="comic", order=SyncOrder())
+    async with office.db.transaction() as session:
+        first = await request_sync(session, notice, actor=None)
+        asking = asyncio.create_task(office.ask())
+        done, _ = await asyncio.wait({asking}, timeout=1)
+
+    assert not done
+    assert (await asking).id == first.id
 
 
 async def test_one_that_waits_is_given_again_and_behind_one_under_way_a_new_one_waits(office: Office) -> None:
@@ -232,6 +301,8 @@ async def test_preconditions_are_checked_in_the_contracts_order(office: Office) 
         await refused(local_project_root="/etc")
     with pytest.raises(WrongPrefixError):
         await refused(s3_prefix="a/../b")
+    with pytest.raises(WrongPrefixError, match="must not hold empty"):
+        await refused(s3_prefix="a//b")
 
 
 async def test_a_missing_folder_can_be_no_error(office: Office) -> None:
