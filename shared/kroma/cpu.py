@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 MEMORY_LIMIT_BYTES: Final = 3 * 1024**3
 """Address space of one process: a 64 megapixel picture in float32 RGBA is 1 GiB, and twice that in work."""
-CPU_LIMIT_S: Final = 120.0
+CPU_LIMIT_S: Final = 300.0
 """Computing time of one call: a net under the checks that refuse a picture made to take long."""
 IDLE_AFTER_S: Final = 60.0
 """A pool that did nothing for so long gives its processes back: numpy and OpenCV are much memory."""

@@ -138,7 +138,7 @@ async def get_asset_content(
         download=download not in {None, "", "0", "false"},
     )
     part = None
-    is_head = bool(cast("dict[str, Any]", request.scope).get(IS_HEAD))  # RFC 9110, 14.2: a range is GET's
+    is_head = bool(cast("dict[str, Any]", request.scope).get(IS_HEAD))  # RFC 9110, 14.2: a range is for GET
     if range_header is not None and if_range in {None, tag} and not is_head:
         part = wanted_part(range_header, await files.store.size(file.key) or 0)
     return FileAnswer(files.store, file.key, headers=headers, part=part)
