@@ -203,31 +203,23 @@ async def _said(url: str, statement: str) -> None:
 
 
 @pytest.mark.parametrize("program", COMMANDS)
-def test_a_parameter_that_the_server_does_not_know_is_one_line(
-    start: Start, program: str, fresh_database_url: str
+@pytest.mark.parametrize(
+    ("has_rights", "reason"),
+    [
+        pytest.param(True, 'unrecognized configuration parameter "foo"', id="unknown parameter"),
+        pytest.param(False, "permission denied for table alembic_version", id="user who may read nothing"),
+    ],
+)
+def test_a_database_that_refuses_to_be_used_is_one_line(
+    start: Start, fresh_database_url: str, stranger_url: str, program: str, reason: str, *, has_rights: bool
 ) -> None:
+    url = f"{fresh_database_url}?foo=bar" if has_rights else stranger_url
     bind = f"127.0.0.1:{free_port()}"
-    url = f"{fresh_database_url}?foo=bar"
     process = start(*COMMANDS[program], KROMA_DATABASE_URL=url, KROMA_BACKEND_BIND=bind)
 
     assert process.ended() == 2
-    assert process.output.splitlines()[-1].partition(": ")[2] == (
-        "KROMA_DATABASE_URL names a database that refuses to be used: "
-        'unrecognized configuration parameter "foo"'
-    )
-    assert "Traceback" not in process.output
-
-
-@pytest.mark.parametrize("program", COMMANDS)
-def test_a_user_who_may_read_nothing_is_one_line(start: Start, program: str, stranger_url: str) -> None:
-    bind = f"127.0.0.1:{free_port()}"
-    process = start(*COMMANDS[program], KROMA_DATABASE_URL=stranger_url, KROMA_BACKEND_BIND=bind)
-
-    assert process.ended() == 2
-    assert process.output.splitlines()[-1].partition(": ")[2] == (
-        "KROMA_DATABASE_URL names a database that refuses to be used: "
-        "permission denied for table alembic_version"
-    )
+    said = process.output.splitlines()[-1].partition(": ")[2]
+    assert said == f"KROMA_DATABASE_URL names a database that refuses to be used: {reason}"
     assert "Traceback" not in process.output
     assert "secret-word" not in process.output
 

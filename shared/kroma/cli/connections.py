@@ -56,7 +56,9 @@ async def opened_database(settings: Settings) -> "AsyncGenerator[Database]":
         try:
             check_revision(await find_revision(db))
         except DATABASE_TROUBLE as exc:
-            raise wrong_address(exc) or exc from exc
+            if (wrong := wrong_address(exc)) is not None:
+                raise wrong from exc
+            raise
         yield db
     except DATABASE_TROUBLE as exc:
         raise DatabaseUnreachableError(type(exc).__name__) from exc

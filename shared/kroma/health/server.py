@@ -252,9 +252,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = _failure(message or HTTPStatus(code).phrase, "validation", "bad_request")
             refusal, headers = _json(body, HTTPStatus(code)), {}
         self.close_connection = True
-        self.request_version = (
-            self.protocol_version
-        )  # before one was read it is taken for one without headers
+        # Before one was read it is taken for a version without headers.
+        self.request_version = self.protocol_version
         self._send(*refusal, with_body=True, headers=headers)
 
     def _send(

@@ -1,7 +1,6 @@
 """Thumbnails: made once, kept in the project's store, made again when they are missing."""
 
 import asyncio
-import hashlib
 from typing import Final, NamedTuple
 
 import structlog
@@ -15,6 +14,7 @@ from kroma.library.content import current_file, is_picture
 from kroma.library.errors import AssetFileMissingError, NoPictureError
 from kroma.library.known import find_key
 from kroma.storage.base import ObjectStore
+from kroma.storage.checksums import sha256_of
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError
 from kroma.storage.keys import thumbnail_key
 
@@ -87,7 +87,7 @@ class Thumbnails:
             except ObjectNotFoundError:
                 raise AssetFileMissingError(asset.rel_path) from None
             drawing = self._cpu.run(thumbnail, data, size_px, name=asset.rel_path)
-            sha256, small = await asyncio.gather(asyncio.to_thread(_sha256, data), drawing)
+            sha256, small = await asyncio.gather(sha256_of(data), drawing)
         return Thumbnail(small, thumbnail_tag(sha256, size_px))
 
 
@@ -111,7 +111,3 @@ async def _keep(drawn: asyncio.Task[Thumbnail], store: ObjectStore, asset: Asset
         await store.put(key, drawn.result().data)
     except InfraError as exc:  # a full disk is no reason not to show a picture
         log.warning("library.thumbnail_not_kept", key=key, reason=exc.message)
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
+from itertools import zip_longest
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -184,7 +185,7 @@ async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorde
     tools = _tools(place, claim, recorder)
     steps = [step for step in STEPS if step.is_needed(job)]
     try:
-        for step, following in zip(steps, [*steps[1:], None], strict=True):
+        for step, following in zip_longest(steps, steps[1:]):
             after = await recorder.find(step.name, ImageJob)
             if after is None:
                 started_at = utc_now()

@@ -21,7 +21,6 @@ class Mirrored(NamedTuple):
 
     copied: list[str]
     """Keys below the root that are in the bucket now, sent or found equal."""
-    deleted: list[str]
     left: frozenset[str]
     """Keys of all objects that were there before and have not been deleted."""
 
@@ -73,7 +72,7 @@ async def mirror(
         result.note_problems(problems)
         if problems:
             raise FilesLeftOutError.of(problems, total=total)
-        return Mirrored([], [], frozenset(objects))
+        return Mirrored([], frozenset(objects))
     progress.enter("copying", files=len(waiting), size_bytes=sum(file.size_bytes for file in waiting))
     uploader = Uploader(
         bucket, tree, prefix=prefix, at_once=at_once, notes=notes, progress=progress, result=result
@@ -89,7 +88,7 @@ async def mirror(
         gone = set(deleted)
         found.extra = [key for key in found.extra if key not in gone]
     _count_extra(result, found, delete_extra=False)
-    return Mirrored([*equal, *uploader.sent], deleted, frozenset(objects).difference(deleted))
+    return Mirrored([*equal, *uploader.sent], frozenset(objects).difference(deleted))
 
 
 def _by_length(files: Sequence[LocalFile], prefix: str) -> tuple[list[LocalFile], list[KromaError]]:

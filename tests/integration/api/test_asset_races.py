@@ -1,6 +1,7 @@
 """Deleting a picture while somebody else begins to use it: one of the two is refused, and nothing dangles."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,32 @@ def place(data_dir: Path) -> Path:
     return data_dir / "var" / "projects" / "comic"
 
 
+class Deletion:
+    """Asked for in the midst of something else, it has to wait for that."""
+
+    def __init__(self, client: AsyncClient, asset: dict[str, Any]) -> None:
+        self._client = client
+        self._at = f"/api/projects/comic/assets/{asset['id']}"
+        self._asked: list[asyncio.Task[Response]] = []
+
+    def before(self, real: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """What asks for it and then does the real thing."""
+
+        async def slow(*args: Any, **options: Any) -> Any:
+            self._asked.append(asyncio.create_task(self._client.delete(self._at)))
+            await asyncio.wait(self._asked, timeout=0.3)
+            assert not self._asked[0].done()
+            return await real(*args, **options)
+
+        return slow
+
+    async def refusal(self) -> str:
+        """Why it was not carried out."""
+        status, _, text = problem(await self._asked[0])
+        assert status == 400
+        return text
+
+
 async def test_a_scene_that_goes_while_a_run_is_planned_is_said_to_be_gone(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,22 +81,13 @@ async def test_a_scene_is_not_deleted_once_a_run_is_being_confirmed(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (scene,) = await uploaded(client, "comic", ("a.png", scene_png()), kind="input")
-    real = trigger.confirm_run_in
-    deleting: list[asyncio.Task[Response]] = []
-
-    async def slow(*args: Any, **options: Any) -> None:
-        deleting.append(asyncio.create_task(client.delete(f"/api/projects/comic/assets/{scene['id']}")))
-        await asyncio.wait(deleting, timeout=0.3)
-        assert not deleting[0].done()
-        await real(*args, **options)
-
-    monkeypatch.setattr(trigger, "confirm_run_in", slow)
+    deletion = Deletion(client, scene)
+    monkeypatch.setattr(trigger, "confirm_run_in", deletion.before(trigger.confirm_run_in))
     body = {"mode": "run", "confirm_spend": True, "scene_refs": [scene["id"]], "candidates": 1}
     response = await client.post("/api/projects/comic/runs/trigger", json=body)
-    status, _, text = problem(await deleting[0])
 
     assert response.status_code == 202
-    assert (status, response.json()["run"]["id"] in text) == (400, True)
+    assert response.json()["run"]["id"] in await deletion.refusal()
 
 
 async def test_a_picture_is_not_deleted_while_it_becomes_an_item(
@@ -78,20 +96,12 @@ async def test_a_picture_is_not_deleted_while_it_becomes_an_item(
     (known,) = await uploaded(client, "comic", ("a.png", png()))
     made = await client.post("/api/projects/comic/reference-sets", json={"name": "Mara"})
     set_id = made.json()["reference_set"]["id"]
-    real = uploads.add_items
-    deleting: list[asyncio.Task[Response]] = []
-
-    async def slow(*args: Any, **options: Any) -> Any:
-        deleting.append(asyncio.create_task(client.delete(f"/api/projects/comic/assets/{known['id']}")))
-        await asyncio.wait(deleting, timeout=0.3)
-        assert not deleting[0].done()
-        return await real(*args, **options)
-
-    monkeypatch.setattr(uploads, "add_items", slow)
+    deletion = Deletion(client, known)
+    monkeypatch.setattr(uploads, "add_items", deletion.before(uploads.add_items))
     response = await upload(client, "comic", ("again.png", png()), reference_set_id=set_id)
 
     assert response.json()["assets"][0]["id"] == known["id"]
-    assert problem(await deleting[0])[2].endswith(": item 'again' of reference set 'Mara'")
+    assert (await deletion.refusal()).endswith(": item 'again' of reference set 'Mara'")
 
 
 async def test_a_picture_that_is_deleted_right_after_its_upload_leaves_no_file(

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -97,9 +96,9 @@ def test_a_request_that_a_stop_ends_is_answered_and_logged_under_its_id(
         with socket.create_connection((url.host, url.port or 0), 30) as connection:
             connection.sendall(
                 b"POST /api/projects HTTP/1.1\r\nHost: kroma\r\nX-Request-Id: held\r\n"
-                b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+                b"Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
             )
-            time.sleep(1)  # until it is in hand
+            assert connection.recv(65536).startswith(b"HTTP/1.1 100 ")  # its body is waited for
             lines = stopped(process)
             answer = connection.recv(65536)
 

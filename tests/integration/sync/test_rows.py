@@ -66,9 +66,10 @@ async def test_an_asset_whose_object_went_is_on_the_disk_again(office: Office) -
     assert (await office.asset("scenes/b.png")).storage_backend == "s3"
 
 
-async def test_a_deletion_that_ends_early_is_told_and_its_assets_come_back(
-    office: Office, double: S3Double, monkeypatch: pytest.MonkeyPatch
+async def losing_two(
+    office: Office, double: S3Double, monkeypatch: pytest.MonkeyPatch, status: int, code: str
 ) -> None:
+    """Two of three files go; of their objects, which are deleted one by one, the service keeps the second."""
     (office.root / "scenes" / "c.png").write_bytes(b"three")
     await office.synced()
     for name in ("a", "b"):
@@ -77,9 +78,15 @@ async def test_a_deletion_that_ends_early_is_told_and_its_assets_come_back(
 
     async def second_fails(asked: Asked, _: web.Request) -> Verdict:
         is_second = asked.method == "DELETE" and asked.path.endswith("b.png")
-        return refusal(500, "InternalError") if is_second else None
+        return refusal(status, code) if is_second else None
 
     double.rule = second_fails
+
+
+async def test_a_deletion_that_ends_early_is_told_and_its_assets_come_back(
+    office: Office, double: S3Double, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await losing_two(office, double, monkeypatch, 500, "InternalError")
     row = await office.ask(delete_extra=True)
     assert await office.carry(row) is not None
     told = (await office.row(row)).result_json
@@ -103,17 +110,7 @@ async def test_a_deletion_that_ends_early_is_told_and_its_assets_come_back(
 async def test_a_deletion_that_fails_for_good_stands_in_the_trail(
     office: Office, double: S3Double, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (office.root / "scenes" / "c.png").write_bytes(b"three")
-    await office.synced()
-    for name in ("a", "b"):
-        (office.root / "scenes" / f"{name}.png").unlink()
-    monkeypatch.setattr(mirror, "_DELETED_AT_ONCE", 1)
-
-    async def second_fails(asked: Asked, _: web.Request) -> Verdict:
-        is_second = asked.method == "DELETE" and asked.path.endswith("b.png")
-        return refusal(403, "AccessDenied") if is_second else None
-
-    double.rule = second_fails
+    await losing_two(office, double, monkeypatch, 403, "AccessDenied")
     failed = await office.synced(delete_extra=True)
     assert (failed.status, failed.result_json["deleted"]) == ("failed", 1)
     assert (await office.trail())[-1][1]["deleted"] == 1
