@@ -18,6 +18,7 @@ from kroma_api.idempotency import IdempotencyKeys
 from kroma_api.in_hand import RequestsInHand
 from kroma_api.parity import OWN_ROUTES, mounted_routes
 from kroma_api.replies import JsonResponse
+from kroma_api.route_facts import RouteTable
 from kroma_api.routes import (
     asset_links,
     assets,
@@ -94,6 +95,12 @@ def routes() -> Litestar:
     )
     app.state["contract_routes"] = len(mounted_routes(app) - OWN_ROUTES)
     return app
+
+
+@cache
+def route_table() -> RouteTable:
+    """What each route says about itself; a handler that says nothing ends the start."""
+    return RouteTable(routes())
 
 
 def api_readiness(resources: Resources) -> Readiness:

@@ -12,6 +12,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from kroma.assets.models import Asset, AssetKind
 from kroma.assets.queries import get_asset
+from kroma.auth.scopes import Scope
 from kroma.errors import FieldRequiredError, InvalidRequestError, NotOneOfError
 from kroma.library.content import current_file, is_picture
 from kroma.library.delivery import Delivery
@@ -25,6 +26,7 @@ from kroma_api.errors import HttpRuleError
 from kroma_api.file_answer import CHECKED, UNCHANGING, FileAnswer, safe_headers, wanted_part
 from kroma_api.front import IS_HEAD
 from kroma_api.multipart_form import FormField, FormFile, MultipartForm
+from kroma_api.route_facts import VIEW, route
 from kroma_api.schemas.asset_files import DeletedAssetResponse, UploadAssetsResponse
 from kroma_api.strict_json import decode
 
@@ -45,7 +47,7 @@ IfRange = Annotated[
 ]
 
 
-@post("/", status_code=HTTPStatus.OK, request_max_body_size=MAX_FORM_BYTES)
+@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK, request_max_body_size=MAX_FORM_BYTES)
 async def upload_assets(
     slug: FromPath[str],
     request: Request[Any, Any, Any],
@@ -110,7 +112,7 @@ def _metadata(text: str) -> dict[str, Any]:
         raise InvalidRequestError("Field 'metadata_json' must be a JSON object") from exc
 
 
-@get("/{asset_id:str}/content")
+@get("/{asset_id:str}/content", opt=route(scope=VIEW))
 async def get_asset_content(
     *,
     request: Request[Any, Any, Any],
@@ -144,7 +146,7 @@ async def get_asset_content(
     return FileAnswer(files.store, file.key, headers=headers, part=part)
 
 
-@get("/{asset_id:str}/thumbnail")
+@get("/{asset_id:str}/thumbnail", opt=route(scope=VIEW))
 async def get_asset_thumbnail(
     *,
     slug: FromPath[str],
@@ -169,7 +171,7 @@ async def get_asset_thumbnail(
     return Response(small.data, media_type="image/webp", headers=headers, background=keep)
 
 
-@delete("/{asset_id:str}", status_code=HTTPStatus.OK)
+@delete("/{asset_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
 async def delete_asset(
     slug: FromPath[str], asset_id: FromPath[str], db: Db, stores: Stores, caller: CurrentCaller
 ) -> DeletedAssetResponse:

@@ -6,8 +6,10 @@ from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from kroma.assets import queries, service
+from kroma.auth.scopes import Scope
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
+from kroma_api.route_facts import VIEW, route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.asset_links import (
     AssetLinkResponse,
@@ -19,7 +21,7 @@ from kroma_api.schemas.asset_links import (
 from kroma_api.schemas.reply import DeletedResponse
 
 
-@get("/")
+@get("/", opt=route(scope=VIEW))
 async def list_asset_links(
     *,
     slug: FromPath[str],
@@ -40,7 +42,7 @@ async def list_asset_links(
     )
 
 
-@post("/", status_code=HTTPStatus.OK)
+@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def create_asset_link(
     slug: FromPath[str], data: JSONBody[CreateAssetLinkRequest], db: Db
 ) -> AssetLinkResponse:
@@ -55,7 +57,7 @@ async def create_asset_link(
     return AssetLinkResponse(asset_link=AssetLinkView.of(link))
 
 
-@get("/{link_id:str}")
+@get("/{link_id:str}", opt=route(scope=VIEW))
 async def get_asset_link(slug: FromPath[str], link_id: FromPath[str], db: Db) -> AssetLinkResponse:
     """One asset link."""
     async with db.reading() as reader:
@@ -63,7 +65,7 @@ async def get_asset_link(slug: FromPath[str], link_id: FromPath[str], db: Db) ->
     return AssetLinkResponse(asset_link=AssetLinkView.of(link))
 
 
-@put("/{link_id:str}")
+@put("/{link_id:str}", opt=route(scope=Scope.CREATE))
 async def change_asset_link(
     slug: FromPath[str], link_id: FromPath[str], data: JSONBody[ChangeAssetLinkRequest], db: Db
 ) -> AssetLinkResponse:
@@ -79,7 +81,7 @@ async def change_asset_link(
     return AssetLinkResponse(asset_link=AssetLinkView.of(link))
 
 
-@delete("/{link_id:str}", status_code=HTTPStatus.OK)
+@delete("/{link_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
 async def delete_asset_link(slug: FromPath[str], link_id: FromPath[str], db: Db) -> DeletedResponse:
     """Remove an asset link; its assets stay."""
     await service.delete_asset_link(db, slug=slug, link_id=link_id)

@@ -6,9 +6,11 @@ from litestar import Router, get
 from litestar.params import FromPath, QueryParameter
 
 from kroma.audit import queries
+from kroma.auth.scopes import Scope
 from kroma.projects.queries import get_project_id
 from kroma.texts import optional_text
 from kroma_api.dependencies import Db
+from kroma_api.route_facts import route
 from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.audit_events import AuditEventView, ListAuditEventsResponse
 
@@ -17,7 +19,7 @@ EventCode = Annotated[
 ]
 
 
-@get("/")
+@get("/", opt=route(scope=Scope.READ))
 async def list_audit_events(
     slug: FromPath[str], db: Db, event_code: EventCode = None, limit: Limit = None, after: After = None
 ) -> ListAuditEventsResponse:

@@ -6,9 +6,11 @@ from litestar import Router, delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from kroma.auth import queries, service
+from kroma.auth.scopes import Scope
 from kroma.db.base import utc_now
 from kroma.projects.queries import get_local_project
 from kroma_api.dependencies import CurrentCaller, Db
+from kroma_api.route_facts import route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.auth import (
     CreatedTokenView,
@@ -20,7 +22,7 @@ from kroma_api.schemas.auth import (
 )
 
 
-@post("/token", status_code=HTTPStatus.OK)
+@post("/token", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
 async def create_token(
     data: JSONBody[CreateTokenRequest], db: Db, caller: CurrentCaller
 ) -> CreateTokenResponse:
@@ -38,7 +40,7 @@ async def create_token(
     return CreateTokenResponse(auth_token=CreatedTokenView.of(created))
 
 
-@get("/tokens")
+@get("/tokens", opt=route(scope=Scope.ADMIN))
 async def list_tokens(db: Db, limit: Limit = None, after: After = None) -> ListTokensResponse:
     """All tokens of all users, newest first, without their secrets."""
     async with db.reading() as reader:
@@ -49,7 +51,7 @@ async def list_tokens(db: Db, limit: Limit = None, after: After = None) -> ListT
     )
 
 
-@delete("/tokens/{token_id:str}", status_code=HTTPStatus.OK)
+@delete("/tokens/{token_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
 async def revoke_token(token_id: FromPath[str], db: Db, caller: CurrentCaller) -> RevokeTokenResponse:
     """Make a token unusable; revoking again changes nothing."""
     async with db.transaction() as session:

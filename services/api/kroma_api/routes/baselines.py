@@ -7,11 +7,13 @@ from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from kroma.auth.scopes import Scope
 from kroma.baselines import queries
 from kroma.pipeline import baseline, select
 from kroma.pipeline.repeat import Spending
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import CurrentCaller, Db, Providers, Queue, Stores
+from kroma_api.route_facts import VIEW, route
 from kroma_api.routes.limits import After, Limit, window
 from kroma_api.routes.runs import RETRY_AFTER_S
 from kroma_api.schemas.baselines import (
@@ -30,6 +32,7 @@ History = Annotated[
 
 @post(
     "/runs/{run_id:str}/jobs/{job_id:str}/select",
+    opt=route(scope=Scope.REVIEW),
     status_code=HTTPStatus.OK,
     responses={
         HTTPStatus.OK: ResponseSpec(
@@ -79,7 +82,7 @@ async def select_candidate(
     return Response(reply, status_code=HTTPStatus.ACCEPTED, headers=headers)
 
 
-@post("/runs/{run_id:str}/lock-baseline", status_code=HTTPStatus.OK)
+@post("/runs/{run_id:str}/lock-baseline", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def lock_baseline(
     *,
     slug: FromPath[str],
@@ -106,7 +109,7 @@ async def lock_baseline(
     return LockBaselineResponse.of(locked)
 
 
-@get("/baselines")
+@get("/baselines", opt=route(scope=VIEW))
 async def list_baselines(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None, history: History = None
 ) -> ListBaselinesResponse:

@@ -6,10 +6,12 @@ from litestar import Router, get, post
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET
 
+from kroma.auth.scopes import Scope
 from kroma.bootstrap.importer import import_settings
 from kroma.bootstrap.prompt import export_settings
 from kroma.bootstrap.undo import undo_import
 from kroma_api.dependencies import CurrentCaller, Db
+from kroma_api.route_facts import route
 from kroma_api.schemas.bootstrap import (
     BootstrapImportRequest,
     BootstrapImportResponse,
@@ -19,13 +21,13 @@ from kroma_api.schemas.bootstrap import (
 )
 
 
-@get("/bootstrap-prompt")
+@get("/bootstrap-prompt", opt=route(scope=Scope.READ))
 async def get_bootstrap_prompt(slug: FromPath[str], db: Db) -> BootstrapPromptResponse:
     """A project's settings, and a prompt for any chat model to improve them."""
     return BootstrapPromptResponse(bootstrap=await export_settings(db, slug=slug))
 
 
-@post("/bootstrap-import", status_code=HTTPStatus.OK)
+@post("/bootstrap-import", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def import_bootstrap(
     slug: FromPath[str], data: JSONBody[BootstrapImportRequest], db: Db, caller: CurrentCaller
 ) -> BootstrapImportResponse:
@@ -46,7 +48,7 @@ async def import_bootstrap(
     )
 
 
-@post("/bootstrap-import/{import_id:str}/undo", status_code=HTTPStatus.OK)
+@post("/bootstrap-import/{import_id:str}/undo", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def undo_bootstrap_import(
     slug: FromPath[str], import_id: FromPath[str], db: Db, caller: CurrentCaller
 ) -> BootstrapUndoResponse:

@@ -5,9 +5,11 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
+from kroma.auth.scopes import Scope
 from kroma.characters import queries, service
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
+from kroma_api.route_facts import VIEW, route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.characters import (
     ChangeCharacterRequest,
@@ -19,7 +21,7 @@ from kroma_api.schemas.characters import (
 from kroma_api.schemas.reply import DeletedResponse
 
 
-@get("/")
+@get("/", opt=route(scope=VIEW))
 async def list_characters(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListCharactersResponse:
@@ -32,7 +34,7 @@ async def list_characters(
     )
 
 
-@post("/", status_code=HTTPStatus.OK)
+@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def create_character(
     slug: FromPath[str], data: JSONBody[CreateCharacterRequest], db: Db
 ) -> CharacterResponse:
@@ -47,7 +49,7 @@ async def create_character(
     return CharacterResponse(character=CharacterView.of(character))
 
 
-@get("/{character_id:str}")
+@get("/{character_id:str}", opt=route(scope=VIEW))
 async def get_character(slug: FromPath[str], character_id: FromPath[str], db: Db) -> CharacterResponse:
     """One character."""
     async with db.reading() as reader:
@@ -55,7 +57,7 @@ async def get_character(slug: FromPath[str], character_id: FromPath[str], db: Db
     return CharacterResponse(character=CharacterView.of(character))
 
 
-@put("/{character_id:str}")
+@put("/{character_id:str}", opt=route(scope=Scope.CREATE))
 async def change_character(
     slug: FromPath[str], character_id: FromPath[str], data: JSONBody[ChangeCharacterRequest], db: Db
 ) -> CharacterResponse:
@@ -71,7 +73,7 @@ async def change_character(
     return CharacterResponse(character=CharacterView.of(character))
 
 
-@delete("/{character_id:str}", status_code=HTTPStatus.OK)
+@delete("/{character_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
 async def delete_character(slug: FromPath[str], character_id: FromPath[str], db: Db) -> DeletedResponse:
     """Remove a character for good."""
     await service.delete_character(db, slug=slug, character_id=character_id)

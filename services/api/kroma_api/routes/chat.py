@@ -5,9 +5,11 @@ from http import HTTPStatus
 from litestar import Router, get, post
 from litestar.params import FromPath, JSONBody
 
+from kroma.auth.scopes import Scope
 from kroma.chat import queries, service
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
+from kroma_api.route_facts import route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.chat import (
     ChatMessageResponse,
@@ -21,7 +23,7 @@ from kroma_api.schemas.chat import (
 )
 
 
-@get("/")
+@get("/", opt=route(scope=Scope.READ))
 async def list_chat_sessions(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListChatSessionsResponse:
@@ -34,7 +36,7 @@ async def list_chat_sessions(
     )
 
 
-@post("/", status_code=HTTPStatus.OK)
+@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def create_chat_session(
     slug: FromPath[str], data: JSONBody[CreateChatSessionRequest], db: Db
 ) -> ChatSessionResponse:
@@ -43,7 +45,7 @@ async def create_chat_session(
     return ChatSessionResponse(session=ChatSessionView.of(opened))
 
 
-@get("/{session_id:str}")
+@get("/{session_id:str}", opt=route(scope=Scope.READ))
 async def get_chat_session(slug: FromPath[str], session_id: FromPath[str], db: Db) -> ChatSessionResponse:
     """One chat session."""
     async with db.reading() as reader:
@@ -51,7 +53,7 @@ async def get_chat_session(slug: FromPath[str], session_id: FromPath[str], db: D
     return ChatSessionResponse(session=ChatSessionView.of(found))
 
 
-@get("/{session_id:str}/messages")
+@get("/{session_id:str}/messages", opt=route(scope=Scope.READ))
 async def list_chat_messages(
     slug: FromPath[str], session_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListChatMessagesResponse:
@@ -67,7 +69,7 @@ async def list_chat_messages(
     )
 
 
-@post("/{session_id:str}/messages", status_code=HTTPStatus.OK)
+@post("/{session_id:str}/messages", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def create_chat_message(
     slug: FromPath[str], session_id: FromPath[str], data: JSONBody[CreateChatMessageRequest], db: Db
 ) -> ChatMessageResponse:

@@ -5,9 +5,11 @@ from typing import Annotated
 from litestar import Router, get
 from litestar.params import FromPath, QueryParameter
 
+from kroma.auth.scopes import Scope
 from kroma.costs import queries
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
+from kroma_api.route_facts import route
 from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.costs import CostEventView, ListCostEventsResponse
 
@@ -17,7 +19,7 @@ ProviderFilter = Annotated[
 ]
 
 
-@get("/")
+@get("/", opt=route(scope=Scope.READ))
 async def list_cost_events(
     *,
     slug: FromPath[str],

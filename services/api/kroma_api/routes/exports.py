@@ -3,14 +3,16 @@
 from litestar import Router, get
 from litestar.params import FromPath
 
+from kroma.auth.scopes import Scope
 from kroma.exports import queries
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
+from kroma_api.route_facts import route
 from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.exports import ExportResponse, ExportView, ListExportsResponse
 
 
-@get("/")
+@get("/", opt=route(scope=Scope.READ))
 async def list_exports(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListExportsResponse:
@@ -23,7 +25,7 @@ async def list_exports(
     )
 
 
-@get("/{export_id:str}")
+@get("/{export_id:str}", opt=route(scope=Scope.READ))
 async def get_export(slug: FromPath[str], export_id: FromPath[str], db: Db) -> ExportResponse:
     """One export."""
     async with db.reading() as reader:

@@ -7,11 +7,13 @@ from typing import Annotated
 from litestar import Router, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from kroma.auth.scopes import Scope
 from kroma.instructions import callback, queries, service
 from kroma.instructions.service import ChangedInstruction
 from kroma.instructions.signature import CALLBACK_PATH, callback_signer
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Queue
+from kroma_api.route_facts import NO_TOKEN, route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.instructions import (
     AgentCallbackRequest,
@@ -32,7 +34,7 @@ Signature = Annotated[
 ]
 
 
-@get("/")
+@get("/", opt=route(scope=Scope.READ))
 async def list_instructions(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListInstructionsResponse:
@@ -45,7 +47,7 @@ async def list_instructions(
     )
 
 
-@post("/", status_code=HTTPStatus.OK)
+@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def create_instruction(
     slug: FromPath[str], data: JSONBody[CreateInstructionRequest], db: Db, caller: CurrentCaller
 ) -> ChangedInstructionResponse:
@@ -56,7 +58,7 @@ async def create_instruction(
     return _changed(changed)
 
 
-@get("/{instruction_id:str}")
+@get("/{instruction_id:str}", opt=route(scope=Scope.READ))
 async def get_instruction(slug: FromPath[str], instruction_id: FromPath[str], db: Db) -> InstructionResponse:
     """One instruction, with its attempts."""
     async with db.reading() as reader:
@@ -64,7 +66,7 @@ async def get_instruction(slug: FromPath[str], instruction_id: FromPath[str], db
     return InstructionResponse(instruction=InstructionView.of(row))
 
 
-@get("/{instruction_id:str}/events")
+@get("/{instruction_id:str}/events", opt=route(scope=Scope.READ))
 async def list_instruction_events(
     slug: FromPath[str], instruction_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListInstructionEventsResponse:
@@ -80,7 +82,7 @@ async def list_instruction_events(
     )
 
 
-@post("/{instruction_id:str}/confirm", status_code=HTTPStatus.OK)
+@post("/{instruction_id:str}/confirm", opt=route(scope=Scope.SPEND), status_code=HTTPStatus.OK)
 async def confirm_instruction(
     *,
     slug: FromPath[str],
@@ -97,7 +99,7 @@ async def confirm_instruction(
     return _changed(changed)
 
 
-@post("/{instruction_id:str}/cancel", status_code=HTTPStatus.OK)
+@post("/{instruction_id:str}/cancel", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def cancel_instruction(
     slug: FromPath[str],
     instruction_id: FromPath[str],
@@ -112,7 +114,7 @@ async def cancel_instruction(
     return _changed(changed)
 
 
-@post("/{instruction_id:str}", status_code=HTTPStatus.OK)
+@post("/{instruction_id:str}", opt=route(scope=NO_TOKEN), status_code=HTTPStatus.OK)
 async def receive_agent_callback(
     instruction_id: FromPath[str],
     data: JSONBody[AgentCallbackRequest],

@@ -5,11 +5,13 @@ from http import HTTPStatus
 from litestar import Router, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
+from kroma.auth.scopes import Scope
 from kroma.projects import queries, service
 from kroma.projects.service import LocalStorageChange, ProjectDraft, S3StorageChange
 from kroma.runs.queries import count_project_contents
 from kroma.spend.queries import project_spend
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Stores
+from kroma_api.route_facts import VIEW, route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.projects import (
     ChangeLocalStorageRequest,
@@ -30,7 +32,7 @@ from kroma_api.schemas.projects import (
 )
 
 
-@get("/")
+@get("/", opt=route(scope=VIEW))
 async def list_projects(
     db: Db,
     caller: CurrentCaller,
@@ -51,7 +53,7 @@ async def list_projects(
     )
 
 
-@post("/", status_code=HTTPStatus.OK)
+@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def upsert_project(
     data: JSONBody[CreateProjectRequest], db: Db, stores: Stores, caller: CurrentCaller
 ) -> UpsertProjectResponse:
@@ -71,7 +73,7 @@ async def upsert_project(
     )
 
 
-@get("/{slug:str}")
+@get("/{slug:str}", opt=route(scope=VIEW))
 async def get_project(slug: FromPath[str], db: Db, stores: Stores) -> ProjectResponse:
     """A project with how much it holds, where, and what it has cost."""
     async with db.reading() as reader:
@@ -86,7 +88,7 @@ async def get_project(slug: FromPath[str], db: Db, stores: Stores) -> ProjectRes
     )
 
 
-@get("/{slug:str}/storage")
+@get("/{slug:str}/storage", opt=route(scope=(Scope.READ, Scope.STORAGE)))
 async def get_storage(slug: FromPath[str], db: Db, stores: Stores) -> StorageResponse:
     """Where a project keeps its files."""
     async with db.reading() as reader:
@@ -97,7 +99,7 @@ async def get_storage(slug: FromPath[str], db: Db, stores: Stores) -> StorageRes
     )
 
 
-@put("/{slug:str}/storage/local")
+@put("/{slug:str}/storage/local", opt=route(scope=Scope.STORAGE))
 async def change_local_storage(
     *,
     slug: FromPath[str],
@@ -124,7 +126,7 @@ async def change_local_storage(
     )
 
 
-@put("/{slug:str}/storage/s3")
+@put("/{slug:str}/storage/s3", opt=route(scope=Scope.STORAGE))
 async def change_s3_storage(
     slug: FromPath[str],
     data: JSONBody[ChangeS3StorageRequest],

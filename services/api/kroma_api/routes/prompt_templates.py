@@ -5,9 +5,11 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
+from kroma.auth.scopes import Scope
 from kroma.projects.queries import get_project_id
 from kroma.prompt_templates import queries, service
 from kroma_api.dependencies import Db
+from kroma_api.route_facts import VIEW, route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.prompt_templates import (
     ChangePromptTemplateRequest,
@@ -19,7 +21,7 @@ from kroma_api.schemas.prompt_templates import (
 from kroma_api.schemas.reply import DeletedResponse
 
 
-@get("/")
+@get("/", opt=route(scope=VIEW))
 async def list_prompt_templates(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListPromptTemplatesResponse:
@@ -32,7 +34,7 @@ async def list_prompt_templates(
     )
 
 
-@post("/", status_code=HTTPStatus.OK)
+@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def create_prompt_template(
     slug: FromPath[str], data: JSONBody[CreatePromptTemplateRequest], db: Db
 ) -> PromptTemplateResponse:
@@ -46,7 +48,7 @@ async def create_prompt_template(
     return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
 
 
-@get("/{template_id:str}")
+@get("/{template_id:str}", opt=route(scope=VIEW))
 async def get_prompt_template(
     slug: FromPath[str], template_id: FromPath[str], db: Db
 ) -> PromptTemplateResponse:
@@ -56,7 +58,7 @@ async def get_prompt_template(
     return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
 
 
-@put("/{template_id:str}")
+@put("/{template_id:str}", opt=route(scope=Scope.CREATE))
 async def change_prompt_template(
     slug: FromPath[str], template_id: FromPath[str], data: JSONBody[ChangePromptTemplateRequest], db: Db
 ) -> PromptTemplateResponse:
@@ -71,7 +73,7 @@ async def change_prompt_template(
     return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
 
 
-@delete("/{template_id:str}", status_code=HTTPStatus.OK)
+@delete("/{template_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
 async def delete_prompt_template(slug: FromPath[str], template_id: FromPath[str], db: Db) -> DeletedResponse:
     """Remove a prompt template for good."""
     await service.delete_prompt_template(db, slug=slug, template_id=template_id)

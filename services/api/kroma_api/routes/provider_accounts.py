@@ -5,11 +5,13 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
+from kroma.auth.scopes import Scope
 from kroma.ledger.resume import Resumption
 from kroma.pipeline.check import check_provider
 from kroma.projects.queries import get_project_id
 from kroma.provider_accounts import queries, service
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Keys, Providers, Queue
+from kroma_api.route_facts import route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.provider_accounts import (
     ChangedProviderAccountResponse,
@@ -24,7 +26,7 @@ from kroma_api.schemas.provider_accounts import (
 )
 
 
-@get("/")
+@get("/", opt=route(scope=(Scope.READ, Scope.SECRETS)))
 async def list_provider_accounts(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListProviderAccountsResponse:
@@ -37,7 +39,7 @@ async def list_provider_accounts(
     )
 
 
-@post("/", status_code=HTTPStatus.OK)
+@post("/", opt=route(scope=Scope.SECRETS), status_code=HTTPStatus.OK)
 async def upsert_provider_account(
     slug: FromPath[str],
     data: JSONBody[UpsertProviderAccountRequest],
@@ -65,7 +67,7 @@ async def upsert_provider_account(
     )
 
 
-@get("/{provider_code:str}")
+@get("/{provider_code:str}", opt=route(scope=(Scope.READ, Scope.SECRETS)))
 async def get_provider_account(
     slug: FromPath[str], provider_code: FromPath[str], db: Db
 ) -> ProviderAccountResponse:
@@ -75,7 +77,7 @@ async def get_provider_account(
     return ProviderAccountResponse(provider_account=ProviderAccountView.of(account))
 
 
-@put("/{provider_code:str}")
+@put("/{provider_code:str}", opt=route(scope=Scope.SECRETS))
 async def change_provider_account(
     *,
     slug: FromPath[str],
@@ -105,7 +107,7 @@ async def change_provider_account(
     )
 
 
-@delete("/{provider_code:str}", status_code=HTTPStatus.OK)
+@delete("/{provider_code:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
 async def delete_provider_account(
     slug: FromPath[str], provider_code: FromPath[str], db: Db, queue: Queue, caller: CurrentCaller
 ) -> DeletedProviderAccountResponse:
@@ -118,7 +120,7 @@ async def delete_provider_account(
     return DeletedProviderAccountResponse(provider_code=provider_code, audit_id=str(audit_id))
 
 
-@post("/{provider_code:str}/check", status_code=HTTPStatus.OK)
+@post("/{provider_code:str}/check", opt=route(scope=(Scope.SPEND, Scope.SECRETS)), status_code=HTTPStatus.OK)
 async def check_provider_account(
     *,
     slug: FromPath[str],

@@ -6,10 +6,12 @@ from typing import Annotated
 from litestar import Router, get, post
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from kroma.auth.scopes import Scope
 from kroma.ledger import queries, service
 from kroma.ledger.models import CallStatus
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import CurrentCaller, Db
+from kroma_api.route_facts import route
 from kroma_api.routes.limits import After, Limit, one_of, window
 from kroma_api.schemas.provider_calls import (
     ListProviderCallsResponse,
@@ -26,7 +28,7 @@ StatusFilter = Annotated[
 RunFilter = Annotated[str | None, QueryParameter(description="Only calls of this run")]
 
 
-@get("/")
+@get("/", opt=route(scope=Scope.READ))
 async def list_provider_calls(
     *,
     slug: FromPath[str],
@@ -48,7 +50,7 @@ async def list_provider_calls(
     )
 
 
-@post("/{call_id:str}/resolve", status_code=HTTPStatus.OK)
+@post("/{call_id:str}/resolve", opt=route(scope=Scope.SPEND), status_code=HTTPStatus.OK)
 async def resolve_provider_call(
     slug: FromPath[str],
     call_id: FromPath[str],

@@ -5,9 +5,11 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
+from kroma.auth.scopes import Scope
 from kroma.projects.queries import get_project_id
 from kroma.reference_sets import queries, service
 from kroma_api.dependencies import Db
+from kroma_api.route_facts import VIEW, route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.reference_sets import (
     ChangeReferenceItemRequest,
@@ -24,7 +26,7 @@ from kroma_api.schemas.reference_sets import (
 from kroma_api.schemas.reply import DeletedResponse
 
 
-@get("/")
+@get("/", opt=route(scope=VIEW))
 async def list_reference_sets(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListReferenceSetsResponse:
@@ -37,7 +39,7 @@ async def list_reference_sets(
     )
 
 
-@post("/", status_code=HTTPStatus.OK)
+@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def create_reference_set(
     slug: FromPath[str], data: JSONBody[CreateReferenceSetRequest], db: Db
 ) -> ReferenceSetResponse:
@@ -51,7 +53,7 @@ async def create_reference_set(
     return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
 
 
-@get("/{reference_set_id:str}")
+@get("/{reference_set_id:str}", opt=route(scope=VIEW))
 async def get_reference_set(
     slug: FromPath[str], reference_set_id: FromPath[str], db: Db
 ) -> ReferenceSetResponse:
@@ -61,7 +63,7 @@ async def get_reference_set(
     return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
 
 
-@put("/{reference_set_id:str}")
+@put("/{reference_set_id:str}", opt=route(scope=Scope.CREATE))
 async def change_reference_set(
     slug: FromPath[str], reference_set_id: FromPath[str], data: JSONBody[ChangeReferenceSetRequest], db: Db
 ) -> ReferenceSetResponse:
@@ -76,7 +78,7 @@ async def change_reference_set(
     return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
 
 
-@delete("/{reference_set_id:str}", status_code=HTTPStatus.OK)
+@delete("/{reference_set_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
 async def delete_reference_set(
     slug: FromPath[str], reference_set_id: FromPath[str], db: Db
 ) -> DeletedResponse:
@@ -85,7 +87,7 @@ async def delete_reference_set(
     return DeletedResponse(id=reference_set_id)
 
 
-@get("/{reference_set_id:str}/items")
+@get("/{reference_set_id:str}/items", opt=route(scope=VIEW))
 async def list_reference_items(
     slug: FromPath[str], reference_set_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListReferenceItemsResponse:
@@ -101,7 +103,7 @@ async def list_reference_items(
     )
 
 
-@post("/{reference_set_id:str}/items", status_code=HTTPStatus.OK)
+@post("/{reference_set_id:str}/items", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def create_reference_item(
     slug: FromPath[str], reference_set_id: FromPath[str], data: JSONBody[CreateReferenceItemRequest], db: Db
 ) -> ReferenceItemResponse:
@@ -119,7 +121,7 @@ async def create_reference_item(
     return ReferenceItemResponse(item=ReferenceItemView.of(item))
 
 
-@get("/{reference_set_id:str}/items/{item_id:str}")
+@get("/{reference_set_id:str}/items/{item_id:str}", opt=route(scope=VIEW))
 async def get_reference_item(
     slug: FromPath[str], reference_set_id: FromPath[str], item_id: FromPath[str], db: Db
 ) -> ReferenceItemResponse:
@@ -131,7 +133,7 @@ async def get_reference_item(
     return ReferenceItemResponse(item=ReferenceItemView.of(item))
 
 
-@put("/{reference_set_id:str}/items/{item_id:str}")
+@put("/{reference_set_id:str}/items/{item_id:str}", opt=route(scope=Scope.CREATE))
 async def change_reference_item(
     slug: FromPath[str],
     reference_set_id: FromPath[str],
@@ -154,7 +156,9 @@ async def change_reference_item(
     return ReferenceItemResponse(item=ReferenceItemView.of(item))
 
 
-@delete("/{reference_set_id:str}/items/{item_id:str}", status_code=HTTPStatus.OK)
+@delete(
+    "/{reference_set_id:str}/items/{item_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK
+)
 async def delete_reference_item(
     slug: FromPath[str], reference_set_id: FromPath[str], item_id: FromPath[str], db: Db
 ) -> DeletedResponse:

@@ -7,6 +7,7 @@ from litestar import Response, Router, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
+from kroma.auth.scopes import Scope
 from kroma.pipeline import cancel, pause, rerun, retry
 from kroma.pipeline.repeat import Spending
 from kroma.runs.models import Run
@@ -19,6 +20,7 @@ from kroma_api.dependencies import (
     Queue,
     Stores,
 )
+from kroma_api.route_facts import route
 from kroma_api.routes.runs import RETRY_AFTER_S
 from kroma_api.schemas.run_control import (
     CancelRunResponse,
@@ -38,7 +40,7 @@ _ACCEPTED: Final = {
 }
 
 
-@post("/runs/{run_id:str}/cancel", status_code=HTTPStatus.OK)
+@post("/runs/{run_id:str}/cancel", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def cancel_run(
     slug: FromPath[str], run_id: FromPath[str], db: Db, stores: Stores, caller: CurrentCaller
 ) -> CancelRunResponse:
@@ -50,7 +52,12 @@ async def cancel_run(
     return CancelRunResponse(run=RunView.of(run))
 
 
-@post("/runs/{run_id:str}/retry", status_code=HTTPStatus.ACCEPTED, responses=_ACCEPTED)
+@post(
+    "/runs/{run_id:str}/retry",
+    opt=route(scope=Scope.CREATE),
+    status_code=HTTPStatus.ACCEPTED,
+    responses=_ACCEPTED,
+)
 async def retry_run(
     *,
     slug: FromPath[str],
@@ -69,7 +76,12 @@ async def retry_run(
     return _accepted(run)
 
 
-@post("/runs/{run_id:str}/rerun", status_code=HTTPStatus.ACCEPTED, responses=_ACCEPTED)
+@post(
+    "/runs/{run_id:str}/rerun",
+    opt=route(scope=Scope.CREATE),
+    status_code=HTTPStatus.ACCEPTED,
+    responses=_ACCEPTED,
+)
 async def rerun_run(
     *,
     slug: FromPath[str],
@@ -99,7 +111,7 @@ async def rerun_run(
     return _accepted(run)
 
 
-@post("/pause", status_code=HTTPStatus.OK)
+@post("/pause", opt=route(scope=Scope.SPEND), status_code=HTTPStatus.OK)
 async def pause_project(
     slug: FromPath[str], data: JSONBody[PauseProjectRequest], db: Db, caller: CurrentCaller
 ) -> PausedProjectResponse:
@@ -108,7 +120,7 @@ async def pause_project(
     return PausedProjectResponse(project=PausedProjectView.of(project))
 
 
-@post("/resume", status_code=HTTPStatus.OK)
+@post("/resume", opt=route(scope=Scope.SPEND), status_code=HTTPStatus.OK)
 async def resume_project(
     slug: FromPath[str], db: Db, queue: Queue, caller: CurrentCaller
 ) -> PausedProjectResponse:

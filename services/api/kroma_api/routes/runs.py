@@ -9,6 +9,7 @@ from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
+from kroma.auth.scopes import Scope
 from kroma.db.engine import Database
 from kroma.pipeline import trigger
 from kroma.pipeline.order import RunOrder
@@ -33,6 +34,7 @@ from kroma_api.dependencies import (
 )
 from kroma_api.entity_tags import IfNoneMatch, entity_tag, is_known
 from kroma_api.prefer import preferred_wait
+from kroma_api.route_facts import VIEW, route
 from kroma_api.routes.events import LAST_EVENT, Accept, AfterEvent, LastEventId, event_number
 from kroma_api.routes.limits import DEFAULT_RUNS, MAX_RUNS, After, Limit, one_of, open_window, window
 from kroma_api.schemas.runs import (
@@ -78,7 +80,7 @@ _OK_JOBS: Final = {
 }
 
 
-@get("/")
+@get("/", opt=route(scope=VIEW))
 async def list_runs(
     *,
     slug: FromPath[str],
@@ -104,6 +106,7 @@ async def list_runs(
 
 @post(
     "/trigger",
+    opt=route(scope=Scope.CREATE, waits=True),
     status_code=HTTPStatus.ACCEPTED,
     responses={
         HTTPStatus.OK: ResponseSpec(
@@ -154,7 +157,7 @@ async def trigger_run(
     return Response(reply, status_code=HTTPStatus.ACCEPTED, headers=headers)
 
 
-@post("/validate-config", status_code=HTTPStatus.OK)
+@post("/validate-config", opt=route(scope=Scope.READ), status_code=HTTPStatus.OK)
 async def check_config(
     slug: FromPath[str], data: JSONBody[ValidateConfigRequest], db: Db, stores: Stores, settings: AppSettings
 ) -> ValidateConfigResponse:
@@ -178,7 +181,7 @@ async def _detail(db: Database, slug: str, run_id: str) -> _Detail:
         return _Detail(run, jobs, candidates, await read_progress(reader, run, jobs, candidates))
 
 
-@get("/{run_id:str}", responses=_OK_RUN)
+@get("/{run_id:str}", opt=route(scope=VIEW), responses=_OK_RUN)
 async def get_run(
     slug: FromPath[str], run_id: FromPath[str], db: Db, if_none_match: IfNoneMatch = None
 ) -> Response[RunResponse]:
@@ -197,7 +200,7 @@ async def get_run(
     return Response(reply, headers={"ETag": tag})
 
 
-@get("/{run_id:str}/jobs", responses=_OK_JOBS)
+@get("/{run_id:str}/jobs", opt=route(scope=VIEW), responses=_OK_JOBS)
 async def list_jobs(
     *,
     slug: FromPath[str],
@@ -226,6 +229,7 @@ async def list_jobs(
 
 @get(
     "/{run_id:str}/events",
+    opt=route(scope=VIEW, waits=True),
     responses={
         HTTPStatus.OK: ResponseSpec(
             ListRunEventsResponse, generate_examples=False, description="Events, oldest first"
@@ -269,7 +273,7 @@ async def list_run_events(
     return event_stream.EventStreamResponse(stream)
 
 
-@get("/{run_id:str}/log")
+@get("/{run_id:str}/log", opt=route(scope=Scope.READ))
 async def get_run_log(slug: FromPath[str], run_id: FromPath[str], db: Db, stores: Stores) -> RunLogResponse:
     """The record of a run, once it has ended."""
     async with db.transaction() as session:

@@ -11,6 +11,7 @@ from litestar.params import HeaderParameter
 
 from kroma_api.openapi import document
 from kroma_api.reference_page import reference_page
+from kroma_api.route_facts import NO_TOKEN, route
 
 Accept = Annotated[str | None, HeaderParameter(name="Accept")]
 
@@ -26,12 +27,12 @@ def router(described: Sequence[Router]) -> Router:
     def page() -> str:
         return reference_page(document(described))
 
-    @get("/schema/openapi.json", include_in_schema=False)
+    @get("/schema/openapi.json", opt=route(scope=NO_TOKEN), include_in_schema=False)
     async def get_schema() -> Response[bytes]:
         """The OpenAPI document."""
         return Response(await asyncio.to_thread(encoded), media_type=MediaType.JSON)
 
-    @get("/schema", include_in_schema=False)
+    @get("/schema", opt=route(scope=NO_TOKEN), include_in_schema=False)
     async def get_page(accept: Accept = None) -> Response[str] | Response[bytes]:
         """The document as a page where a browser asks, else as it is."""
         if accept is not None and MediaType.HTML in accept:

@@ -5,11 +5,13 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post
 from litestar.params import FromPath, JSONBody
 
+from kroma.auth.scopes import Scope
 from kroma.ledger.resume import Resumption
 from kroma.projects.queries import get_project_id
 from kroma.secrets import queries, service
 from kroma_api.dependencies import CurrentCaller, Db, Keys, Queue
 from kroma_api.front import SLASH_IN_NAME
+from kroma_api.route_facts import route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.secrets import (
     DeletedSecretResponse,
@@ -23,7 +25,7 @@ from kroma_api.schemas.secrets import (
 )
 
 
-@get("/")
+@get("/", opt=route(scope=(Scope.READ, Scope.SECRETS)))
 async def list_secrets(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListSecretsResponse:
@@ -36,13 +38,13 @@ async def list_secrets(
     )
 
 
-@get("/rotation-status")
+@get("/rotation-status", opt=route(scope=(Scope.READ, Scope.SECRETS)))
 async def get_rotation_status(slug: FromPath[str], db: Db, keyring: Keys) -> RotationStatusResponse:
     """How the secrets of a project are stored, and how many of them open."""
     return RotationStatusResponse(status=await service.encryption_status(db, keyring, slug=slug))
 
 
-@post("/", status_code=HTTPStatus.OK)
+@post("/", opt=route(scope=Scope.SECRETS), status_code=HTTPStatus.OK)
 async def upsert_secret(
     *,
     slug: FromPath[str],
@@ -68,7 +70,7 @@ async def upsert_secret(
     return UpsertSecretResponse(secret=SecretView.of(stored.secret), audit_id=str(stored.audit_id))
 
 
-@post("/rotate", status_code=HTTPStatus.OK)
+@post("/rotate", opt=route(scope=Scope.SECRETS), status_code=HTTPStatus.OK)
 async def rotate_secrets(
     slug: FromPath[str], data: JSONBody[RotateSecretsRequest], db: Db, keyring: Keys, caller: CurrentCaller
 ) -> RotateSecretsResponse:
@@ -84,7 +86,7 @@ async def rotate_secrets(
     return RotateSecretsResponse(rotation=finished.rotation, audit_id=str(finished.audit_id))
 
 
-@delete("/{provider_code:str}/{secret_name:path}", status_code=HTTPStatus.OK)
+@delete("/{provider_code:str}/{secret_name:path}", opt=route(scope=Scope.SECRETS), status_code=HTTPStatus.OK)
 async def delete_secret(
     *,
     slug: FromPath[str],

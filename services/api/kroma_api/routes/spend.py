@@ -6,10 +6,12 @@ import msgspec
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
+from kroma.auth.scopes import Scope
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.quote import quote_run
 from kroma.spend import queries, service
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Providers, Stores
+from kroma_api.route_facts import route
 from kroma_api.schemas.runs import TriggerRunRequest
 from kroma_api.schemas.spend import (
     BudgetResponse,
@@ -22,7 +24,7 @@ from kroma_api.schemas.spend import (
 )
 
 
-@get("/budget")
+@get("/budget", opt=route(scope=(Scope.READ, Scope.ADMIN)))
 async def get_budget(slug: FromPath[str], db: Db) -> BudgetResponse:
     """A project's budget, and how much of it is spent and held now."""
     async with db.reading() as reader:
@@ -30,7 +32,7 @@ async def get_budget(slug: FromPath[str], db: Db) -> BudgetResponse:
     return BudgetResponse(budget=BudgetView.of(state))
 
 
-@put("/budget")
+@put("/budget", opt=route(scope=Scope.ADMIN))
 async def set_budget(
     slug: FromPath[str], data: JSONBody[SetBudgetRequest], db: Db, caller: CurrentCaller
 ) -> ChangedBudgetResponse:
@@ -46,14 +48,14 @@ async def set_budget(
     return ChangedBudgetResponse(budget=BudgetView.of(changed.state), audit_id=str(changed.audit_id))
 
 
-@delete("/budget", status_code=HTTPStatus.OK)
+@delete("/budget", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
 async def delete_budget(slug: FromPath[str], db: Db, caller: CurrentCaller) -> DeletedBudgetResponse:
     """Let a project spend without a limit."""
     audit_id = await service.delete_budget(db, slug=slug, actor=caller.user_id)
     return DeletedBudgetResponse(audit_id=str(audit_id))
 
 
-@post("/runs/quote", status_code=HTTPStatus.OK)
+@post("/runs/quote", opt=route(scope=Scope.READ), status_code=HTTPStatus.OK)
 async def quote(
     *,
     slug: FromPath[str],

@@ -5,9 +5,11 @@ from http import HTTPStatus
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
+from kroma.auth.scopes import Scope
 from kroma.projects.queries import get_project_id
 from kroma.style_guides import queries, service
 from kroma_api.dependencies import Db
+from kroma_api.route_facts import VIEW, route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.reply import DeletedResponse
 from kroma_api.schemas.style_guides import (
@@ -19,7 +21,7 @@ from kroma_api.schemas.style_guides import (
 )
 
 
-@get("/")
+@get("/", opt=route(scope=VIEW))
 async def list_style_guides(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListStyleGuidesResponse:
@@ -32,7 +34,7 @@ async def list_style_guides(
     )
 
 
-@post("/", status_code=HTTPStatus.OK)
+@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
 async def create_style_guide(
     slug: FromPath[str], data: JSONBody[CreateStyleGuideRequest], db: Db
 ) -> StyleGuideResponse:
@@ -47,7 +49,7 @@ async def create_style_guide(
     return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
 
 
-@get("/{style_guide_id:str}")
+@get("/{style_guide_id:str}", opt=route(scope=VIEW))
 async def get_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db: Db) -> StyleGuideResponse:
     """One style guide."""
     async with db.reading() as reader:
@@ -55,7 +57,7 @@ async def get_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db
     return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
 
 
-@put("/{style_guide_id:str}")
+@put("/{style_guide_id:str}", opt=route(scope=Scope.CREATE))
 async def change_style_guide(
     slug: FromPath[str], style_guide_id: FromPath[str], data: JSONBody[ChangeStyleGuideRequest], db: Db
 ) -> StyleGuideResponse:
@@ -71,7 +73,7 @@ async def change_style_guide(
     return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
 
 
-@delete("/{style_guide_id:str}", status_code=HTTPStatus.OK)
+@delete("/{style_guide_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
 async def delete_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db: Db) -> DeletedResponse:
     """Remove a style guide for good."""
     await service.delete_style_guide(db, slug=slug, style_guide_id=style_guide_id)

@@ -9,6 +9,7 @@ from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody, QueryParameter
 
+from kroma.auth.scopes import Scope
 from kroma.projects.queries import get_project_id
 from kroma.projects.slugs import normalised_slug
 from kroma.queue.base import TaskQueue
@@ -18,6 +19,7 @@ from kroma.sync import queries, service
 from kroma.sync.models import SyncJob, SyncKind, SyncStatus
 from kroma.sync.service import SyncOrder
 from kroma_api.dependencies import CurrentCaller, Db, Queue, Stores
+from kroma_api.route_facts import route
 from kroma_api.routes.limits import After, Limit, one_of, window
 from kroma_api.routes.runs import RETRY_AFTER_S
 from kroma_api.schemas.syncs import ListSyncsResponse, StartSyncRequest, SyncResponse, SyncView
@@ -36,7 +38,7 @@ _SKIPPED: Final = {
 }
 
 
-@post("/sync", status_code=HTTPStatus.ACCEPTED, responses=_SKIPPED)
+@post("/sync", opt=route(scope=Scope.STORAGE), status_code=HTTPStatus.ACCEPTED, responses=_SKIPPED)
 async def start_sync(
     *,
     slug: FromPath[str],
@@ -61,7 +63,7 @@ async def start_sync(
     return await _accepted(queue, sync, slug)
 
 
-@get("/syncs")
+@get("/syncs", opt=route(scope=(Scope.READ, Scope.STORAGE)))
 async def list_syncs(
     *,
     slug: FromPath[str],
@@ -84,7 +86,7 @@ async def list_syncs(
     return ListSyncsResponse(count=len(rows), next=rows.following, syncs=[SyncView.of(row) for row in rows])
 
 
-@get("/syncs/{sync_id:str}")
+@get("/syncs/{sync_id:str}", opt=route(scope=(Scope.READ, Scope.STORAGE)))
 async def get_sync(slug: FromPath[str], sync_id: FromPath[str], db: Db) -> SyncResponse:
     """A sync, and how far it is."""
     async with db.reading() as reader:
@@ -92,7 +94,7 @@ async def get_sync(slug: FromPath[str], sync_id: FromPath[str], db: Db) -> SyncR
     return SyncResponse.of(sync, normalised_slug(slug) or slug)
 
 
-@post("/syncs/{sync_id:str}/cancel", status_code=HTTPStatus.OK)
+@post("/syncs/{sync_id:str}/cancel", opt=route(scope=Scope.STORAGE), status_code=HTTPStatus.OK)
 async def cancel_sync(
     slug: FromPath[str], sync_id: FromPath[str], db: Db, caller: CurrentCaller
 ) -> SyncResponse:
@@ -101,7 +103,12 @@ async def cancel_sync(
     return SyncResponse.of(sync, normalised_slug(slug) or slug)
 
 
-@post("/syncs/{sync_id:str}/retry", status_code=HTTPStatus.ACCEPTED, responses=_SKIPPED)
+@post(
+    "/syncs/{sync_id:str}/retry",
+    opt=route(scope=Scope.STORAGE),
+    status_code=HTTPStatus.ACCEPTED,
+    responses=_SKIPPED,
+)
 async def retry_sync(
     *,
     slug: FromPath[str],

@@ -15,12 +15,14 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter
 
 from kroma.auth.errors import ForbiddenError
+from kroma.auth.scopes import Scope
 from kroma.errors import FieldRequiredError, InvalidRequestError, NotFoundError
 from kroma.imaging.errors import PictureTooLargeError
 from kroma.imaging.header import MAX_BYTES
 from kroma.texts import NulCharacterError
 from kroma_api.dependencies import AppResources, CurrentCaller, ToolPlaces
 from kroma_api.errors import MAX_UPLOAD_BYTES, HttpRuleError
+from kroma_api.route_facts import route
 from kroma_api.schemas.tools import ToolPictureView, ToolReportView, ToolResponse
 
 if TYPE_CHECKING:
@@ -83,7 +85,13 @@ _OK: Final = {
 }
 
 
-@post("/{tool:str}", status_code=HTTPStatus.OK, responses=_OK, request_max_body_size=MAX_UPLOAD_BYTES)
+@post(
+    "/{tool:str}",
+    opt=route(scope=Scope.CREATE),
+    status_code=HTTPStatus.OK,
+    responses=_OK,
+    request_max_body_size=MAX_UPLOAD_BYTES,
+)
 async def use_tool(
     *,
     tool: FromPath[str],
