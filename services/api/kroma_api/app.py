@@ -11,6 +11,7 @@ from kroma.health.parts import parts_probes
 from kroma.health.probe import Readiness
 from kroma.resources import Resources
 from kroma_api.authentication import Authentication
+from kroma_api.authorization import Authorization
 from kroma_api.dependencies import DEPENDENCIES, WithResources
 from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
@@ -114,7 +115,7 @@ def create_app(
     """The API as one ASGI application.
 
     From the outside in: request id and log line, the requests in hand, authentication (first of all, also
-    for paths that do not exist), path and method rules, idempotency keys, routing and bodies.
+    for paths that do not exist), path and method rules, scopes, idempotency keys, routing and bodies.
 
     Args:
         resources: What it works on.
@@ -122,6 +123,7 @@ def create_app(
         in_hand: Knows the requests that are answered, for who stops the server.
     """
     ready = readiness or api_readiness(resources)
-    served = PathRules(WithResources(IdempotencyKeys(routes(), resources.db), resources, ready))
+    answered = WithResources(IdempotencyKeys(routes(), resources.db), resources, ready)
+    served = PathRules(Authorization(answered, route_table()))
     known = Authentication(served, settings=resources.settings, db=resources.db)
     return RequestLog((in_hand or RequestsInHand()).around(known))

@@ -10,7 +10,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import Send
 
-from kroma.auth.errors import ForbiddenError, UnauthorizedError
+from kroma.auth.errors import ForbiddenError, InsufficientScopeError, UnauthorizedError
 from kroma.bootstrap.errors import Problem, SettingsRefusedError
 from kroma.errors import InfraError, InvalidRequestError, KromaError, NotFoundError
 from kroma.idempotency.errors import (
@@ -96,6 +96,7 @@ class ErrorAnswer(NamedTuple):
 _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
     UnauthorizedError: HTTPStatus.UNAUTHORIZED,
     ForbiddenError: HTTPStatus.FORBIDDEN,
+    InsufficientScopeError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,
     InfraError: HTTPStatus.INTERNAL_SERVER_ERROR,
     KeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -117,6 +118,9 @@ def error_answer(error: Exception) -> ErrorAnswer:
     match error:
         case HttpRuleError():
             return _answer(error, error.status, error.headers)
+        case InsufficientScopeError():
+            challenge = f'Bearer error="{error.code}", scope="{error.asked_for}"'
+            return _answer(error, _status(error), {"WWW-Authenticate": challenge})
         case RequestInFlightError() | ServerBusyError():
             return _answer(error, _status(error), {"Retry-After": str(error.retry_after_s)})
         case KromaError() if (status := _status(error)) != HTTPStatus.INTERNAL_SERVER_ERROR:

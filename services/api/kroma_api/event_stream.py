@@ -15,6 +15,7 @@ from kroma.runs.events import RunWatch, TooManyWatchersError, Watcher, ends_run,
 from kroma.runs.models import RunEvent
 from kroma_api.errors import send_error
 from kroma_api.in_hand import ON_STOP
+from kroma_api.reviewer_view import for_reviewer
 from kroma_api.schemas.runs import RunEventView
 
 MEDIA_TYPE: Final = "text/event-stream"
@@ -35,7 +36,15 @@ class EventStream:
     """The events of one run behind a number, as an ASGI application."""
 
     def __init__(
-        self, db: Database, watch: RunWatch, run_id: UUID, *, after: int, is_done: bool, heartbeat: timedelta
+        self,
+        db: Database,
+        watch: RunWatch,
+        run_id: UUID,
+        *,
+        after: int,
+        is_done: bool,
+        heartbeat: timedelta,
+        is_for_reviewer: bool = False,
     ) -> None:
         self._db = db
         self._watch = watch
@@ -43,6 +52,7 @@ class EventStream:
         self._after = after
         self._is_done = is_done
         self._heartbeat = heartbeat
+        self._is_for_reviewer = is_for_reviewer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the run has ended, the reader is gone or the server stops."""
@@ -77,7 +87,7 @@ class EventStream:
             events = await list_events(self._db, self._run_id, after=self._after, limit=AT_ONCE)
             if events:
                 self._after = events[-1].seq
-                await _send_part(send, b"".join(_shown(event) for event in events))
+                await _send_part(send, b"".join(map(self._shown, events)))
                 self._is_done = self._is_done or any(ends_run(event) for event in events)
                 continue
             if self._is_done:
@@ -94,6 +104,12 @@ class EventStream:
             except TimeoutError:
                 await _send_part(send, b": still here\n\n")
 
+    def _shown(self, event: RunEvent) -> bytes:
+        data = msgspec.json.encode(RunEventView.of(event))
+        if self._is_for_reviewer:
+            data = msgspec.json.encode(for_reviewer(msgspec.json.decode(data)))
+        return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, event.kind.encode(), data)
+
 
 async def _end_when_gone(receive: Receive, watcher: Watcher) -> None:
     message: Any = await receive()
@@ -105,11 +121,6 @@ async def _end_when_gone(receive: Receive, watcher: Watcher) -> None:
 async def _send_part(send: Send, part: bytes) -> None:
     async with asyncio.timeout(STALLED_AFTER.total_seconds()):
         await send({"type": "http.response.body", "body": part, "more_body": True})
-
-
-def _shown(event: RunEvent) -> bytes:
-    data = msgspec.json.encode(RunEventView.of(event))
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, event.kind.encode(), data)
 
 
 class EventStreamResponse(Response[Any]):
