@@ -29,6 +29,7 @@ from kroma.db.prepared import Prepared
 from kroma.projects.models import LOCAL_DISPLAY_NAME, LOCAL_USERNAME, Project
 from kroma.projects.service import ensure_user
 from kroma.projects.slugs import normalised_slug
+from kroma.shares import ANONYMOUS, token_share
 
 SECRET_PREFIX: Final = "kroma_"  # noqa: S105 - what a secret starts with, not one
 SHOWN_CHARACTERS: Final = 12
@@ -51,6 +52,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """None where no token was asked for."""
     is_bootstrap: bool = False
     """Whether the request may make the first token and nothing else."""
+
+    @property
+    def share(self) -> str:
+        """The share key of what the request uses."""
+        return ANONYMOUS if self.token_id is None else token_share(self.token_id)
 
 
 class CreatedToken(NamedTuple):
