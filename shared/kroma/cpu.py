@@ -11,7 +11,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
@@ -28,6 +28,13 @@ CPU_LIMIT_S: Final = 300.0
 """Computing time of one call: a net under the checks that refuse a picture made to take long."""
 IDLE_AFTER_S: Final = 60.0
 """A pool that did nothing for so long gives its processes back: numpy and OpenCV are much memory."""
+ROOM_BYTES: Final = 96 * 1024**2
+"""What all callers together may have in memory of files to be worked on; on its way to a process a file is
+there twice."""
+ROOM_OF_ONE_BYTES: Final = 64 * 1024**2
+"""What one caller may have of it: the largest file, or many small ones."""
+LEAST_ROOM_BYTES: Final = 4 * 1024**2
+"""What a small file counts: the result of its work may be larger than it."""
 PIPE_BYTES: Final = 1024**2
 """What Linux lets every user have in one pipe."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -126,6 +133,7 @@ class CpuPool:
         self._memory_limit_bytes = memory_limit_bytes
         self._cpu_limit_s = cpu_limit_s
         self._turns = TurnQueue(processes, spare=1)
+        self._room = TurnQueue(ROOM_BYTES, most_per_key=ROOM_OF_ONE_BYTES)
         # An executor for each process: one that dies takes no other's work along.
         self._executors: set[ProcessPoolExecutor] = set()
         self._idle: list[ProcessPoolExecutor] = []
@@ -155,6 +163,13 @@ class CpuPool:
             yield process
         finally:
             process.when_free(partial(self._give_back, process.executor, turn))
+
+    def room(self, size_bytes: int) -> AbstractAsyncContextManager[Turn]:
+        """Wait in turn for room for a file, before it is loaded to be worked on.
+
+        Whoever has room may wait for a process, and never the other way round.
+        """
+        return self._room.turn(places=min(max(size_bytes, LEAST_ROOM_BYTES), ROOM_OF_ONE_BYTES))
 
     def prepare_spare(self, function: Callable[..., object]) -> None:
         """Start the spare process, with what ``function`` needs, before somebody has to wait for its start.

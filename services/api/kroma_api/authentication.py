@@ -16,7 +16,7 @@ from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.errors import KromaError
 from kroma.instructions.signature import CALLBACK_PATH
-from kroma.shares import current_share
+from kroma.shares import shared_as
 from kroma_api.errors import send_error
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -47,11 +47,8 @@ class Authentication:
         except KromaError as exc:
             await send_error(exc, send)
             return
-        share = current_share.set(caller.share)
-        try:
+        with shared_as(caller.share):
             await self._app(scope, receive, send)
-        finally:
-            current_share.reset(share)
 
     async def _caller(self, scope: HTTPScope) -> Caller:
         method, path = scope["method"], scope["path"]

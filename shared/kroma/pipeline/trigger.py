@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.logs import current_request_id
@@ -45,6 +46,7 @@ async def trigger_run(
     slug: str,
     order: RunOrder,
     providers: Mapping[str, Provider],
+    cpu: CpuPool,
     quote_token: str | None = None,
     actor: UUID | None = None,
     idempotency_id: UUID | None = None,
@@ -59,6 +61,7 @@ async def trigger_run(
         slug: The project.
         order: What to make.
         providers: By code; asked for prices.
+        cpu: Reads what the plan needs of large files.
         quote_token: Of the quote that the caller saw; without one any plan will do.
         actor: The token's user, for the trail.
         idempotency_id: The record of the request's ``Idempotency-Key``.
@@ -88,6 +91,7 @@ async def trigger_run(
         project_slug=place.slug,
         location=place.location(stores),
         order=order,
+        cpu=cpu,
         material=material,
     )
     plan = await with_checked_tools(db, settings, place.id, plan)
