@@ -9,6 +9,7 @@ from litestar.types import ASGIApp
 
 from kroma.health.parts import parts_probes
 from kroma.health.probe import Readiness
+from kroma.idempotency.answers import answer_files
 from kroma.resources import Resources
 from kroma_api.authentication import Authentication
 from kroma_api.dependencies import DEPENDENCIES, WithResources
@@ -115,6 +116,12 @@ def create_app(
         in_hand: Knows the requests that are answered, for who stops the server.
     """
     ready = readiness or api_readiness(resources)
-    served = PathRules(WithResources(IdempotencyKeys(routes(), resources.db), resources, ready))
+    keyed = IdempotencyKeys(
+        routes(),
+        resources.db,
+        files=answer_files(resources.stores),
+        spool_folder=resources.settings.data_dir,
+    )
+    served = PathRules(WithResources(keyed, resources, ready))
     known = Authentication(served, settings=resources.settings, db=resources.db)
     return RequestLog((in_hand or RequestsInHand()).around(known))
