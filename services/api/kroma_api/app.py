@@ -17,6 +17,7 @@ from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
 from kroma_api.idempotency import IdempotencyKeys
 from kroma_api.in_hand import RequestsInHand
+from kroma_api.long_requests import TokensWatched
 from kroma_api.parity import OWN_ROUTES, mounted_routes
 from kroma_api.replies import JsonResponse
 from kroma_api.routes import (
@@ -123,5 +124,6 @@ def create_app(
         spool_folder=resources.settings.data_dir,
     )
     served = PathRules(WithResources(keyed, resources, ready))
-    known = Authentication(served, settings=resources.settings, db=resources.db)
+    watched = TokensWatched(served, resources.db, every=resources.settings.events_heartbeat)
+    known = Authentication(watched, settings=resources.settings, db=resources.db)
     return RequestLog((in_hand or RequestsInHand()).around(known))

@@ -194,6 +194,14 @@ async def authenticate(db: Database, secret: str, *, slug: str | None) -> Caller
     return Caller(user_id=token.user_id, project_id=token.project_id, token_id=token.id)
 
 
+async def is_active(db: Database, caller: Caller) -> bool:
+    """Whether the caller's token, if it has one, is neither revoked nor expired by now."""
+    if caller.token_id is None:
+        return True
+    async with db.reading() as reader:
+        return await queries.is_active(reader, caller.token_id, now=utc_now())
+
+
 _USED: Final = Prepared(
     update(ApiToken)
     .where(ApiToken.id == bindparam("token_id", type_=Uuid()))
