@@ -9,6 +9,7 @@ from litestar.types import ASGIApp
 
 from kroma.health.parts import parts_probes
 from kroma.health.probe import Readiness
+from kroma.idempotency.answers import answer_files
 from kroma.resources import Resources
 from kroma_api.authentication import Authentication
 from kroma_api.authorization import Authorization
@@ -17,6 +18,7 @@ from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
 from kroma_api.idempotency import IdempotencyKeys
 from kroma_api.in_hand import RequestsInHand
+from kroma_api.long_requests import TokensWatched
 from kroma_api.parity import OWN_ROUTES, mounted_routes
 from kroma_api.replies import JsonResponse
 from kroma_api.route_facts import RouteTable
@@ -123,7 +125,13 @@ def create_app(
         in_hand: Knows the requests that are answered, for who stops the server.
     """
     ready = readiness or api_readiness(resources)
-    answered = WithResources(IdempotencyKeys(routes(), resources.db), resources, ready)
-    served = PathRules(Authorization(answered, route_table()))
-    known = Authentication(served, settings=resources.settings, db=resources.db)
+    keyed = IdempotencyKeys(
+        routes(),
+        resources.db,
+        files=answer_files(resources.stores),
+        spool_folder=resources.settings.data_dir,
+    )
+    served = PathRules(Authorization(WithResources(keyed, resources, ready), route_table()))
+    watched = TokensWatched(served, resources.db, every=resources.settings.events_heartbeat)
+    known = Authentication(watched, settings=resources.settings, db=resources.db)
     return RequestLog((in_hand or RequestsInHand()).around(known))
