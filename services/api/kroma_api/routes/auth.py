@@ -9,6 +9,7 @@ from kroma.auth import queries, service
 from kroma.db.base import utc_now
 from kroma.projects.queries import get_local_project
 from kroma_api.dependencies import CurrentCaller, Db
+from kroma_api.replies import NO_STORE
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.auth import (
     CreatedTokenView,
@@ -57,4 +58,9 @@ async def revoke_token(token_id: FromPath[str], db: Db, caller: CurrentCaller) -
     return RevokeTokenResponse(token_id=token_id)
 
 
-router = Router("/auth", route_handlers=[create_token, list_tokens, revoke_token], tags=["auth"])
+router = Router(
+    "/auth",
+    route_handlers=[create_token, list_tokens, revoke_token],
+    response_headers=[NO_STORE],
+    tags=["auth"],
+)
