@@ -83,6 +83,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ) = None
     """What a billed 200 holds: no JSON, no base64, base64 of no picture, no picture at all, a page, no byte,
     one pixel, another format, or 100 MB."""
+    usage: dict[str, Any] | None = None
+    """What a billed 200 states instead of what the call used."""
 
 
 class EditCall(NamedTuple):
@@ -298,7 +300,7 @@ class OpenAIDouble:
             "quality": bill.quality,
             "size": bill.size,
             "data": [] if fault.body == "empty" else data,
-            "usage": _usage(call),
+            "usage": _usage(call) if fault.usage is None else fault.usage,
         }
         return _json(200, body)
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from kroma.aside import aside
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.errors import InvalidRequestError
@@ -109,14 +110,7 @@ async def _planned(
     setting = Setting(
         stage=order.stage, time_of_day=order.time_of_day, weather=order.weather, project=project_slug
     )
-    prompts = [
-        compose_prompt(
-            manifest,
-            msgspec.structs.replace(setting, scene=PurePosixPath(scene.name).stem, scene_number=n),
-            material.words,
-        )
-        for n, scene in enumerate(scenes, start=1)
-    ]
+    prompts = await aside(len(scenes), _prompts, manifest, setting, scenes, material)
     config = await load_postprocess_config(files, layer.postprocess_config_path)
     postprocess = planned_postprocess(layer, config, order.postprocess)
     tools, problems = await planned_tools(files, postprocess, config)
@@ -173,6 +167,17 @@ async def _planned(
     return msgspec.structs.replace(plan, settings_snapshot=_snapshot(plan, manifest) | paths)
 
 
+def _prompts(manifest: Manifest, setting: Setting, scenes: list[Scene], material: Material) -> list[str]:
+    return [
+        compose_prompt(
+            manifest,
+            msgspec.structs.replace(setting, scene=PurePosixPath(scene.name).stem, scene_number=n),
+            material.words,
+        )
+        for n, scene in enumerate(scenes, start=1)
+    ]
+
+
 def _with_refiner(tools: PlannedTools | None, settings: Settings) -> PlannedTools | None:
     """The installation's model and quality where the config names none."""
     if tools is None or tools.refine is None:
@@ -210,7 +215,7 @@ async def _scene_files(
             "No scene references: give scene_refs or input, or list them in the manifest"
         )
     _check_batch(len(refs), manifest)
-    return located(store, "scene", refs, material.path_of)
+    return await aside(len(refs), located, store, "scene", refs, material.path_of)
 
 
 def _styles(store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material) -> list[Located]:

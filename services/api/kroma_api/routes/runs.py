@@ -9,6 +9,7 @@ from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
+from kroma.aside import aside
 from kroma.auth.scopes import Scope
 from kroma.db.engine import Database
 from kroma.pipeline import trigger
@@ -130,7 +131,7 @@ async def trigger_run(
     prefer: Prefer = None,
 ) -> Response[TriggerRunResponse]:
     """Plan a run and queue it: the contract's 400s first, then 404 without the project."""
-    order = RunOrder.checked(data)
+    order = await aside(len(data.scene_refs or ()), RunOrder.checked, data)
     run = await trigger.trigger_run(
         db,
         queue,
