@@ -101,6 +101,12 @@ def test_the_wheel_is_named_like_nothing_on_the_package_index(metadata: Message)
     assert set(metadata.get_all("Provides-Extra", [])) == {"embedded", "demo"}
 
 
+def test_the_first_page_installs_the_wheel_that_is_built(metadata: Message) -> None:
+    built = f"dist/{NAME.replace('-', '_')}-{metadata['Version']}-py3-none-any.whl[embedded]"
+    page = (ROOT / "README.md").read_text()
+    assert re.findall(r'uv tool install .*"(.+)"', page) == [built]
+
+
 def test_the_command_keeps_its_name(wheel: dict[str, bytes]) -> None:
     (scripts,) = (wheel[name].decode() for name in wheel if name.endswith("entry_points.txt"))
     assert scripts.split() == ["[console_scripts]", "kroma", "=", "kroma.cli.main:main"]
