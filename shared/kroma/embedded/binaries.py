@@ -29,7 +29,7 @@ def postgres_install() -> Path:
     """The folder with PostgreSQL's ``bin``, ``lib`` and ``share``, as the wheel laid it down.
 
     Raises:
-        WheelMissingError: ``kroma[embedded]`` is not installed.
+        WheelMissingError: ``kroma-studio[embedded]`` is not installed.
     """
     folder = _package_folder("PostgreSQL", _PG_PACKAGE) / _PG_FOLDER
     if not (folder / "bin" / "postgres").is_file():
@@ -53,7 +53,7 @@ def valkey_server() -> Path:
     """The program ``valkey-server``.
 
     Raises:
-        WheelMissingError: ``kroma[embedded]`` is not installed, or has no program for this machine.
+        WheelMissingError: ``kroma-studio[embedded]`` is not installed, or has no program for this machine.
     """
     program = (
         _package_folder("Valkey", _VALKEY_PACKAGE)

@@ -112,7 +112,9 @@ async def _valkey_program(place: Place) -> Check:
 async def _runs(part: str, program: Path) -> Check:
     done = await asyncio.to_thread(_output, [str(program), "--version"])
     if done.returncode != 0:
-        return Check(part, Verdict.FAILED, done.stderr.strip(), "reinstall kroma[embedded] for this machine")
+        return Check(
+            part, Verdict.FAILED, done.stderr.strip(), "reinstall kroma-studio[embedded] for this machine"
+        )
     return Check(part, Verdict.OK, done.stdout.strip())
 
 

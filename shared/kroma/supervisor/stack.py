@@ -99,7 +99,7 @@ class Stack:
     async def _start_postgres(self) -> None:
         if self._settings.database_url is not None:
             return
-        # Here, because with an address given `kroma[embedded]` need not be installed.
+        # Here, because with an address given `kroma-studio[embedded]` need not be installed.
         from kroma.embedded.postgres import EmbeddedPostgres  # noqa: PLC0415
 
         server = EmbeddedPostgres(self._settings.data_dir)
