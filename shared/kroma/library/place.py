@@ -5,7 +5,8 @@ from uuid import UUID
 
 from kroma.db.engine import Database
 from kroma.projects.queries import get_stored_project
-from kroma.projects.storage import locate_project
+from kroma.projects.roots import settle_roots
+from kroma.projects.storage import open_project_store
 from kroma.storage.base import ObjectStore, ProjectStores
 
 
@@ -25,5 +26,9 @@ async def open_project(db: Database, stores: ProjectStores, slug: str) -> Projec
     """
     async with db.reading() as reader:
         project, storage = await get_stored_project(reader, slug)
-    location = locate_project(stores, project.id, project.slug, storage)
-    return ProjectFiles(project.id, project.slug, stores.open(location))
+    if storage is not None and storage.local_real_root is None and not stores.hosted:
+        await settle_roots(db, stores)
+        async with db.reading() as reader:
+            project, storage = await get_stored_project(reader, slug)
+    store = open_project_store(stores, project.id, project.slug, storage)
+    return ProjectFiles(project.id, project.slug, store)

@@ -235,10 +235,25 @@ class ProjectStores(Protocol):
         """Where a project's files are now, for ``open``; without ``storage``, at the usual place."""
         ...
 
-    def open(self, location: str) -> ObjectStore:
+    def resolve(self, location: str) -> str | None:
+        """How a place is registered as a project's root; None where places need no registering.
+
+        On a disk that is where it leads now, every symlink followed; this blocks.
+
+        Raises:
+            RootNotAllowedError: No project may be there.
+        """
+        ...
+
+    def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:
         """The store at a place that ``locate`` named, now or at the time of a run's trigger.
 
         Nothing is touched yet: where this installation keeps no projects, every operation of the store
-        raises ``RootNotAllowedError``.
+        raises ``RootNotAllowedError``, and where a disk's place leads elsewhere, ``RootMovedError``.
+
+        Args:
+            location: The place.
+            real_root: What is registered as the project's root; without it a disk's place can be read,
+                and whatever writes raises ``RootNotRegisteredError``.
         """
         ...
