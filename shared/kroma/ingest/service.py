@@ -24,6 +24,7 @@ from kroma.runlog import ids, reader
 from kroma.runlog.entries import RunEntry
 from kroma.runlog.errors import RunLogInvalidError
 from kroma.runs.models import Run
+from kroma.storage.base import ProjectStores
 
 
 class IngestResult(msgspec.Struct, frozen=True, kw_only=True):

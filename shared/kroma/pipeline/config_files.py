@@ -100,7 +100,7 @@ class ConfigFiles:
         real = await asyncio.to_thread(os.path.realpath, shown)
         if (key := await asyncio.to_thread(self._key_in_project, real)) is not None:
             return await self._in_project(shown, key)
-        self._check_place(path, real)
+        self._check_place(path, shown, real)
         with _named(shown):
             try:
                 data = await asyncio.to_thread(read_file, real, limit_bytes=MAX_FILE_BYTES)
@@ -120,7 +120,7 @@ class ConfigFiles:
         root = os.path.realpath(self._store.location)
         return real[len(root.rstrip("/")) + 1 :] if _is_below(real, root) else None
 
-    def _check_place(self, path: str, real: str) -> None:
+    def _check_place(self, path: str, shown: str, real: str) -> None:
         """Pass a file by where it is alone, whether it exists or not."""
         data_dir = os.path.realpath(self._data_dir)
         if _is_below(real, f"{data_dir}/{_OPERATORS}"):
@@ -133,7 +133,9 @@ class ConfigFiles:
             )
         if _is_below(real, data_dir):
             if is_kept(os.path.relpath(real, data_dir)):
-                raise ConfigFileError(path, "is among what Kroma keeps for itself or for other projects")
+                raise ConfigFileError(
+                    shown, "cannot be read: it is among what Kroma keeps for itself or for other projects"
+                )
         elif not self._allow_any_root:
             raise ConfigFileError(
                 path, "lies outside the data directory and the project; move it or set KROMA_ALLOW_ANY_ROOT=1"

@@ -32,7 +32,7 @@ class RootRefusedError(InvalidRequestError):
     def __init__(self, field: str) -> None:
         super().__init__(
             f"Field '{field}' must lead to a folder of the project's own: apart from the folders of other "
-            "projects and from what Kroma keeps, and inside the data directory unless KROMA_ALLOW_ANY_ROOT is on"
+            "projects, and from what Kroma keeps; inside the data directory where KROMA_ALLOW_ANY_ROOT is off"
         )
 
 
@@ -55,8 +55,8 @@ class ProfileNotForProjectError(InvalidRequestError):
 
     def __init__(self) -> None:
         super().__init__(
-            "Field 'profile' names credentials of the installation, which only its own token may do; store the "
-            "project's as its secrets s3/access_key_id and s3/secret_access_key"
+            "Field 'profile' names credentials of the installation, which only its own token may do; store "
+            "the project's as its secrets s3/access_key_id and s3/secret_access_key"
         )
 
 

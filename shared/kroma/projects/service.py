@@ -308,10 +308,10 @@ async def change_s3_storage(
         await lock_roots(session)
         project = await get_project(session, slug)
         storage = await _ensure_storage(session, project, stores)
-        if is_confined and change.profile is not None:
-            # Without one it would be the installation's default credentials.
-            if optional_text(change.profile) != storage.s3_profile:
-                raise ProfileNotForProjectError
+        # Without any it would be the installation's default credentials.
+        keeps_profile = change.profile is None or optional_text(change.profile) == storage.s3_profile
+        if is_confined and not keeps_profile:
+            raise ProfileNotForProjectError
         if change.enabled is not None:
             storage.s3_enabled = change.enabled
         for field in ("bucket", "prefix", "region", "profile", "endpoint_url"):

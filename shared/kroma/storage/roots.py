@@ -119,11 +119,11 @@ def _may_be_a_projects(names: list[str]) -> bool:
 
 def _is_usable(path: str) -> bool:
     try:
-        names = os.fsencode(path).split(b"/")
+        encoded = path.encode()
     except UnicodeEncodeError:
         return False
-    return len(os.fsencode(path)) <= _LONGEST_PATH_BYTES and all(
-        len(name) <= _LONGEST_NAME_BYTES for name in names
+    return len(encoded) <= _LONGEST_PATH_BYTES and all(
+        len(name) <= _LONGEST_NAME_BYTES for name in encoded.split(b"/")
     )
 
 

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -33,10 +34,12 @@ class UnfinishedFile:
         while True:
             self._path = f"{folder}/{PREFIX}{secrets.token_hex(8)}"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o666)
+            self._descriptor = os.open(self._path, flags, 0o600)
             with suppress(OSError):  # a file system without locks: leftovers stay there for a person
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             if os.fstat(self._descriptor).st_nlink:
+                with suppress(OSError):  # a file system without modes
+                    os.fchmod(self._descriptor, mode_in(folder) & 0o666)
                 return
             os.close(self._descriptor)  # swept between its making and its lock
 
@@ -119,6 +122,20 @@ def _removed(path: str) -> bool:
         return True
     finally:
         os.close(descriptor)
+
+
+def mode_in(folder: str) -> int:
+    """How open a new folder in this one is: to whom this one is readable, and to nobody else.
+
+    The folder's word counts and not the process's umask, so that a closed data directory stays closed
+    whoever writes, and a folder that an artist shares with others stays shared.
+    """
+    found = os.stat(folder).st_mode  # noqa: PTH116 - paths are texts here
+    mode = found & (0o755 if found & stat.S_ISVTX else 0o775)
+    for group in (0o070, 0o007):
+        if not mode & group & 0o044:
+            mode &= ~group
+    return mode | 0o700
 
 
 def sync_folder(path: str) -> None:
