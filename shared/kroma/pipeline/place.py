@@ -70,7 +70,7 @@ async def get_place(db: Database, stores: ProjectStores, slug: str) -> Place:
         raise ProjectNotFoundError
     if _SLUG.fullmatch(slug.strip()) is None:
         raise InvalidProjectSlugError(slug)
-    if place.real_root is None and not stores.hosted:
+    if place.real_root is None and stores.registers_roots:
         await settle_roots(db, stores)
         place = await _find(db, _BY_SLUG, slug=normalised) or place
     return place
@@ -81,7 +81,7 @@ async def open_planned(
 ) -> ObjectStore:
     """The store that a plan's files are in; a plan from before roots were registered has the project's."""
     real_root = plan.real_root
-    if real_root is None and not stores.hosted:
+    if real_root is None and stores.registers_roots:
         await settle_roots(db, stores)
         place = await _find(db, _BY_ID, project_id=project_id)
         if place is not None and place.location(stores) == plan.project_root:

@@ -33,6 +33,7 @@ from kroma.storage.errors import (
     OutsideProjectError,
     StoreError,
 )
+from kroma.storage.roots import refuse_unregistered
 
 CANDIDATE_CEILING: Final = 255
 """Whatever a manifest allows, no job makes more (pipeline.md 3.4)."""
@@ -105,6 +106,8 @@ async def _planned(
     material: Material,
 ) -> RunPlan:
     store = stores.open(location, real_root=real_root)
+    if stores.registers_roots:
+        refuse_unregistered(location, real_root)
     files = ConfigFiles(
         settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
     )

@@ -81,7 +81,7 @@ async def settle_roots(db: Database, stores: ProjectStores) -> None:
 
     Roots that overlap stay contested, both of them, until one of the projects has another.
     """
-    if stores.hosted or not (found := await _unregistered(db, stores)):
+    if not stores.registers_roots or not (found := await _unregistered(db, stores)):
         return
     async with db.transaction() as session:
         await lock_roots(session)
@@ -112,7 +112,7 @@ async def settle_roots(db: Database, stores: ProjectStores) -> None:
 
 async def list_root_problems(db: Database, stores: ProjectStores) -> list[RootProblem]:
     """The projects that nothing is written to, as far as database and disk tell; nothing is changed."""
-    if stores.hosted:
+    if not stores.registers_roots:
         return []
     found = await _unregistered(db, stores)
     problems = [

@@ -153,7 +153,7 @@ async def _ensure_storage(session: AsyncSession, project: Project, stores: Proje
         storage = ProjectStorage(project_id=project.id, local_base_dir=DEFAULT_BASE_DIR)
         session.add(storage)
         await session.flush()
-        if not stores.hosted:
+        if stores.registers_roots:
             await _take_free_folder(session, project, storage, stores)
     return storage
 
@@ -173,8 +173,6 @@ async def _take_free_folder(
             path = await asyncio.to_thread(stores.resolve, location)
         except RootNotAllowedError:
             continue
-        if path is None:
-            return
         if not await is_taken(session, path, project.id):
             storage.local_project_root = folder
             await register_root(session, storage, path)
@@ -272,10 +270,9 @@ async def _resolved(
     place = storage if isinstance(storage, LocalPlace) else local_place(storage)
     location = stores.locate(project_id=project.id, slug=project.slug, storage=place)
     try:
-        path = await asyncio.to_thread(stores.resolve, location)
+        return await asyncio.to_thread(stores.resolve, location)
     except RootNotAllowedError as exc:
         raise RootRefusedError(field) from exc
-    return location if path is None else path
 
 
 class S3StorageChange(msgspec.Struct, frozen=True, kw_only=True):

@@ -231,14 +231,17 @@ class ProjectStores(Protocol):
         """Whether all files are in a bucket, so that no path of a host means anything."""
         ...
 
+    @property
+    def registers_roots(self) -> bool:
+        """Whether the places of projects could overlap, so that each is registered: those on a disk."""
+        ...
+
     def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:
         """Where a project's files are now, for ``open``; without ``storage``, at the usual place."""
         ...
 
-    def resolve(self, location: str) -> str | None:
-        """How a place is registered as a project's root; None where places need no registering.
-
-        On a disk that is where it leads now, every symlink followed; this blocks.
+    def resolve(self, location: str) -> str:
+        """How a place is registered as a project's root: where it leads now; blocks.
 
         Raises:
             RootNotAllowedError: No project may be there.

@@ -72,6 +72,8 @@ class DirectoryStore:
         self._elsewhere = elsewhere
         self._places = places
         self._registered = real_root
+        # What lies in the data directory is for its user alone; what an artist chose is theirs to share.
+        self._is_shared = real_root is not None and real_root.startswith("/")
         self._sweeper = sweeper or Sweeper()
         self._memory = memory or ChecksumMemory()
 
@@ -191,9 +193,9 @@ class DirectoryStore:
             raise StoreUnavailableError(key, os.strerror(errno.EISDIR))
         folder = os.path.dirname(path)
         with translated(key):
-            make_folder(folder)
+            make_folder(folder, is_shared=self._is_shared)
             self._sweeper.sweep(folder)
-            return path, UnfinishedFile(folder)
+            return path, UnfinishedFile(folder, is_shared=self._is_shared)
 
     def _put(self, key: str, data: bytes, sha256: str | None) -> StoredObject:
         path, file = self._begun(key)
@@ -290,7 +292,7 @@ class DirectoryStore:
                 return
             raise ObjectNotFoundError(source_key)
         with translated(target_key):
-            make_folder(target_folder)
+            make_folder(target_folder, is_shared=self._is_shared)
             os.rename(source, target)
             for folder in {source_folder, target_folder}:
                 sync_folder(folder)
@@ -310,12 +312,12 @@ class DirectoryStore:
             for folder in ("", *FOLDERS):
                 path = path_below(root, folder)
                 if not os.path.isdir(path):
-                    make_folder(path)
+                    make_folder(path, is_shared=self._is_shared)
                 if not os.access(path, os.W_OK | os.X_OK):
                     raise StoreUnavailableError(path, os.strerror(errno.EACCES))
                 self._sweeper.sweep(path)
             # Rights alone do not show a read-only mount to root, or a disk without an inode left.
-            probe = UnfinishedFile(root)
+            probe = UnfinishedFile(root, is_shared=self._is_shared)
             try:
                 probe.write(b"0")
             finally:
@@ -339,7 +341,11 @@ class DirectoryStores:
     def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:  # noqa: ARG002 - a disk goes by slugs
         return str(resolve_root(self._data_dir, slug, storage))
 
-    def resolve(self, location: str) -> str | None:
+    @property
+    def registers_roots(self) -> bool:
+        return True
+
+    def resolve(self, location: str) -> str:
         return self._places.resolve(location)
 
     def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:

@@ -157,8 +157,8 @@ def read_at(descriptor: int, start: int, length: int) -> bytes:
     return b"".join(chunks)
 
 
-def make_folder(path: str) -> None:
-    """A folder and those above it, each on the disk when this returns."""
+def make_folder(path: str, *, is_shared: bool = False) -> None:
+    """A folder and those above it, each on the disk when this returns and as open as the one around it."""
     missing: list[str] = []
     folder = path
     while not os.path.isdir(folder):
@@ -166,7 +166,9 @@ def make_folder(path: str) -> None:
         folder = os.path.dirname(folder)
     for new in reversed(missing):
         with suppress(FileExistsError):  # by another worker just now; a file of that name fails right after
-            os.mkdir(new, 0o700)
-            with suppress(OSError):  # a file system without modes
-                os.chmod(new, mode_in(os.path.dirname(new)) | os.stat(new).st_mode & stat.S_ISGID)
+            mode = mode_in(os.path.dirname(new))
+            os.mkdir(new, mode)
+            if is_shared:
+                with suppress(OSError):  # a file system without modes
+                    os.chmod(new, mode | os.stat(new).st_mode & stat.S_ISGID)
         sync_folder(os.path.dirname(new))

@@ -50,15 +50,15 @@ class RootMovedError(InvalidRequestError):
 
 
 class RootNotRegisteredError(InvalidRequestError):
-    """A project's root is not its own alone, so nothing is written there."""
+    """A project's root is not registered as its own, so nothing is written there."""
 
     code = "project_root_contested"
 
     def __init__(self, root: str) -> None:
         super().__init__(
-            f"Project root '{root}' overlaps that of another project, so nothing is written there: give the "
-            "project a root of its own with PUT storage/local and a token of the installation; "
-            "`kroma doctor` lists the projects concerned"
+            f"Nothing is written to project root '{root}', which overlaps that of another project, or is "
+            "where no project may be: give the project a root of its own with PUT storage/local and a token "
+            "of the installation; `kroma doctor` lists the projects concerned"
         )
 
 

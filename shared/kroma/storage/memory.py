@@ -164,8 +164,12 @@ class MemoryStores:
     def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:  # noqa: ARG002 - all look alike
         return f"/memory/{slug}"
 
-    def resolve(self, location: str) -> str | None:  # noqa: ARG002 - no two have one place
-        return None
+    @property
+    def registers_roots(self) -> bool:
+        return False
+
+    def resolve(self, location: str) -> str:
+        return location
 
     def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:  # noqa: ARG002 - a disk's
         return self._stores.setdefault(location, MemoryStore(location))

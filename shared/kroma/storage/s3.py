@@ -250,8 +250,12 @@ class S3Stores:
     def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:  # noqa: ARG002 - a disk's
         return f"s3://{self._name}/{self._prefix}/{project_id}"
 
-    def resolve(self, location: str) -> str | None:  # noqa: ARG002 - projects are apart by their ids
-        return None
+    @property
+    def registers_roots(self) -> bool:
+        return False  # they are apart by their ids
+
+    def resolve(self, location: str) -> str:
+        return location
 
     def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:  # noqa: ARG002 - a disk's
         async def opened() -> Bucket:

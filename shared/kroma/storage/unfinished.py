@@ -26,7 +26,8 @@ class UnfinishedFile:
     methods exclude each other: after a cancelled await, the thread that wrote may still be at it.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, is_shared: bool = False) -> None:
+        """A file that is as open as its folder; in a shared one whatever the process's umask is."""
         self._guard = threading.Lock()
         self._digest = hashlib.sha256()
         self._is_open = True
@@ -34,12 +35,14 @@ class UnfinishedFile:
         while True:
             self._path = f"{folder}/{PREFIX}{secrets.token_hex(8)}"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o600)
+            mode = mode_in(folder) & 0o666
+            self._descriptor = os.open(self._path, flags, mode)
             with suppress(OSError):  # a file system without locks: leftovers stay there for a person
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             if os.fstat(self._descriptor).st_nlink:
-                with suppress(OSError):  # a file system without modes
-                    os.fchmod(self._descriptor, mode_in(folder) & 0o666)
+                if is_shared:
+                    with suppress(OSError):  # a file system without modes
+                        os.fchmod(self._descriptor, mode)
                 return
             os.close(self._descriptor)  # swept between its making and its lock
 
@@ -125,10 +128,10 @@ def _removed(path: str) -> bool:
 
 
 def mode_in(folder: str) -> int:
-    """How open a new folder in this one is: to whom this one is readable, and to nobody else.
+    """How open a new folder in this one may be: to whom this one is readable, and to nobody else.
 
-    The folder's word counts and not the process's umask, so that a closed data directory stays closed
-    whoever writes, and a folder that an artist shares with others stays shared.
+    So a closed data directory stays closed whoever writes, and a folder that an artist shares with others
+    stays shared.
     """
     found = os.stat(folder).st_mode  # noqa: PTH116 - paths are texts here
     mode = found & (0o755 if found & stat.S_ISVTX else 0o775)

@@ -82,7 +82,8 @@ async def check_root(stores: ProjectStores, place: SyncPlace, kind: SyncKind) ->
         ProjectRootNotFolderError: It is a file.
     """
     is_folder = await stores.open(place.root, real_root=place.registered_root).is_folder("")
-    refuse_unregistered(place.root, place.registered_root)
+    if stores.registers_roots:
+        refuse_unregistered(place.root, place.registered_root)
     if is_folder:
         return
     if await asyncio.to_thread(os.path.lexists, place.root):
