@@ -70,6 +70,13 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
         await db.close()
 
 
+def directory_stores(settings: Settings) -> DirectoryStores:
+    """Where projects keep their files on this machine's disk."""
+    return DirectoryStores(
+        settings.data_dir, allow_any_root=settings.allow_any_root, kept=[settings.master_key.file]
+    )
+
+
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncGenerator[ProjectStores]:
     """Where projects keep their files; a bucket is not asked anything yet.
@@ -79,7 +86,7 @@ async def open_stores(settings: Settings) -> AsyncGenerator[ProjectStores]:
     """
     store = settings.store
     if not store.is_hosted:
-        yield DirectoryStores(settings.data_dir, allow_any_root=settings.allow_any_root)
+        yield directory_stores(settings)
         return
     from kroma.storage.s3 import S3Stores  # noqa: PLC0415 - only the chosen one costs memory
 

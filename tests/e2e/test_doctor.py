@@ -22,7 +22,7 @@ def test_parts_that_exist_only_while_running_are_no_failures(stack_folder: Path)
     assert done.returncode == 0, done.stdout
     found = verdicts(done.stdout)
     idle = {part for part, verdict in found.items() if verdict == "not running"}
-    assert idle == {"stack", "database", "redis", "API", "worker", "token"}
+    assert idle == {"stack", "database", "project roots", "redis", "API", "worker", "token"}
     assert not (stack_folder / "nothing").exists()
 
 

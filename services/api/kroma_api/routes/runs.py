@@ -163,10 +163,16 @@ async def trigger_run(
 
 @post("/validate-config", opt=route(scope=Scope.READ), status_code=HTTPStatus.OK)
 async def check_config(
-    slug: FromPath[str], data: JSONBody[ValidateConfigRequest], db: Db, stores: Stores, settings: AppSettings
+    *,
+    slug: FromPath[str],
+    data: JSONBody[ValidateConfigRequest],
+    db: Db,
+    stores: Stores,
+    settings: AppSettings,
+    caller: CurrentCaller,
 ) -> ValidateConfigResponse:
     """Load settings, manifest and postprocess config as a run would, without planning one."""
-    summary = await validate_config(db, stores, settings, slug=slug, raw=data)
+    summary = await validate_config(db, stores, settings, slug=slug, raw=data, is_confined=caller.is_confined)
     return ValidateConfigResponse(summary=ConfigSummaryView.of(summary))
 
 
