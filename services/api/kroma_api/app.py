@@ -13,6 +13,7 @@ from kroma.idempotency.answers import answer_files
 from kroma.resources import Resources
 from kroma_api.authentication import Authentication
 from kroma_api.authorization import Authorization
+from kroma_api.body_budget import BodyBudget
 from kroma_api.dependencies import DEPENDENCIES, WithResources
 from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
@@ -117,7 +118,8 @@ def create_app(
     """The API as one ASGI application.
 
     From the outside in: request id and log line, the requests in hand, authentication (first of all, also
-    for paths that do not exist), path and method rules, scopes, idempotency keys, routing and bodies.
+    for paths that do not exist), the token of a request that lasts, room for its body, path and method
+    rules, scopes, idempotency keys, routing and bodies.
 
     Args:
         resources: What it works on.
@@ -132,6 +134,6 @@ def create_app(
         spool_folder=resources.settings.data_dir,
     )
     served = PathRules(Authorization(WithResources(keyed, resources, ready), route_table()))
-    watched = TokensWatched(served, resources.db, every=resources.settings.events_heartbeat)
+    watched = TokensWatched(BodyBudget(served), resources.db, every=resources.settings.events_heartbeat)
     known = Authentication(watched, settings=resources.settings, db=resources.db)
     return RequestLog((in_hand or RequestsInHand()).around(known))

@@ -29,6 +29,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 MAX_BODY_BYTES: Final = 2 * 1024**2
 MAX_UPLOAD_BYTES: Final = 65 * 1024**2
 """Of a form with pictures; each of them may have 64 MiB."""
+MAX_FORM_BYTES: Final = 512 * 1024**2
+"""Of all files of an upload into a project together; each may have 64 MiB."""
 INTERNAL_TEXT: Final = "Internal server error"
 
 _FRAMEWORK_TEXTS: Final[dict[int, str]] = {
