@@ -1,8 +1,9 @@
 """Opens what both services stand on: database, queue, stores and providers."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -72,9 +73,10 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
 
 def directory_stores(settings: Settings) -> DirectoryStores:
     """Where projects keep their files on this machine's disk."""
-    return DirectoryStores(
-        settings.data_dir, allow_any_root=settings.allow_any_root, kept=[settings.master_key.file]
-    )
+    kept = [settings.master_key.file]
+    with suppress(OSError):  # the private database lies elsewhere only where its account needs it
+        kept.append(Path((settings.data_dir / "postgres.location").read_text().strip()).parent)
+    return DirectoryStores(settings.data_dir, allow_any_root=settings.allow_any_root, kept=kept)
 
 
 @asynccontextmanager
