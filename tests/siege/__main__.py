@@ -41,7 +41,9 @@ def main() -> None:
     if broken:
         say("\n".join(complaints(verdicts)))
         rules = "; ".join(broken)
-        sys.exit(f"{len(broken)} rules are broken: {rules}\neverything is kept in {folder}; again with: {again}")
+        sys.exit(
+            f"{len(broken)} rules are broken: {rules}\neverything is kept in {folder}; again with: {again}"
+        )
     shutil.rmtree(folder)
     say("every rule holds")
 

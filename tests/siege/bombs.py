@@ -122,7 +122,9 @@ async def _bodies(field: Field) -> list[Thrown]:
     for encoding in ("gzip", "deflate", "gzip, gzip", "br"):
         headers = {**JSON, "Content-Encoding": encoding}
         thrown.append(
-            await _thrown(field, f"512 MiB in {encoding}", f"{at}/characters", content=bomb[: 2 * MIB], headers=headers)
+            await _thrown(
+                field, f"512 MiB in {encoding}", f"{at}/characters", content=bomb[: 2 * MIB], headers=headers
+            )
         )
     for name, body, kind in _forms():
         headers = {"Content-Type": kind}
@@ -141,7 +143,11 @@ def _forms() -> Iterator[tuple[str, bytes, str]]:
     yield "a field of 4 MB", part[:-2] + b"v" * 4_000_000 + b"\r\n--b--\r\n", kind
     yield "200,000 headers of a part", b"--b\r\n" + b"X-A: b\r\n" * 200_000 + b"\r\n--b--\r\n", kind
     yield "a boundary of 100 kB", b"--\r\n", "multipart/form-data; boundary=" + "b" * 7000
-    yield "forms in forms", (b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" * 20_000) + b"--b--\r\n", kind
+    yield (
+        "forms in forms",
+        (b"--b\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n" * 20_000) + b"--b--\r\n",
+        kind,
+    )
 
 
 async def _thrown(field: Field, name: str, path: str, *, method: str = "POST", **options: Any) -> Thrown:

@@ -55,10 +55,7 @@ def too_slow(samples: Samples, phase: str, *, unladen: str = "unladen") -> tuple
 def unanswered(samples: Samples) -> list[str]:
     """Requests of somebody else that were not answered well, in whatever phase."""
     lost = Counter(
-        (phase, path, status)
-        for phase, rows in samples.items()
-        for path, _, status in rows
-        if status != 200
+        (phase, path, status) for phase, rows in samples.items() for path, _, status in rows if status != 200
     )
     return [
         f"{path} in '{phase}': {times} times {status or 'no answer'}"
@@ -181,7 +178,10 @@ async def attack(field: Field) -> list[Verdict]:
         "callback": (_half("POST", callback, host, sent=b"{"), b" "),
         "no token": (_half("POST", "/auth/token", host, sent=b"{"), b" "),
         "JSON": (_half("POST", f"{at}/characters", token, sent=b"{"), b" "),
-        "chunked": (wire.request_bytes("POST", f"{at}/characters", chunked.items(), b"1\r\n{\r\n"), b"1\r\n \r\n"),
+        "chunked": (
+            wire.request_bytes("POST", f"{at}/characters", chunked.items(), b"1\r\n{\r\n"),
+            b"1\r\n \r\n",
+        ),
         "import": (_half("POST", f"{at}/bootstrap-import", token, sent=b'{"', length=2_000_000), b" "),
         "upload": (_half("POST", f"{at}/assets", {**token, **form}, sent=part), b"x"),
         "tool": (_half("POST", "/api/tools/color", {**token, **form}, sent=part), b"x"),
@@ -249,7 +249,11 @@ async def _neighbors_stream(field: Field) -> list[str]:
     path = f"{field.neighbor.path}/runs/{field.neighbor.known['run_id']}/events"
     headers = {"Accept": "text/event-stream"}
     answer = await field.neighbor_whole.ask("GET", path, headers=headers, timeout=10)
-    return [] if answer.status == 200 else [f"the neighbor's stream was answered {answer.status} {answer.text[:80]}"]
+    return (
+        []
+        if answer.status == 200
+        else [f"the neighbor's stream was answered {answer.status} {answer.text[:80]}"]
+    )
 
 
 async def _revoked_stream(field: Field, run: str) -> Verdict:

@@ -68,7 +68,8 @@ class Evidence:
         if answer.status == httpx.codes.INTERNAL_SERVER_ERROR:
             self.errors.append(f"{answer.request} was answered {answer.status}")
         body = b"" if shows_token else answer.body[:LONGEST_BYTES]
-        head = json.dumps([answer.request.partition("?")[0], answer.status, list(answer.headers.items())])
+        # Not what was asked: that holds what the siege itself wrote into paths.
+        head = json.dumps([answer.status, list(answer.headers.items())])
         self._file.write(head.encode() + b"\n" + body + b"\n")
         return answer
 

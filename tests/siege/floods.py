@@ -67,7 +67,9 @@ async def attack(field: Field) -> list[Verdict]:
     if worst > max(lone_s / 2, LEAST_S, TIMES_UNLADEN * max(unladen.seconds, default=0.0)):
         held.append(f"an upload took {worst:.2f} s, and one of the attacker's pictures takes {lone_s:.2f} s")
     return [
-        none_of("uploads with a key are kept or turned away", unserved(keyed), tried=len(keyed), what="uploads"),
+        none_of(
+            "uploads with a key are kept or turned away", unserved(keyed), tried=len(keyed), what="uploads"
+        ),
         slowed(
             unladen.seconds,
             luts.seconds,

@@ -160,7 +160,9 @@ async def _picture(writer: asyncio.StreamWriter, tokens: int) -> None:
 
 async def _parrot(server: Hostile, writer: asyncio.StreamWriter) -> None:
     """A refusal that repeats everything it was sent."""
-    said = {"error": {"message": f"Incorrect API key provided: {server.seen[-1].head}", "code": "invalid_api_key"}}
+    said = {
+        "error": {"message": f"Incorrect API key provided: {server.seen[-1].head}", "code": "invalid_api_key"}
+    }
     body = json.dumps(said).encode()
     head = _HEAD.replace(b"200 OK", b"401 Unauthorized")
     writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)

@@ -93,7 +93,10 @@ def unexpected(names: Iterable[str], expected: Iterable[str]) -> list[str]:
     """Routes without an expectation, and expectations without a route."""
     routes, known = set(names), set(expected)
     return [
-        *(f"{name} has no expectation: say in tests/siege/expectations.py who may do it" for name in sorted(routes - known)),
+        *(
+            f"{name} has no expectation: say in tests/siege/expectations.py who may do it"
+            for name in sorted(routes - known)
+        ),
         *(f"{name} is expected and no route has it" for name in sorted(known - routes)),
     ]
 
@@ -102,7 +105,7 @@ def misjudged(asked: Iterable[Asked]) -> list[str]:
     """Answers that let in who should not come in, keep out who should, or refuse with a wrong code."""
     found: list[str] = []
     for it in asked:
-        got = f"{it.answer.status} {it.answer.code}".strip()
+        got = f"{it.answer.status} {it.answer.code}".strip() if it.answer.status else it.answer.text
         if it.expected == OPEN:
             if not it.answer.is_open:
                 found.append(f"{it.operation} by {it.caller}: should be let in, was answered {got}")
@@ -141,7 +144,9 @@ async def attack(field: Field) -> list[Verdict]:
     return [
         *verdicts,
         none_of("the matrix lets in and keeps out", misjudged(asked), tried=len(asked), what="requests"),
-        none_of("no body does more than its token's scopes", misjudged(paid), tried=len(paid), what="requests"),
+        none_of(
+            "no body does more than its token's scopes", misjudged(paid), tried=len(paid), what="requests"
+        ),
         none_of(
             "a reviewer sees neither money nor settings",
             shown_to_reviewers(asked),

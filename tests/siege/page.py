@@ -59,9 +59,14 @@ async def attack(field: Field) -> list[Verdict]:
     own = await _of_the_own_page(field, address)
     first = await _first_token(field)
     return [
-        none_of("a foreign page changes nothing", not_status(crossed, 403), tried=len(crossed), what="requests"),
         none_of(
-            "a rebound name is misdirected", not_status([*named, *metrics], 421), tried=len(named), what="names"
+            "a foreign page changes nothing", not_status(crossed, 403), tried=len(crossed), what="requests"
+        ),
+        none_of(
+            "a rebound name is misdirected",
+            not_status([*named, *metrics], 421),
+            tried=len(named),
+            what="names",
         ),
         none_of("curl and the own page are let in", own[0], tried=own[1], what="requests"),
         none_of("answers tell browsers what they may do", headers[0], tried=headers[1], what="answers"),
@@ -87,9 +92,16 @@ async def _foreign(field: Field, address: str) -> list[tuple[str, Answer]]:
     found: list[tuple[str, Answer]] = []
     for method, path, kind, body in requests:
         for foreign in FOREIGN:
-            given = {"Host": host, "Content-Type": kind, "Content-Length": str(len(body)), "Connection": "close"}
+            given = {
+                "Host": host,
+                "Content-Type": kind,
+                "Content-Length": str(len(body)),
+                "Connection": "close",
+            }
             data = wire.request_bytes(method, path, {**given, **field.owner.headers, **foreign}.items(), body)
-            found.append((f"{method} {path} with {foreign}", await wire.ask(address, data, evidence=field.evidence)))
+            found.append(
+                (f"{method} {path} with {foreign}", await wire.ask(address, data, evidence=field.evidence))
+            )
     return found
 
 
@@ -103,7 +115,9 @@ async def _named(
             if method == "POST":
                 given |= {"Content-Type": "application/json", "Content-Length": "2"}
             data = wire.request_bytes(method, path, given.items(), b"{}" if method == "POST" else b"")
-            found.append((f"{method} {path} as {name}", await wire.ask(address, data, evidence=field.evidence)))
+            found.append(
+                (f"{method} {path} as {name}", await wire.ask(address, data, evidence=field.evidence))
+            )
     return found
 
 
@@ -160,7 +174,9 @@ async def _headers(field: Field) -> tuple[list[str], int]:
 
 async def _first_token(field: Field) -> list[Verdict]:
     """A stack without a token: a foreign page must not get the first, and only one caller may."""
-    up = Up(field.stack.folder / "first", "--no-token", KROMA_METRICS_BIND="off", KROMA_WORKER_METRICS_BIND="off")
+    up = Up(
+        field.stack.folder / "first", "--no-token", KROMA_METRICS_BIND="off", KROMA_WORKER_METRICS_BIND="off"
+    )
     try:
         await asyncio.to_thread(up.ready)
         host = up.address.removeprefix("http://")

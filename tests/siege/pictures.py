@@ -55,7 +55,10 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     pixels = zlib.compress(bytes(64 * MIB), 9)
     yield "PNG of 60,000 x 60,000", header(60_000, 60_000) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
     yield "PNG of 2^31 x 1", header(2**31 - 1, 1) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-    yield "PNG with more pixels than it says", header(16, 16) + chunk(b"IDAT", pixels * 8) + chunk(b"IEND", b"")
+    yield (
+        "PNG with more pixels than it says",
+        header(16, 16) + chunk(b"IDAT", pixels * 8) + chunk(b"IEND", b""),
+    )
     million = chunk(b"tEXt", b"a\0b") * 1_000_000
     yield "PNG of a million chunks", header(8, 8) + million + chunk(b"IEND", b"")
     empty = chunk(b"IDAT", b"") * 1_000_000
@@ -65,8 +68,13 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     at = base.index(b"IDAT") - 4
     for kind, head in ((b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0\0\0"), (b"iCCP", b"p\0\0")):
         yield f"PNG with 512 MiB of {kind.decode()}", base[:at] + chunk(kind, head + text) + base[at:]
-    frames = b"".join(chunk(b"fcTL", struct.pack(">IIIIIHHBB", n, 1, 1, 0, 0, 1, 1, 0, 0)) for n in range(50_000))
-    yield "APNG of 50,000 frames", base[:at] + chunk(b"acTL", struct.pack(">II", 50_000, 0)) + frames + base[at:]
+    frames = b"".join(
+        chunk(b"fcTL", struct.pack(">IIIIIHHBB", n, 1, 1, 0, 0, 1, 1, 0, 0)) for n in range(50_000)
+    )
+    yield (
+        "APNG of 50,000 frames",
+        base[:at] + chunk(b"acTL", struct.pack(">II", 50_000, 0)) + frames + base[at:],
+    )
     yield "PNG cut in its header", SIGNATURE + b"\0\0\0\x0dIHDR\0"
     yield from _jpegs()
     yield from _others()
@@ -95,7 +103,11 @@ def _others() -> Iterator[tuple[str, bytes]]:
     yield "WebP of 16,777,215 x 16,777,215", b"RIFF" + struct.pack("<I", len(body)) + body
     frames = b"WEBP" + vp8x + b"ANMF\x18\0\0\0" * 200_000
     yield "WebP of 200,000 frames", b"RIFF" + struct.pack("<I", len(frames)) + frames
-    bmp = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, 2**31 - 1, 2**31 - 1, 1, 24, 0, 0, 0, 0, 0, 0)
+    bmp = (
+        b"BM"
+        + struct.pack("<IHHI", 54, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, 2**31 - 1, 2**31 - 1, 1, 24, 0, 0, 0, 0, 0, 0)
+    )
     yield "BMP of 2^31 x 2^31", bmp
     rle = struct.pack("<IiiHHIIiiII", 40, 60_000, 60_000, 1, 8, 1, 0, 0, 0, 0, 0)
     yield "BMP of run lengths", b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + rle + b"\xff\0" * 100_000

@@ -74,7 +74,9 @@ async def attack(field: Field) -> list[Verdict]:
         _note_signatures(field, hostile)
         trapped = [f"{line!r} reached an address that is not allowed" for line in hostile.trapped]
     for it in outcomes:
-        field.say(f"  {it.mode}: check {it.check_status} in {it.check_s:.1f} s, {it.states}, {it.spent_usd} USD")
+        field.say(
+            f"  {it.mode}: check {it.check_status} in {it.check_s:.1f} s, {it.states}, {it.spent_usd} USD"
+        )
     tried = len(outcomes)
     return [
         none_of("a hostile service holds nothing open", unsettled(outcomes), tried=tried, what="services"),
@@ -122,9 +124,7 @@ async def _tried(field: Field, mode: str, at: str) -> Outcome:
     outcome.states = dict(
         zip(
             ("run", "instruction", "sync"),
-            await asyncio.gather(
-                _run(field, at), _instruction(field, at), _sync(field, at, mode)
-            ),
+            await asyncio.gather(_run(field, at), _instruction(field, at), _sync(field, at, mode)),
             strict=True,
         )
     )
@@ -161,7 +161,9 @@ async def _instruction(field: Field, at: str) -> str:
 
 async def _sync(field: Field, at: str, mode: str) -> str:
     """A bucket at the hostile address, by the operator's profile and by a profile of no one."""
-    hostile_url = (await field.owner.made("GET", f"{at}/provider-accounts/openai"))["provider_account"]["base_url"]
+    hostile_url = (await field.owner.made("GET", f"{at}/provider-accounts/openai"))["provider_account"][
+        "base_url"
+    ]
     change = {"enabled": True, "bucket": f"bucket-{mode}", "endpoint_url": hostile_url.removesuffix("/v1")}
     set_up = await field.owner.ask("PUT", f"{at}/storage/s3", json=change)
     if set_up.status != 200:
@@ -191,7 +193,8 @@ async def _ended(field: Field, path: str, key: str, *, within_s: float = LONGEST
 
 def _holds_operators(field: Field, data: bytes) -> bool:
     return any(
-        secret.kind.startswith("operator") and secret.value.encode() in data for secret in field.planted.secrets
+        secret.kind.startswith("operator") and secret.value.encode() in data
+        for secret in field.planted.secrets
     )
 
 

@@ -63,8 +63,12 @@ async def attack(field: Field) -> list[Verdict]:
     for link in ("link", "linked", "scenes/link.png", "scenes/key.png"):
         (own / link).unlink(missing_ok=True)
     return [
-        none_of("no token moves a root where it should not", tried, tried=len(_bad_roots(field)), what="roots"),
-        none_of("simultaneous changes leave roots disjoint", raced, tried=field.size.root_races, what="races"),
+        none_of(
+            "no token moves a root where it should not", tried, tried=len(_bad_roots(field)), what="roots"
+        ),
+        none_of(
+            "simultaneous changes leave roots disjoint", raced, tried=field.size.root_races, what="races"
+        ),
         none_of(
             "roots are disjoint, and none is Kroma's own",
             overlaps(roots, field.stack.data_dir),
@@ -97,14 +101,30 @@ def _bad_roots(field: Field) -> list[dict[str, str]]:
         *(str(path) for path in (victim, victim / "scenes", victim.parent, data, data / "var", data.parent)),
         *(str(data / name) for name in OURS),
         *OURS,
-        *(".", "..", "/", "/etc", "/root", "/tmp", "/proc/self/root", "/dev/shm/siege", "var", "var/projects"),
+        *(
+            ".",
+            "..",
+            "/",
+            "/etc",
+            "/root",
+            "/tmp",
+            "/proc/self/root",
+            "/dev/shm/siege",
+            "var",
+            "var/projects",
+        ),
         *(other, f"{other}/", f"./{other}", f"var//projects/./{field.victim.slug}", f"{other}/scenes/new"),
         f"{own}/../{field.victim.slug}",
         f"{own}x",
         *(str(own / "link"), str(own / "link" / "scenes"), str(own / "linked")),
         *("~", "~root", "$HOME", "file:///etc", "\\\\server\\share", "a\0b"),
     ]
-    folders = [str(victim), str(data), *(".", "..", "/", "var", "config", "var/backend", other), str(own / "link")]
+    folders = [
+        str(victim),
+        str(data),
+        *(".", "..", "/", "var", "config", "var/backend", other),
+        str(own / "link"),
+    ]
     return [{"project_root": root} for root in roots] + [{"base_dir": folder} for folder in folders]
 
 
@@ -198,9 +218,20 @@ async def _paths(field: Field) -> tuple[list[str], int]:
         "scenes/key.png",
         "scenes/harbor.png\0.png",
     ]
-    folders = ["..", f"../{victim.slug}/scenes", str(victim.root / "scenes"), "/", "/etc", "link", "linked", "../.."]
+    folders = [
+        "..",
+        f"../{victim.slug}/scenes",
+        str(victim.root / "scenes"),
+        "/",
+        "/etc",
+        "link",
+        "linked",
+        "../..",
+    ]
     style = ["styles/ink.png"]
-    orders: list[dict[str, Any]] = [{"mode": "dry", "scene_refs": [path], "style_refs": style} for path in out]
+    orders: list[dict[str, Any]] = [
+        {"mode": "dry", "scene_refs": [path], "style_refs": style} for path in out
+    ]
     orders += [{"mode": "dry", "input": "scenes/harbor.png", "style_refs": [path]} for path in out]
     orders += [{"mode": "dry", "input": path, "style_refs": style} for path in (*out, *folders)]
     found: list[str] = []
@@ -211,7 +242,9 @@ async def _paths(field: Field) -> tuple[list[str], int]:
                 found.append(f"{route} of {order} was answered {answer.status}")
     listed = await field.whole.made("GET", f"{field.attacker.path}/assets?limit=2000")
     theirs = {digest.hex() for digest in victim.pictures}
-    found += [f"{it['rel_path']} is a picture of the victim" for it in listed["assets"] if it["sha256"] in theirs]
+    found += [
+        f"{it['rel_path']} is a picture of the victim" for it in listed["assets"] if it["sha256"] in theirs
+    ]
     return found, 2 * len(orders)
 
 
@@ -258,7 +291,11 @@ async def _through_links(field: Field) -> tuple[list[str], int]:
     asset = listed[0]
     file = field.attacker.root / asset["rel_path"]
     kept = file.read_bytes()
-    secrets = [field.stack.data_dir / "token", field.victim.root / "scenes" / "tower.png", Path("/etc/passwd")]
+    secrets = [
+        field.stack.data_dir / "token",
+        field.victim.root / "scenes" / "tower.png",
+        Path("/etc/passwd"),
+    ]
     found: list[str] = []
     try:
         for to in secrets:

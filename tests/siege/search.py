@@ -36,8 +36,6 @@ KEPT: Final = (
     "valkey/valkey.conf",
 )
 """Kroma's own files that nothing but a start changes."""
-LOGS: Final = ("logs/", "output of ", "Redis ", "command line ", "environment of ", "the metrics", "kroma up")
-"""Sources that show no data of a project, not even to its owner."""
 
 
 async def untouchable(field: Field) -> dict[str, Mapping[str, str]]:
@@ -53,7 +51,9 @@ def _master_key(field: Field) -> str:
 async def _reading(field: Field) -> dict[str, Mapping[str, str]]:
     data = field.stack.data_dir
     own = {
-        name: hashlib.sha256((data / name).read_bytes()).hexdigest() for name in KEPT if (data / name).is_file()
+        name: hashlib.sha256((data / name).read_bytes()).hexdigest()
+        for name in KEPT
+        if (data / name).is_file()
     }
     return {
         "the victim's files": field.victim.tree(),
@@ -65,9 +65,10 @@ async def _reading(field: Field) -> dict[str, Mapping[str, str]]:
 async def verdicts(field: Field, before: Mapping[str, Mapping[str, str]]) -> list[Verdict]:
     after = await _reading(field)
     changed = [line for of in before for line in changes(before[of], after[of], of=of)]
-    await plant(field)
+    told = await plant(field)
     secrets = _with_shorter(field.planted.secrets)
     found, sources = await _found(field, secrets)
+    found += told
     kinds = len(field.planted.kinds)
     if kinds < LEAST_KINDS:
         found.append(f"only {kinds} kinds of secrets were planted, at least {LEAST_KINDS} are wanted")
@@ -76,7 +77,12 @@ async def verdicts(field: Field, before: Mapping[str, Mapping[str, str]]) -> lis
     files = sum(1 for _ in field.stack.data_dir.rglob("*"))
     return [
         none_of("nothing of the victim or of Kroma changed", changed, tried=len(before), what="readings"),
-        none_of("no answer was an error of ours", field.evidence.errors, tried=field.evidence.count, what="answers"),
+        none_of(
+            "no answer was an error of ours",
+            field.evidence.errors,
+            tried=field.evidence.count,
+            what="answers",
+        ),
         none_of("no log holds a traceback", _tracebacks(field.stack.data_dir / "logs"), tried=1, what="logs"),
         none_of(
             f"no secret of {kinds} kinds is found where it does not belong",
@@ -103,12 +109,14 @@ def _tracebacks(logs: Path) -> list[str]:
 
 def _passed_through(data_dir: Path) -> list[str]:
     """The folders on the way to the database's files, which another account owns when we are root."""
-    owned = (data_dir / "postgres" / "cluster").exists() and (data_dir / "postgres" / "cluster").owner() != "root"
+    owned = (data_dir / "postgres" / "cluster").exists() and (
+        data_dir / "postgres" / "cluster"
+    ).owner() != "root"
     return [".", "postgres"] if owned and data_dir.owner() == "root" else []
 
 
-async def plant(field: Field) -> None:
-    """Put secrets where people put them by mistake."""
+async def plant(field: Field) -> list[str]:
+    """Put secrets where people put them by mistake; what was told at once."""
     planted, at = field.planted, field.attacker.path
     token = planted.make("token in a path", like="kroma_{}0011223344556677889900aa")
     nobody, whole = field.gone["none"], field.whole
@@ -131,6 +139,7 @@ async def plant(field: Field) -> None:
     await whole.ask("GET", f"{at}/runs", headers=headers)
     await _wrong_fields(field)
     await _right_fields(field)
+    return await _userinfo(field)
 
 
 async def _wrong_fields(field: Field) -> None:
@@ -155,14 +164,24 @@ async def _wrong_fields(field: Field) -> None:
         await whole.ask("POST", f"{at}/secrets", content=broken, headers={"Content-Type": kind})
     await whole.ask("PUT", f"{at}/budget", json={"limit_usd": key})
     await field.owner.ask("POST", "/auth/token", json={"expires_at": key})
-    userinfo = planted.make("password in an address", like="pw{}")
-    address = f"http://user:{userinfo}@127.0.0.1:9/v1"
+
+
+async def _userinfo(field: Field) -> list[str]:
+    """A password in an address that a project stores: it is given back, but nothing else tells it."""
+    password = field.planted.make("password in an address", like="pw{}", is_given_back=True)
+    made = await field.owner.made("POST", "/api/projects", json={"name": "Addresses"})
+    at = f"/api/projects/{made['project']['slug']}"
+    address = f"http://user:{password}@127.0.0.1:9/v1"
     body = {"provider_code": "openai", "base_url": address}
-    # What is stored is given back to its project; what is refused must not be told to anybody's log.
-    await field.owner.ask("POST", "/api/projects", json={"name": "Addresses"})
-    there = "/api/projects/addresses"
-    await field.owner.ask("POST", f"{there}/provider-accounts/openai/check", json=body)
-    await field.owner.ask("POST", f"{there}/runs/validate-config", json={"manifest_path": address})
+    await field.owner.ask("POST", f"{at}/provider-accounts", json=body)
+    key = {"provider_code": "openai", "secret_name": "api_key", "secret_value": "sk-x"}
+    await field.owner.ask("POST", f"{at}/secrets", json=key)
+    answer = await field.owner.ask("POST", f"{at}/provider-accounts/openai/check", json={})
+    return (
+        [f"password in an address in the answer {answer.status} of a check"]
+        if password in answer.text
+        else []
+    )
 
 
 async def _right_fields(field: Field) -> None:
@@ -189,7 +208,13 @@ async def _right_fields(field: Field) -> None:
     await whole.ask("POST", f"{at}/provider-accounts/openai/check", json={})
     await whole.ask("GET", f"{at}/secrets")
     await whole.ask("POST", f"{at}/secrets/rotate", json={"force": True})
-    for path in ("secrets/rotation-status", "audit-events", "bootstrap-prompt", "provider-calls", "cost-events"):
+    for path in (
+        "secrets/rotation-status",
+        "audit-events",
+        "bootstrap-prompt",
+        "provider-calls",
+        "cost-events",
+    ):
         await whole.ask("GET", f"{at}/{path}")
     body = {"label": "kept answer", "expires_at": "2031-01-31"}
     for _ in range(2):

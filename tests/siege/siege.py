@@ -62,7 +62,10 @@ def lay(
     ended = [] if code == 0 else [f"`kroma up` ended with status {code}"]
     ended += [f"process {pid} was left behind" for pid in left]
     ended += [f"the {part} ended by itself" for part in watch.lost]
-    return [*verdicts, none_of("the stack stands, and ends when it is told to", ended, tried=1, what="stacks")]
+    return [
+        *verdicts,
+        none_of("the stack stands, and ends when it is told to", ended, tried=1, what="stacks"),
+    ]
 
 
 async def _attacks(
@@ -123,5 +126,3 @@ def _allow_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 16384 if hard == resource.RLIM_INFINITY else min(16384, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-

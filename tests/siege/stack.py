@@ -113,7 +113,7 @@ class Prober:
     def __init__(self, address: str, token: str, paths: Sequence[str]) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "siege.prober"],
-            env={**os.environ, "PYTHONPATH": str(TESTS)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

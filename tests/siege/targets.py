@@ -188,9 +188,7 @@ async def _target(owner: Caller, stack: Stack, name: str) -> Target:
     _put(root / "styles/ink.png", draw_reference("noir ink", size=(160, 200)))
     _put(root / "notes.json", json.dumps({"mark": mark}).encode())
     at = f"/api/projects/{quote(slug)}"
-    ran = await owner.made(
-        "POST", f"{at}/runs/trigger", json=RUN, headers={"Prefer": "wait=60"}, timeout=90
-    )
+    ran = await owner.made("POST", f"{at}/runs/trigger", json=RUN, headers={"Prefer": "wait=60"}, timeout=90)
     detail = await owner.made("GET", f"{at}/runs/{ran['run']['id']}")
     known = await _resources(owner, at, mark)
     assets = (await owner.made("GET", f"{at}/assets?kind=input"))["assets"]
@@ -227,7 +225,9 @@ async def _resources(owner: Caller, at: str, mark: str) -> dict[str, str]:
     imported = await post("bootstrap-import", "import_id", settings={"characters": [{"name": f"I {mark}"}]})
     return {
         "token_id": "00000000-0000-4000-8000-000000000000",
-        "template_id": (await post("prompt-templates", "prompt_template", name=mark, template_text=mark))["id"],
+        "template_id": (await post("prompt-templates", "prompt_template", name=mark, template_text=mark))[
+            "id"
+        ],
         "style_guide_id": (await post("style-guides", "style_guide", name=mark, instructions=mark))["id"],
         "character_id": (await post("characters", "character", name=f"C {mark}"))["id"],
         "reference_set_id": reference_set["id"],

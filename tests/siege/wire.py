@@ -7,7 +7,9 @@ from contextlib import suppress
 from siege.evidence import Answer, Evidence
 
 
-def request_bytes(method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> bytes:
+def request_bytes(
+    method: str, path: str, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
+) -> bytes:
     """A request with these headers and no others, not even ``Host``."""
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers), "", ""]
     return "\r\n".join(lines).encode("latin-1") + body
@@ -20,7 +22,12 @@ async def opened(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 
 async def ask(
-    address: str, data: bytes, *, evidence: Evidence | None = None, timeout_s: float = 20, shows_token: bool = False
+    address: str,
+    data: bytes,
+    *,
+    evidence: Evidence | None = None,
+    timeout_s: float = 20,
+    shows_token: bool = False,
 ) -> Answer:
     """Send bytes and read one answer; status 0 when none comes in time."""
     line = data.split(b"\r\n", 1)[0].decode("latin-1")
