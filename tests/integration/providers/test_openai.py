@@ -1,6 +1,7 @@
 """The paid provider against its double: what each failure says of the money."""
 
 import io
+import tracemalloc
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -298,6 +299,20 @@ async def test_only_counts_are_kept_of_a_usage(provider: OpenAIProvider, double:
     double.script(Fault(usage={"output_tokens": 6240, **odd}))
 
     assert (await provider.edit(request(double))).usage == kept
+
+
+async def test_a_packed_answer_is_not_unpacked(provider: OpenAIProvider, double: OpenAIDouble) -> None:
+    double.script(Fault(body="packed"))
+
+    tracemalloc.start()
+    try:
+        error = await failure(provider, request(double))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 50 * 1024**2, f"{peak / 1024**2:.0f} MiB for an answer of 200 kB"
+    assert type(error) is AnswerLostError
 
 
 @pytest.mark.parametrize("key", [None, "sk-bad-key", "sk with blanks", "sk-\r\nX: y", "schlüssel"])
