@@ -12,6 +12,7 @@ from PIL import Image
 import corpus
 from config_project import ConfigProject
 from factories import encoded, jpeg, png
+from kroma.cpu import CpuPool
 from kroma.imaging.accept import accept
 from kroma.imaging.guard import GuardSettings
 from kroma.pipeline.choice import Choice
@@ -48,6 +49,7 @@ async def planned(project: ConfigProject, order: RunOrder, *, provider: str = "l
         real_root="var/projects/comic",
         is_confined=False,
         order=order,
+        cpu=CpuPool(1),
     )
 
 
@@ -247,6 +249,7 @@ async def test_a_plan_needs_no_disk(project: ConfigProject) -> None:
         real_root=None,
         is_confined=False,
         order=RunOrder(scene_refs=("a.png",)),
+        cpu=CpuPool(1),
     )
 
     assert plan.jobs[0].job_key == "style_1_a"
@@ -517,6 +520,7 @@ async def test_a_root_below_a_file_makes_no_plan(project: ConfigProject) -> None
             real_root="file/comic",
             is_confined=False,
             order=RunOrder(scene_refs=("a.png",)),
+            cpu=CpuPool(1),
         )
 
     assert str(root) in caught.value.message
