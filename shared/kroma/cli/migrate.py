@@ -1,13 +1,11 @@
 """``kroma migrate``."""
 
-import sys
 from typing import Annotated
 
-import msgspec
 import typer
 
 from kroma.cli.connections import database_url
-from kroma.cli.console import say
+from kroma.cli.console import log_stream, say, say_json
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import LogOptions, Settings
 
@@ -29,11 +27,11 @@ def migrate(
     from kroma.migrations.run import migrate_when_it_answers, waiting_span
 
     settings = Settings.from_environment(data_dir=data_dir)
-    configure_logs(LogOptions(level=settings.logs.level, format="console"), stream=sys.stderr)
+    configure_logs(LogOptions(level=settings.logs.level, format="console"), stream=log_stream())
     found = migrate_when_it_answers(database_url(settings), wait=waiting_span(wait))
     needed = needed_revision()
     if as_json:
-        say(msgspec.json.encode({"ok": True, "found": found, "schema": needed}).decode())
+        say_json({"ok": True, "found": found, "schema": needed})
     elif found == needed:
         say(f"The schema is at {needed} already.")
     else:

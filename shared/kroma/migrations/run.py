@@ -23,6 +23,7 @@ from kroma.db.waiting import answered
 from kroma.environment import Environment, span
 from kroma.errors import InfraError, KromaError
 from kroma.logs import configure_logs
+from kroma.terminal import refuse
 
 WAIT: Final = timedelta(seconds=60)
 """For a database that does not answer yet."""
@@ -132,7 +133,7 @@ def main() -> None:
             case _:
                 command.revision(config(url), given.text, autogenerate=True)
     except KromaError as exc:
-        sys.stderr.write(f"kroma.migrations: {exc.message}\n")
+        refuse("kroma.migrations", exc.message)
         sys.exit(_EXIT_WRONG_SETTINGS if isinstance(exc, SettingsError) else _EXIT_FAILED)
 
 
