@@ -37,11 +37,11 @@ def rebound(port: str) -> list[str]:
         f"evil.example:{port}",
         f"127.0.0.1.evil.example:{port}",
         f"localhost.evil.example:{port}",
-        f"evil.example@127.0.0.1:{port}",
         f"169.254.169.254:{port}",
         f"0.0.0.0:{port}",
         f"192.168.0.10:{port}",
         "evil.example.",
+        "xn--localhost-9za.example",
     ]
 
 
