@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -34,6 +35,8 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix=f"kroma-siege-{seed}-"))
     # PostgreSQL runs as another account when we are root.
     folder.chmod(0o711)
+    # Also who is told to stop leaves no process.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     began = time.monotonic()
     verdicts = lay(folder, size, seed=seed, only=only, say=say)
     say(f"{table(verdicts)}\n{time.monotonic() - began:.0f} s")

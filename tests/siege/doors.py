@@ -15,7 +15,8 @@ from siege.targets import RUN, Field, made_token
 
 LEAST_BOUND_S: Final = 0.05
 TIMES_UNLADEN: Final = 5
-DRIP_S: Final = 2.0
+DRIP_S: Final = 5.0
+"""Often enough that nobody who waits for the next byte gives up."""
 COMES_BACK_S: Final = 4.0
 """A caller that is turned away and asks again at once floods with requests, which is another attack."""
 OPENED_A_SECOND: Final = 400
@@ -293,5 +294,5 @@ async def _revoked_stream(field: Field, run: str) -> Verdict:
     return Verdict(rule=rule, measured=f"{time.monotonic() - began:.1f} s", allowed=allowed, wrong=wrong)
 
 
-REVOKED_ENDS_S: Final = 13.0
-"""A heartbeat of 10 s, and what a busy machine adds."""
+REVOKED_ENDS_S: Final = 22.0
+"""Two heartbeats of 10 s, and what a busy machine adds."""

@@ -20,6 +20,7 @@ class Access(StrEnum):
     STORAGE = "storage"
     SECRETS = "secrets"
     ADMIN = "admin"
+    TOGETHER = "several scopes together, none of which is enough"
 
 
 OPENED_BY: Final[dict[Access, frozenset[str]]] = {
@@ -30,6 +31,7 @@ OPENED_BY: Final[dict[Access, frozenset[str]]] = {
     Access.STORAGE: frozenset({"storage"}),
     Access.SECRETS: frozenset({"secrets"}),
     Access.ADMIN: frozenset({"admin"}),
+    Access.TOGETHER: frozenset(),
 }
 """The scopes that open a kind of access, each by itself."""
 
@@ -102,7 +104,8 @@ EXPECTED: Final[dict[str, tuple[Access, ...]]] = {
     f"POST {P}/assets": (Access.CREATE,),
     f"DELETE {P}/assets/{{asset_id}}": (Access.ADMIN,),
     f"POST {P}/bootstrap-import": (Access.CREATE,),
-    f"POST {P}/bootstrap-import/{{import_id}}/undo": (Access.CREATE,),
+    # It deletes what the import added, so it needs `create` and `admin`.
+    f"POST {P}/bootstrap-import/{{import_id}}/undo": (Access.TOGETHER,),
     f"POST {P}/runs/trigger": (Access.CREATE,),
     f"POST {P}/runs/quote": (Access.READ,),
     f"POST {P}/runs/validate-config": (Access.READ,),

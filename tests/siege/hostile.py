@@ -79,16 +79,16 @@ class Hostile:
         writer.close()
 
 
+def _move(writer: asyncio.StreamWriter, to: str) -> None:
+    writer.write(f"HTTP/1.1 307 Moved\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n".encode())
+
+
 async def _redirect(server: Hostile, writer: asyncio.StreamWriter) -> None:
-    writer.write(
-        f"HTTP/1.1 307 Moved\r\nLocation: {server.trap_url}/internal\r\nContent-Length: 0\r\n\r\n".encode()
-    )
+    _move(writer, f"{server.trap_url}/internal")
 
 
 async def _metadata(_: Hostile, writer: asyncio.StreamWriter) -> None:
-    writer.write(
-        b"HTTP/1.1 302 Moved\r\nLocation: http://169.254.169.254/latest/meta-data\r\nContent-Length: 0\r\n\r\n"
-    )
+    _move(writer, "http://169.254.169.254/latest/meta-data")
 
 
 async def _endless(_: Hostile, writer: asyncio.StreamWriter) -> None:

@@ -133,10 +133,10 @@ async def attack(field: Field) -> list[Verdict]:
     ]
     known = [it for it in every if it.name in EXPECTED]
     field.chance.shuffle(known)
-    refused = [cell for it in known for cell in _cells(field, it) if cell[2] != OPEN]
-    let_in = [cell for it in known for cell in _cells(field, it) if cell[2] == OPEN]
+    refused = [cell for it in known for cell in cells(field, it) if cell[2] != OPEN]
+    let_in = [cell for it in known for cell in cells(field, it) if cell[2] == OPEN]
     # Those that are refused first: who is let in changes and deletes.
-    asked = [*await _all(field, refused), *await _all(field, let_in)]
+    asked = [*await ask_all(field, refused), *await ask_all(field, let_in)]
     await field.owner.ask("POST", f"{field.attacker.path}/resume")
     paid = [*await _paid(field), *await _raised(field)]
     crossed = [*await _crossed(field, known), *await _named_in_bodies(field), *await _paths(field)]
@@ -217,7 +217,7 @@ Cell = tuple[Operation, Caller, str, str]
 """An operation, who asks, what should come of it, and what the caller is called."""
 
 
-def _cells(field: Field, operation: Operation) -> list[Cell]:
+def cells(field: Field, operation: Operation) -> list[Cell]:
     accesses = EXPECTED[operation.name]
     is_public, is_signed = Access.PUBLIC in accesses, Access.SIGNED in accesses
     cells: list[Cell] = []
@@ -244,7 +244,7 @@ def _cells(field: Field, operation: Operation) -> list[Cell]:
     return cells
 
 
-async def _all(field: Field, cells: Sequence[Cell]) -> list[Asked]:
+async def ask_all(field: Field, cells: Sequence[Cell]) -> list[Asked]:
     places = asyncio.Semaphore(AT_ONCE)
 
     async def one(cell: Cell) -> Asked:

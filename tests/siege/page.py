@@ -37,11 +37,11 @@ def rebound(port: str) -> list[str]:
         f"evil.example:{port}",
         f"127.0.0.1.evil.example:{port}",
         f"localhost.evil.example:{port}",
-        f"evil.example@127.0.0.1:{port}",
         f"169.254.169.254:{port}",
-        f"0.0.0.0:{port}",  # noqa: S104 - a name, nothing is bound
+        f"0.0.0.0:{port}",
         f"192.168.0.10:{port}",
         "evil.example.",
+        "xn--localhost-9za.example",
     ]
 
 
@@ -180,11 +180,9 @@ async def _first_token(field: Field) -> list[Verdict]:
     try:
         await asyncio.to_thread(up.ready)
         host = up.address.removeprefix("http://")
-        pages: list[tuple[str, Answer]] = []
-        for headers in ({"Host": host} | foreign for foreign in FOREIGN):
-            pages.append((f"/auth/token with {headers}", await _first(up.address, headers)))
-        for name in rebound(host.rpartition(":")[2]):
-            pages.append((f"/auth/token as {name}", await _first(up.address, {"Host": name})))
+        given = [{"Host": host} | foreign for foreign in FOREIGN]
+        given += [{"Host": name} for name in rebound(host.rpartition(":")[2])]
+        pages = [(f"/auth/token with {headers}", await _first(up.address, headers)) for headers in given]
         got = [name for name, answer in pages if answer.status not in {403, 421}]
         answers = await asyncio.gather(*(_first(up.address, {"Host": host}) for _ in range(20)))
         winners = sum(answer.status == 200 for answer in answers)

@@ -27,7 +27,9 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Of the attacker at a time, so that it could hold every picture process."""
     root_races: int
     remote_modes: int
-    """How many hostile answers a provider, an agent and a bucket give; the seed chooses which."""
+    """How many hostile answers a provider, an agent and a bucket give besides those that are always tried."""
+    patience_s: float
+    """How long a copy to a hostile bucket may try before it is told to stop."""
 
 
 SHORT: Final = Size(
@@ -39,7 +41,8 @@ SHORT: Final = Size(
     timed_uploads=6,
     slow_pictures=4,
     root_races=4,
-    remote_modes=3,
+    remote_modes=1,
+    patience_s=4,
 )
 FULL: Final = Size(
     name="full",
@@ -51,5 +54,6 @@ FULL: Final = Size(
     slow_pictures=8,
     root_races=20,
     remote_modes=99,
+    patience_s=15,
 )
 SIZES: Final = {size.name: size for size in (SHORT, FULL)}

@@ -1,7 +1,8 @@
-"""Secrets of many kinds, planted where they belong and where people put them by mistake, and the search for them."""
+"""Secrets of many kinds, planted where they belong and where people put them, and the search for them."""
 
 import base64
 import hashlib
+import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ import redis
 
 LEAST_KINDS = 25
 CHUNK = 1 << 20
+OVERLAP = 512
 SEEN_BY_OTHERS = (
     "logs/",
     "output of ",
@@ -40,7 +42,9 @@ class Secret(msgspec.Struct, frozen=True, kw_only=True):
     def forms(self) -> dict[str, bytes]:
         """How it may show: as it is, in a URL, in base64 at each of the three offsets, in hex."""
         raw = self.value.encode()
-        shown = {"plain": raw, "hex": raw.hex().encode(), "in a URL": quote(self.value, safe="").encode()}
+        shown = {"plain": raw, "hex": raw.hex().encode()}
+        if (quoted := quote(self.value, safe="").encode()) != raw:
+            shown["in a URL"] = quoted
         for offset in range(3):
             encoded = base64.b64encode(b"\0" * offset + raw)
             # The first and the last characters depend on what stands around it.
@@ -80,25 +84,29 @@ def found_in(secrets: Iterable[Secret], source: str, data: bytes) -> Iterator[st
     for secret in secrets:
         if source in secret.lies_in or (secret.is_given_back and not source.startswith(SEEN_BY_OTHERS)):
             continue
-        for form, pattern in secret.forms().items():
+        # PostgreSQL's own files hold what the tables do, and are many.
+        forms = {"plain": secret.value.encode()} if source.startswith("postgres/") else secret.forms()
+        for form, pattern in forms.items():
             if pattern in data:
                 yield f"{secret.kind} ({form}) in {source}"
                 break
 
 
 def file_contents(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file below a folder by its relative path; large ones in overlapping pieces."""
-    overlap = 512
+    """Every file below a folder by its relative path, in overlapping pieces; of large pictures both ends."""
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not path.is_file():
             continue
         name = path.relative_to(folder).as_posix()
         try:
             with path.open("rb") as file:
+                if name.startswith("var/projects/") and path.stat().st_size > 4 * CHUNK:
+                    yield name, file.read(CHUNK)
+                    file.seek(-CHUNK, os.SEEK_END)
                 tail = b""
                 while piece := file.read(CHUNK):
                     yield name, tail + piece
-                    tail = piece[-overlap:]
+                    tail = piece[-OVERLAP:]
         except FileNotFoundError:
             continue  # a log that was turned, or a file of PostgreSQL's that it took away
 

@@ -13,8 +13,8 @@ from siege.hostile import MODES, Hostile, served
 from siege.rules import Verdict, none_of
 from siege.targets import Field
 
-LONGEST_CHECK_S: Final = 15.0
-"""The stack's own limits for a call are 4 s; the rest is for a busy machine."""
+LONGEST_CHECK_S: Final = 25.0
+"""A check has 15 s; the rest is for a busy machine."""
 LONGEST_WORK_S: Final = 45.0
 MOST_USD: Final = 5.0
 """More than one picture can cost by any list of prices."""
@@ -172,9 +172,9 @@ async def _sync(field: Field, at: str, mode: str) -> str:
     if started.status != 202:
         return f"refused ({started.status} {started.code})"
     path = f"{at}/storage/syncs/{started.json['sync']['id']}"
-    ended = await _ended(field, path, "sync")
+    ended = await _ended(field, path, "sync", within_s=field.size.patience_s)
     if ended in OPEN:
-        # A bucket that says nothing is asked again for longer than a siege lasts: it must end when it is told to.
+        # A bucket that says nothing is asked again for longer than a siege lasts: a cancel must end that.
         await field.owner.ask("POST", f"{path}/cancel")
         ended = await _ended(field, path, "sync", within_s=20)
     return ended
@@ -188,6 +188,8 @@ async def _ended(field: Field, path: str, key: str, *, within_s: float = LONGEST
         status = str(shown[key]["status"])
         if status not in OPEN or time.monotonic() > deadline:
             return status
+        if status == "confirmed" and shown[key]["attempts"] > 0:
+            return "waiting for its next attempt"
         await asyncio.sleep(0.3)
 
 

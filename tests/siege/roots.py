@@ -42,6 +42,10 @@ def _overlap(one: Path, other: Path) -> bool:
     return one == other or one in other.parents or other in one.parents
 
 
+def _real(path: Path) -> Path:
+    return path.resolve()
+
+
 def told_apart(existing: Answer, missing: Answer, names: tuple[str, str]) -> bool:
     """Whether two answers say which of two paths exists."""
     texts = [
@@ -107,9 +111,9 @@ def _bad_roots(field: Field) -> list[dict[str, str]]:
             "/",
             "/etc",
             "/root",
-            "/tmp",
+            "/srv/siege",
             "/proc/self/root",
-            "/dev/shm/siege",
+            "/var/siege",
             "var",
             "var/projects",
         ),
@@ -138,14 +142,14 @@ def _bad_for_everybody(field: Field) -> list[dict[str, str]]:
 
 async def _tried_roots(field: Field) -> list[str]:
     storage = f"{field.attacker.path}/storage"
-    before = field.attacker.root.resolve()
+    before = _real(field.attacker.root)
     found: list[str] = []
 
     async def tried(caller: Caller, name: str, bodies: Iterable[dict[str, str]]) -> None:
         for body in bodies:
             answer = await caller.ask("PUT", f"{storage}/local", json=body)
             now = Path((await field.owner.made("GET", storage))["storage"]["local"]["project_root"])
-            if now.resolve() != before:
+            if _real(now) != before:
                 found.append(f"{name} moved the root to {now} by {body}")
                 # What the siege does next is about this project's own folder.
                 back = {"base_dir": "var/projects", "project_root": str(before)}

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import httpx
 import psutil
 
 from e2e.stacks import kroma
@@ -236,7 +235,7 @@ async def _found(field: Field, secrets: list[Secret]) -> tuple[list[str], int]:
     secrets = _with_shorter([*secrets, *field.planted.secrets])
     places: list[tuple[str, bytes]] = [
         ("kroma up", stack.output.encode()),
-        ("the metrics", httpx.get(f"http://127.0.0.1:{stack.metrics_port}/metrics", trust_env=False).content),
+        ("the metrics", (await field.client.get(f"http://127.0.0.1:{stack.metrics_port}/metrics")).content),
         *await table_rows(stack.state["database_url"]),
         *await asyncio.to_thread(lambda: list(redis_values(stack.state["redis_url"]))),
         *command_lines(stack.up.all_pids()),

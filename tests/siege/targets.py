@@ -16,8 +16,8 @@ import msgspec
 from factories import scene_png
 from kroma.imaging.style_cards import draw_reference
 from siege.evidence import Answer, Caller, Evidence
-from siege.planted import Planted
 from siege.plan import FULL, Size
+from siege.planted import Planted
 from siege.stack import Prober, Stack, Watch
 
 SCOPES: Final = ("read", "review", "create", "spend", "storage", "secrets", "admin")
@@ -31,6 +31,9 @@ RUN: Final = {
 }
 _NOT_OF_THE_PROJECT: Final = frozenset({"api_tokens"})
 """Whose rows change when somebody looks in: they know when they were last used."""
+
+
+CHECKSUM: Final = "SELECT count(*) || ' rows ' || md5(coalesce(string_agg(t::text, '' ORDER BY t::text), ''))"
 
 
 class Target(msgspec.Struct, kw_only=True):
@@ -203,9 +206,9 @@ async def _target(owner: Caller, stack: Stack, name: str) -> Target:
         **await _rows(stack.state["database_url"], project_id, ran["run"]["id"], detail["jobs"][0], mark),
     }
     own = frozenset(
-        hashlib.sha256(path.read_bytes()).digest()
-        for path in root.rglob("*")
-        if path.is_file() and path.parent.name != "styles"
+        bytes.fromhex(digest)
+        for name, digest in hashes(root).items()
+        if not name.startswith("styles/") and "link" not in digest
     )
     return Target(slug=slug, project_id=project_id, root=root, mark=mark, known=known, pictures=own)
 
@@ -248,9 +251,10 @@ async def _rows(
     connection = await asyncpg.connect(database_url)
     try:
         call = await connection.fetchval(
-            "INSERT INTO provider_calls (id, project_id, run_id, job_id, job_key, candidate_index, number, fence,"
-            " provider_code, model_name, operation, status) VALUES (gen_random_uuid(), $1, $2, $3, $4, 1, 1, 1,"
-            " 'openai', $5, 'image_edit', 'unknown') RETURNING id",
+            "INSERT INTO provider_calls (id, project_id, run_id, job_id, job_key, candidate_index, number,"
+            " fence, provider_code, model_name, operation, status)"
+            " VALUES (gen_random_uuid(), $1, $2, $3, $4, 1, 1, 1, 'openai', $5, 'image_edit', 'unknown')"
+            " RETURNING id",
             project_id,
             run_id,
             job["id"],
@@ -290,11 +294,8 @@ async def rows_of(database_url: str, project_id: str) -> dict[str, str]:
         found: dict[str, str] = {}
         for (table,) in tables:
             if table not in _NOT_OF_THE_PROJECT:
-                found[table] = await connection.fetchval(
-                    "SELECT count(*) || ' rows ' || md5(coalesce(string_agg(t::text, '' ORDER BY t::text), ''))"
-                    f' FROM "{table}" t WHERE project_id = $1',  # noqa: S608 - names from the catalog
-                    project_id,
-                )
+                query = f'{CHECKSUM} FROM "{table}" t WHERE project_id = $1'
+                found[table] = await connection.fetchval(query, project_id)
         found["projects"] = await connection.fetchval(
             "SELECT md5(t::text) FROM projects t WHERE id = $1", project_id
         )
