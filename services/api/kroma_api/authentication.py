@@ -16,6 +16,7 @@ from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.errors import KromaError
 from kroma.instructions.signature import CALLBACK_PATH
+from kroma.shares import ANONYMOUS, current_share, token_share
 from kroma_api.errors import send_error
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -38,13 +39,19 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check an HTTP request; anything else passes."""
-        if scope["type"] == "http":
-            try:
-                scope["user"] = await self._caller(scope)
-            except KromaError as exc:
-                await send_error(exc, send)
-                return
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        try:
+            caller = scope["user"] = await self._caller(scope)
+        except KromaError as exc:
+            await send_error(exc, send)
+            return
+        share = current_share.set(ANONYMOUS if caller.token_id is None else token_share(caller.token_id))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            current_share.reset(share)
 
     async def _caller(self, scope: HTTPScope) -> Caller:
         method, path = scope["method"], scope["path"]

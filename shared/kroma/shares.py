@@ -1,0 +1,188 @@
+"""Limited things, shared in turn between callers: docs/decisions/0032.
+
+A share key says whose request or job it is: a token, a project, or nobody. Whoever starts work for a caller
+sets it once, in ``current_share``; what is limited asks a ``TurnQueue`` and needs no further argument.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Final
+from uuid import UUID
+
+current_share: Final[ContextVar[str]] = ContextVar("current_share", default="")
+"""The share key of the current request or job; empty for work of Kroma's own."""
+
+ANONYMOUS: Final = "anonymous"
+"""All callers without a token have one share between them."""
+
+
+def token_share(token_id: UUID) -> str:
+    """The share key of one token."""
+    return f"token:{token_id}"
+
+
+def project_share(project_id: UUID) -> str:
+    """The share key of a project, for work that no token stands behind."""
+    return f"project:{project_id}"
+
+
+class Turn:
+    """Places that are held until ``end``."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back: Callable[[], None] | None = give_back
+
+    def end(self) -> None:
+        """Give the places back; a second call does nothing."""
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
+
+
+class TurnQueue:
+    """A semaphore that is fair between keys, for one event loop.
+
+    Of the keys that wait, the one that holds the fewest places is next; among equals the one that has waited
+    longest since its last turn. Within a key, first come, first served. What is next is waited for, so that
+    somebody who wants many places is not overtaken for ever by those who want few.
+    """
+
+    def __init__(self, places: int, *, most_per_key: int | None = None, spare: int = 0) -> None:
+        """A queue for ``places``.
+
+        Args:
+            places: Given to whoever is next.
+            most_per_key: What one key holds at most; None is all of ``places``.
+            spare: Given, beyond ``places``, only to a key that holds nothing while one other key holds
+                all of them: one key alone may use everything, and still nobody else waits for it.
+        """
+        if not 1 <= (most_per_key or places) <= places:
+            msg = f"most_per_key must be from 1 to {places}, not {most_per_key}"
+            raise ValueError(msg)
+        self._places = places
+        self._most_per_key = most_per_key or places
+        self._spare = spare
+        self._held: Counter[str] = Counter()
+        self._waiting: dict[str, deque[tuple[asyncio.Future[None], int]]] = {}
+        self._last_turns: dict[str, int] = {}
+        """Of the keys that hold or wait, by a number that rises with each turn."""
+        self._turns = 0
+
+    def held(self, key: str | None = None) -> int:
+        """How many places a key holds; None is all keys together."""
+        return self._held.total() if key is None else self._held[key]
+
+    def waiting(self, key: str | None = None) -> int:
+        """How many callers wait with this key; None is all of them."""
+        queues = self._waiting.values() if key is None else [self._waiting.get(key, ())]
+        return sum(map(len, queues))
+
+    @property
+    def most_per_key(self) -> int:
+        """What one key may hold, and so the most that can be asked for."""
+        return self._most_per_key
+
+    async def take(self, key: str | None = None, *, places: int = 1) -> Turn:
+        """Wait for a turn; who takes it must end it. ``turn`` does both.
+
+        Cancelling the wait leaves nothing behind. A limit of time is the caller's: ``asyncio.timeout``.
+        """
+        if not 1 <= places <= self._most_per_key:
+            msg = f"places must be from 1 to {self._most_per_key}, not {places}"
+            raise ValueError(msg)
+        key = current_share.get() if key is None else key
+        given = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(key, deque()).append((given, places))
+        self._serve()
+        if not given.done():
+            try:
+                await given
+            except asyncio.CancelledError:
+                if not given.cancelled():
+                    self._give_back(key, places)  # it was given in the same round of the loop
+                else:
+                    self._leave(key, given)
+                raise
+        return Turn(partial(self._give_back, key, places))
+
+    @asynccontextmanager
+    async def turn(self, key: str | None = None, *, places: int = 1) -> AsyncGenerator[Turn]:
+        """Wait for a turn and hold it for the block.
+
+        Args:
+            key: Whose it is; None is ``current_share``.
+            places: How many at once; all or none are given.
+        """
+        turn = await self.take(key, places=places)
+        try:
+            yield turn
+        finally:
+            turn.end()
+
+    def try_take(self, key: str | None = None, *, places: int = 1) -> Turn | None:
+        """A turn if one is free now, without overtaking anybody; else None."""
+        key = current_share.get() if key is None else key
+        held = self._held[key]
+        is_overtaking = any(self._held[other] <= held and self._may_have(other) for other in self._waiting)
+        if key in self._waiting or is_overtaking or not self._fits(key, places):
+            return None
+        self._hold(key, places)
+        return Turn(partial(self._give_back, key, places))
+
+    def _serve(self) -> None:
+        """Give turns while the one that is next fits."""
+        while able := [key for key in self._waiting if self._may_have(key)]:
+            key = min(able, key=self._rank)
+            queue = self._waiting[key]
+            given, places = queue[0]
+            if not given.cancelled():  # else its caller has not come round to leaving yet
+                if not self._fits(key, places):
+                    return
+                self._hold(key, places)
+                given.set_result(None)
+            queue.popleft()
+            if not queue:
+                del self._waiting[key]
+
+    def _rank(self, key: str) -> tuple[int, int]:
+        return self._held[key], self._last_turns.get(key, 0)
+
+    def _hold(self, key: str, places: int) -> None:
+        self._held[key] += places
+        self._turns += 1
+        self._last_turns[key] = self._turns
+
+    def _may_have(self, key: str) -> bool:
+        return self._held[key] + self._waiting[key][0][1] <= self._most_per_key
+
+    def _fits(self, key: str, places: int) -> bool:
+        own = self._held[key]
+        held = self._held.total()
+        if own + places > self._most_per_key:
+            return False
+        is_alone = own == 0 and len(self._held) == 1
+        return held + places <= self._places + (self._spare if is_alone else 0)
+
+    def _give_back(self, key: str, places: int) -> None:
+        self._held[key] -= places
+        if not self._held[key]:
+            del self._held[key]
+            self._forget(key)
+        self._serve()
+
+    def _leave(self, key: str, given: "asyncio.Future[None]") -> None:
+        rest = deque(entry for entry in self._waiting.get(key, ()) if entry[0] is not given)
+        if rest:
+            self._waiting[key] = rest
+        else:
+            self._waiting.pop(key, None)
+            self._forget(key)
+        self._serve()  # who stood behind it may fit where it did not
+
+    def _forget(self, key: str) -> None:
+        if key not in self._held and key not in self._waiting:
+            self._last_turns.pop(key, None)
