@@ -1,4 +1,7 @@
-"""Log lines on stdout, one per event, as JSON unless eyes read them; nothing secret goes in."""
+"""Log lines on stdout, one per event, as JSON unless eyes read them; nothing secret goes in.
+
+A token that somebody pasted where it does not belong is masked in every line, whoever wrote it.
+"""
 
 import logging
 import re
@@ -15,12 +18,18 @@ from kroma.config import LogOptions
 
 REQUEST_ID: Final = "request_id"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TOKEN: Final = re.compile(r"(kroma_)[0-9A-Fa-f]{8,}")
 _encoder: Final = msgspec.json.Encoder(enc_hook=repr)
+
+
+def masked(text: str) -> str:
+    """A text without our tokens; their first letters stay, as a list of tokens shows them."""
+    return _TOKEN.sub(r"\1***", text)
 
 
 def request_id_of(given: str | None) -> str:
     """The caller's own id of a request where it is one, else a new one."""
-    if given is not None and _REQUEST_ID.fullmatch(given):
+    if given is not None and _REQUEST_ID.fullmatch(given) and not _TOKEN.search(given):
         return given
     return uuid4().hex
 
@@ -33,7 +42,17 @@ def current_request_id() -> str | None:
 
 def _encoded(event: structlog.typing.EventDict, **_: object) -> bytes:
     """A log line; it replaces ``json.dumps``, whose keywords it is given."""
-    return _encoder.encode(event)
+    line = _encoder.encode(event)
+    return masked(line.decode()).encode() if b"kroma_" in line else line
+
+
+class _MaskedConsole(structlog.dev.ConsoleRenderer):
+    """Lines for eyes, masked as the others."""
+
+    def __call__(
+        self, logger: structlog.typing.WrappedLogger, name: str, event_dict: structlog.typing.EventDict
+    ) -> str:
+        return masked(super().__call__(logger, name, event_dict))
 
 
 class LibraryLines(logging.Formatter):
@@ -48,7 +67,14 @@ class LibraryLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _encoder.encode(line).decode()
+        return _encoded(line).decode()
+
+
+class PlainLibraryLines(logging.Formatter):
+    """The same for eyes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
 
 
 def configure_logs(options: LogOptions | None = None, *, stream: TextIO | None = None) -> None:
@@ -62,7 +88,7 @@ def configure_logs(options: LogOptions | None = None, *, stream: TextIO | None =
     options = options or LogOptions()
     is_json = options.format == "json"
     out = stream or sys.stdout
-    _take_library_lines(out, LibraryLines() if is_json else logging.Formatter("%(levelname)s %(message)s"))
+    _take_library_lines(out, LibraryLines() if is_json else PlainLibraryLines("%(levelname)s %(message)s"))
     renderers: list[structlog.typing.Processor] = [
         # Not dict_tracebacks: it shows local variables, and they may hold secrets.
         structlog.processors.format_exc_info,
@@ -70,7 +96,7 @@ def configure_logs(options: LogOptions | None = None, *, stream: TextIO | None =
     ]
     if not is_json:
         plain = structlog.dev.plain_traceback  # the others show local variables, too
-        renderers = [structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)]
+        renderers = [_MaskedConsole(colors=out.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -16,6 +16,10 @@ from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
 from kroma_api.idempotency import IdempotencyKeys
 from kroma_api.in_hand import RequestsInHand
+from kroma_api.middleware.bodies import Bodies
+from kroma_api.middleware.origins import Origins
+from kroma_api.middleware.places import Limits, Places
+from kroma_api.middleware.security_headers import SecurityHeaders
 from kroma_api.parity import OWN_ROUTES, mounted_routes
 from kroma_api.replies import JsonResponse
 from kroma_api.route_facts import RouteTable
@@ -113,15 +117,22 @@ def create_app(
 ) -> ASGIApp:
     """The API as one ASGI application.
 
-    From the outside in: request id and log line, the requests in hand, authentication (first of all, also
-    for paths that do not exist), path and method rules, idempotency keys, routing and bodies.
+    From the outside in: headers of every answer, request id and log line, the requests in hand, host and
+    origin, the time that a body may take, authentication (before everything that depends on the path, also
+    of paths that do not exist), path and method rules, places, idempotency keys, routing and bodies.
 
     Args:
         resources: What it works on.
         readiness: What ``/health/ready`` asks; None is the usual.
         in_hand: Knows the requests that are answered, for who stops the server.
     """
-    ready = readiness or api_readiness(resources)
-    served = PathRules(WithResources(IdempotencyKeys(routes(), resources.db), resources, ready))
-    known = Authentication(served, settings=resources.settings, db=resources.db)
-    return RequestLog((in_hand or RequestsInHand()).around(known))
+    settings, db = resources.settings, resources.db
+    app: ASGIApp = WithResources(
+        IdempotencyKeys(routes(), db), resources, readiness or api_readiness(resources)
+    )
+    limits = Limits(everybody_is_one=settings.auth_dev_bypass)
+    app = PathRules(Places(app, limits))
+    app = Authentication(app, settings=settings, db=db)
+    app = Bodies(app, stall=settings.request_stall)
+    app = (in_hand or RequestsInHand()).around(Origins(app, settings))
+    return SecurityHeaders(RequestLog(app))

@@ -25,6 +25,7 @@ from kroma.runs.events import RunWatch
 from kroma.secrets.keyring import Keyring
 from kroma.storage.base import ProjectStores
 from kroma_api.idempotency import STATE_KEY
+from kroma_api.middleware.places import Place, place_of
 
 Db = NamedDependency[Database]
 Queue = NamedDependency[TaskQueue]
@@ -33,6 +34,7 @@ Keys = NamedDependency[Keyring]
 Providers = NamedDependency[Mapping[str, Provider]]
 AppSettings = NamedDependency[Settings]
 CurrentCaller = NamedDependency[Caller]
+CurrentPlace = NamedDependency[Place]
 IdempotencyId = NamedDependency[UUID | None]
 """The record of the request's ``Idempotency-Key``, for routes that find by it what they made."""
 
@@ -74,9 +76,14 @@ class WithResources:
         await self._app(scope, receive, send)
 
 
+def resources_of(scope: Scope) -> Resources:
+    """What a request works on."""
+    return scope["state"][_STATE_KEY]
+
+
 def _resource(pick: Callable[[Resources], object]) -> Provide:
     def provide(scope: Scope) -> object:
-        return pick(scope["state"][_STATE_KEY])
+        return pick(resources_of(scope))
 
     return Provide(provide, sync_to_thread=False)
 
@@ -101,6 +108,10 @@ def _thumbnails(scope: Scope) -> Thumbnails:
     return scope["state"][_THUMBNAILS_KEY]
 
 
+def _place(scope: Scope) -> Place:
+    return place_of(scope)
+
+
 def _current_caller(request: Request[Caller, Any, Any]) -> Caller:
     return request.user
 
@@ -119,5 +130,6 @@ DEPENDENCIES: Final = {
     "tool_places": Provide(_tool_places, sync_to_thread=False),
     "watch": Provide(_watch, sync_to_thread=False),
     "caller": Provide(_current_caller, sync_to_thread=False),
+    "place": Provide(_place, sync_to_thread=False),
 }
 """The dependencies under the parameter names handlers use."""

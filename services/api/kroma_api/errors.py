@@ -10,9 +10,10 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import Send
 
-from kroma.auth.errors import ForbiddenError, UnauthorizedError
+from kroma.auth.errors import ForbiddenError, InvalidTokenError, UnauthorizedError
 from kroma.bootstrap.errors import Problem, SettingsRefusedError
-from kroma.errors import InfraError, InvalidRequestError, KromaError, NotFoundError
+from kroma.browsers import MisdirectedRequestError
+from kroma.errors import InfraError, InvalidRequestError, KromaError, NotFoundError, PolicyError
 from kroma.idempotency.errors import (
     AnswerNotKeptError,
     KeyReusedError,
@@ -68,6 +69,17 @@ class HttpRuleError(InvalidRequestError):
         self.problems = problems
 
 
+class CrossSiteRequestError(PolicyError):
+    """A page of another site would change something."""
+
+    code = "cross_site_request"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A page of another origin may change nothing here; KROMA_CORS_ORIGINS lists the origins that may"
+        )
+
+
 class ServerBusyError(InfraError):
     """As many requests are in hand as this process works on at a time."""
 
@@ -94,8 +106,9 @@ class ErrorAnswer(NamedTuple):
 
 
 _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
-    UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+    MisdirectedRequestError: HTTPStatus.MISDIRECTED_REQUEST,
     ForbiddenError: HTTPStatus.FORBIDDEN,
+    CrossSiteRequestError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,
     InfraError: HTTPStatus.INTERNAL_SERVER_ERROR,
     KeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -117,6 +130,10 @@ def error_answer(error: Exception) -> ErrorAnswer:
     match error:
         case HttpRuleError():
             return _answer(error, error.status, error.headers)
+        case UnauthorizedError():
+            sent = isinstance(error, InvalidTokenError)
+            challenge = 'Bearer error="invalid_token"' if sent else "Bearer"
+            return _answer(error, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": challenge})
         case RequestInFlightError() | ServerBusyError():
             return _answer(error, _status(error), {"Retry-After": str(error.retry_after_s)})
         case KromaError() if (status := _status(error)) != HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -25,6 +25,7 @@ from kroma_api import event_stream
 from kroma_api.dependencies import (
     AppSettings,
     CurrentCaller,
+    CurrentPlace,
     Db,
     IdempotencyId,
     Providers,
@@ -106,7 +107,7 @@ async def list_runs(
 
 @post(
     "/trigger",
-    opt=route(scope=Scope.CREATE, waits=True),
+    opt=route(scope=Scope.CREATE),
     status_code=HTTPStatus.ACCEPTED,
     responses={
         HTTPStatus.OK: ResponseSpec(
@@ -125,6 +126,7 @@ async def trigger_run(
     providers: Providers,
     caller: CurrentCaller,
     idempotency_id: IdempotencyId,
+    place: CurrentPlace,
     prefer: Prefer = None,
 ) -> Response[TriggerRunResponse]:
     """Plan a run and queue it: the contract's 400s first, then 404 without the project."""
@@ -147,7 +149,8 @@ async def trigger_run(
     reply = TriggerRunResponse.of(run, progress)
     headers = {"Location": reply.links.self}
     wait = preferred_wait(prefer)
-    if wait is not None and await wait_for_end(db, run.id, timeout=wait):
+    # A preference may be left aside: where too many wait, nobody is refused for it.
+    if wait is not None and place.may_wait() and await wait_for_end(db, run.id, timeout=wait):
         async with db.transaction() as session:
             ended = await queries.get_run(session, slug=slug, run_id=str(run.id))
         progress = (await _detail(db, slug, str(run.id))).progress
@@ -229,7 +232,7 @@ async def list_jobs(
 
 @get(
     "/{run_id:str}/events",
-    opt=route(scope=VIEW, waits=True),
+    opt=route(scope=VIEW),
     responses={
         HTTPStatus.OK: ResponseSpec(
             ListRunEventsResponse, generate_examples=False, description="Events, oldest first"

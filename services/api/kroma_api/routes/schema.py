@@ -10,7 +10,7 @@ from litestar import MediaType, Response, Router, get
 from litestar.params import HeaderParameter
 
 from kroma_api.openapi import document
-from kroma_api.reference_page import reference_page
+from kroma_api.reference_page import PAGE_POLICY, reference_page
 from kroma_api.route_facts import NO_TOKEN, route
 
 Accept = Annotated[str | None, HeaderParameter(name="Accept")]
@@ -36,7 +36,8 @@ def router(described: Sequence[Router]) -> Router:
     async def get_page(accept: Accept = None) -> Response[str] | Response[bytes]:
         """The document as a page where a browser asks, else as it is."""
         if accept is not None and MediaType.HTML in accept:
-            return Response(await asyncio.to_thread(page), media_type=MediaType.HTML)
+            headers = {"Content-Security-Policy": PAGE_POLICY}
+            return Response(await asyncio.to_thread(page), media_type=MediaType.HTML, headers=headers)
         return Response(await asyncio.to_thread(encoded), media_type=MediaType.JSON)
 
     return Router("/", route_handlers=[get_schema, get_page])
