@@ -61,6 +61,18 @@ def test_a_token_for_one_project_touches_that_one_only(shared_stack: Up) -> None
     assert [event["payload_json"] for event in trail] == [{"token_id": made["id"]}]
 
 
+def test_a_token_with_scopes_may_do_no_more(shared_stack: Up) -> None:
+    arguments = ("create", "--scope", "review", "--scope", "read", "--label", "reviewer")
+    made = json.loads(run(shared_stack, *arguments, "--json")[1])
+
+    assert made["scopes"] == ["read", "review"]
+    assert status(shared_stack, made["token"]) == 200
+    assert status(shared_stack, made["token"], "/auth/tokens") == 403
+    assert next(row for row in rows(shared_stack) if row["id"] == made["id"])["scopes"] == ["read", "review"]
+    listed = " ".join(run(shared_stack, "list")[1].split())
+    assert "read, review" in listed
+
+
 def test_the_list_names_tokens_and_shows_no_secret(shared_stack: Up) -> None:
     code, listed, _ = run(shared_stack, "list")
 
@@ -75,6 +87,13 @@ def test_the_list_names_tokens_and_shows_no_secret(shared_stack: Up) -> None:
     [
         pytest.param(("create", "--project", "nope"), 3, "kroma: Project not found", id="unknown project"),
         pytest.param(("create", "--expires-at", "soon"), 2, "kroma: Field 'expires_at' must be", id="expiry"),
+        pytest.param(
+            ("create", "--scope", "read", "--scope", "write"),
+            2,
+            "kroma: Field 'scopes' must only name: read, review, create,",
+            id="unknown scope",
+        ),
+        pytest.param(("create", "--scope", ""), 2, "kroma: Field 'scopes' must only name:", id="no scope"),
         pytest.param(("revoke", "nope"), 3, "kroma: Auth token not found", id="unknown token"),
         pytest.param(("revoke",), 2, "Usage:", id="no token"),
     ],

@@ -11,6 +11,7 @@ from kroma.health.parts import parts_probes
 from kroma.health.probe import Readiness
 from kroma.resources import Resources
 from kroma_api.authentication import Authentication
+from kroma_api.authorization import Authorization
 from kroma_api.dependencies import DEPENDENCIES, WithResources
 from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
@@ -119,7 +120,7 @@ def create_app(
 
     From the outside in: headers of every answer, request id and log line, the requests in hand, host and
     origin, the time that a body may take, authentication (before everything that depends on the path, also
-    of paths that do not exist), path and method rules, places, idempotency keys, routing and bodies.
+    of paths that do not exist), path and method rules, scopes, places, idempotency keys, routing and bodies.
 
     Args:
         resources: What it works on.
@@ -130,8 +131,8 @@ def create_app(
     app: ASGIApp = WithResources(
         IdempotencyKeys(routes(), db), resources, readiness or api_readiness(resources)
     )
-    limits = Limits(everybody_is_one=settings.auth_dev_bypass)
-    app = PathRules(Places(app, limits))
+    app = Places(app, Limits(everybody_is_one=settings.auth_dev_bypass))
+    app = PathRules(Authorization(app, route_table()))
     app = Authentication(app, settings=settings, db=db)
     app = Bodies(app, stall=settings.request_stall)
     app = (in_hand or RequestsInHand()).around(Origins(app, settings))

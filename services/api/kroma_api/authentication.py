@@ -10,8 +10,9 @@ from typing import Final
 import structlog
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
+from kroma.auth.caller import Caller
 from kroma.auth.errors import ForbiddenError, InvalidTokenError, MissingTokenError
-from kroma.auth.service import Caller, authenticate, is_bootstrap_open
+from kroma.auth.service import authenticate, is_bootstrap_open
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.errors import KromaError

@@ -13,7 +13,7 @@ from litestar import Request
 from litestar.di import NamedDependency, Provide
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from kroma.auth.service import Caller
+from kroma.auth.caller import Caller
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.health.probe import Readiness

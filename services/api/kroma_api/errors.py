@@ -10,7 +10,12 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import Send
 
-from kroma.auth.errors import ForbiddenError, InvalidTokenError, UnauthorizedError
+from kroma.auth.errors import (
+    ForbiddenError,
+    InsufficientScopeError,
+    InvalidTokenError,
+    UnauthorizedError,
+)
 from kroma.bootstrap.errors import Problem, SettingsRefusedError
 from kroma.browsers import MisdirectedRequestError
 from kroma.errors import InfraError, InvalidRequestError, KromaError, NotFoundError, PolicyError
@@ -109,6 +114,7 @@ _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
     MisdirectedRequestError: HTTPStatus.MISDIRECTED_REQUEST,
     ForbiddenError: HTTPStatus.FORBIDDEN,
     CrossSiteRequestError: HTTPStatus.FORBIDDEN,
+    InsufficientScopeError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,
     InfraError: HTTPStatus.INTERNAL_SERVER_ERROR,
     KeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -134,6 +140,9 @@ def error_answer(error: Exception) -> ErrorAnswer:
             sent = isinstance(error, InvalidTokenError)
             challenge = 'Bearer error="invalid_token"' if sent else "Bearer"
             return _answer(error, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": challenge})
+        case InsufficientScopeError():
+            challenge = f'Bearer error="{error.code}", scope="{error.asked_for}"'
+            return _answer(error, _status(error), {"WWW-Authenticate": challenge})
         case RequestInFlightError() | ServerBusyError():
             return _answer(error, _status(error), {"Retry-After": str(error.retry_after_s)})
         case KromaError() if (status := _status(error)) != HTTPStatus.INTERNAL_SERVER_ERROR:

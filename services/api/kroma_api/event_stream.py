@@ -16,6 +16,7 @@ from kroma.runs.models import RunEvent
 from kroma_api.errors import send_error
 from kroma_api.in_hand import ON_STOP
 from kroma_api.middleware.places import place_of
+from kroma_api.reviewer_view import for_reviewer
 from kroma_api.schemas.runs import RunEventView
 
 MEDIA_TYPE: Final = "text/event-stream"
@@ -36,7 +37,15 @@ class EventStream:
     """The events of one run behind a number, as an ASGI application."""
 
     def __init__(
-        self, db: Database, watch: RunWatch, run_id: UUID, *, after: int, is_done: bool, heartbeat: timedelta
+        self,
+        db: Database,
+        watch: RunWatch,
+        run_id: UUID,
+        *,
+        after: int,
+        is_done: bool,
+        heartbeat: timedelta,
+        is_for_reviewer: bool = False,
     ) -> None:
         self._db = db
         self._watch = watch
@@ -44,6 +53,7 @@ class EventStream:
         self._after = after
         self._is_done = is_done
         self._heartbeat = heartbeat
+        self._is_for_reviewer = is_for_reviewer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until the run has ended, the reader is gone or the server stops."""
@@ -79,7 +89,7 @@ class EventStream:
             events = await list_events(self._db, self._run_id, after=self._after, limit=AT_ONCE)
             if events:
                 self._after = events[-1].seq
-                await _send_part(send, b"".join(_shown(event) for event in events))
+                await _send_part(send, b"".join(map(self._shown, events)))
                 self._is_done = self._is_done or any(ends_run(event) for event in events)
                 continue
             if self._is_done:
@@ -96,6 +106,12 @@ class EventStream:
             except TimeoutError:
                 await _send_part(send, b": still here\n\n")
 
+    def _shown(self, event: RunEvent) -> bytes:
+        data = msgspec.json.encode(RunEventView.of(event))
+        if self._is_for_reviewer:
+            data = msgspec.json.encode(for_reviewer(msgspec.json.decode(data)))
+        return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, event.kind.encode(), data)
+
 
 async def _end_when_gone(receive: Receive, watcher: Watcher) -> None:
     try:
@@ -109,11 +125,6 @@ async def _end_when_gone(receive: Receive, watcher: Watcher) -> None:
 async def _send_part(send: Send, part: bytes) -> None:
     async with asyncio.timeout(STALLED_AFTER.total_seconds()):
         await send({"type": "http.response.body", "body": part, "more_body": True})
-
-
-def _shown(event: RunEvent) -> bytes:
-    data = msgspec.json.encode(RunEventView.of(event))
-    return b"id: %d\nevent: %b\ndata: %b\n\n" % (event.seq, event.kind.encode(), data)
 
 
 class EventStreamResponse(Response[Any]):

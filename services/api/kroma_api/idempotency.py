@@ -19,7 +19,7 @@ import msgspec
 import structlog
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from kroma.auth.service import Caller
+from kroma.auth.caller import Caller
 from kroma.db.engine import Database
 from kroma.errors import KromaError
 from kroma.idempotency import service

@@ -20,6 +20,7 @@ from litestar.routes import HTTPRoute
 from msgspec import UNSET
 
 from kroma import __version__
+from kroma.auth.scopes import SCOPE_TEXTS
 from kroma.instructions.signature import CALLBACK_PATH
 from kroma.tools.options import OPTIONS
 from kroma_api.dependencies import DEPENDENCIES
@@ -27,6 +28,7 @@ from kroma_api.errors import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, ErrorResponse
 from kroma_api.examples import REQUESTS, error_example, reply_example
 from kroma_api.idempotency import CHANGES, KEY_PATTERN, REPLAYED
 from kroma_api.openapi_files import answers_a_file, describe_files
+from kroma_api.route_facts import Scopes, facts_of
 
 _ERROR_REF: Final = {"$ref": "#/components/schemas/ErrorResponse"}
 _ALWAYS: Final = (
@@ -42,9 +44,15 @@ _WITH_BODY: Final = (
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
 )
-_OPEN_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready"})
 _SIGNED_PATHS: Final = frozenset({f"{CALLBACK_PATH}/{{instruction_id}}"})
 """A signature in the address stands for the bearer."""
+
+_BEARER_TEXT: Final = (
+    "A token of `POST /auth/token` or `kroma token create`. One without scopes may do everything in its"
+    " project, or in all of them. Others may do what their scopes say: "
+    + "; ".join(f"`{scope}`: {text}" for scope, text in SCOPE_TEXTS.items())
+    + ". A route that names several scopes wants one of them."
+)
 
 _EVENTS: Final = "/api/projects/{slug}/runs/{run_id}/events"
 _WITH_ETAG: Final = frozenset(
@@ -56,8 +64,9 @@ _TOOLS: Final = "/api/tools/{tool}"
 _ERROR_TEXTS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.BAD_REQUEST: "A rule is broken; `error` names the field, `error_code` the kind of rule",
     HTTPStatus.UNAUTHORIZED: "There is no bearer token, or it is unknown, revoked or expired",
-    HTTPStatus.FORBIDDEN: "The token does not open this project, or there is no such project; or a page of "
-    "another origin asks for a change",
+    HTTPStatus.FORBIDDEN: "The token does not open this project, there is no such project, or the token lacks"
+    " a scope (`insufficient_scope`; `error` and `WWW-Authenticate` name it); or a page of another origin asks"
+    " for a change (`cross_site_request`)",
     HTTPStatus.NOT_FOUND: "What the path names does not exist, or belongs to another project",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not come in time",
     HTTPStatus.CONFLICT: "What is there forbids it for now; `error_code` says what",
@@ -100,7 +109,11 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
             description="Makes the pictures of a comic, and keeps every one traceable.",
             use_handler_docstrings=True,
             operation_id_creator=lambda handler, _method, _path: handler.handler_name,
-            components=Components(security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer")}),
+            components=Components(
+                security_schemes={
+                    "bearer": SecurityScheme(type="http", scheme="bearer", description=_BEARER_TEXT)
+                }
+            ),
         ),
     )
     described: dict[str, Any] = msgspec.to_builtins(app.openapi_schema.to_schema(), str_keys=True)
@@ -115,13 +128,16 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
     for name, schema in schemas.items():
         if name.endswith("Response"):
             schema["required"] = sorted({*schema["required"], "ok"})
+    scopes = _scopes(app)
     for path, item in described["paths"].items():
         for method, operation in item.items():
-            _describe_operation(operation, method, path, schemas)
+            _describe_operation(operation, method, path, schemas, scopes[method.upper(), path])
     return described
 
 
-def _describe_operation(operation: dict[str, Any], method: str, path: str, schemas: dict[str, Any]) -> None:
+def _describe_operation(
+    operation: dict[str, Any], method: str, path: str, schemas: dict[str, Any], scopes: Scopes
+) -> None:
     if method == "post" and path in CHANGES:
         _describe_idempotency(operation)
     if path == _TOOLS:
@@ -129,6 +145,7 @@ def _describe_operation(operation: dict[str, Any], method: str, path: str, schem
     if answers_a_file(path):
         del operation["responses"]["200"]
     _describe_parameters(operation)
+    _describe_security(operation, scopes)
     _describe_errors(operation, path)
     _show_examples(operation, schemas)
     if path == _TOOLS:
@@ -136,6 +153,18 @@ def _describe_operation(operation: dict[str, Any], method: str, path: str, schem
     if method == "get":
         _describe_watching(operation, path)
     describe_files(operation, method, path)
+
+
+def _scopes(app: Litestar) -> dict[tuple[str, str], Scopes]:
+    """By method and path of what the document describes."""
+    return {
+        (str(method), route.path_format): facts_of(handler).scope
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        if handler.resolve_include_in_schema()
+        for method in handler.http_methods
+    }
 
 
 def _absent() -> Provide:
@@ -316,13 +345,21 @@ def _schema_name(content: Mapping[str, Any]) -> str:
     return reference.rpartition("/")[2]
 
 
+def _describe_security(operation: dict[str, Any], scopes: Scopes) -> None:
+    if not scopes:
+        return
+    # Any one of these will do; OpenAPI 3.1 lists for a bearer which rights it must have.
+    operation["security"] = [{"bearer": [str(scope)]} for scope in scopes]
+    names = " or ".join(f"`{scope}`" for scope in scopes)
+    operation["description"] = f"{operation['description']}\n\nScope: {names}.".lstrip()
+
+
 def _describe_errors(operation: dict[str, Any], path: str) -> None:
     statuses: set[HTTPStatus] = set(_ALWAYS)
     if path in _SIGNED_PATHS:
         statuses.add(HTTPStatus.FORBIDDEN)
-    elif path not in _OPEN_PATHS:
+    elif "security" in operation:
         statuses.update(_PROTECTED)
-        operation["security"] = [{"bearer": []}]
     if "{" in path or path == "/auth/token":
         statuses.add(HTTPStatus.NOT_FOUND)
     if "requestBody" in operation:

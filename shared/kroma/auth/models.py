@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kroma.db.base import Base, Created, Identified
@@ -14,6 +14,11 @@ class ApiToken(Identified, Created, Base):
 
     __tablename__ = "api_tokens"
     __table_args__ = (
+        CheckConstraint(
+            "scopes <@ ARRAY['read', 'review', 'create', 'spend', 'storage', 'secrets', 'admin']"
+            " AND cardinality(scopes) > 0",
+            name="scopes",
+        ),
         Index("ix_api_tokens_listed", text("created_at DESC"), text("id DESC")),
         Index("ix_api_tokens_user", "user_id", "created_at"),
         Index("ix_api_tokens_project", "project_id", "created_at"),
@@ -22,6 +27,8 @@ class ApiToken(Identified, Created, Base):
     user_id: Mapped[UUID] = mapped_column(ForeignKey("app_users.id", ondelete="CASCADE"))
     project_id: Mapped[UUID | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
     """The only project this token may touch; None for every project of its user."""
+    scopes: Mapped[list[str] | None] = mapped_column(ARRAY(Text()))
+    """What it may do there, sorted; None for everything."""
     token_hash: Mapped[str] = mapped_column(unique=True)
     """SHA-256 of the secret, lower-case hex."""
     token_prefix: Mapped[str]

@@ -28,12 +28,20 @@ async def count_active_tokens(session: AsyncSession, *, now: datetime) -> int:
     return (await session.execute(statement)).scalar_one()
 
 
+async def has_lasting_token(session: AsyncSession) -> bool:
+    """Whether a token is active and never expires by itself."""
+    lasting = select(ApiToken.id).where(ApiToken.revoked_at.is_(None), ApiToken.expires_at.is_(None))
+    return (await session.execute(select(lasting.exists()))).scalar_one()
+
+
 class KnownToken(msgspec.Struct, frozen=True, kw_only=True):
     """An active token, and the project that a path names."""
 
     id: UUID
     user_id: UUID
     project_id: UUID | None
+    scopes: list[str] | None
+    """None for everything."""
     token_hash: str
     last_used_at: datetime | None
     named_project_id: UUID | None
@@ -48,6 +56,7 @@ _ACTIVE: Final = Prepared(
         ApiToken.id,
         ApiToken.user_id,
         ApiToken.project_id,
+        ApiToken.scopes,
         ApiToken.token_hash,
         ApiToken.last_used_at,
         Project.id.label("named_project_id"),

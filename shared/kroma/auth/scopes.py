@@ -9,20 +9,24 @@ class Scope(StrEnum):
     """One right of a token, always within the project or the installation that the token is for."""
 
     READ = "read"
-    """Read everything, except tokens."""
     REVIEW = "review"
-    """See the pictures and choose among them; no money, no settings."""
     CREATE = "create"
-    """Make and change resources, and start runs that cost nothing."""
     SPEND = "spend"
-    """Start work that costs money."""
     STORAGE = "storage"
-    """Say where files are kept, and copy them there and back."""
     SECRETS = "secrets"
-    """Store secrets, and say to which addresses they are sent."""
     ADMIN = "admin"
-    """Manage tokens and budgets, and delete."""
 
+
+SCOPE_TEXTS: Final[Mapping[Scope, str]] = {
+    Scope.READ: "read everything but tokens",
+    Scope.REVIEW: "look at the pictures, without money and settings, and choose among them",
+    Scope.CREATE: "`read`, and make and change resources and start free runs",
+    Scope.SPEND: "`create`, and start work that costs money",
+    Scope.STORAGE: "say where files are kept, and copy them there and back",
+    Scope.SECRETS: "store secrets, and say to which addresses they are sent",
+    Scope.ADMIN: "manage tokens and budgets, and delete",
+}
+"""For people; with what a scope includes."""
 
 _INCLUDED: Final[Mapping[Scope, frozenset[Scope]]] = {
     Scope.CREATE: frozenset({Scope.READ}),

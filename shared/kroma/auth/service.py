@@ -3,6 +3,7 @@
 import hmac
 import re
 import secrets
+from collections.abc import Collection, Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -14,14 +15,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.audit import service as audit
 from kroma.auth import queries
+from kroma.auth.caller import OWNER, Caller
 from kroma.auth.errors import (
     AlreadyBootstrappedError,
     ForbiddenError,
     InvalidExpiryError,
+    InvalidScopesError,
     InvalidTokenError,
+    LastTokenError,
     TokenNotFoundError,
 )
 from kroma.auth.models import ApiToken
+from kroma.auth.scopes import Scope, with_included
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.ids import row_id
@@ -40,19 +45,6 @@ _STAMP = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
-class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a request comes from."""
-
-    user_id: UUID | None = None
-    """None for the development bypass and the first token; audited as such."""
-    project_id: UUID | None = None
-    """The only project the caller may touch; None for all."""
-    token_id: UUID | None = None
-    """None where no token was asked for."""
-    is_bootstrap: bool = False
-    """Whether the request may make the first token and nothing else."""
-
-
 class CreatedToken(NamedTuple):
     """A new token; ``secret`` is shown once and stored nowhere."""
 
@@ -68,6 +60,8 @@ class TokenState(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     project_slug: str | None
     """The only project it may touch."""
+    scopes: list[str] | None
+    """What it may do there; None for everything."""
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
@@ -95,20 +89,42 @@ def parsed_expiry(text: str | None) -> datetime | None:
     raise InvalidExpiryError
 
 
+def parsed_scopes(words: Iterable[str] | None) -> frozenset[Scope] | None:
+    """What a token may do; None is everything.
+
+    Raises:
+        InvalidScopesError: A word is no scope, or there is none.
+    """
+    if words is None:
+        return None
+    given = {word.strip() for word in words}
+    unknown = given.difference(Scope)
+    if unknown or not given:
+        raise InvalidScopesError(sorted(unknown))
+    return frozenset(map(Scope, given))
+
+
 async def create_token(
     session: AsyncSession,
     *,
     label: str = "",
     project: Project | None = None,
+    scopes: Collection[Scope] | None = None,
     expires_at: datetime | None = None,
-    actor: UUID | None = None,
+    caller: Caller = OWNER,
 ) -> CreatedToken:
-    """Make a token of the local user, for one project or for all; ``actor`` is who asked for it."""
+    """Make a token of the local user, for one project or for all, as ``caller`` asks.
+
+    Raises:
+        ForeignScopesError: The caller may not do what the token might.
+    """
+    caller.require_all_of(scopes)
     user_id = await ensure_user(session, username=LOCAL_USERNAME, display_name=LOCAL_DISPLAY_NAME)
     secret = SECRET_PREFIX + secrets.token_hex(32)
     row = ApiToken(
         user_id=user_id,
         project_id=None if project is None else project.id,
+        scopes=None if scopes is None else sorted(scopes),
         token_hash=_hash(secret),
         token_prefix=secret[:SHOWN_CHARACTERS],
         label=label.strip()[:LABEL_CHARACTERS],
@@ -116,7 +132,7 @@ async def create_token(
     )
     session.add(row)
     await session.flush()
-    await _record(session, "create", row, actor=actor)
+    await _record(session, "create", row, actor=caller.user_id)
     return CreatedToken(secret, row)
 
 
@@ -129,6 +145,7 @@ async def token_states(session: AsyncSession) -> list[TokenState]:
             token_prefix=row.token_prefix,
             label=row.label,
             project_slug=slug,
+            scopes=row.scopes,
             created_at=row.created_at,
             expires_at=row.expires_at,
             revoked_at=row.revoked_at,
@@ -185,7 +202,16 @@ async def authenticate(db: Database, secret: str, *, slug: str | None) -> Caller
             await reader.records(_USED, token_id=token.id, now=now)
     if slug is not None and not _may_touch(token):
         raise ForbiddenError
-    return Caller(user_id=token.user_id, project_id=token.project_id, token_id=token.id)
+    return Caller(
+        user_id=token.user_id,
+        project_id=token.project_id,
+        token_id=token.id,
+        scopes=_effective(token.scopes),
+    )
+
+
+def _effective(words: Iterable[str] | None) -> frozenset[Scope] | None:
+    return None if words is None else with_included(map(Scope, words))
 
 
 _USED: Final = Prepared(
@@ -201,11 +227,13 @@ def _may_touch(token: queries.KnownToken) -> bool:
     return token.project_id is None or token.project_id == token.named_project_id
 
 
-async def revoke_token(session: AsyncSession, token_id: str, *, actor: UUID | None = None) -> None:
-    """Make a token unusable for good, as ``actor`` asks; revoking again changes nothing.
+async def revoke_token(session: AsyncSession, token_id: str, *, caller: Caller = OWNER) -> None:
+    """Make a token unusable for good, as ``caller`` asks; revoking again changes nothing.
 
     Raises:
         TokenNotFoundError: No token has this id.
+        ForeignScopesError: It may do what the caller may not.
+        LastTokenError: None that lasts would be left, and the caller may not do everything.
     """
     identifier = row_id(token_id)
     token = None
@@ -213,9 +241,24 @@ async def revoke_token(session: AsyncSession, token_id: str, *, actor: UUID | No
         token = await session.get(ApiToken, identifier, with_for_update=True)
     if token is None:
         raise TokenNotFoundError
+    caller.require_all_of(_effective(token.scopes))
     if token.revoked_at is None:
         token.revoked_at = utc_now()
-        await _record(session, "revoke", token, actor=actor)
+        await _record(session, "revoke", token, actor=caller.user_id)
+        if caller.scopes is not None:
+            await _require_lasting(session)
+
+
+async def _require_lasting(session: AsyncSession) -> None:
+    """Refuse to leave no token for good: the bootstrap would then give the caller every right.
+
+    Raises:
+        LastTokenError: There is none.
+    """
+    await session.flush()
+    await session.execute(select(func.pg_advisory_xact_lock(_BOOTSTRAP_LOCK)))
+    if not await queries.has_lasting_token(session):
+        raise LastTokenError
 
 
 async def _record(session: AsyncSession, what: str, token: ApiToken, *, actor: UUID | None) -> None:
@@ -224,7 +267,7 @@ async def _record(session: AsyncSession, what: str, token: ApiToken, *, actor: U
         code=f"token.{what}",
         project_id=token.project_id,
         actor=actor,
-        payload={"token_id": str(token.id)},
+        payload={"token_id": str(token.id)} | ({} if token.scopes is None else {"scopes": token.scopes}),
     )
 
 

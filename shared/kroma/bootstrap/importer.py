@@ -1,7 +1,7 @@
 """Importing settings (contract 3.6): all of it in one transaction, or nothing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.audit import service as audit
+from kroma.auth.caller import OWNER, Caller
+from kroma.auth.scopes import Scope
 from kroma.bootstrap.answer import read_answer
 from kroma.bootstrap.content import Settings
 from kroma.bootstrap.diff import Plan, SectionChanges, plan_import
@@ -36,6 +38,8 @@ from kroma.projects.slugs import normalised_slug
 _ATTEMPTS: Final = 5
 # SQLSTATE of unique_violation and deadlock_detected: somebody made a row between our look and our write.
 _CROSSED: Final = frozenset({"23505", "40P01"})
+
+_GUARDED: Final = frozenset({"provider_accounts", "secrets"})
 
 Result = TypeVar("Result")
 
@@ -103,7 +107,7 @@ async def import_settings(
     ai_response_text: str | None = None,
     mode: str | None = None,
     dry_run: bool = False,
-    actor: UUID | None = None,
+    caller: Caller = OWNER,
 ) -> Imported:
     """Import settings, or tell what that would do.
 
@@ -114,7 +118,7 @@ async def import_settings(
         ai_response_text: A chat model's answer that holds them.
         mode: ``merge`` or ``replace``; the answer's own unless given, else ``merge``.
         dry_run: Change nothing.
-        actor: Who asked for it.
+        caller: Who asks for it; what deletes rows or says where keys are sent needs the scope for that.
 
     Raises:
         NoSettingsSourceError: There are neither settings nor a text.
@@ -123,6 +127,7 @@ async def import_settings(
         AnswerNotSettingsError: The text is JSON, but no object.
         SettingsRefusedError: Something has a wrong type or breaks a rule.
         ProjectNotFoundError: No project has this slug.
+        InsufficientScopeError: The caller may not do what a real import would.
         ProjectInUseError: Others kept changing the same rows.
     """
     payload = await _payload(settings, ai_response_text, mode)
@@ -134,7 +139,18 @@ async def import_settings(
         shown = snapshot(plan.settings, project_id=str(project.id), before=before)
         texts = _texts_after(project, payload.project)
         return Imported(_report(payload, plan, project, texts, shown, dry_run=True), None, None)
-    return await retried(lambda: _import(db, slug, payload, actor))
+    check_sections(caller, touched_sections(payload))
+    return await retried(lambda: _import(db, slug, payload, caller))
+
+
+def check_sections(caller: Caller, sections: Collection[str]) -> None:
+    """Refuse a caller who may not touch the secrets, or the addresses that they are sent to.
+
+    Raises:
+        InsufficientScopeError: The caller's token lacks the scope for it.
+    """
+    if not _GUARDED.isdisjoint(sections):
+        caller.require(Scope.SECRETS)
 
 
 async def retried(work: Callable[[], Awaitable[Result]]) -> Result:
@@ -181,13 +197,15 @@ async def get_import_project(session: AsyncSession, slug: str, *, lock: bool) ->
     return project
 
 
-async def _import(db: Database, slug: str, payload: Payload, actor: UUID | None) -> Imported:
+async def _import(db: Database, slug: str, payload: Payload, caller: Caller) -> Imported:
     async with db.transaction() as session:
         project = await get_import_project(session, slug, lock=True)
         touched = touched_sections(payload)
         before = await read_settings(session, project.id, locked=touched)
         now = utc_now()
         plan = plan_import(before, payload, now=now, preview=False)
+        if _deletes(before, plan, touched):
+            caller.require(Scope.ADMIN)
         await _write(session, project.id, before, plan, touched)
         texts = _texts_after(project, payload.project)
         shown = snapshot(plan.settings, project_id=str(project.id))
@@ -207,7 +225,7 @@ async def _import(db: Database, slug: str, payload: Payload, actor: UUID | None)
             session,
             code="bootstrap.import",
             project_id=project.id,
-            actor=actor,
+            actor=caller.user_id,
             payload={
                 "import_id": str(record.id),
                 "mode": payload.mode,
@@ -257,13 +275,21 @@ async def _write(
         if planned.changes.replaced:
             await clear_tables(session, project_id, section_tables(section))
         elif section == "reference_sets":
-            kept = {item.id for row in planned.after for item in row.content.items}
-            gone = [
-                item.id for row in before.reference_sets for item in row.content.items if item.id not in kept
-            ]
-            await delete_rows(session, "reference_set_items", [key for key in gone if key is not None])
+            await delete_rows(session, "reference_set_items", _items_gone(before, plan))
         for table, rows in table_rows(project_id, planned.written).items():
             await write_rows(session, table, rows)
+
+
+def _deletes(before: Settings, plan: Plan, touched: list[str]) -> bool:
+    """Whether rows go: all of a replaced section, or items that a set no longer has."""
+    is_replaced = any(plan.sections[section].changes.replaced for section in touched)
+    return is_replaced or ("reference_sets" in touched and bool(_items_gone(before, plan)))
+
+
+def _items_gone(before: Settings, plan: Plan) -> list[UUID]:
+    kept = {item.id for row in plan.sections["reference_sets"].after for item in row.content.items}
+    known = [item.id for row in before.reference_sets for item in row.content.items]
+    return [key for key in known if key is not None and key not in kept]
 
 
 def _before(project: Project, before: Settings, plan: Plan, payload: Payload) -> dict[str, Any]:

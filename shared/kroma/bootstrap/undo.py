@@ -9,8 +9,10 @@ from sqlalchemy import tuple_ as sql_tuple
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.audit import service as audit
+from kroma.auth.caller import OWNER, Caller
+from kroma.auth.scopes import Scope
 from kroma.bootstrap.errors import ImportNotFoundError, ImportUndoneError, SectionChangedError
-from kroma.bootstrap.importer import get_import_project, retried, stamps
+from kroma.bootstrap.importer import check_sections, get_import_project, retried, stamps
 from kroma.bootstrap.models import BootstrapImport
 from kroma.bootstrap.rows import clear_tables, read_settings, section_tables, write_rows
 from kroma.bootstrap.snapshot import ProjectSnapshot, SettingsSnapshot, snapshot
@@ -32,27 +34,30 @@ class Undone(NamedTuple):
     audit_id: UUID
 
 
-async def undo_import(db: Database, *, slug: str, import_id: str, actor: UUID | None = None) -> Undone:
+async def undo_import(db: Database, *, slug: str, import_id: str, caller: Caller = OWNER) -> Undone:
     """Restore the sections that an import touched, with the ids and stamps that they had.
 
     Of secrets, names that the import added go, unless they have a value by now.
 
     Raises:
+        InsufficientScopeError: The caller may not delete, or not touch a section of the import.
         ImportNotFoundError: The project or the import is unknown.
         ImportUndoneError: It was taken back before.
         SectionChangedError: A section that it touched has changed since.
         ProjectInUseError: Others kept changing the same rows.
     """
+    caller.require(Scope.ADMIN)  # what the import added goes
     key = row_id(import_id)
     if key is None:
         raise ImportNotFoundError
-    return await retried(lambda: _undo(db, slug, key, actor))
+    return await retried(lambda: _undo(db, slug, key, caller))
 
 
-async def _undo(db: Database, slug: str, import_id: UUID, actor: UUID | None) -> Undone:
+async def _undo(db: Database, slug: str, import_id: UUID, caller: Caller) -> Undone:
     async with db.transaction() as session:
         project, record = await _get_import(session, slug, import_id)
         saved = record.before_json
+        check_sections(caller, saved)
         await _require_unchanged(session, project, record)
         for section, rows in saved.items():
             if section == "project":
@@ -67,7 +72,7 @@ async def _undo(db: Database, slug: str, import_id: UUID, actor: UUID | None) ->
             session,
             code="bootstrap.undo",
             project_id=project.id,
-            actor=actor,
+            actor=caller.user_id,
             payload={"import_id": str(import_id), "sections": sections},
         )
         restored = await read_settings(session, project.id)

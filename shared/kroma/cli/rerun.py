@@ -71,6 +71,7 @@ async def _rerun(
     *,
     confirm_spend: bool,
 ) -> "tuple[Run, str]":
+    from kroma.auth.caller import OWNER
     from kroma.pipeline.repeat import Spending
     from kroma.pipeline.rerun import rerun_run
     from kroma.projects.errors import ProjectNotFoundError
@@ -102,7 +103,7 @@ async def _rerun(
             job_id=str(record.job_id),
             changes=changes,
             spending=Spending(
-                providers=resources.providers, is_confirmed=confirm_spend, actor=None, idempotency_id=None
+                providers=resources.providers, is_confirmed=confirm_spend, caller=OWNER, idempotency_id=None
             ),
         )
     return run, project.slug

@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from kroma.auth.scopes import Scope
 from kroma.cli.connections import opened_database
 from kroma.cli.console import console, say
 from kroma.cli.options import AsJson, DataDir
@@ -40,10 +41,19 @@ def show(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def create(
+    *,
     label: Annotated[str, typer.Option("--label", metavar="TEXT", help="What the token is for.")] = "",
     project: Annotated[
         str | None,
         typer.Option("--project", metavar="SLUG", help="The only project it may touch; all if absent."),
+    ] = None,
+    scopes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope",
+            metavar="SCOPE",
+            help=f"What it may do there: {', '.join(Scope)}. Repeat for more; everything if absent.",
+        ),
     ] = None,
     expires_at: Annotated[
         str | None,
@@ -56,9 +66,13 @@ def create(
 ) -> None:
     """Make a token and print it, once."""
     settings = Settings.from_environment(data_dir=data_dir)
-    created = asyncio.run(_create(settings, label=label, project=project, expires_at=expires_at))
+    created = asyncio.run(
+        _create(settings, label=label, project=project, scopes=scopes, expires_at=expires_at)
+    )
     if as_json:
-        say(_json({"id": created.row.id, "token": created.secret, "expires_at": created.row.expires_at}))
+        row = created.row
+        shown = {"id": row.id, "token": created.secret, "scopes": row.scopes, "expires_at": row.expires_at}
+        say(_json(shown))
     else:
         say(created.secret)
 
@@ -71,12 +85,13 @@ def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
         say(_json({"tokens": tokens}))
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("id", "starts with", "", "project", "label"):
+    for heading in ("id", "starts with", "", "project", "scopes", "label"):
         table.add_column(heading, overflow="fold")
     for token in tokens:
-        scope = "all" if token.project_slug is None else token.project_slug
+        project = "all" if token.project_slug is None else token.project_slug
+        scopes = "all" if token.scopes is None else ", ".join(token.scopes)
         state = "active" if token.active else "revoked" if token.revoked_at else "expired"
-        table.add_row(str(token.id), token.token_prefix, state, scope, escape(token.label))
+        table.add_row(str(token.id), token.token_prefix, state, project, scopes, escape(token.label))
     console.print(table)
 
 
@@ -92,15 +107,16 @@ def revoke(
 
 
 async def _create(
-    settings: Settings, *, label: str, project: str | None, expires_at: str | None
+    settings: Settings, *, label: str, project: str | None, scopes: list[str] | None, expires_at: str | None
 ) -> "CreatedToken":
-    from kroma.auth.service import create_token, parsed_expiry
+    from kroma.auth.service import create_token, parsed_expiry, parsed_scopes
     from kroma.projects.queries import get_local_project
 
     ends = parsed_expiry(expires_at)
+    rights = parsed_scopes(scopes)
     async with opened_database(settings) as db, db.transaction() as session:
-        scope = None if project is None else await get_local_project(session, project)
-        return await create_token(session, label=label, project=scope, expires_at=ends)
+        only = None if project is None else await get_local_project(session, project)
+        return await create_token(session, label=label, project=only, scopes=rights, expires_at=ends)
 
 
 async def _list(settings: Settings) -> "list[TokenState]":

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from kroma.auth.caller import Caller
+from kroma.auth.scopes import Scope
 from kroma.pipeline.plan import PlannedJob, PlannedPicture, RunPlan
 from kroma.postprocess.installed import PAID_CUTOUTS
 from kroma.postprocess.orders import RefineOrder
@@ -41,6 +43,11 @@ class PlanPrice(msgspec.Struct, frozen=True, kw_only=True):
         return sum(job.calls for job in self.jobs)
 
     @property
+    def may_cost(self) -> bool:
+        """Whether a call would be made that is not free; one with an unknown price is not."""
+        return self.calls > 0 and not self.is_free
+
+    @property
     def total_usd(self) -> Decimal | None:
         """Of all calls."""
         return _sum([job.usd for job in self.jobs])
@@ -54,6 +61,16 @@ class PlanPrice(msgspec.Struct, frozen=True, kw_only=True):
     def dearest_call_usd(self) -> Decimal | None:
         """Of one call; the dearest, where they differ."""
         return _highest([job.dearest_call_usd for job in self.jobs if job.calls])
+
+
+def check_caller(caller: Caller, price: PlanPrice) -> None:
+    """Refuse a caller who may not spend money, where calls may cost some.
+
+    Raises:
+        InsufficientScopeError: The caller's token lacks the scope for it.
+    """
+    if price.may_cost:
+        caller.require(Scope.SPEND)
 
 
 def price_plan(

@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
+from kroma.auth.caller import Caller
 from kroma.db.engine import Database
 from kroma.errors import InvalidRequestError
 from kroma.pipeline.contents import content_hashes, with_baselines
@@ -17,7 +18,7 @@ from kroma.pipeline.material import standing_baselines
 from kroma.pipeline.pictures import Located, inspected
 from kroma.pipeline.place import Place, get_place
 from kroma.pipeline.plan import PlannedJob, PlannedPicture, RunPlan
-from kroma.pipeline.price import price_plan
+from kroma.pipeline.price import check_caller, price_plan
 from kroma.pipeline.reuse import FormerCandidates, input_hash
 from kroma.pipeline.trigger import new_run, ring_for
 from kroma.providers.base import Provider
@@ -50,7 +51,7 @@ class Spending(msgspec.Struct, frozen=True, kw_only=True):
     providers: Mapping[str, Provider]
     """By code; asked for prices."""
     is_confirmed: bool
-    actor: UUID | None
+    caller: Caller
     idempotency_id: UUID | None
 
 
@@ -135,6 +136,7 @@ async def repeat(
 
     Raises:
         PlanningPreflightError: A picture cannot be read.
+        InsufficientScopeError: Calls may cost money, and the caller may not spend any.
         SpendConfirmationRequiredError: Calls may cost money, and nobody confirmed it.
         RunNotAgainError: Another retry of the run is under way.
         BudgetExceededError: The project's budget does not hold what the run may cost.
@@ -142,7 +144,8 @@ async def repeat(
     """
     made = await _made_before(db, stores, plan, project_id=origin.run.project_id)
     price = price_plan(spending.providers, plan, made=made)
-    if price.calls and not price.is_free and not spending.is_confirmed:
+    check_caller(spending.caller, price)
+    if price.may_cost and not spending.is_confirmed:
         raise SpendConfirmationRequiredError
     run = new_run(
         origin.run.project_id,
@@ -164,7 +167,7 @@ async def repeat(
             )
             if under_way is not None:
                 raise RunNotAgainError(f"The run is being retried already, by run {under_way}")
-        await confirm_run_in(session, run, actor=spending.actor)
+        await confirm_run_in(session, run, actor=spending.caller.user_id)
     await ring_for(queue, run)
     return run
 

@@ -110,6 +110,7 @@ async def rerun_run(
         RunNotAgainError: It has not ended, it was not planned here, or it has no such job.
         InvalidRunRequestError: A change breaks a rule of a trigger's body.
         PlanningPreflightError: A picture is missing, or the provider does not offer what is asked.
+        InsufficientScopeError: Calls may cost money, and the caller may not spend any.
         SpendConfirmationRequiredError: Calls may cost money, and nobody confirmed it.
         BudgetExceededError: The project's budget does not hold what the run may cost.
         UnknownPriceError: The project has a budget, and nobody knows the price.

@@ -47,6 +47,7 @@ async def retry_run(
         RunNotAgainError: It has not ended, no job of it failed, or it is being retried already.
         CallsUnresolvedError: Calls of the failed jobs may have been charged.
         PlanningPreflightError: A picture is missing.
+        InsufficientScopeError: Calls may cost money, and the caller may not spend any.
         SpendConfirmationRequiredError: Calls may cost money, and nobody confirmed it.
         BudgetExceededError: The project's budget does not hold what the run may cost.
         UnknownPriceError: The project has a budget, and nobody knows the price.

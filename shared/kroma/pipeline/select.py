@@ -25,7 +25,7 @@ from kroma.pipeline.errors import (
 )
 from kroma.pipeline.execute import planned_job
 from kroma.pipeline.plan import FULLER_PLAN_VERSION, RunPlan
-from kroma.pipeline.price import price_plan
+from kroma.pipeline.price import check_caller, price_plan
 from kroma.pipeline.repeat import Spending
 from kroma.pipeline.trigger import new_run, ring_for
 from kroma.quality.models import QualityReport
@@ -75,6 +75,7 @@ async def select_candidate(
         JobNotFoundError: The run has no such job.
         CandidateIndexError: The job has no such candidate.
         NotSelectableError: The run has not ended, or the candidate has no picture.
+        InsufficientScopeError: Post-processing may cost money, and the caller may not spend any.
         SpendConfirmationRequiredError: Post-processing may cost money, and nobody confirmed it.
         BudgetExceededError: The project's budget does not hold what it may cost.
         UnknownPriceError: The project has a budget, and nobody knows the price.
@@ -100,7 +101,8 @@ async def select_candidate(
         follow_up = None
         if plan is not None and under_way is None:
             follow_up = _new_follow_up(run, plan, spending)
-        review = _review(run, job, candidate, note=note, actor=spending.actor)
+        actor = spending.caller.user_id
+        review = _review(run, job, candidate, note=note, actor=actor)
         session.add(review)
         job.selected_candidate_index = candidate.candidate_index
         job.final_output = candidate.final_output_path or candidate.output_path
@@ -113,11 +115,15 @@ async def select_candidate(
             "quality_report_id": str(review.id),
         }
         event = await audit.record(
-            session, code="candidate.select", project_id=run.project_id, actor=spending.actor, payload=what
+            session,
+            code="candidate.select",
+            project_id=run.project_id,
+            actor=actor,
+            payload=what,
         )
         await write_event(session, run.id, "notice", {"notice": "candidate_selected", **what})
         if follow_up is not None:
-            await confirm_run_in(session, follow_up, actor=spending.actor)
+            await confirm_run_in(session, follow_up, actor=actor)
     if follow_up is not None:
         await ring_for(queue, follow_up)
     return Choice(job, candidate, review.id, event.id, follow_up or under_way)
@@ -209,7 +215,8 @@ async def _follow_up(session: AsyncSession, run: Run, candidate: RunCandidate) -
 
 def _new_follow_up(run: Run, plan: RunPlan, spending: Spending) -> Run:
     price = price_plan(spending.providers, plan)
-    if price.calls and not price.is_free and not spending.is_confirmed:
+    check_caller(spending.caller, price)
+    if price.may_cost and not spending.is_confirmed:
         raise SpendConfirmationRequiredError
     return new_run(run.project_id, plan, estimated_usd=price.total_usd, origin=(SELECT, run.id))
 

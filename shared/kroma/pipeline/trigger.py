@@ -10,6 +10,8 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
+from kroma.auth.caller import OWNER, Caller
+from kroma.auth.scopes import Scope
 from kroma.config import Settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
@@ -21,7 +23,7 @@ from kroma.pipeline.order import RunOrder
 from kroma.pipeline.place import get_place
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.planning import plan_run
-from kroma.pipeline.price import price_plan
+from kroma.pipeline.price import check_caller, price_plan
 from kroma.pipeline.quote import opened_quote, plan_hash
 from kroma.pipeline.tool_check import with_checked_tools
 from kroma.providers.base import Provider
@@ -46,7 +48,7 @@ async def trigger_run(
     order: RunOrder,
     providers: Mapping[str, Provider],
     quote_token: str | None = None,
-    actor: UUID | None = None,
+    caller: Caller = OWNER,
     idempotency_id: UUID | None = None,
 ) -> Run:
     """Plan a run, confirm what it costs, commit it, then ring for its jobs.
@@ -60,7 +62,7 @@ async def trigger_run(
         order: What to make.
         providers: By code; asked for prices.
         quote_token: Of the quote that the caller saw; without one any plan will do.
-        actor: The token's user, for the trail.
+        caller: Who asks; what costs money needs the scope for it.
         idempotency_id: The record of the request's ``Idempotency-Key``.
 
     Returns:
@@ -71,6 +73,8 @@ async def trigger_run(
         InvalidProjectSlugError: One has, but the slug is not written as one.
         InvalidQuoteTokenError: The token is not ours, another project's, or too old.
         PlanningPreflightError: Settings, manifest or pictures make no plan; no row stays.
+        InsufficientScopeError: The plan may cost money, or its files shall be copied to the bucket, and the
+            caller's token lacks the scope for that.
         PlanChangedError: The plan is no longer the one that was quoted.
         BudgetExceededError: The project's budget does not hold what the run may cost.
         UnknownPriceError: The project has a budget, and nobody knows the price.
@@ -78,6 +82,8 @@ async def trigger_run(
     if idempotency_id is not None and (made := await find_made_run(db, idempotency_id)) is not None:
         await ring_for(queue, made)
         return made
+    if order.storage_sync_s3:
+        caller.require(Scope.STORAGE)
     place = await get_place(db, slug)
     quoted = None if quote_token is None else await opened_quote(settings, place.id, quote_token)
     # Reads the disk, so outside a transaction.
@@ -92,15 +98,16 @@ async def trigger_run(
     )
     plan = await with_checked_tools(db, settings, place.id, plan)
     price = price_plan(providers, plan)
+    check_caller(caller, price)
     if quoted is not None and quoted != await plan_hash(stores, plan, price, order=order):
         raise PlanChangedError
     run = new_run(place.id, plan, estimated_usd=price.total_usd, idempotency_id=idempotency_id)
     if material.assets:
         async with db.transaction() as session:
             await hold_assets(session, place.id, material.assets)
-            await confirm_run_in(session, run, actor=actor)
+            await confirm_run_in(session, run, actor=caller.user_id)
     else:
-        await confirm_run(db, run, actor=actor)
+        await confirm_run(db, run, actor=caller.user_id)
     # Only after the commit: a worker must never receive an id it cannot load.
     await ring_for(queue, run)
     return run

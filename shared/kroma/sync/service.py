@@ -10,6 +10,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.audit import service as audit
+from kroma.auth.caller import OWNER, Caller
+from kroma.auth.scopes import Scope
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.queries import get_project
@@ -33,6 +35,11 @@ class SyncOrder(msgspec.Struct, frozen=True, kw_only=True):
     allow_missing: bool = False
     overwrite: bool = False
 
+    @property
+    def deletes(self) -> bool:
+        """Whether bytes may be lost at one of the ends."""
+        return (self.delete_extra or self.overwrite) and not self.dry_run
+
 
 class SyncNotice(msgspec.Struct, frozen=True, kw_only=True):
     """A sync that may be asked for: its ends, and whether there is anything to do at all."""
@@ -43,10 +50,13 @@ class SyncNotice(msgspec.Struct, frozen=True, kw_only=True):
     """Since the project has no folder, and that was said to be no error."""
 
 
-async def prepare_sync(db: Database, stores: ProjectStores, *, slug: str, order: SyncOrder) -> SyncNotice:
+async def prepare_sync(
+    db: Database, stores: ProjectStores, *, slug: str, order: SyncOrder, caller: Caller = OWNER
+) -> SyncNotice:
     """Check the contract's preconditions, in its order.
 
     Raises:
+        InsufficientScopeError: Files or objects would go, and the caller may not delete.
         ProjectNotFoundError: No project has this slug.
         AlreadyInBucketError: This installation keeps no files on disks.
         SyncDisabledError: S3 is switched off for the project.
@@ -56,6 +66,8 @@ async def prepare_sync(db: Database, stores: ProjectStores, *, slug: str, order:
         ProjectRootMissingError: It has no folder.
         ProjectRootNotFolderError: Its root is a file.
     """
+    if order.deletes:
+        caller.require(Scope.ADMIN)
     async with db.transaction() as session:
         project = await get_project(session, slug)
         place = place_of(stores, project, project.storage)
@@ -206,7 +218,7 @@ async def cancel_sync(db: Database, *, slug: str, sync_id: str, actor: UUID | No
 
 
 async def retry_sync(
-    db: Database, stores: ProjectStores, *, slug: str, sync_id: str, actor: UUID | None
+    db: Database, stores: ProjectStores, *, slug: str, sync_id: str, caller: Caller = OWNER
 ) -> SyncJob:
     """Queue a sync that failed or was canceled again; only what is missing then is sent.
 
@@ -226,6 +238,6 @@ async def retry_sync(
         allow_missing=row.allow_missing,
         overwrite=row.overwrite,
     )
-    notice = await prepare_sync(db, stores, slug=slug, order=order)
+    notice = await prepare_sync(db, stores, slug=slug, order=order, caller=caller)
     async with db.transaction() as session:
-        return await request_sync(session, notice, actor=actor)
+        return await request_sync(session, notice, actor=caller.user_id)

@@ -115,6 +115,11 @@ class Price(NamedTuple):
     """None is unknown."""
     is_free: bool
 
+    @property
+    def may_cost(self) -> bool:
+        """Whether a call would be made that is not free."""
+        return self.calls > 0 and not self.is_free
+
 
 @dataclass(frozen=True)
 class Workshop:
@@ -176,7 +181,7 @@ class Workshop:
             SpendNotConfirmedError: Nobody confirmed it; the message has the estimate.
             LedgerMissingError: There is no ledger.
         """
-        if price.is_free or not price.calls:
+        if not price.may_cost:
             return
         if not is_confirmed:
             raise SpendNotConfirmedError(price.provider, calls=price.calls, usd=price.usd)

@@ -12,8 +12,8 @@ from httpx import ASGITransport, AsyncClient
 from sqlalchemy import func, select, text, update
 
 from kroma.audit.models import AuditEvent
+from kroma.auth.caller import Caller
 from kroma.auth.models import ApiToken
-from kroma.auth.service import Caller
 from kroma.characters.models import Character
 from kroma.db.base import utc_now
 from kroma.db.engine import Database

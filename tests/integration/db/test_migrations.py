@@ -179,3 +179,32 @@ def test_a_version_that_knows_no_choices_keeps_their_runs(fresh_database_url: st
 
     assert [row["origin_kind"] for row in before] == ["rerun"]
     assert [row["origin_kind"] for row in asyncio.run(answer(url, kinds))] == ["rerun"]
+
+
+def test_a_version_that_knows_no_scopes_gets_no_token_that_had_some(fresh_database_url: str) -> None:
+    url = fresh_database_url
+    script = ScriptDirectory.from_config(config("")).get_revision("0011")
+    assert isinstance(script.down_revision, str)
+    asyncio.run(
+        execute(
+            url,
+            """
+            INSERT INTO app_users (id, username, display_name) VALUES (gen_random_uuid(), 'x', 'x');
+            INSERT INTO api_tokens (id, user_id, token_hash, token_prefix, scopes)
+            SELECT gen_random_uuid(), id, 'narrow', 'narrow', ARRAY['read'] FROM app_users;
+            INSERT INTO api_tokens (id, user_id, token_hash, token_prefix)
+            SELECT gen_random_uuid(), id, 'all', 'all' FROM app_users;
+            """,
+        )
+    )
+
+    downgrade(url, script.down_revision)
+    upgrade(url)
+
+    rows = asyncio.run(
+        answer(url, "SELECT token_hash, scopes, revoked_at IS NULL AS active FROM api_tokens ORDER BY 1")
+    )
+    assert [(row["token_hash"], row["scopes"], row["active"]) for row in rows] == [
+        ("all", None, True),
+        ("narrow", None, False),
+    ]

@@ -191,7 +191,7 @@ async def test_a_bad_bucket_is_a_clear_state_and_a_retry_sends_what_is_missing(
     double.asked.clear()
     await office.execute("UPDATE sync_jobs SET available_at = NULL")
     if not is_tried_again:
-        row = await retry_sync(office.db, office.stores, slug="comic", sync_id=str(row.id), actor=None)
+        row = await retry_sync(office.db, office.stores, slug="comic", sync_id=str(row.id))
     await office.carry(row)
 
     done = await office.row(row)
@@ -201,7 +201,7 @@ async def test_a_bad_bucket_is_a_clear_state_and_a_retry_sends_what_is_missing(
     )
     assert [path.rpartition("/")[2] for path in double.puts()] == ["b.png"]
     with pytest.raises(SyncNotAgainError, match="The sync is done"):
-        await retry_sync(office.db, office.stores, slug="comic", sync_id=str(row.id), actor=None)
+        await retry_sync(office.db, office.stores, slug="comic", sync_id=str(row.id))
 
 
 async def test_attempts_come_to_an_end(office: Office, double: S3Double) -> None:

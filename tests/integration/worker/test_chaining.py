@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from factories import png, scene_png
 from kroma.audit.models import AuditEvent
+from kroma.auth.caller import OWNER
 from kroma.baselines.models import Baseline
 from kroma.characters.models import Character
 from kroma.pipeline.baseline import LockedBaselines, lock_baseline
@@ -44,7 +45,7 @@ GRADED = PostprocessSwitches(color=True)
 
 
 def spending(studio: Studio, *, is_confirmed: bool = False) -> Spending:
-    return Spending(providers=studio.providers, is_confirmed=is_confirmed, actor=None, idempotency_id=None)
+    return Spending(providers=studio.providers, is_confirmed=is_confirmed, caller=OWNER, idempotency_id=None)
 
 
 async def choose(studio: Studio, rows: Rows, index: int, *, job: int = 0, **options: Any) -> Choice:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from kroma.audit.models import AuditEvent
+from kroma.auth.caller import OWNER
 from kroma.ledger.models import ProviderCall
 from kroma.pipeline.cancel import cancel_run
 from kroma.pipeline.claim import claim_job
@@ -47,7 +48,7 @@ async def cancel(studio: Studio, run: Run) -> Run:
 
 
 def spending(studio: Studio, *, is_confirmed: bool = True) -> Spending:
-    return Spending(providers=studio.providers, is_confirmed=is_confirmed, actor=None, idempotency_id=None)
+    return Spending(providers=studio.providers, is_confirmed=is_confirmed, caller=OWNER, idempotency_id=None)
 
 
 async def retry(studio: Studio, run: Run, *, is_confirmed: bool = True) -> Run:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from kroma.auth.caller import OWNER
 from kroma.config import Settings
 from kroma.imaging.provenance import (
     PictureRecord,
@@ -102,7 +103,7 @@ async def test_a_picture_alone_is_enough_to_run_its_job_again(studio: Studio) ->
         run_id=str(record.run_id),
         job_id=str(record.job_id),
         changes=RerunRunRequest(),
-        spending=Spending(providers=studio.providers, is_confirmed=False, actor=None, idempotency_id=None),
+        spending=Spending(providers=studio.providers, is_confirmed=False, caller=OWNER, idempotency_id=None),
     )
     await studio.work()
     rows = await studio.rows(again)
@@ -129,7 +130,7 @@ async def test_a_job_of_another_run_is_not_run_again(studio: Studio) -> None:
             run_id=str(first.run.id),
             job_id=str(first.run.id),
             changes=RerunRunRequest(),
-            spending=Spending(providers={}, is_confirmed=False, actor=None, idempotency_id=None),
+            spending=Spending(providers={}, is_confirmed=False, caller=OWNER, idempotency_id=None),
         )
 
 
@@ -143,7 +144,7 @@ async def test_a_picture_that_is_taken_over_keeps_the_record_of_who_made_it(stud
         slug="comic",
         run_id=str(first.run.id),
         changes=RerunRunRequest(),
-        spending=Spending(providers=studio.providers, is_confirmed=False, actor=None, idempotency_id=None),
+        spending=Spending(providers=studio.providers, is_confirmed=False, caller=OWNER, idempotency_id=None),
     )
     await studio.work()
     rows = await studio.rows(again)

@@ -125,13 +125,19 @@ async def get_asset_content(
     asset_id: FromPath[str],
     db: Db,
     stores: Stores,
+    caller: CurrentCaller,
     download: Download = None,
     if_none_match: IfNoneMatch = None,
     range_header: Range = None,
     if_range: IfRange = None,
 ) -> Response[Any]:
-    """The file of an asset, byte for byte; its `ETag` is its SHA-256."""
+    """The file of an asset, byte for byte; its `ETag` is its SHA-256.
+
+    A token that may only review gets pictures, not run logs.
+    """
     files, asset = await _found(db, stores, slug, asset_id)
+    if not is_picture(asset):
+        caller.require(Scope.READ)
     file = await current_file(files.store, asset)
     tag = f'"{file.sha256}"'
     cache = UNCHANGING if file.never_changes else CHECKED

@@ -26,8 +26,12 @@ from kroma_api.schemas.auth import (
 async def create_token(
     data: JSONBody[CreateTokenRequest], db: Db, caller: CurrentCaller
 ) -> CreateTokenResponse:
-    """Make an API token; open without one while no active token exists and the server is on loopback."""
+    """Make an API token; open without one while no active token exists and the server is on loopback.
+
+    A token cannot make one that may do more than itself.
+    """
     expires_at = service.parsed_expiry(data.expires_at)
+    scopes = service.parsed_scopes(data.scopes)
     async with db.transaction() as session:
         if caller.is_bootstrap:
             await service.close_bootstrap(session)
@@ -35,7 +39,12 @@ async def create_token(
         if data.project_slug is not None:
             project = await get_local_project(session, data.project_slug)
         created = await service.create_token(
-            session, label=data.label or "", project=project, expires_at=expires_at, actor=caller.user_id
+            session,
+            label=data.label or "",
+            project=project,
+            scopes=scopes,
+            expires_at=expires_at,
+            caller=caller,
         )
     return CreateTokenResponse(auth_token=CreatedTokenView.of(created))
 
@@ -53,9 +62,12 @@ async def list_tokens(db: Db, limit: Limit = None, after: After = None) -> ListT
 
 @delete("/tokens/{token_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
 async def revoke_token(token_id: FromPath[str], db: Db, caller: CurrentCaller) -> RevokeTokenResponse:
-    """Make a token unusable; revoking again changes nothing."""
+    """Make a token unusable; revoking again changes nothing.
+
+    A token cannot revoke one that may do more than itself.
+    """
     async with db.transaction() as session:
-        await service.revoke_token(session, token_id, actor=caller.user_id)
+        await service.revoke_token(session, token_id, caller=caller)
     return RevokeTokenResponse(token_id=token_id)
 
 

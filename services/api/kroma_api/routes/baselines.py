@@ -62,7 +62,7 @@ async def select_candidate(
     spending = Spending(
         providers=providers,
         is_confirmed=data.confirm_spend is True,
-        actor=caller.user_id,
+        caller=caller,
         idempotency_id=None,
     )
     choice = await select.select_candidate(

@@ -39,7 +39,7 @@ async def import_bootstrap(
         ai_response_text=data.ai_response_text,
         mode=data.mode,
         dry_run=bool(data.dry_run),
-        actor=caller.user_id,
+        caller=caller,
     )
     return BootstrapImportResponse(
         bootstrap_import=imported.report,
@@ -53,7 +53,7 @@ async def undo_bootstrap_import(
     slug: FromPath[str], import_id: FromPath[str], db: Db, caller: CurrentCaller
 ) -> BootstrapUndoResponse:
     """Take an import back, unless what it touched has changed since."""
-    undone = await undo_import(db, slug=slug, import_id=import_id, actor=caller.user_id)
+    undone = await undo_import(db, slug=slug, import_id=import_id, caller=caller)
     return BootstrapUndoResponse(
         bootstrap_undo=BootstrapUndoView(
             import_id=str(undone.import_id),

@@ -138,7 +138,7 @@ def _spending(
     return Spending(
         providers=providers,
         is_confirmed=data.confirm_spend is True,
-        actor=caller.user_id,
+        caller=caller,
         idempotency_id=idempotency_id,
     )
 

@@ -140,7 +140,7 @@ async def trigger_run(
         order=order,
         providers=providers,
         quote_token=data.quote_token,
-        actor=caller.user_id,
+        caller=caller,
         idempotency_id=idempotency_id,
     )
     # A run that an earlier request with the same key made comes without its jobs.
@@ -246,6 +246,7 @@ async def list_run_events(
     db: Db,
     watch: Watch,
     settings: AppSettings,
+    caller: CurrentCaller,
     accept: Accept = None,
     last_event_id: LastEventId = None,
     limit: Limit = None,
@@ -271,7 +272,13 @@ async def list_run_events(
     if is_done and not await list_events(db, run.id, after=behind, limit=1):
         return Response(None, status_code=HTTPStatus.NO_CONTENT)  # pyright: ignore[reportReturnType] - a 204 has no body
     stream = event_stream.EventStream(
-        db, watch, run.id, after=behind, is_done=is_done, heartbeat=settings.events_heartbeat
+        db,
+        watch,
+        run.id,
+        after=behind,
+        is_done=is_done,
+        heartbeat=settings.events_heartbeat,
+        is_for_reviewer=not caller.may(Scope.READ),
     )
     return event_stream.EventStreamResponse(stream)
 

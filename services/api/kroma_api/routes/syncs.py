@@ -57,7 +57,7 @@ async def start_sync(
         delete_extra=data.delete is True,
         allow_missing=data.allow_missing is True,
     )
-    notice = await service.prepare_sync(db, stores, slug=slug, order=order)
+    notice = await service.prepare_sync(db, stores, slug=slug, order=order, caller=caller)
     async with db.transaction() as session:
         sync = await service.request_sync(session, notice, actor=caller.user_id)
     return await _accepted(queue, sync, slug)
@@ -119,7 +119,7 @@ async def retry_sync(
     caller: CurrentCaller,
 ) -> Response[SyncResponse]:
     """Queue a sync again that failed or was canceled; finished files and parts are not sent again."""
-    sync = await service.retry_sync(db, stores, slug=slug, sync_id=sync_id, actor=caller.user_id)
+    sync = await service.retry_sync(db, stores, slug=slug, sync_id=sync_id, caller=caller)
     return await _accepted(queue, sync, slug)
 
 

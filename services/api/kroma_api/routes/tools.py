@@ -14,6 +14,7 @@ from litestar.exceptions import ClientException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter
 
+from kroma.auth.caller import Caller
 from kroma.auth.errors import ForbiddenError
 from kroma.auth.scopes import Scope
 from kroma.errors import FieldRequiredError, InvalidRequestError, NotFoundError
@@ -26,7 +27,7 @@ from kroma_api.route_facts import route
 from kroma_api.schemas.tools import ToolPictureView, ToolReportView, ToolResponse
 
 if TYPE_CHECKING:
-    from kroma.tools.workshop import Result, Source, Workshop
+    from kroma.tools.workshop import Price, Result, Source, Workshop
 
 TOOLS: Final = ("generate", "upscale", "color", "bgremove", "qa", "inspect")
 """``archive-bad`` moves files, so it is only a command."""
@@ -126,7 +127,7 @@ async def use_tool(
             actor=caller.user_id,
         )
         try:
-            made = await _used(workshop, tool, form, may_spend=caller.project_id is None)
+            made = await _used(workshop, tool, form, caller)
         finally:
             await toolbox.close()
     if wants_picture:
@@ -201,13 +202,21 @@ def _take(fields: dict[str, Any], name: str, text: str) -> None:
         fields[name] = text
 
 
-async def _used(workshop: "Workshop", tool: str, form: _Form, *, may_spend: bool) -> _Made:
+def _check_caller(caller: Caller, price: "Price") -> None:
+    """Refuse a call that costs money to a token of one project, whose budget it would not touch."""
+    if price.may_cost:
+        if caller.project_id is not None:
+            raise ForbiddenError
+        caller.require(Scope.SPEND)
+
+
+async def _used(workshop: "Workshop", tool: str, form: _Form, caller: Caller) -> _Made:
     from kroma.tools import options  # noqa: PLC0415 - loads numpy
 
     picture = form.picture
     match tool:
         case "generate":
-            return await _generated(workshop, form, may_spend=may_spend)
+            return await _generated(workshop, form, caller)
         case "upscale":
             upscale = options.checked(options.UpscaleOptions, form.fields)
             return _Made(pictures=[await workshop.upscale(picture, upscale)])
@@ -218,8 +227,7 @@ async def _used(workshop: "Workshop", tool: str, form: _Form, *, may_spend: bool
             bgremove = options.checked(options.BgremoveOptions, form.fields)
             price = workshop.cutout_price(bgremove, pictures=1)
             workshop.check_spend(price, is_confirmed=bgremove.confirm_spend)
-            if not may_spend and not price.is_free:
-                raise ForbiddenError
+            _check_caller(caller, price)
             return _Made(pictures=[await workshop.bgremove(picture, bgremove)])
         case "qa":
             qa = options.checked(options.QaOptions, form.fields)
@@ -229,7 +237,7 @@ async def _used(workshop: "Workshop", tool: str, form: _Form, *, may_spend: bool
             return await _inspected(form)
 
 
-async def _generated(workshop: "Workshop", form: _Form, *, may_spend: bool) -> _Made:
+async def _generated(workshop: "Workshop", form: _Form, caller: Caller) -> _Made:
     from kroma.tools import options as options_of  # noqa: PLC0415 - loads numpy
 
     options = options_of.checked(options_of.GenerateOptions, form.fields)
@@ -238,8 +246,7 @@ async def _generated(workshop: "Workshop", form: _Form, *, may_spend: bool) -> _
     maker = workshop.provider(choice.provider)
     price = workshop.price(maker, options, choice, styles=len(styles), scenes=1)
     workshop.check_spend(price, is_confirmed=options.confirm_spend)
-    if not may_spend and not price.is_free:
-        raise ForbiddenError
+    _check_caller(caller, price)
     pictures = [
         await workshop.generate(form.picture, styles, options, provider=maker, choice=choice, index=index)
         for index in range(1, options.candidates + 1)

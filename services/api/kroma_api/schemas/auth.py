@@ -17,6 +17,8 @@ class CreateTokenRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Cut to 200 characters."""
     project_slug: str | None = None
     """The only project the token may touch; absent for all."""
+    scopes: list[str] | None = None
+    """`read`, `review`, `create`, `spend`, `storage`, `secrets` or `admin`; absent for everything."""
     expires_at: str | None = None
     """RFC 3339, or a date that counts to its last second (UTC); empty is never."""
 
@@ -32,6 +34,8 @@ class CreatedTokenView(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     project_id: Id | None
     """The only project that it opens; null for all."""
+    scopes: list[str] | None
+    """What it may do there, sorted; null for everything."""
     created_at: Stamp
     expires_at: str | None
     """UTC with offset; null for never."""
@@ -46,6 +50,7 @@ class CreatedTokenView(msgspec.Struct, frozen=True, kw_only=True):
             token_prefix=row.token_prefix,
             label=row.label,
             project_id=None if row.project_id is None else str(row.project_id),
+            scopes=row.scopes,
             created_at=shown_stamp(row.created_at),
             expires_at=_shown_expiry(row.expires_at),
         )
@@ -65,6 +70,8 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     """Whose it is."""
     project_id: Id | None
     """The only project that it opens; null for all."""
+    scopes: list[str] | None
+    """What it may do there, sorted; null for everything."""
     token_prefix: str
     """The first 12 characters of the secret."""
     label: str
@@ -83,6 +90,7 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
             id=str(row.id),
             user_id=str(row.user_id),
             project_id=None if row.project_id is None else str(row.project_id),
+            scopes=row.scopes,
             token_prefix=row.token_prefix,
             label=row.label,
             expires_at=_shown_expiry(row.expires_at),

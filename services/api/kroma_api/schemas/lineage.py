@@ -245,6 +245,7 @@ class LineageResponse(Reply, frozen=True, kw_only=True):
     references: list[LineageReferenceView]
     """The pictures that went in, with their checksums."""
     cost: LineageCostView | None
+    """Null also for a token that may only review."""
     scores: list[QualityReportView]
     """Every report on the asset or its candidate, oldest first."""
 

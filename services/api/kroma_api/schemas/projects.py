@@ -246,5 +246,7 @@ class ProjectResponse(Reply, frozen=True, kw_only=True):
 
     project: ProjectView
     counts: ProjectCountsView
-    spend: ProjectSpendView
+    spend: ProjectSpendView | None
+    """Null for a token that may only review."""
     storage: StorageView
+    """Every text of it is empty for a token that may only review."""

@@ -139,7 +139,8 @@ class RunDetail(RunView, frozen=True, kw_only=True):
     """Why it waits, or why it failed; empty otherwise."""
     reason_code: str
     origin: OriginView | None
-    spend: RunSpendView
+    spend: RunSpendView | None
+    """Null for a token that may only review."""
 
     @classmethod
     def showing(cls, run: Run, progress: RunProgress) -> Self:
