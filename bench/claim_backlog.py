@@ -14,6 +14,7 @@ from figures import line
 from stack import running_stack
 
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.claim import claim_job
@@ -90,6 +91,7 @@ class Bench:
                 slug="bench",
                 order=order,
                 providers={"fake": FakeProvider()},
+                cpu=CpuPool(1),
             )
             for message in queue.messages:
                 if not isinstance(message, ExecuteJob):

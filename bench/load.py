@@ -30,6 +30,7 @@ from stack import Stack, running_api, running_stack, running_worker
 
 from kroma.auth.service import create_token
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.order import RunOrder
@@ -90,7 +91,14 @@ async def _fill(stack: Stack, size: Size) -> Filled:
             (root / scene).write_bytes(draw_reference("noir ink", size=(160, 200)))
         made = [
             await trigger_run(
-                db, queue, stores, settings, slug=slug, order=order, providers={"fake": FakeProvider()}
+                db,
+                queue,
+                stores,
+                settings,
+                slug=slug,
+                order=order,
+                providers={"fake": FakeProvider()},
+                cpu=CpuPool(1),
             )
             for _ in range(size.runs)
         ]

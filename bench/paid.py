@@ -94,6 +94,7 @@ class Buyer:
             slug=SLUG,
             order=order,
             providers=self._providers,
+            cpu=CpuPool(1),
         )
 
     async def close(self) -> None:

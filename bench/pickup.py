@@ -19,6 +19,7 @@ from sqlalchemy import func, select
 from stack import Stack, running_stack, running_worker
 
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.order import RunOrder
@@ -48,6 +49,7 @@ async def _picked_up_ms(db: Database, queue: TaskQueue, settings: Settings, orde
         slug="bench",
         order=order,
         providers={"fake": FakeProvider()},
+        cpu=CpuPool(1),
     )
     committed = datetime.now(UTC)
     await queue.enqueue_many([ExecuteJob(job_id=job.id) for job in run.jobs])

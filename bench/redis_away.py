@@ -26,6 +26,7 @@ from pickup import first_step_at
 from stack import Stack, running_stack, running_worker
 
 from kroma.config import LogOptions, Settings
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.embedded.valkey import EmbeddedValkey
 from kroma.imaging.style_cards import draw_reference
@@ -71,6 +72,7 @@ class _Trigger:
             slug="bench",
             order=self._order,
             providers=providers,
+            cpu=CpuPool(1),
         )
         await wait_for_end(self.db, run.id, timeout=timedelta(minutes=1))
         first = await first_step_at(self.db, run)

@@ -135,6 +135,7 @@ class Ours:
             slug="bench",
             order=order,
             providers=self.providers,
+            cpu=self.cpu,
         )
         messages, self.queue.messages = self.queue.messages, []
         before = await self._steps()

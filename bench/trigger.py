@@ -106,6 +106,7 @@ class Ours:
             slug="bench",
             order=self.order,
             providers=self._providers,
+            cpu=CpuPool(1),
         )
 
     async def once_ms(self) -> float:

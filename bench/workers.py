@@ -67,7 +67,9 @@ async def _draw(stack: Stack, work: Work) -> float:
     order = RunOrder(mode=RunMode.RUN, scene_refs=scenes, candidates=work.candidates)
 
     async def trigger() -> Run:
-        return await trigger_run(db, queue, stores, settings, slug=SLUG, order=order, providers=providers)
+        return await trigger_run(
+            db, queue, stores, settings, slug=SLUG, order=order, providers=providers, cpu=CpuPool(1)
+        )
 
     async def wait(triggered: list[Run]) -> None:
         for run in triggered:

@@ -131,6 +131,7 @@ class Studio:
             slug=self.project.slug,
             order=RunOrder.checked(order),
             providers=self.providers,
+            cpu=self.cpu,
         )
 
     async def work(self) -> None:

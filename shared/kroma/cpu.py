@@ -8,14 +8,16 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from typing import Final, Generic, ParamSpec, TypeVar
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from kroma.errors import InfraError
 from kroma.metrics import PICTURE_PROCESSES_LOST
+from kroma.shares import Turn, TurnQueue, current_share
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -26,6 +28,13 @@ CPU_LIMIT_S: Final = 300.0
 """Computing time of one call: a net under the checks that refuse a picture made to take long."""
 IDLE_AFTER_S: Final = 60.0
 """A pool that did nothing for so long gives its processes back: numpy and OpenCV are much memory."""
+ROOM_BYTES: Final = 96 * 1024**2
+"""What all callers together may have in memory of files to be worked on; on its way to a process a file is
+there twice."""
+ROOM_OF_ONE_BYTES: Final = 64 * 1024**2
+"""What one caller may have of it: the largest file, or many small ones."""
+LEAST_ROOM_BYTES: Final = 4 * 1024**2
+"""What a small file counts: the result of its work may be larger than it."""
 PIPE_BYTES: Final = 1024**2
 """What Linux lets every user have in one pipe."""
 _PR_SET_PDEATHSIG: Final = 1
@@ -69,8 +78,49 @@ def _keep_memory() -> None:
         tune(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
+class PictureProcess:
+    """One process, held for a while; it makes one call after the other."""
+
+    def __init__(self, pool: "CpuPool", executor: ProcessPoolExecutor, cpu_limit_s: float) -> None:
+        self._pool = pool
+        self._cpu_limit_s = cpu_limit_s
+        self._call: Future[Any] | None = None
+        self.executor = executor
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``function`` in the process; it and its arguments must pickle.
+
+        Raises:
+            PictureWorkLostError: The process died under it.
+        """
+        call = _Call(function, args, kwargs, self._cpu_limit_s)
+        try:
+            self._call = self.executor.submit(call)
+            self._pool.prepare_spare(function)
+            return await asyncio.wrap_future(self._call)
+        except BrokenProcessPool as exc:
+            raise PictureWorkLostError from exc
+
+    def when_free(self, callback: Callable[[], None]) -> None:
+        """Call back once the last call has ended: one whose caller left computes on."""
+        if self._call is None or self._call.done():
+            callback()
+            return
+        loop = asyncio.get_running_loop()
+
+        def ended(_: "Future[Any]") -> None:
+            with suppress(RuntimeError):  # the loop is closed, and the pool with it
+                loop.call_soon_threadsafe(callback)
+
+        self._call.add_done_callback(ended)
+
+
 class CpuPool:
-    """Runs module-level functions in a few processes, started on first use."""
+    """Runs module-level functions in a few processes, started on first use and shared in turn.
+
+    Whoever is alone uses all of them. While one caller (``kroma.shares``) has them all, the next caller gets
+    one more, so that nobody waits for the end of another's long call.
+    """
 
     def __init__(
         self,
@@ -82,59 +132,110 @@ class CpuPool:
         self._processes = processes
         self._memory_limit_bytes = memory_limit_bytes
         self._cpu_limit_s = cpu_limit_s
-        self._executor: ProcessPoolExecutor | None = None
-        self._running = 0
+        self._turns = TurnQueue(processes, spare=1)
+        self._room = TurnQueue(ROOM_BYTES, most_per_key=ROOM_OF_ONE_BYTES)
+        # An executor for each process: one that dies takes no other's work along.
+        self._executors: set[ProcessPoolExecutor] = set()
+        self._idle: list[ProcessPoolExecutor] = []
         self._idle_timer: asyncio.TimerHandle | None = None
+        self._last_share: str | None = None
+        self._has_several = False
+        """Whether more than one caller has come since the pool was last idle."""
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call ``function`` in a picture process; it and its arguments must pickle.
+        """Call ``function`` in the next free picture process; it and its arguments must pickle.
 
         Raises:
             PictureWorkLostError: The process died under it; other work is not affected.
         """
-        executor = self._started()
-        self._running += 1
+        async with self.process() as process:
+            return await process.run(function, *args, **kwargs)
+
+    @asynccontextmanager
+    async def process(self) -> AsyncGenerator[PictureProcess]:
+        """Wait in turn for a picture process, for one whose arguments are loaded only then."""
+        turn = await self._turns.take()
+        share = current_share.get()
+        self._has_several = self._has_several or self._last_share not in {None, share}
+        self._last_share = share
+        process = PictureProcess(self, self._taken(), self._cpu_limit_s)
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(executor, _Call(function, args, kwargs, self._cpu_limit_s))
-        except BrokenProcessPool as exc:
-            if self._executor is executor:
-                self._executor = None
-                PICTURE_PROCESSES_LOST.inc()
-            raise PictureWorkLostError from exc
+            yield process
         finally:
-            self._running -= 1
-            self._schedule_idle_stop()
+            process.when_free(partial(self._give_back, process.executor, turn))
+
+    def room(self, size_bytes: int) -> AbstractAsyncContextManager[Turn]:
+        """Wait in turn for room for a file, before it is loaded to be worked on.
+
+        Whoever has room may wait for a process, and never the other way round.
+        """
+        return self._room.turn(places=min(max(size_bytes, LEAST_ROOM_BYTES), ROOM_OF_ONE_BYTES))
+
+    def prepare_spare(self, function: Callable[..., object]) -> None:
+        """Start the spare process, with what ``function`` needs, before somebody has to wait for its start.
+
+        That is when all others are busy and more than one caller uses the pool.
+        """
+        is_full = len(self._executors) == self._turns.held() == self._processes
+        if self._has_several and is_full:
+            executor = self._started()
+            executor.submit(callable, function)
+            self._idle.append(executor)
 
     async def close(self) -> None:
         """Stop the processes."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
-        executor, self._executor = self._executor, None
-        if executor is not None:
-            await asyncio.to_thread(executor.shutdown, cancel_futures=True)
+        executors, self._executors, self._idle = self._executors, set(), []
+        stops = [asyncio.to_thread(executor.shutdown, cancel_futures=True) for executor in executors]
+        await asyncio.gather(*stops)
 
-    def _started(self) -> ProcessPoolExecutor:
-        if self._executor is None:
-            # spawn: forking a process with an event loop and open database connections is undefined.
-            self._executor = ProcessPoolExecutor(
-                self._processes,
-                mp_context=multiprocessing.get_context("spawn"),
-                initializer=_prepare_process,
-                initargs=(self._memory_limit_bytes, os.getpid()),
-            )
-            _widen_pipes(self._executor)
-        return self._executor
+    def _taken(self) -> ProcessPoolExecutor:
+        while self._idle:
+            executor = self._idle.pop()
+            if not _is_broken(executor):
+                return executor
+            self._discard(executor)
+        return self._started()
 
-    def _schedule_idle_stop(self) -> None:
+    def _give_back(self, executor: ProcessPoolExecutor, turn: Turn) -> None:
+        if _is_broken(executor):
+            self._discard(executor)
+        elif executor in self._executors:
+            self._idle.append(executor)
+        turn.end()
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         self._idle_timer = asyncio.get_running_loop().call_later(IDLE_AFTER_S, self._stop_if_idle)
 
+    def _discard(self, executor: ProcessPoolExecutor) -> None:
+        if executor in self._executors:
+            self._executors.discard(executor)
+            PICTURE_PROCESSES_LOST.inc()
+
+    def _started(self) -> ProcessPoolExecutor:
+        # spawn: forking a process with an event loop and open database connections is undefined.
+        executor = ProcessPoolExecutor(
+            1,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_prepare_process,
+            initargs=(self._memory_limit_bytes, os.getpid()),
+        )
+        _widen_pipes(executor)
+        self._executors.add(executor)
+        return executor
+
     def _stop_if_idle(self) -> None:
-        if self._running == 0 and self._executor is not None:
-            executor, self._executor = self._executor, None
-            executor.shutdown(wait=False)
+        if not self._turns.held():
+            executors, self._executors, self._idle = self._executors, set(), []
+            self._last_share, self._has_several = None, False
+            for executor in executors:
+                executor.shutdown(wait=False)
+
+
+def _is_broken(executor: ProcessPoolExecutor) -> bool:
+    # The library has no public way to ask; finding out by a call would make the call fail.
+    return bool(vars(executor)["_broken"])
 
 
 def _widen_pipes(executor: ProcessPoolExecutor) -> None:

@@ -6,8 +6,8 @@ sets it once, in ``current_share``; what is limited asks a ``TurnQueue`` and nee
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from types import MappingProxyType
@@ -29,6 +29,16 @@ def token_share(token_id: UUID) -> str:
 def project_share(project_id: UUID) -> str:
     """The share key of a project, for work that no token stands behind."""
     return f"project:{project_id}"
+
+
+@contextmanager
+def shared_as(key: str) -> Generator[None]:
+    """Let what the block uses count for this share key."""
+    token = current_share.set(key)
+    try:
+        yield
+    finally:
+        current_share.reset(token)
 
 
 class Turn:

@@ -9,14 +9,17 @@ from litestar.types import ASGIApp
 
 from kroma.health.parts import parts_probes
 from kroma.health.probe import Readiness
+from kroma.idempotency.answers import answer_files
 from kroma.resources import Resources
 from kroma_api.authentication import Authentication
 from kroma_api.authorization import Authorization
+from kroma_api.body_budget import BodyBudget
 from kroma_api.dependencies import DEPENDENCIES, WithResources
 from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.front import PathRules, RequestLog
 from kroma_api.idempotency import IdempotencyKeys
 from kroma_api.in_hand import RequestsInHand
+from kroma_api.long_requests import TokensWatched
 from kroma_api.middleware.bodies import Bodies
 from kroma_api.middleware.origins import Origins
 from kroma_api.middleware.places import Limits, Places
@@ -120,7 +123,8 @@ def create_app(
 
     From the outside in: headers of every answer, request id and log line, the requests in hand, host and
     origin, the time that a body may take, authentication (before everything that depends on the path, also
-    of paths that do not exist), path and method rules, scopes, places, idempotency keys, routing and bodies.
+    of paths that do not exist), the token of a request that lasts, path and method rules, scopes, places,
+    room for the body, idempotency keys, routing and bodies.
 
     Args:
         resources: What it works on.
@@ -128,11 +132,13 @@ def create_app(
         in_hand: Knows the requests that are answered, for who stops the server.
     """
     settings, db = resources.settings, resources.db
-    app: ASGIApp = WithResources(
-        IdempotencyKeys(routes(), db), resources, readiness or api_readiness(resources)
+    app: ASGIApp = IdempotencyKeys(
+        routes(), db, files=answer_files(resources.stores), spool_folder=settings.data_dir
     )
+    app = BodyBudget(WithResources(app, resources, readiness or api_readiness(resources)))
     app = Places(app, Limits(everybody_is_one=settings.auth_dev_bypass))
     app = PathRules(Authorization(app, route_table()))
+    app = TokensWatched(app, db, every=settings.events_heartbeat)
     app = Authentication(app, settings=settings, db=db)
     app = Bodies(app, stall=settings.request_stall)
     app = (in_hand or RequestsInHand()).around(Origins(app, settings))

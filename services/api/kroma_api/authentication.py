@@ -17,7 +17,7 @@ from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.errors import KromaError
 from kroma.instructions.signature import CALLBACK_PATH
-from kroma.shares import ANONYMOUS, current_share, token_share
+from kroma.shares import shared_as
 from kroma_api.errors import send_error
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -48,11 +48,8 @@ class Authentication:
         except KromaError as exc:
             await send_error(exc, send)
             return
-        share = current_share.set(ANONYMOUS if caller.token_id is None else token_share(caller.token_id))
-        try:
+        with shared_as(caller.share):
             await self._app(scope, receive, send)
-        finally:
-            current_share.reset(share)
 
     async def _caller(self, scope: HTTPScope) -> Caller:
         method, path = scope["method"], scope["path"]

@@ -4,7 +4,6 @@ Nothing of it is bound to the routes: each request carries the resources it work
 which take a fifth of a second to build, are built once per process whatever runs on them.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 from uuid import UUID
@@ -15,6 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from kroma.auth.caller import Caller
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.health.probe import Readiness
 from kroma.library.thumbnails import Thumbnails
@@ -23,7 +23,9 @@ from kroma.queue.base import TaskQueue
 from kroma.resources import Resources
 from kroma.runs.events import RunWatch
 from kroma.secrets.keyring import Keyring
+from kroma.shares import TurnQueue
 from kroma.storage.base import ProjectStores
+from kroma_api.errors import MAX_UPLOAD_BYTES
 from kroma_api.idempotency import STATE_KEY
 from kroma_api.middleware.places import Place, place_of
 
@@ -31,6 +33,7 @@ Db = NamedDependency[Database]
 Queue = NamedDependency[TaskQueue]
 Stores = NamedDependency[ProjectStores]
 Keys = NamedDependency[Keyring]
+Cpu = NamedDependency[CpuPool]
 Providers = NamedDependency[Mapping[str, Provider]]
 AppSettings = NamedDependency[Settings]
 CurrentCaller = NamedDependency[Caller]
@@ -42,15 +45,15 @@ Watch = NamedDependency[RunWatch]
 AppResources = NamedDependency[Resources]
 Ready = NamedDependency[Readiness]
 ThumbnailMaker = NamedDependency[Thumbnails]
-ToolPlaces = NamedDependency[asyncio.Semaphore]
-"""How many uploads one process works on at a time; the others wait in line."""
+ToolRoom = NamedDependency[TurnQueue]
+"""Bytes of uploads that tools have in memory, which may take as long as a provider does; shared in turn."""
 
 _STATE_KEY: Final = "kroma_resources"
 _WATCH_KEY: Final = "kroma_watch"
-_PLACES_KEY: Final = "kroma_tool_places"
+_TOOL_ROOM_KEY: Final = "kroma_tool_room"
 _THUMBNAILS_KEY: Final = "kroma_thumbnails"
 _READY_KEY: Final = "kroma_readiness"
-_TOOLS_AT_ONCE: Final = 4
+_TOOL_ROOM_BYTES: Final = 2 * (MAX_UPLOAD_BYTES + 1024**2)
 
 
 class WithResources:
@@ -60,7 +63,7 @@ class WithResources:
         self._app = app
         self._resources = resources
         self._watch = RunWatch(resources.db)
-        self._places = asyncio.Semaphore(_TOOLS_AT_ONCE)
+        self._tool_room = TurnQueue(_TOOL_ROOM_BYTES, most_per_key=_TOOL_ROOM_BYTES // 2)
         self._thumbnails = Thumbnails(resources.cpu)
         self._readiness = readiness
 
@@ -69,7 +72,7 @@ class WithResources:
         scope["state"] = {
             _STATE_KEY: self._resources,
             _WATCH_KEY: self._watch,
-            _PLACES_KEY: self._places,
+            _TOOL_ROOM_KEY: self._tool_room,
             _THUMBNAILS_KEY: self._thumbnails,
             _READY_KEY: self._readiness,
         }
@@ -96,8 +99,8 @@ def _watch(scope: Scope) -> RunWatch:
     return scope["state"][_WATCH_KEY]
 
 
-def _tool_places(scope: Scope) -> asyncio.Semaphore:
-    return scope["state"][_PLACES_KEY]
+def _tool_room(scope: Scope) -> TurnQueue:
+    return scope["state"][_TOOL_ROOM_KEY]
 
 
 def _readiness(scope: Scope) -> Readiness:
@@ -121,13 +124,14 @@ DEPENDENCIES: Final = {
     "db": _resource(lambda resources: resources.db),
     "queue": _resource(lambda resources: resources.queue),
     "stores": _resource(lambda resources: resources.stores),
+    "cpu": _resource(lambda resources: resources.cpu),
     "providers": _resource(lambda resources: resources.providers),
     "keyring": _resource(lambda resources: resources.keyring),
     "idempotency_id": Provide(_idempotency_id, sync_to_thread=False),
     "resources": _resource(lambda resources: resources),
     "readiness": Provide(_readiness, sync_to_thread=False),
     "thumbnails": Provide(_thumbnails, sync_to_thread=False),
-    "tool_places": Provide(_tool_places, sync_to_thread=False),
+    "tool_room": Provide(_tool_room, sync_to_thread=False),
     "watch": Provide(_watch, sync_to_thread=False),
     "caller": Provide(_current_caller, sync_to_thread=False),
     "place": Provide(_place, sync_to_thread=False),

@@ -35,6 +35,8 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 MAX_BODY_BYTES: Final = 2 * 1024**2
 MAX_UPLOAD_BYTES: Final = 65 * 1024**2
 """Of a form with pictures; each of them may have 64 MiB."""
+MAX_FORM_BYTES: Final = 512 * 1024**2
+"""Of all files of an upload into a project together; each may have 64 MiB."""
 INTERNAL_TEXT: Final = "Internal server error"
 
 _FRAMEWORK_TEXTS: Final[dict[int, str]] = {
@@ -111,6 +113,7 @@ class ErrorAnswer(NamedTuple):
 
 
 _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
+    UnauthorizedError: HTTPStatus.UNAUTHORIZED,
     MisdirectedRequestError: HTTPStatus.MISDIRECTED_REQUEST,
     ForbiddenError: HTTPStatus.FORBIDDEN,
     CrossSiteRequestError: HTTPStatus.FORBIDDEN,
@@ -136,13 +139,8 @@ def error_answer(error: Exception) -> ErrorAnswer:
     match error:
         case HttpRuleError():
             return _answer(error, error.status, error.headers)
-        case UnauthorizedError():
-            sent = isinstance(error, InvalidTokenError)
-            challenge = 'Bearer error="invalid_token"' if sent else "Bearer"
-            return _answer(error, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": challenge})
-        case InsufficientScopeError():
-            challenge = f'Bearer error="{error.code}", scope="{error.asked_for}"'
-            return _answer(error, _status(error), {"WWW-Authenticate": challenge})
+        case UnauthorizedError() | InsufficientScopeError():
+            return _answer(error, _status(error), {"WWW-Authenticate": _challenge(error)})
         case RequestInFlightError() | ServerBusyError():
             return _answer(error, _status(error), {"Retry-After": str(error.retry_after_s)})
         case KromaError() if (status := _status(error)) != HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -162,6 +160,17 @@ async def send_error(error: Exception, send: Send) -> None:
     answer = error_answer(error)
     headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
     await send_json(send, answer.body, status=answer.status, headers=headers)
+
+
+def _challenge(error: UnauthorizedError | InsufficientScopeError) -> str:
+    """What RFC 9110 (11.6.1) and RFC 6750 (3) want to be told."""
+    match error:
+        case InsufficientScopeError():
+            return f'Bearer error="{error.code}", scope="{error.asked_for}"'
+        case InvalidTokenError():
+            return 'Bearer error="invalid_token"'
+        case _:
+            return "Bearer"
 
 
 def _status(error: KromaError) -> HTTPStatus:

@@ -94,7 +94,7 @@ class FileAnswer(Response[Any]):
                 await self._send_start(send, stream.size_bytes)
                 if not cast("dict[str, Any]", scope).get(IS_HEAD):
                     async for chunk in stream.chunks:
-                        await _send_part(send, chunk)
+                        await send_part(send, chunk)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         except ObjectNotFoundError as exc:
             await send_error(exc, send)
@@ -113,6 +113,11 @@ class FileAnswer(Response[Any]):
         await send({"type": "http.response.start", "status": status.value, "headers": encoded})
 
 
-async def _send_part(send: Send, part: bytes) -> None:
+async def send_part(send: Send, part: bytes) -> None:
+    """Send a part of a body.
+
+    Raises:
+        TimeoutError: The reader has stalled.
+    """
     async with asyncio.timeout(STALLED_AFTER.total_seconds()):
         await send({"type": "http.response.body", "body": part, "more_body": True})

@@ -8,11 +8,12 @@ import asyncio
 import hmac
 import re
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from enum import Enum, auto
 from hashlib import sha256
 from http import HTTPStatus
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -23,10 +24,15 @@ from kroma.auth.caller import Caller
 from kroma.db.engine import Database
 from kroma.errors import KromaError
 from kroma.idempotency import service
-from kroma.idempotency.errors import MAX_KEY_CHARACTERS, InvalidKeyError
-from kroma.idempotency.service import Answer, KeyedRequest
+from kroma.idempotency.answers import new_name
+from kroma.idempotency.errors import MAX_KEY_CHARACTERS, AnswerNotKeptError, InvalidKeyError
+from kroma.idempotency.service import Answer, AnswerFile, KeyedRequest
+from kroma.storage.base import ObjectStore
+from kroma.storage.errors import ObjectNotFoundError, StoreError
 from kroma_api.authentication import bearer_secret
 from kroma_api.errors import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, send_error
+from kroma_api.file_answer import send_part
+from kroma_api.whole_body import IN_MEMORY_BYTES, WholeBody
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -36,7 +42,9 @@ STATE_KEY: Final = "idempotency_id"
 KEY_PATTERN: Final = f"^[!-~]{{1,{MAX_KEY_CHARACTERS}}}$"
 _KEY: Final = re.compile(KEY_PATTERN.encode())
 _UPLOADS: Final = "/api/tools/"
-_LARGEST_KEPT: Final = 8 * 1024**2
+_LARGEST_IN_TABLE: Final = 64 * 1024
+"""Of an answer; a larger one is kept as a file."""
+_LARGEST_KEPT: Final = 64 * 1024**2
 """Of an answer; of a larger one only that there was one is kept, as of a secret."""
 _LONGEST_PATH: Final = 500
 """A longer one is stored as its digest: an entry of an index has an end."""
@@ -120,9 +128,19 @@ def treatment_of(path: str) -> Treatment | None:
 class IdempotencyKeys:
     """Answers again what was answered before."""
 
-    def __init__(self, app: ASGIApp, db: Database) -> None:
+    def __init__(self, app: ASGIApp, db: Database, *, files: ObjectStore, spool_folder: Path) -> None:
+        """Before ``app``.
+
+        Args:
+            app: Carries requests out.
+            db: Where keys are.
+            files: Where large answers lie.
+            spool_folder: Where the body of a request waits until it has come whole.
+        """
         self._app = app
         self._db = db
+        self._files = files
+        self._spool_folder = spool_folder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Look at a POST that carries a key; anything else passes."""
@@ -137,25 +155,48 @@ class IdempotencyKeys:
     async def _answer(
         self, scope: HTTPScope, receive: Receive, send: Send, *, keys: list[bytes], treatment: Treatment
     ) -> None:
-        is_upload = scope["path"].startswith(_UPLOADS)
-        whole = _WholeBody(receive, at_most=MAX_UPLOAD_BYTES if is_upload else MAX_BODY_BYTES)
-        body = await whole.read()
-        if body is None:
-            await self._app(scope, whole.again, send)  # too large, or its sender is gone: refused there
-            return
-        try:
-            request = _keyed(scope, keys, body)
-            begun = await service.begin(self._db, request, is_rebuilt=treatment is Treatment.REBUILT)
-        except KromaError as exc:
-            await send_error(exc, send)
-            return
-        if isinstance(begun, Answer):
-            await _send_answer(begun, send, (REPLAYED, "true"))
-            return
-        scope["state"][STATE_KEY] = begun
-        answer = await self._carried_out(begun, scope, whole.again)
-        await self._keep(begun, answer, treatment)
+        at_most = MAX_UPLOAD_BYTES if scope["path"].startswith(_UPLOADS) else MAX_BODY_BYTES
+        async with WholeBody(receive, at_most=at_most, folder=self._spool_folder) as body:
+            try:
+                # One that is too large, or whose sender is gone, is refused by the application.
+                request = await _keyed(scope, keys, body) if await body.read() else None
+                begun = None
+                if request is not None:
+                    is_rebuilt = treatment is Treatment.REBUILT
+                    begun = await service.begin(self._db, request, is_rebuilt=is_rebuilt)
+            except KromaError as exc:
+                await send_error(exc, send)
+                return
+            if begun is None or request is None:
+                await self._app(scope, body.again, send)
+                return
+            if isinstance(begun, Answer):
+                await self._send_again(begun, send)
+                return
+            scope["state"][STATE_KEY] = begun
+            answer = await self._carried_out(begun, scope, body.again)
+        await self._keep(begun, answer, treatment, scope_name=request.scope)
         await _send_answer(answer, send)
+
+    async def _send_again(self, answer: Answer, send: Send) -> None:
+        replayed = (REPLAYED, "true")
+        if answer.file is None or answer.file.name is None:
+            await _send_answer(answer, send, replayed)
+            return
+        async with AsyncExitStack() as opened:
+            try:
+                stream = await opened.enter_async_context(self._files.open_stream(answer.file.name))
+            except ObjectNotFoundError:
+                await send_error(AnswerNotKeptError(answer.file.size_bytes), send)
+                return
+            except KromaError as exc:
+                await send_error(exc, send)
+                return
+            await _send_start(answer, send, replayed)
+            with suppress(TimeoutError):  # the reader has stalled; the server closes what is not whole
+                async for chunk in stream.chunks:
+                    await send_part(send, chunk)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _carried_out(self, identifier: UUID, scope: Scope, receive: Receive) -> Answer:
         held = _HeldAnswer()
@@ -167,17 +208,31 @@ class IdempotencyKeys:
             await self._release(identifier)
             raise
 
-    async def _keep(self, identifier: UUID, answer: Answer, treatment: Treatment) -> None:
+    async def _keep(self, identifier: UUID, answer: Answer, treatment: Treatment, *, scope_name: str) -> None:
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             await self._release(identifier)
             return
         is_secret = treatment is Treatment.SECRET and answer.status_code < HTTPStatus.BAD_REQUEST
-        is_secret = is_secret or len(answer.body) > _LARGEST_KEPT
         try:
+            if len(answer.body) > _LARGEST_IN_TABLE and not is_secret:
+                answer = msgspec.structs.replace(answer, file=await self._filed(identifier, answer.body))
             await service.keep(self._db, identifier, answer, is_secret=is_secret)
+            if answer.file is not None:
+                await self._files.delete(await service.let_go(self._db, scope_name))
         except Exception:
             # What was done is done: the caller learns it now, and the next one that it was done.
             log.exception("an answer was not kept")
+
+    async def _filed(self, identifier: UUID, body: bytes) -> AnswerFile:
+        name = new_name(identifier)
+        if len(body) > _LARGEST_KEPT:
+            return AnswerFile(None, len(body))
+        try:
+            await self._files.put(name, body)
+        except StoreError as exc:
+            log.warning("an answer was not kept", reason=exc.message)
+            return AnswerFile(None, len(body))
+        return AnswerFile(name, len(body))
 
     async def _release(self, identifier: UUID) -> None:
         try:
@@ -203,21 +258,41 @@ class IdempotencyKeys:
             await asyncio.gather(renewing, return_exceptions=True)
 
 
-def _keyed(scope: HTTPScope, keys: list[bytes], body: bytes) -> KeyedRequest:
+async def _keyed(scope: HTTPScope, keys: list[bytes], body: WholeBody) -> KeyedRequest:
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise InvalidKeyError
     path = scope["path"]
     if len(path) > _LONGEST_PATH:
         path = f"sha256:{sha256(path.encode()).hexdigest()}"
-    # A body may hold a guessable secret, so its digest needs a key: the bearer, which is stored nowhere.
-    request = msgspec.msgpack.encode((scope["method"], scope["query_string"], body))
-    bearer = bearer_secret(scope["headers"]) or ""
     return KeyedRequest(
         scope=_scope_name(scope["user"]),
         path=path,
         key=keys[0].decode("ascii"),
-        request_hash=hmac.new(bearer.encode(), request, "sha256").hexdigest(),
+        request_hash=await _digest(scope, body),
     )
+
+
+async def _digest(scope: HTTPScope, body: WholeBody) -> str:
+    # A body may hold a guessable secret, so its digest needs a key: the bearer, which is stored nowhere.
+    bearer = bearer_secret(scope["headers"]) or ""
+    # The digest of ``(method, query, body)`` in MessagePack, without a second copy of the body.
+    head = msgspec.msgpack.encode((scope["method"], scope["query_string"])).replace(b"\x92", b"\x93", 1)
+    digest = hmac.new(bearer.encode(), head + _msgpack_head(body.size_bytes), "sha256")
+    async for piece in body.pieces():
+        if len(piece) > IN_MEMORY_BYTES:
+            await asyncio.to_thread(digest.update, piece)
+        else:
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _msgpack_head(size_bytes: int) -> bytes:
+    """What stands before so many bytes in MessagePack."""
+    for kind, width in ((0xC4, 1), (0xC5, 2), (0xC6, 4)):
+        if size_bytes < 256**width:
+            return bytes([kind]) + size_bytes.to_bytes(width, "big")
+    msg = "no body is as large as that"
+    raise ValueError(msg)
 
 
 def _scope_name(caller: Caller) -> str:
@@ -226,42 +301,13 @@ def _scope_name(caller: Caller) -> str:
     return "bootstrap" if caller.is_bootstrap else "open"
 
 
-class _WholeBody:
-    """Reads a body to its end, and gives its messages once more."""
-
-    def __init__(self, receive: Receive, *, at_most: int) -> None:
-        self._receive = receive
-        self._at_most = at_most
-        self._messages: list[Any] = []
-
-    async def read(self) -> bytes | None:
-        """The body; None when it is too large, or its sender is gone."""
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await self._receive()
-            self._messages.append(message)
-            if message["type"] != "http.request":
-                return None
-            parts.append(message["body"])
-            size += len(parts[-1])
-            if size > self._at_most:
-                return None
-            if not message["more_body"]:
-                return b"".join(parts)
-
-    async def again(self) -> Any:  # noqa: ANN401 - HTTP's half of what a server may give
-        """What was read, then what comes."""
-        return self._messages.pop(0) if self._messages else await self._receive()
-
-
 class _HeldAnswer:
     """Takes an answer and sends nothing."""
 
     def __init__(self) -> None:
         self._status = 0
         self._headers: tuple[tuple[str, str], ...] = ()
-        self._body = bytearray()
+        self._parts: list[bytes] = []
 
     async def send(self, message: Message) -> None:
         """Hold a part."""
@@ -269,14 +315,21 @@ class _HeldAnswer:
             self._status = message["status"]
             self._headers = tuple((name.decode(), value.decode()) for name, value in message["headers"])
         elif message["type"] == "http.response.body":
-            self._body += message["body"]
+            self._parts.append(message["body"])
 
     def answer(self) -> Answer:
         """The whole of it."""
-        return Answer(status_code=self._status, headers=self._headers, body=bytes(self._body))
+        # Most come in one part and an empty one, of which no copy is made.
+        parts = [part for part in self._parts if part]
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        return Answer(status_code=self._status, headers=self._headers, body=body)
+
+
+async def _send_start(answer: Answer, send: Send, *more: tuple[str, str]) -> None:
+    headers = [(name.encode(), value.encode()) for name, value in (*answer.headers, *more)]
+    await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
 
 
 async def _send_answer(answer: Answer, send: Send, *more: tuple[str, str]) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in (*answer.headers, *more)]
-    await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+    await _send_start(answer, send, *more)
     await send({"type": "http.response.body", "body": answer.body, "more_body": False})

@@ -65,8 +65,8 @@ _ERROR_TEXTS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.BAD_REQUEST: "A rule is broken; `error` names the field, `error_code` the kind of rule",
     HTTPStatus.UNAUTHORIZED: "There is no bearer token, or it is unknown, revoked or expired",
     HTTPStatus.FORBIDDEN: "The token does not open this project, there is no such project, or the token lacks"
-    " a scope (`insufficient_scope`; `error` and `WWW-Authenticate` name it); or a page of another origin asks"
-    " for a change (`cross_site_request`)",
+    " a scope (`insufficient_scope`; `error` and `WWW-Authenticate` name it); or a page of another origin"
+    " asks for a change (`cross_site_request`)",
     HTTPStatus.NOT_FOUND: "What the path names does not exist, or belongs to another project",
     HTTPStatus.REQUEST_TIMEOUT: "The body did not come in time",
     HTTPStatus.CONFLICT: "What is there forbids it for now; `error_code` says what",

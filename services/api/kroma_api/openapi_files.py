@@ -5,9 +5,9 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from kroma.library.upload import FOLDERS
+from kroma_api.errors import MAX_FORM_BYTES
 from kroma_api.examples import error_example
 from kroma_api.multipart_form import MAX_FIELDS, MAX_FILES
-from kroma_api.routes.asset_files import MAX_FORM_BYTES
 
 _ASSETS: Final = "/api/projects/{slug}/assets"
 _CONTENT: Final = f"{_ASSETS}/{{asset_id}}/content"

@@ -41,6 +41,7 @@ from kroma_worker.hands import Hands
 from kroma_worker.pulse import Pulse
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
 from kroma_worker.tasks import instructions, runs, sync
+from kroma_worker.tasks.answers import sweep_answers_for_ever
 from kroma_worker.tasks.calls import look_after_calls
 from kroma_worker.tasks.sweep import sweep_for_ever
 
@@ -117,6 +118,7 @@ async def work(settings: Settings) -> None:
             asyncio.ensure_future(opened.queue.consume(partial(dispatch, deps), concurrency=hands.places)),
             asyncio.ensure_future(sweep_for_ever(deps)),
             asyncio.ensure_future(look_after_calls(place)),
+            asyncio.ensure_future(sweep_answers_for_ever(opened.stores)),
         ]
         # What start-up made stays: no collection need walk it while a job waits.
         gc.collect()

@@ -8,6 +8,7 @@ import msgspec
 
 from kroma.auth.errors import ForeignScopesError, InsufficientScopeError
 from kroma.auth.scopes import Scope
+from kroma.shares import ANONYMOUS, token_share
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +24,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """With all that they include; None for everything."""
     is_bootstrap: bool = False
     """Whether the request may make the first token and nothing else."""
+
+    @property
+    def share(self) -> str:
+        """The share key of what the request uses."""
+        return ANONYMOUS if self.token_id is None else token_share(self.token_id)
 
     def may(self, *needed: Scope) -> bool:
         """Whether the caller has one of these scopes."""

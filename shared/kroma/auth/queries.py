@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
-from sqlalchemy import ColumnElement, Text, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, Text, Uuid, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.auth.models import ApiToken
@@ -69,6 +69,20 @@ _ACTIVE: Final = Prepared(
         or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > _NOW),
     )
 )
+
+
+_STILL_ACTIVE: Final = Prepared(
+    select(ApiToken.id).where(
+        ApiToken.id == bindparam("token_id", type_=Uuid()),
+        ApiToken.revoked_at.is_(None),
+        or_(ApiToken.expires_at.is_(None), ApiToken.expires_at > _NOW),
+    )
+)
+
+
+async def is_active(reader: Reader, token_id: UUID, *, now: datetime) -> bool:
+    """Whether a token is neither revoked nor expired."""
+    return bool(await reader.records(_STILL_ACTIVE, token_id=token_id, now=now))
 
 
 async def find_active_token(

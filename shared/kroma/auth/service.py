@@ -214,6 +214,14 @@ def _effective(words: Iterable[str] | None) -> frozenset[Scope] | None:
     return None if words is None else with_included(map(Scope, words))
 
 
+async def is_active(db: Database, caller: Caller) -> bool:
+    """Whether the caller's token, if it has one, is neither revoked nor expired by now."""
+    if caller.token_id is None:
+        return True
+    async with db.reading() as reader:
+        return await queries.is_active(reader, caller.token_id, now=utc_now())
+
+
 _USED: Final = Prepared(
     update(ApiToken)
     .where(ApiToken.id == bindparam("token_id", type_=Uuid()))

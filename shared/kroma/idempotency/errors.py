@@ -51,12 +51,17 @@ class OutcomeUnknownError(ConflictError):
 
 
 class AnswerNotKeptError(ConflictError):
-    """The first request was answered with a secret, which is shown once."""
+    """The first request was answered, and its answer is not there to be given again."""
 
     code = "answer_not_kept"
 
-    def __init__(self) -> None:
-        super().__init__(
-            f"Header '{HEADER}': the request with this key succeeded; its answer held a secret "
-            "and is not shown again"
-        )
+    def __init__(self, size_bytes: int | None = None) -> None:
+        """A secret, which is shown once; or with ``size_bytes`` one that is too large to be kept so long."""
+        if size_bytes is None:
+            problem = "the request with this key succeeded; its answer held a secret and is not shown again"
+        else:
+            problem = (
+                f"the request with this key was carried out; its answer of {size_bytes} bytes is no longer "
+                "kept, and it is not carried out again"
+            )
+        super().__init__(f"Header '{HEADER}': {problem}")

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kroma.db.base import Base, Created, Identified
@@ -17,6 +17,12 @@ class IdempotencyKey(Identified, Created, Base):
         UniqueConstraint("scope", "path", "key"),
         CheckConstraint("state IN ('in_flight', 'applied', 'answered')", name="state"),
         Index("ix_idempotency_keys_expires_at", "expires_at"),
+        Index(
+            "ix_idempotency_keys_files",
+            "scope",
+            "expires_at",
+            postgresql_where=text("body_file IS NOT NULL"),
+        ),
     )
 
     scope: Mapped[str]
@@ -33,3 +39,7 @@ class IdempotencyKey(Identified, Created, Base):
     status_code: Mapped[int | None]
     headers_json: Mapped[Any | None]
     body: Mapped[bytes | None] = mapped_column(LargeBinary)
+    body_file: Mapped[str | None]
+    """Where a body lies that is too large for this table (``kroma.idempotency.answers``)."""
+    body_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    """The size of one that does not lie in this table; None for a secret."""

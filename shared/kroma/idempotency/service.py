@@ -53,6 +53,8 @@ LEASE: Final = timedelta(seconds=15)
 RENEW_EVERY: Final = timedelta(seconds=5)
 RETRY_AFTER_S: Final = 1
 FORGOTTEN_AT_ONCE: Final = 500
+FILES_OF_ONE_BYTES: Final = 256 * 1024**2
+"""What one caller's large answers take, at most, all together."""
 
 
 class KeyedRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     status_code: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    file: "AnswerFile | None" = None
+    """Where the body lies instead."""
+
+
+class AnswerFile(msgspec.Struct, frozen=True):
+    """A body that is kept outside the table."""
+
+    name: str | None
+    """None where it is not kept at all."""
+    size_bytes: int
 
 
 class RecordLostError(InfraError):
@@ -123,6 +135,8 @@ _TAKE_OVER: Final = Prepared(
         status_code=null(),
         headers_json=null(),
         body=null(),
+        body_file=null(),
+        body_bytes=null(),
     )
     .returning(_KEYS.c.id)
 )
@@ -139,7 +153,22 @@ _ANSWER: Final = Prepared(
         status_code=bindparam("status_code"),
         headers_json=bindparam("headers_json", type_=_KEYS.c.headers_json.type),
         body=bindparam("body"),
+        body_file=bindparam("body_file"),
+        body_bytes=bindparam("body_bytes"),
     )
+)
+# Of one caller, the newest first: what is beyond the bound is let go.
+_LET_GO: Final = text(
+    """
+    WITH beyond AS (
+        SELECT id, body_file FROM (
+            SELECT id, body_file, sum(body_bytes) OVER (ORDER BY expires_at DESC, id) AS total
+            FROM idempotency_keys WHERE scope = :scope AND body_file IS NOT NULL
+        ) AS files WHERE total > :most
+    )
+    UPDATE idempotency_keys AS kept SET body_file = NULL FROM beyond WHERE kept.id = beyond.id
+    RETURNING beyond.body_file
+    """
 )
 _RELEASE: Final = Prepared(
     delete(_KEYS).where(_KEYS.c.id == bindparam("id"), _KEYS.c.state == text("'in_flight'"))
@@ -173,7 +202,7 @@ async def begin(db: Database, request: KeyedRequest, *, is_rebuilt: bool) -> UUI
         KeyReusedError: The key stands for another request.
         RequestInFlightError: The same request is being carried out.
         OutcomeUnknownError: It was applied and its answer was lost.
-        AnswerNotKeptError: It was answered with a secret.
+        AnswerNotKeptError: It was answered with a secret, or its answer is no longer kept.
     """
     fields = msgspec.structs.asdict(request)
     while True:
@@ -200,10 +229,13 @@ def _settled(row: Mapping[str, Any], request: KeyedRequest, *, is_rebuilt: bool)
     if row["request_hash"] != request.request_hash:
         raise KeyReusedError
     if row["state"] == "answered":
-        if row["body"] is None:
-            raise AnswerNotKeptError
         headers = msgspec.convert(row["headers_json"], tuple[tuple[str, str], ...])
-        return Answer(status_code=row["status_code"], headers=headers, body=row["body"])
+        if row["body"] is not None:
+            return Answer(status_code=row["status_code"], headers=headers, body=row["body"])
+        if row["body_file"] is None:
+            raise AnswerNotKeptError(row["body_bytes"])
+        file = AnswerFile(row["body_file"], row["body_bytes"])
+        return Answer(status_code=row["status_code"], headers=headers, body=b"", file=file)
     if row["is_held"]:
         raise RequestInFlightError(RETRY_AFTER_S)
     if row["state"] == "applied" and not is_rebuilt:
@@ -244,9 +276,21 @@ async def keep(db: Database, identifier: UUID, answer: Answer, *, is_secret: boo
             "id": identifier,
             "status_code": answer.status_code,
             "headers_json": [] if is_secret else [list(header) for header in answer.headers],
-            "body": None if is_secret else answer.body,
+            "body": None if is_secret or answer.file is not None else answer.body,
+            "body_file": None if answer.file is None else answer.file.name,
+            "body_bytes": None if answer.file is None else answer.file.size_bytes,
         },
     )
+
+
+async def let_go(db: Database, scope: str) -> list[str]:
+    """Forget where a caller's older answers lie, as far as they are together larger than one may keep.
+
+    Returns:
+        The names of their files, which nobody asks for any more.
+    """
+    async with db.transaction() as session:
+        return list(await session.scalars(_LET_GO, {"scope": scope, "most": FILES_OF_ONE_BYTES}))
 
 
 async def release(db: Database, identifier: UUID) -> None:

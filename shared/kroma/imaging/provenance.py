@@ -10,7 +10,6 @@ they are no signature, since whoever can write the file can write them.
 """
 
 import hashlib
-import re
 import struct
 from collections.abc import Iterator
 from enum import StrEnum
@@ -22,6 +21,7 @@ import msgspec
 
 from kroma import __version__
 from kroma.errors import InvalidRequestError
+from kroma.imaging.header import MAX_PNG_CHUNKS
 from kroma.imaging.png_text import SIGNATURE, chunk
 
 KEYWORD: Final = "kroma"
@@ -29,10 +29,13 @@ RECORD_VERSION: Final = 1
 MAX_RECORD_BYTES: Final = 1024 * 1024
 _PNG_TEXTS: Final = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _NAMESPACE: Final = "urn:kroma:record:1"
-_IN_XMP: Final = re.compile(rb"<kroma:record>(.*?)</kroma:record>", re.DOTALL)
-_DESCRIPTION: Final = re.compile(
-    rb'<rdf:Description rdf:about="" xmlns:kroma="urn:kroma:record:1">.*?</rdf:Description>', re.DOTALL
+_RECORD: Final = (b"<kroma:record>", b"</kroma:record>")
+_DESCRIPTION: Final = (
+    f'<rdf:Description rdf:about="" xmlns:kroma="{_NAMESPACE}">'.encode(),
+    b"</rdf:Description>",
 )
+_MOST_PARTS: Final = MAX_PNG_CHUNKS
+"""Of a file; all that is behind them is one part more. A stranger's file may hold millions of empty ones."""
 _RDF_END: Final = b"</rdf:RDF>"
 _RIFF_HEAD: Final = 12
 _CHUNK_HEAD: Final = 8
@@ -228,6 +231,13 @@ def _record_sha256(record: PictureRecord) -> str:
     return hashlib.sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
 
 
+def _followed(parts: Iterator[tuple[bytes, memoryview]]) -> list[tuple[bytes, memoryview]]:
+    found = list(parts)
+    if len(found) > _MOST_PARTS:
+        raise IndexError  # what stands behind them is not known
+    return found
+
+
 def _with_text(data: bytes, text: bytes) -> bytes:
     if data.startswith(SIGNATURE):
         return _png_with(data, text)
@@ -238,9 +248,9 @@ def _text_of(data: bytes) -> bytes | None:
     if data.startswith(SIGNATURE):
         return next((_png_text(part) for kind, part in _png_parts(data) if _is_ours(kind, part)), None)
     if _is_webp(data):
-        packets = (part[_CHUNK_HEAD:] for kind, part in _webp_parts(data) if kind == b"XMP ")
-        found = (_IN_XMP.search(packet) for packet in packets)
-        return next((_plain(match[1]) for match in found if match), None)
+        packets = (bytes(part[_CHUNK_HEAD:]) for kind, part in _webp_parts(data) if kind == b"XMP ")
+        spans = ((packet, _span(packet, _RECORD)) for packet in packets)
+        return next((_plain(_inside(packet, span, _RECORD)) for packet, span in spans if span), None)
     return None
 
 
@@ -250,7 +260,9 @@ def _text_of(data: bytes) -> bytes | None:
 def _png_parts(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     """Every chunk whole, and whatever stands behind the last one as a part without a kind."""
     view, offset = memoryview(data), len(SIGNATURE)
-    while offset + 12 <= len(data):
+    for _ in range(_MOST_PARTS):
+        if offset + 12 > len(data):
+            break
         (length,) = struct.unpack_from(">I", data, offset)
         end = offset + 12 + length
         kind = data[offset + 4 : offset + 8]
@@ -276,7 +288,7 @@ def _png_with(data: bytes, text: bytes) -> bytes:
     ours = chunk(b"iTXt", KEYWORD.encode() + b"\0\0\0\0\0" + text)
     kept: list[bytes | memoryview] = [SIGNATURE]
     is_placed = False
-    for kind, part in _png_parts(data):
+    for kind, part in _followed(_png_parts(data)):
         if _is_ours(kind, part):
             continue
         if kind == b"IDAT" and not is_placed:
@@ -298,7 +310,9 @@ def _webp_parts(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     view, offset = memoryview(data), _RIFF_HEAD
     (size,) = struct.unpack_from("<I", data, 4)
     end_of_file = min(len(data), _CHUNK_HEAD + size + (size & 1))
-    while offset + _CHUNK_HEAD <= end_of_file:
+    for _ in range(_MOST_PARTS):
+        if offset + _CHUNK_HEAD > end_of_file:
+            break
         (length,) = struct.unpack_from("<I", data, offset + 4)
         end = min(offset + _CHUNK_HEAD + length + (length & 1), end_of_file)
         yield data[offset : offset + 4], view[offset:end]
@@ -308,7 +322,7 @@ def _webp_parts(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _webp_with(data: bytes, text: bytes) -> bytes:
-    parts = list(_webp_parts(data))
+    parts = _followed(_webp_parts(data))
     packet = next((bytes(part[_CHUNK_HEAD:]) for kind, part in parts if kind == b"XMP "), b"")
     inside = [(kind, part) for kind, part in parts if kind not in {b"XMP ", b"VP8X", b""}]
     behind = [part for kind, part in parts if not kind]
@@ -351,7 +365,7 @@ def _xmp(packet: bytes, text: bytes) -> bytes:
         f'<rdf:Description rdf:about="" xmlns:kroma="{_NAMESPACE}">'
         f"<kroma:record>{escape(text.decode())}</kroma:record></rdf:Description>"
     ).encode()
-    packet = _DESCRIPTION.sub(b"", packet)
+    packet = _without(packet, _DESCRIPTION)
     head, end, tail = packet.rpartition(_RDF_END)
     if end:
         return head + description + end + tail
@@ -361,6 +375,31 @@ def _xmp(packet: bytes, text: bytes) -> bytes:
         + description
         + b'</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
     )
+
+
+# Searched for, and not by a pattern: of an opening that is never closed, a stranger may send millions, and a
+# pattern would look for the end of each.
+
+
+def _span(packet: bytes, tag: tuple[bytes, bytes], after: int = 0) -> tuple[int, int] | None:
+    """From where to where the first element with this tag goes."""
+    start = packet.find(tag[0], after)
+    end = -1 if start < 0 else packet.find(tag[1], start + len(tag[0]))
+    return None if end < 0 else (start, end + len(tag[1]))
+
+
+def _inside(packet: bytes, span: tuple[int, int], tag: tuple[bytes, bytes]) -> bytes:
+    start, end = span
+    return packet[start + len(tag[0]) : end - len(tag[1])]
+
+
+def _without(packet: bytes, tag: tuple[bytes, bytes]) -> bytes:
+    kept: list[bytes] = []
+    after = 0
+    while (span := _span(packet, tag, after)) is not None:
+        kept.append(packet[after : span[0]])
+        after = span[1]
+    return b"".join([*kept, packet[after:]])
 
 
 def _plain(text: bytes) -> bytes:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterable
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 import msgspec
 
@@ -16,9 +16,6 @@ from kroma.imaging.header import PictureHeader
 from kroma.library.known import find_known
 from kroma.library.place import ProjectFiles
 from kroma.library.spool import Spool, Spooled
-
-DECODED_AT_ONCE: Final = 2
-"""Files of one upload that are in memory at a time, each of up to 64 MiB, and twice on its way to decode."""
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +44,6 @@ class Delivery:
         self._folder = spool_folder
         self._spool = Spool(spool_folder)
         self._converted: list[Spool] = []
-        self._places = asyncio.Semaphore(DECODED_AT_ONCE)
         self._names: list[str] = []
         self._checks: list[asyncio.Task[Picture]] = []
         self._by_hash: dict[str, asyncio.Task[Picture]] = {}
@@ -119,7 +115,7 @@ class Delivery:
         )
 
     async def _decoded(self, file: Spooled) -> Picture:
-        async with self._places:
+        async with self._cpu.room(file.size_bytes):
             accepted = await self._cpu.run(accept, await self._spool.read(file), name=file.name)
             kept, spool = file, self._spool
             if accepted.converted is not None:

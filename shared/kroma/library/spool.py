@@ -56,11 +56,13 @@ class Spool:
     async def __aexit__(self, *_: object) -> None:
         self.close()
 
-    async def take(self, name: str, chunks: AsyncIterable[bytes]) -> Spooled:
+    async def take(
+        self, name: str, chunks: AsyncIterable[bytes], *, limit_bytes: int | None = MAX_BYTES
+    ) -> Spooled:
         """Write a file as it arrives; only one at a time.
 
         Raises:
-            PictureTooLargeError: It is over 64 MiB; the rest is not read.
+            PictureTooLargeError: It is over the limit, which is that of a picture; the rest is not read.
             StoreFullError: No space is left.
             StoreUnavailableError: There is no place to write to.
         """
@@ -72,8 +74,9 @@ class Spool:
         try:
             async for chunk in chunks:
                 size += len(chunk)
-                if size > MAX_BYTES:
-                    raise PictureTooLargeError(name, "more than 64 MiB", "64 MiB")
+                if limit_bytes is not None and size > limit_bytes:
+                    limit = f"{limit_bytes // 1024**2} MiB"
+                    raise PictureTooLargeError(name, f"more than {limit}", limit)
                 block.append(chunk)
                 pending += len(chunk)
                 if pending >= BLOCK_BYTES:

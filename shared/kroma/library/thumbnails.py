@@ -23,8 +23,6 @@ log = structlog.get_logger(__name__)
 SIZES_PX: Final = (64, 128, 256, 512, 1024)
 """Of the longer side."""
 DEFAULT_SIZE_PX: Final = 256
-_MADE_AT_ONCE: Final = 4
-"""Pictures that one process holds for it, each of up to 64 MiB."""
 _LARGEST_BYTES: Final = 8 * 1024**2
 
 
@@ -52,7 +50,6 @@ class Thumbnails:
 
     def __init__(self, cpu: CpuPool) -> None:
         self._cpu = cpu
-        self._places = asyncio.Semaphore(_MADE_AT_ONCE)
         self._making: dict[str, _Making] = {}
 
     async def get(self, store: ObjectStore, asset: Asset, size_px: int) -> Thumbnail:
@@ -81,7 +78,7 @@ class Thumbnails:
 
     async def _draw(self, store: ObjectStore, asset: Asset, size_px: int) -> Thumbnail:
         key = find_key(store, asset.rel_path)
-        async with self._places:
+        async with self._cpu.room((key and await store.size(key)) or 0):
             try:
                 data = await store.get(key or "", limit_bytes=MAX_BYTES)
             except ObjectNotFoundError:

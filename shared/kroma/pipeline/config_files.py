@@ -18,6 +18,10 @@ from kroma.storage.disk import read_file
 from kroma.storage.errors import ObjectNotFoundError, StoreError, StoreUnavailableError
 
 MAX_FILE_BYTES: Final = 1024 * 1024
+MAX_TOML_BYTES: Final = 64 * 1024
+MAX_TOML_LINE: Final = 1000
+"""Bytes. Keys like ``a.a.a`` take the parser time by the square of their length: those of one line of
+1 MiB would hold up everything else for minutes."""
 MAX_WHOLE: Final = 2**31 - 1
 """What an integer column takes; a count beyond it is a typing error."""
 
@@ -150,6 +154,11 @@ class ConfigObject:
         """
         if file.data is None:
             raise ConfigFileError(file.path, "cannot be read: no such file")
+        if len(file.data) > MAX_TOML_BYTES:
+            raise ConfigFileError(file.path, f"is larger than {MAX_TOML_BYTES} bytes; TOML is for settings")
+        for number, line in enumerate(file.data.splitlines(), start=1):
+            if len(line) > MAX_TOML_LINE:
+                raise ConfigFileError(file.path, f"line {number} is longer than {MAX_TOML_LINE} bytes")
         try:
             value = tomllib.loads(file.data.decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:

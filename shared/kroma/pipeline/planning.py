@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.errors import InvalidRequestError
 from kroma.pipeline.choice import Choice, chosen
 from kroma.pipeline.config_files import ConfigFiles
@@ -57,6 +58,7 @@ async def plan_run(
     project_slug: str,
     location: str,
     order: RunOrder,
+    cpu: CpuPool,
     material: Material = NOTHING,
 ) -> RunPlan:
     """Check in the order of pipeline.md 4.4 all that a run needs, and freeze it.
@@ -67,6 +69,7 @@ async def plan_run(
         project_slug: As stored.
         location: Where the project's files are.
         order: What the caller asked for.
+        cpu: Reads a look-up table.
         material: What of the project's tables it asked for.
 
     Raises:
@@ -74,7 +77,13 @@ async def plan_run(
     """
     try:
         return await _planned(
-            stores, settings, project_slug=project_slug, location=location, order=order, material=material
+            stores,
+            settings,
+            project_slug=project_slug,
+            location=location,
+            order=order,
+            cpu=cpu,
+            material=material,
         )
     except PlanningPreflightError:
         raise
@@ -89,6 +98,7 @@ async def _planned(
     project_slug: str,
     location: str,
     order: RunOrder,
+    cpu: CpuPool,
     material: Material,
 ) -> RunPlan:
     store = stores.open(location)
@@ -110,7 +120,7 @@ async def _planned(
     config = await load_postprocess_config(files, layer.postprocess_config_path)
     postprocess = planned_postprocess(layer, config, order.postprocess)
     tools, problems = await planned_tools(files, postprocess, config)
-    tools = await with_tool_files(store, _with_refiner(tools, settings))
+    tools = await with_tool_files(store, cpu, _with_refiner(tools, settings))
     candidates = _candidates(manifest, order)
     choice = chosen(order, settings)
     styles = _styles(store, manifest, order, material)

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.instructions.signature import signing_key
@@ -56,6 +57,7 @@ async def quote_run(
     slug: str,
     order: RunOrder,
     providers: Mapping[str, Provider],
+    cpu: CpuPool,
 ) -> Quote:
     """Plan and price a run as a trigger would; nothing is stored.
 
@@ -71,6 +73,7 @@ async def quote_run(
         project_slug=place.slug,
         location=place.location(stores),
         order=order,
+        cpu=cpu,
         material=await gather(db, place, order),
     )
     plan = await with_checked_tools(db, settings, place.id, plan)

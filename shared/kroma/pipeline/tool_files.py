@@ -5,6 +5,7 @@ import hashlib
 
 import msgspec
 
+from kroma.cpu import CpuPool
 from kroma.errors import KromaError
 from kroma.pipeline.errors import PlanningPreflightError
 from kroma.postprocess.calls import check_cube
@@ -12,7 +13,9 @@ from kroma.postprocess.orders import MAX_CUBE_BYTES, LutFile, PlannedTools
 from kroma.storage.base import ObjectStore
 
 
-async def with_tool_files(store: ObjectStore, tools: PlannedTools | None) -> PlannedTools | None:
+async def with_tool_files(
+    store: ObjectStore, cpu: CpuPool, tools: PlannedTools | None
+) -> PlannedTools | None:
     """The tools with the look-up table of their colour profile, read and found good.
 
     Raises:
@@ -23,12 +26,12 @@ async def with_tool_files(store: ObjectStore, tools: PlannedTools | None) -> Pla
     path = tools.colour.values.lut
     try:
         key = store.key_of(path)
-        data = await store.get(key, limit_bytes=MAX_CUBE_BYTES)
-        # The one thing of a plan that takes NumPy; a thread keeps other requests going.
-        await asyncio.to_thread(check_cube, data, name=path)
+        async with cpu.room(await store.size(key) or 0):
+            data = await store.get(key, limit_bytes=MAX_CUBE_BYTES)
+            await cpu.run(check_cube, data, name=path)
+            digest = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
     except KromaError as exc:
         profile = tools.colour.profile
         raise PlanningPreflightError(f"Colour profile '{profile}': {exc.message}") from exc
-    digest = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
     colour = msgspec.structs.replace(tools.colour, lut=LutFile(key=key, sha256=digest))
     return msgspec.structs.replace(tools, colour=colour)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import selectinload
 from kroma.auth.caller import OWNER, Caller
 from kroma.auth.scopes import Scope
 from kroma.config import Settings
+from kroma.cpu import CpuPool
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.logs import current_request_id
@@ -47,6 +48,7 @@ async def trigger_run(
     slug: str,
     order: RunOrder,
     providers: Mapping[str, Provider],
+    cpu: CpuPool,
     quote_token: str | None = None,
     caller: Caller = OWNER,
     idempotency_id: UUID | None = None,
@@ -61,6 +63,7 @@ async def trigger_run(
         slug: The project.
         order: What to make.
         providers: By code; asked for prices.
+        cpu: Reads what the plan needs of large files.
         quote_token: Of the quote that the caller saw; without one any plan will do.
         caller: Who asks; what costs money needs the scope for it.
         idempotency_id: The record of the request's ``Idempotency-Key``.
@@ -94,6 +97,7 @@ async def trigger_run(
         project_slug=place.slug,
         location=place.location(stores),
         order=order,
+        cpu=cpu,
         material=material,
     )
     plan = await with_checked_tools(db, settings, place.id, plan)

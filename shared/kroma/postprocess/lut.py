@@ -1,7 +1,8 @@
 """Colour look-up tables in the ``.cube`` format (Adobe's Cube LUT Specification 1.0)."""
 
 import math
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,8 +14,15 @@ from kroma.postprocess.orders import MAX_CUBE_BYTES
 
 MAX_SIZE_1D: Final = 65536
 MAX_SIZE_3D: Final = 129
+MAX_LINE_CHARACTERS: Final = 1000
+"""The specification has 250; programs write titles and comments that are longer."""
+MAX_OTHER_LINES: Final = 1000
+"""Keywords, comments and blank lines: all that does not count against the size of the table."""
+_ROWS_AT_ONCE: Final = 4096
 _MIN_SIZE: Final = 2
 _NUMBERS: Final = 3
+_LONGEST_SIZE: Final = 12
+"""Digits."""
 
 
 class CubeError(InvalidRequestError):
@@ -95,10 +103,29 @@ def read_cube(data: bytes, *, name: str) -> CubeLut:
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
         raise CubeError(name, "is no text; give a .cube file", line=line) from exc
-    return _Reader(name).read(text)
+    return _Reader(name).read(_lines(text, name))
+
+
+def _lines(text: str, name: str) -> list[str]:
+    """The lines of a file that may be looked at one by one: not too many, and none too long.
+
+    Both are told by counting, before anything is taken apart: whoever sends gigantic files of comments would
+    else keep a picture process busy with them.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    most = MAX_SIZE_3D**3 + MAX_OTHER_LINES
+    if text.count("\n") > most:
+        raise CubeError(name, f"has more than {most} lines")
+    lines = text.split("\n")
+    if max(map(len, lines)) > MAX_LINE_CHARACTERS:
+        number = next(n for n, line in enumerate(lines, start=1) if len(line) > MAX_LINE_CHARACTERS)
+        raise CubeError(name, f"is longer than {MAX_LINE_CHARACTERS} characters", line=number)
+    return lines
 
 
 class _Reader:
+    """Reads in time that grows with the number of lines, and ends at the first that is wrong."""
+
     def __init__(self, name: str) -> None:
         self._name = name
         self._size: tuple[int, int] | None = None
@@ -106,32 +133,46 @@ class _Reader:
         self._low = (0.0, 0.0, 0.0)
         self._high = (1.0, 1.0, 1.0)
         self._domain_line = 1
+        self._blocks: list[NDArray[np.float32]] = []
+        self._texts: list[str] = []
+        """Rows of values that are not read yet."""
+        self._numbers_of_texts: list[int] = []
+        self._rows = 0
+        self._others = 0
 
-    def read(self, text: str) -> CubeLut:
-        rows: list[tuple[float, float, float]] = []
-        last = 0
-        for number, line in _lines(text):
-            last = number
-            if line[0].isdigit() or line[0] in "+-.":
-                rows.append(self._row(line, number, len(rows)))
-            elif rows:
-                raise self._wrong("a keyword stands among the values", number)
-            else:
-                self._keyword(line, number)
+    def read(self, lines: Sequence[str]) -> CubeLut:
+        last = 1
+        for number, raw in enumerate(lines, start=1):
+            line = raw.strip()
+            if line and (line[0].isdigit() or line[0] in "+-."):
+                self._take_row(line, number)
+                last = number
+                continue
+            self._others += 1
+            if self._others > MAX_OTHER_LINES:
+                problem = f"there are more than {MAX_OTHER_LINES} keywords, comments and blank lines"
+                raise self._wrong(problem, number)
+            if line and not line.startswith("#"):
+                self._take_keyword(line, number)
+                last = number
+        self._read_rows()
         if self._size is None:
-            raise self._wrong("names no LUT_1D_SIZE or LUT_3D_SIZE", last or 1)
+            raise self._wrong("names no LUT_1D_SIZE or LUT_3D_SIZE", last)
         dimensions, size = self._size
-        if len(rows) != size**dimensions:
-            raise self._wrong(f"has {len(rows)} rows of values, not {size**dimensions}", last)
+        if self._rows != size**dimensions:
+            raise self._wrong(f"has {self._rows} rows of values, not {size**dimensions}", last)
         if any(low >= high for low, high in zip(self._low, self._high, strict=True)):
             raise self._wrong("the domain ends where it begins, or before", self._domain_line)
-        table = np.array(rows, dtype=np.float32)
+        table = np.concatenate(self._blocks)
         if dimensions == _NUMBERS:
             table = table.reshape(size, size, size, 3)
         return CubeLut(table, self._low, self._high)
 
-    def _keyword(self, line: str, number: int) -> None:
-        word, _, rest = line.partition(" ")
+    def _take_keyword(self, line: str, number: int) -> None:
+        self._read_rows()  # what is wrong above is said first
+        if self._rows:
+            raise self._wrong("a keyword stands among the values", number)
+        word, _, rest = " ".join(line.split()).partition(" ")
         if "SIZE" not in word.upper():
             self._domain_line = number
         match word.upper():
@@ -142,9 +183,9 @@ class _Reader:
             case "LUT_3D_SIZE":
                 self._size = self._sized(3, rest, number, MAX_SIZE_3D)
             case "DOMAIN_MIN":
-                self._low = self._numbers(rest, number)
+                self._low = self._three(rest, number)
             case "DOMAIN_MAX":
-                self._high = self._numbers(rest, number)
+                self._high = self._three(rest, number)
             case "LUT_1D_INPUT_RANGE" | "LUT_3D_INPUT_RANGE":
                 low, high = self._range(rest, number)
                 self._low, self._high = (low, low, low), (high, high, high)
@@ -157,26 +198,43 @@ class _Reader:
         words = text.split()
         if len(words) != 1 or not words[0].isascii() or not words[0].isdigit():
             raise self._wrong("the size must be one whole number", number)
-        if not _MIN_SIZE <= int(words[0]) <= largest:
-            raise self._wrong(f"the size must be from {_MIN_SIZE} to {largest}, not {words[0]}", number)
+        # More digits than that are no size, and Python refuses to read thousands of them.
+        if len(words[0]) > _LONGEST_SIZE or not _MIN_SIZE <= int(words[0]) <= largest:
+            shown = words[0][:_LONGEST_SIZE]
+            raise self._wrong(f"the size must be from {_MIN_SIZE} to {largest}, not {shown}", number)
         return dimensions, int(words[0])
 
-    def _row(self, line: str, number: int, done: int) -> tuple[float, float, float]:
+    def _take_row(self, line: str, number: int) -> None:
         if self._size is None:
             raise self._wrong("values stand before LUT_1D_SIZE or LUT_3D_SIZE", number)
         dimensions, size = self._size
-        if done == size**dimensions:
+        if self._rows + len(self._texts) == size**dimensions:
+            self._read_rows()  # what is wrong above is said first
             raise self._wrong(f"there are more than {size**dimensions} rows of values", number)
-        return self._numbers(line, number)
+        self._texts.append(line)
+        self._numbers_of_texts.append(number)
+        if len(self._texts) == _ROWS_AT_ONCE:
+            self._read_rows()
 
-    def _numbers(self, text: str, number: int) -> tuple[float, float, float]:
-        try:
-            values = [float(word) for word in text.split()]
-        except ValueError:
-            values = []
-        if len(values) != _NUMBERS or not all(map(math.isfinite, values)):
+    def _read_rows(self) -> None:
+        if not self._texts:
+            return
+        block = _three_each(self._texts)
+        if block is None:
+            first = bisect_left(
+                range(len(self._texts)), 1, key=lambda n: _three_each(self._texts[: n + 1]) is None
+            )
+            raise self._wrong("there must be three numbers", self._numbers_of_texts[first])
+        self._blocks.append(block)
+        self._rows += len(self._texts)
+        self._texts, self._numbers_of_texts = [], []
+
+    def _three(self, text: str, number: int) -> tuple[float, float, float]:
+        values = _three_each([text]) if text else None
+        if values is None:
             raise self._wrong("there must be three numbers", number)
-        return values[0], values[1], values[2]
+        first, second, third = values[0].tolist()
+        return first, second, third
 
     def _range(self, text: str, number: int) -> tuple[float, float]:
         try:
@@ -191,9 +249,15 @@ class _Reader:
         return CubeError(self._name, problem, line=line)
 
 
-def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Each line that says something, with its number."""
-    for number, raw in enumerate(text.splitlines(), start=1):
-        line = " ".join(raw.split())
-        if line and not line.startswith("#"):
-            yield number, line
+def _three_each(lines: Sequence[str]) -> NDArray[np.float32] | None:
+    """Lines of three finite numbers, (n, 3); None when one of them is something else."""
+    try:
+        # In C: a large table has two million lines.
+        values = np.loadtxt(lines, dtype=np.float64, comments=None, ndmin=2)
+    except ValueError:
+        return None
+    if values.shape != (len(lines), _NUMBERS):
+        return None
+    with np.errstate(over="ignore"):
+        rows = values.astype(np.float32)
+    return rows if np.isfinite(rows).all() else None

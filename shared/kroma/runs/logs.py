@@ -1,7 +1,7 @@
 """Reading the log of a run from its project's store."""
 
 import asyncio
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -15,8 +15,8 @@ from kroma.storage.errors import ObjectNotFoundError, OutsideProjectError
 MAX_LOG_BYTES: Final = 64 * 1024**2
 
 
-async def read_run_log(stores: ProjectStores, run: Run, project: Project) -> Any:  # noqa: ANN401 - any version of the schema
-    """The decoded log file.
+async def read_run_log(stores: ProjectStores, run: Run, project: Project) -> msgspec.Raw:
+    """The JSON of the log file, of any version of the schema; its objects would take many times the memory.
 
     Args:
         stores: Where projects keep their files.
@@ -37,4 +37,4 @@ async def read_run_log(stores: ProjectStores, run: Run, project: Project) -> Any
         data = await store.get(store.key_of(run.run_log_path), limit_bytes=MAX_LOG_BYTES)
     except (ObjectNotFoundError, OutsideProjectError) as exc:
         raise RunLogNotFoundError from exc
-    return msgspec.json.decode(data)
+    return msgspec.json.decode(data, type=msgspec.Raw)

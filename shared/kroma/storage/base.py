@@ -242,3 +242,7 @@ class ProjectStores(Protocol):
         raises ``RootNotAllowedError``.
         """
         ...
+
+    def open_own(self, folder: str) -> ObjectStore:
+        """A place of the installation itself, which is no project's and can become none."""
+        ...

@@ -47,8 +47,8 @@ from kroma.storage.unfinished import PREFIX, Sweeper, UnfinishedFile, sync_folde
 DEFAULT_BASE_DIR: Final = "var/projects"
 FOLDERS: Final = ("outputs", "runs", "archive/bad")
 """What every run writes to; the other folders of pipeline.md 1.4 come when something is put there."""
-_NO_PROJECTS: Final = frozenset({"logs", "postgres", "run", "valkey"})
-"""What ``kroma up`` keeps in the data directory for itself."""
+_NO_PROJECTS: Final = frozenset({"idempotency", "logs", "postgres", "run", "valkey"})
+"""What Kroma keeps in the data directory for itself."""
 _CHUNK_BYTES: Final = 1024**2
 
 
@@ -337,6 +337,9 @@ class DirectoryStores:
         return DirectoryStore(
             root, within=within, sweeper=self._sweeper, memory=self._memory, elsewhere=elsewhere
         )
+
+    def open_own(self, folder: str) -> ObjectStore:
+        return DirectoryStore(self._data_dir / folder, sweeper=self._sweeper, memory=self._memory)
 
 
 def may_hold_projects(data_dir: Path, root: str | Path) -> bool:

@@ -167,6 +167,9 @@ class MemoryStores:
     def open(self, location: str) -> ObjectStore:
         return self._stores.setdefault(location, MemoryStore(location))
 
+    def open_own(self, folder: str) -> ObjectStore:
+        return self.open(f"/own/{folder}")
+
 
 async def _chunks(data: bytes) -> AsyncGenerator[bytes]:
     for start in range(0, len(data), _CHUNK_BYTES):

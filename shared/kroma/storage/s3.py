@@ -260,6 +260,10 @@ class S3Stores:
 
         return S3Store(location, opened, proven=self._proven, memory=self._memory)
 
+    def open_own(self, folder: str) -> ObjectStore:
+        # Projects go by their ids, and none begins with an underscore.
+        return self.open(f"s3://{self._name}/{self._prefix}/_{folder}")
+
     async def prepare(self) -> None:
         """Make the client now: that holds the event loop up for a tenth of a second or more.
 

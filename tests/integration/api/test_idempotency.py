@@ -1,12 +1,18 @@
 """``Idempotency-Key``: item 6 of issue 4."""
 
 import asyncio
+import hmac
+import os
 import re
-from collections.abc import Awaitable, Callable
+import tracemalloc
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 from httpx import ASGITransport, AsyncClient
 from sqlalchemy import func, select, text, update
@@ -17,8 +23,13 @@ from kroma.auth.models import ApiToken
 from kroma.characters.models import Character
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.idempotency import service
+from kroma.idempotency.answers import sweep_files
 from kroma.idempotency.models import IdempotencyKey
 from kroma.idempotency.service import FORGOTTEN_AT_ONCE, KEPT, forget_expired
+from kroma.storage.base import ObjectStore
+from kroma.storage.directory import DirectoryStores
+from kroma.storage.memory import MemoryStores
 from kroma_api.app import ROUTERS, routes
 from kroma_api.idempotency import CHANGES, READS, REPEATABLE, IdempotencyKeys
 from kroma_api.openapi import document
@@ -231,7 +242,10 @@ Inner = Callable[[Database, dict[str, Any]], Awaitable[int]]
 
 def layer(db: Database, inner: Inner) -> AsyncClient:
     """The layer alone, before an application of the test's own."""
+    return layer_before(answering(db, inner), db, files=MemoryStores().open_own("x"))
 
+
+def answering(db: Database, inner: Inner) -> Any:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         body = (await receive())["body"]
         status = await inner(db, {"body": body, "state": scope["state"]})
@@ -239,7 +253,11 @@ def layer(db: Database, inner: Inner) -> AsyncClient:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"done", "more_body": False})
 
-    keys = IdempotencyKeys(app, db)
+    return app
+
+
+def layer_before(app: Any, db: Database, *, files: ObjectStore, folder: Path = Path("/tmp")) -> AsyncClient:  # noqa: S108 - the spool has no name there
+    keys = IdempotencyKeys(app, db, files=files, spool_folder=folder)
 
     async def with_caller(scope: Any, receive: Any, send: Any) -> None:
         scope["user"] = Caller()
@@ -423,3 +441,193 @@ async def test_a_request_without_the_header_costs_no_statement(client: AsyncClie
 
     assert await count_of({}, "Mara") == 0
     assert await count_of(KEY, "Ole") > 0
+
+
+class Echo:
+    """An application that says what it was sent, in as many bytes as it is told."""
+
+    def __init__(self, answer: bytes = b"") -> None:
+        self.answer = answer
+        self.seen: list[tuple[int, str]] = []
+        self.count = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        del scope
+        self.count += 1
+        digest, size, more = sha256(), 0, True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                self.seen.append((size, "cut off"))
+                return
+            digest.update(message["body"])
+            size += len(message["body"])
+            more = message["more_body"]
+        self.seen.append((size, digest.hexdigest()))
+        headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(self.answer))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": self.answer, "more_body": False})
+
+
+UPLOAD = "/api/tools/upscale"
+
+
+def folder_names(folder: Path) -> list[str]:
+    return [file.name for file in folder.iterdir()]
+
+
+async def pieces_of(body: bytes, size: int = 64 * 1024) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 256, 65535, 65536, 65537, 3_000_000])
+async def test_a_body_comes_through_whole_and_its_digest_is_that_of_earlier_versions(
+    fresh_db: Database, tmp_path: Path, size: int
+) -> None:
+    body = os.urandom(size)
+    echo = Echo(b"done")
+    async with layer_before(echo, fresh_db, files=MemoryStores().open_own("x"), folder=tmp_path) as client:
+        for _ in range(2):
+            answer = await client.post(f"{UPLOAD}?a=1", content=pieces_of(body), headers=KEY)
+            assert answer.content == b"done"
+
+    assert answer.headers["idempotent-replayed"] == "true"
+    assert echo.seen == [(size, sha256(body).hexdigest())]
+    (record,) = await records(fresh_db)
+    before = msgspec.msgpack.encode(("POST", b"a=1", body))
+    assert record.request_hash == hmac.new(b"", before, "sha256").hexdigest()
+    assert not folder_names(tmp_path)
+
+
+@pytest.mark.timeout(60)
+async def test_bodies_on_their_way_take_no_memory(fresh_db: Database, tmp_path: Path) -> None:
+    block = b"x" * 65536
+    ready, leave = asyncio.Semaphore(0), asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        for _ in range(128):
+            yield block
+        ready.release()
+        await leave.wait()
+        yield block
+
+    echo = Echo()
+    async with layer_before(echo, fresh_db, files=MemoryStores().open_own("x"), folder=tmp_path) as client:
+        tracemalloc.start()
+        try:
+            sends = [
+                asyncio.create_task(client.post(UPLOAD, content=body(), headers={"Idempotency-Key": f"k{n}"}))
+                for n in range(8)
+            ]
+            for _ in sends:
+                await ready.acquire()
+            held, _ = tracemalloc.get_traced_memory()
+            leave.set()
+            await asyncio.gather(*sends)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert held < 24 * 1024**2  # of 64 MiB that have come; each writes one block and fills the next
+    assert peak < 40 * 1024**2
+    assert [size for size, _ in echo.seen] == [129 * 65536] * 8
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+async def test_a_body_whose_sender_is_gone_leaves_no_record(
+    fresh_db: Database, tmp_path: Path, size: int
+) -> None:
+    messages = [
+        {"type": "http.request", "body": b"x" * size, "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(_: Any) -> None:
+        pytest.fail("nobody is there")
+
+    echo = Echo()
+    keys = IdempotencyKeys(echo, fresh_db, files=MemoryStores().open_own("x"), spool_folder=tmp_path)
+    headers = [(b"idempotency-key", b"a-1")]
+    scope: Any = {"type": "http", "method": "POST", "path": UPLOAD, "headers": headers, "query_string": b""}
+    scope |= {"user": Caller(), "state": {}}
+    await keys(scope, receive, send)
+
+    assert echo.seen == [(size, "cut off")]
+    assert await records(fresh_db) == []
+
+
+@pytest.mark.timeout(30)
+async def test_a_large_answer_is_a_file_that_every_process_gives_again(
+    fresh_db: Database, tmp_path: Path
+) -> None:
+    answer = os.urandom(5_000_000)
+    echo = Echo(answer)
+    for process in range(2):
+        # Another process, maybe on another machine: only the database and the store are the same.
+        files = DirectoryStores(tmp_path, allow_any_root=False).open_own("idempotency")
+        async with layer_before(echo, fresh_db, files=files, folder=tmp_path) as client:
+            got = await client.post(UPLOAD, content=b"x", headers=KEY)
+        assert got.content == answer
+        assert got.headers["content-length"] == str(len(answer))
+        assert ("idempotent-replayed" in got.headers) is bool(process)
+
+    assert echo.count == 1
+    (record,) = await records(fresh_db)
+    assert (record.body, record.body_bytes) == (None, len(answer))
+    (file,) = (tmp_path / "idempotency").iterdir()
+    assert file.name == record.body_file
+
+    file.unlink()
+    async with layer_before(echo, fresh_db, files=files, folder=tmp_path) as client:
+        gone = await client.post(UPLOAD, content=b"x", headers=KEY)
+    assert (gone.status_code, gone.json()["error_code"]) == (409, "answer_not_kept")
+    assert "5000000 bytes is no longer kept" in gone.json()["error"]
+    assert echo.count == 1
+
+
+@pytest.mark.timeout(30)
+async def test_an_answer_for_which_there_is_no_space_is_sent_and_not_done_twice(
+    fresh_db: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "idempotency").write_text("in the way of the folder")
+    files = DirectoryStores(tmp_path, allow_any_root=False).open_own("idempotency")
+    echo = Echo(b"x" * 100_000)
+    async with layer_before(echo, fresh_db, files=files, folder=tmp_path) as client:
+        first = await client.post(UPLOAD, headers=KEY)
+        again = await client.post(UPLOAD, headers=KEY)
+
+    assert (first.status_code, len(first.content), again.status_code) == (200, 100_000, 409)
+    assert echo.count == 1
+
+
+async def test_one_callers_answers_take_no_more_than_its_share(
+    fresh_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "FILES_OF_ONE_BYTES", 250_000)
+    files = DirectoryStores(tmp_path, allow_any_root=False).open_own("idempotency")
+    async with layer_before(Echo(b"x" * 100_000), fresh_db, files=files, folder=tmp_path) as client:
+        for n in range(4):
+            await client.post(UPLOAD, headers={"Idempotency-Key": f"k{n}"})
+        statuses = [
+            (await client.post(UPLOAD, headers={"Idempotency-Key": f"k{n}"})).status_code for n in range(4)
+        ]
+
+    assert statuses == [409, 409, 200, 200]
+    assert len(list((tmp_path / "idempotency").iterdir())) == 2
+
+
+async def test_files_are_swept_when_their_records_are_gone_for_certain(tmp_path: Path) -> None:
+    files = DirectoryStores(tmp_path, allow_any_root=False).open_own("idempotency")
+    assert await sweep_files(files) == 0  # there is no folder yet
+    now = utc_now()
+    names = [f"{now - timedelta(days=days):%Y%m%d}_{UUID(int=days)}" for days in (0, 8, 9, 10, 400)]
+    for name in names:
+        await files.put(name, b"x")
+
+    assert await sweep_files(files) == 2
+    assert sorted(file.name for file in (tmp_path / "idempotency").iterdir()) == sorted(names[:3])

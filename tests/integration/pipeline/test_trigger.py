@@ -59,6 +59,7 @@ class Trigger:
             slug=slug,
             order=order,
             providers={"local": LocalProvider(CpuPool(1))},
+            cpu=CpuPool(1),
         )
 
 

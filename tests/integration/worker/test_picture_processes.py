@@ -5,11 +5,15 @@ import signal
 import subprocess
 import sys
 import timeit
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import psutil
 import pytest
 
 from kroma.cpu import CPU_LIMIT_S, PIPE_BYTES, CpuPool, PictureWorkLostError, _Call
+from kroma.shares import current_share
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -59,6 +63,131 @@ async def compute(pool: CpuPool, seconds: float) -> None:
     await pool.run(timeit.timeit, loop, "import time", number=1)
 
 
+@asynccontextmanager
+async def opened(pool: CpuPool) -> AsyncIterator[CpuPool]:
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+AT_THE_GATE = """
+open(f"{gate}.{{os.getpid()}}", "w").close()
+while not os.path.exists({gate!r}):
+    time.sleep(0.01)
+"""
+
+
+class Gate:
+    """Where calls stand until it is opened."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "gate"
+
+    def call(self, pool: CpuPool, share: str) -> "asyncio.Task[float]":
+        """A call for a caller that stands at the gate."""
+        script = AT_THE_GATE.format(gate=str(self._path))
+
+        async def stand() -> float:
+            current_share.set(share)
+            return await pool.run(timeit.timeit, script, "import os, time", number=1)
+
+        return asyncio.create_task(stand())
+
+    def processes(self) -> int:
+        """How many have come so far."""
+        return len(list(self._path.parent.glob("gate.*")))
+
+    async def come(self, processes: int) -> None:
+        while self.processes() < processes:
+            await asyncio.sleep(0.01)
+
+    def open(self) -> None:
+        self._path.touch()
+
+
+async def process_of(pool: CpuPool, share: str) -> int:
+    token = current_share.set(share)
+    try:
+        return await pool.run(os.getpid)
+    finally:
+        current_share.reset(token)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_nobody_waits_for_the_end_of_another_callers_long_calls(processes: int, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    async with opened(CpuPool(processes)) as pool:
+        flood = [gate.call(pool, "a") for _ in range(6)]
+        await gate.come(processes)
+        for share in ("b", "c", "b"):
+            await process_of(pool, share)
+        assert gate.processes() == processes  # the spare one is not for the flood
+        gate.open()
+        await asyncio.gather(*flood)
+
+
+async def test_the_spare_process_is_ready_before_somebody_needs_it(tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    async with opened(CpuPool(1)) as pool:
+        first = await process_of(pool, "b")
+        flood = gate.call(pool, "a")
+        await gate.come(1)
+        (spare,) = pool._idle  # noqa: SLF001 - nobody else sees a process that has done nothing yet
+        assert await process_of(pool, "b") in spare._processes.keys() - {first}  # noqa: SLF001 - as above
+        gate.open()
+        await flood
+
+
+async def test_who_is_alone_uses_all_processes_and_starts_no_spare_one(tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    async with opened(CpuPool(2)) as pool:
+        calls = [gate.call(pool, "a") for _ in range(4)]
+        await gate.come(2)
+        gate.open()
+        await asyncio.gather(*calls)
+        assert gate.processes() == len(pool._idle) == 2  # noqa: SLF001 - as above
+
+
+async def test_a_call_whose_caller_left_still_counts(tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    async with opened(CpuPool(1)) as pool:
+        left = gate.call(pool, "a")
+        await gate.come(1)
+        left.cancel()
+        await asyncio.gather(left, return_exceptions=True)
+        following = asyncio.create_task(process_of(pool, "a"))
+        done, _ = await asyncio.wait([following], timeout=1)
+        assert not done
+        gate.open()
+        await following
+
+
+async def test_a_process_that_dies_takes_no_other_work_along(tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    async with opened(CpuPool(2)) as pool:
+        other = gate.call(pool, "b")
+        await gate.come(1)
+        with pytest.raises(PictureWorkLostError):
+            await pool.run(signal.raise_signal, signal.SIGKILL)
+        gate.open()
+        await other
+        await pool.run(os.getpid)
+
+
+async def test_idle_processes_that_were_killed_are_replaced() -> None:
+    async with opened(CpuPool(1)) as pool:
+        killed = psutil.Process(await pool.run(os.getpid))
+        killed.kill()
+        await asyncio.to_thread(psutil.wait_procs, [killed], 10)
+        for _ in range(2):
+            with suppress(PictureWorkLostError):  # its death may not have been noticed yet
+                assert await pool.run(os.getpid) != killed.pid
+                return
+            await asyncio.sleep(0.5)
+    pytest.fail("no process took its place")
+
+
 async def test_a_call_that_computes_too_long_ends_with_its_process_and_the_next_one_works() -> None:
     pool = CpuPool(1, cpu_limit_s=0.4)
     try:
@@ -97,7 +226,7 @@ async def test_pictures_cross_wide_pipes_unchanged() -> None:
     try:
         picture = os.urandom(3 * 1024**2)
         assert await pool.run(bytes.swapcase, picture) == picture.swapcase()
-        executor = pool._executor  # noqa: SLF001 - nobody else can look at its pipes
+        (executor,) = pool._idle  # noqa: SLF001 - nobody else can look at its pipes
         queues = [getattr(executor, name) for name in ("_call_queue", "_result_queue")]
         widths = {fcntl.fcntl(queue._writer.fileno(), fcntl.F_GETPIPE_SZ) for queue in queues}  # noqa: SLF001
     finally:

@@ -370,6 +370,7 @@ async def test_an_unknown_price_is_said_and_a_budget_refuses_it(shop: ToolStudio
         slug="comic",
         order=order,
         providers=shop.providers,
+        cpu=shop.cpu,
     )
     rows = await shop.run_to_end(SCENE, postprocess=switches, candidates=1)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import struct
 from uuid import uuid4
 
 import msgspec
@@ -185,3 +186,33 @@ def test_a_sidecar_holds_the_record_and_the_files_checksum() -> None:
 
     assert sidecar.record == sealed.record
     assert (sidecar.size_bytes, sidecar.mime_type) == (len(sealed.data), "image/png")
+
+
+def webp_with(*chunks: tuple[bytes, bytes]) -> bytes:
+    body = webp(quality=80)[12:] + b"".join(
+        kind + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) & 1)
+        for kind, payload in chunks
+    )
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(png(33, 21)[:33] + chunk(b"tEXt", b"a\0b") * 200_000 + png(33, 21)[33:], id="PNG"),
+        pytest.param(webp_with() + (b"abcd" + bytes(4)) * 400_000, id="behind a WebP"),
+        pytest.param(webp_with(*[(b"abcd", b"")] * 200_000), id="WebP"),
+        pytest.param(webp_with((b"XMP ", b"<kroma:record>" * 500_000)), id="records that never end"),
+        pytest.param(
+            webp_with(
+                (b"XMP ", b'<rdf:Description rdf:about="" xmlns:kroma="urn:kroma:record:1">' * 200_000)
+            ),
+            id="descriptions that never end",
+        ),
+    ],
+)
+@pytest.mark.timeout(20)
+def test_a_file_of_millions_of_parts_is_read_in_no_time(data: bytes) -> None:
+    assert provenance.find_record(data, name="a.webp") is None
+    sealed = provenance.sealed(data, record())
+    assert provenance.state_of(sealed.data, sealed.record) is State.UNCHANGED

@@ -12,6 +12,7 @@ from PIL import Image
 import corpus
 from config_project import ConfigProject
 from factories import encoded, jpeg, png
+from kroma.cpu import CpuPool
 from kroma.imaging.accept import accept
 from kroma.imaging.guard import GuardSettings
 from kroma.pipeline.choice import Choice
@@ -46,6 +47,7 @@ async def planned(project: ConfigProject, order: RunOrder, *, provider: str = "l
         project_slug="comic",
         location=str(project.root),
         order=order,
+        cpu=CpuPool(1),
     )
 
 
@@ -243,6 +245,7 @@ async def test_a_plan_needs_no_disk(project: ConfigProject) -> None:
         project_slug="comic",
         location=str(project.root),
         order=RunOrder(scene_refs=("a.png",)),
+        cpu=CpuPool(1),
     )
 
     assert plan.jobs[0].job_key == "style_1_a"
@@ -511,6 +514,7 @@ async def test_a_root_below_a_file_makes_no_plan(project: ConfigProject) -> None
             project_slug="comic",
             location=str(root),
             order=RunOrder(scene_refs=("a.png",)),
+            cpu=CpuPool(1),
         )
 
     assert str(root) in caught.value.message

@@ -247,3 +247,19 @@ def test_a_key_comes_from_the_upper_layer_where_it_has_one(
     for name, value in msgspec.structs.asdict(upper).items():
         expected = value if value is not None else getattr(lower, name)
         assert merged[name] == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        pytest.param("a." * 400_000 + "b=1", "is larger than 65536 bytes", id="file"),
+        pytest.param("c = 1\n" + "a." * 5000 + "b=1", "line 2 is longer than 1000 bytes", id="line"),
+    ],
+)
+@pytest.mark.timeout(10)
+async def test_toml_that_takes_minutes_to_read_is_refused(
+    project: ConfigProject, content: str, problem: str
+) -> None:
+    project.write("config/pipeline.settings.toml", content)
+    with pytest.raises(ConfigFileError, match=problem):
+        await load_layers(project.files())

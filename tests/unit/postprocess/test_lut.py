@@ -53,3 +53,36 @@ def test_a_table_as_programs_write_it_is_read() -> None:
 
     assert lut.table.tolist() == [[0, 0, 0], [1, 0.5, 1]]
     assert (lut.low, lut.high) == ((0, 0, 0), (2, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param("#\n" * 1001, "line 1001: there are more than 1000 keywords, comments", id="comments"),
+        pytest.param("\n" * 1001, "line 1001: there are more than 1000 keywords", id="blank lines"),
+        pytest.param("DOMAIN_MIN 0 0 0\n" * 1001, "line 1001: there are more than 1000", id="keywords"),
+        pytest.param(f"LUT_1D_SIZE 2\n{ROWS}" + "# x\n" * 1000, "line 1003: there are", id="after values"),
+        pytest.param("LUT_1D_SIZE 2\n#" + "x" * 1000, "line 2: is longer than 1000", id="long comment"),
+        pytest.param("LUT_1D_SIZE 2\n" + "0 " * 600, "line 2: is longer than 1000", id="long row"),
+        pytest.param("\n" * 2_200_000, "has more than 2147689 lines", id="lines"),
+        pytest.param("\r" * 2_200_000, "has more than 2147689 lines", id="lines of old programs"),
+        pytest.param("LUT_1D_SIZE " + "9" * 900, "line 1: the size must be from 2 to 65536", id="digits"),
+        pytest.param(
+            "LUT_1D_SIZE 9000\n" + "0 0 0\n" * 5000 + "0 1_0 0\n" + "0 0 0\n" * 3999,
+            "line 5002: there must be three numbers",
+            id="one of many rows",
+        ),
+        pytest.param("LUT_1D_SIZE 2\n0 0 0\n1e39 0 0\n", "line 3: there must be three numbers", id="float"),
+        pytest.param("LUT_1D_SIZE 2\n0 0\n0 0\n", "line 2: there must be three numbers", id="two each"),
+    ],
+)
+@pytest.mark.timeout(20)
+def test_what_takes_long_and_gives_nothing_is_refused(text: str, problem: str) -> None:
+    with pytest.raises(CubeError, match=f"'grade.cube' {problem}"):
+        read_cube(text.encode(), name="grade.cube")
+
+
+def test_the_largest_number_of_other_lines_is_read() -> None:
+    text = "# a comment\n" * 500 + f"LUT_1D_SIZE 2\n{ROWS}" + "\n" * 498
+
+    assert read_cube(text.encode(), name="grade.cube").table.shape == (2, 3)

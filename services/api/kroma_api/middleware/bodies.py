@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from kroma_api.errors import HttpRuleError, ServerBusyError, send_error
+from kroma.errors import KromaError
+from kroma_api.errors import HttpRuleError, send_error
 
 SLOWEST_BYTES_S: Final = 8 * 1024
 """Of a sender that is still waited for, on average: a modem's pace. 2 MiB of JSON have four minutes, a form
@@ -65,9 +66,11 @@ class Bodies:
 
         try:
             await self._app(scope, _TimedBody(receive, self._stall).receive, noticed)
-        except (HttpRuleError, ServerBusyError) as exc:
-            if not is_begun:  # else the answer ends short of its length
+        except KromaError as exc:
+            if not is_begun:
                 await send_error(exc, send)
+            elif not isinstance(exc, HttpRuleError):  # else the answer ends short of its length
+                raise
 
 
 class _TimedBody:

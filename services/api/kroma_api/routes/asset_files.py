@@ -22,7 +22,7 @@ from kroma.library.thumbnails import DEFAULT_SIZE_PX, SIZES_PX, thumbnail_tag
 from kroma.library.upload import FOLDERS, UploadOrder, keep_pictures
 from kroma_api.dependencies import AppResources, CurrentCaller, Db, Stores, ThumbnailMaker
 from kroma_api.entity_tags import IfNoneMatch, is_known
-from kroma_api.errors import HttpRuleError
+from kroma_api.errors import MAX_FORM_BYTES, HttpRuleError
 from kroma_api.file_answer import CHECKED, UNCHANGING, FileAnswer, safe_headers, wanted_part
 from kroma_api.front import IS_HEAD
 from kroma_api.multipart_form import FormField, FormFile, MultipartForm
@@ -30,8 +30,6 @@ from kroma_api.route_facts import VIEW, route
 from kroma_api.schemas.asset_files import DeletedAssetResponse, UploadAssetsResponse
 from kroma_api.strict_json import decode
 
-MAX_FORM_BYTES: Final = 512 * 1024**2
-"""Of all files of an upload together; each may have 64 MiB."""
 _FIELDS: Final = ("kind", "reference_set_id", "metadata_json")
 
 Size = Annotated[

@@ -24,6 +24,7 @@ from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunJob, RunM
 from kroma_api import event_stream
 from kroma_api.dependencies import (
     AppSettings,
+    Cpu,
     CurrentCaller,
     CurrentPlace,
     Db,
@@ -124,6 +125,7 @@ async def trigger_run(
     stores: Stores,
     settings: AppSettings,
     providers: Providers,
+    cpu: Cpu,
     caller: CurrentCaller,
     idempotency_id: IdempotencyId,
     place: CurrentPlace,
@@ -139,6 +141,7 @@ async def trigger_run(
         slug=slug,
         order=order,
         providers=providers,
+        cpu=cpu,
         quote_token=data.quote_token,
         caller=caller,
         idempotency_id=idempotency_id,

@@ -10,7 +10,7 @@ from kroma.auth.scopes import Scope
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.quote import quote_run
 from kroma.spend import queries, service
-from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Providers, Stores
+from kroma_api.dependencies import AppSettings, Cpu, CurrentCaller, Db, Providers, Stores
 from kroma_api.route_facts import route
 from kroma_api.schemas.runs import TriggerRunRequest
 from kroma_api.schemas.spend import (
@@ -64,11 +64,12 @@ async def quote(
     stores: Stores,
     settings: AppSettings,
     providers: Providers,
+    cpu: Cpu,
 ) -> QuoteResponse:
     """Plan and price what a trigger with this body would make; nothing is stored and nothing spent."""
     # Nothing is spent here, so there is nothing to confirm.
     order = RunOrder.checked(msgspec.structs.replace(data, confirm_spend=True))
-    quoted = await quote_run(db, stores, settings, slug=slug, order=order, providers=providers)
+    quoted = await quote_run(db, stores, settings, slug=slug, order=order, providers=providers, cpu=cpu)
     return QuoteResponse(quote=QuoteView.of(quoted), quote_token=quoted.token)
 
 

@@ -5,12 +5,10 @@ The libraries of pictures load with the first use: an API that is never asked fo
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, Router, post
-from litestar.datastructures import UploadFile
-from litestar.exceptions import ClientException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter
 
@@ -18,11 +16,11 @@ from kroma.auth.caller import Caller
 from kroma.auth.errors import ForbiddenError
 from kroma.auth.scopes import Scope
 from kroma.errors import FieldRequiredError, InvalidRequestError, NotFoundError
-from kroma.imaging.errors import PictureTooLargeError
-from kroma.imaging.header import MAX_BYTES
-from kroma.texts import NulCharacterError
-from kroma_api.dependencies import AppResources, CurrentCaller, ToolPlaces
+from kroma.library.spool import Spool, Spooled
+from kroma.resources import Resources
+from kroma_api.dependencies import AppResources, CurrentCaller, ToolRoom
 from kroma_api.errors import MAX_UPLOAD_BYTES, HttpRuleError
+from kroma_api.multipart_form import FormField, FormFile, MultipartForm
 from kroma_api.route_facts import route
 from kroma_api.schemas.tools import ToolPictureView, ToolReportView, ToolResponse
 
@@ -38,6 +36,9 @@ _FILES: Final = {
     "inspect": ("sidecar",),
 }
 """The files that a tool takes beside ``file``."""
+LEAST_ROOM_BYTES: Final = 33 * 1024**2
+"""What a small upload counts: a tool may make a much larger picture of it. So one caller uses two tools at a
+time, and all callers four."""
 _MANY: Final = frozenset({"style"})
 _LISTS: Final = frozenset({"hard", "backends"})
 """Fields that may stand several times, or hold several values with commas between."""
@@ -62,6 +63,19 @@ class _Form:
     def find(self, name: str) -> "Source | None":
         """A file beside it."""
         return next(iter(self.files.get(name, ())), None)
+
+
+class _Sent:
+    """An upload that has come whole, its files on disk."""
+
+    def __init__(self, files: dict[str, list[Spooled]], fields: dict[str, Any]) -> None:
+        self.files = files
+        self.fields = fields
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files."""
+        return sum(file.size_bytes for files in self.files.values() for file in files)
 
 
 class _Made:
@@ -99,7 +113,7 @@ async def use_tool(
     request: Request[Any, Any, Any],
     resources: AppResources,
     caller: CurrentCaller,
-    tool_places: ToolPlaces,
+    tool_room: ToolRoom,
     accept: Accept = None,
 ) -> Response[Any]:
     """Use a tool on one upload: `generate`, `upscale`, `color`, `bgremove`, `qa` or `inspect`.
@@ -110,36 +124,44 @@ async def use_tool(
     """
     if tool not in TOOLS:
         raise NotFoundError("Tool")
-    form = await _form(request, tool)
     wants_picture = (accept or "").strip().lower().startswith("image/")
-    async with tool_places:
-        from kroma.postprocess.toolbox import Toolbox  # noqa: PLC0415 - loads numpy
-        from kroma.tools.workshop import Workshop  # noqa: PLC0415 - as above
+    async with Spool(resources.settings.data_dir) as spool:
+        sent = await _received(request, tool, spool)
+        async with tool_room.turn(places=max(sent.size_bytes, LEAST_ROOM_BYTES)):
+            form = await _loaded(sent, spool)
+            made = await _used_in_toolbox(resources, caller, tool, form)
+            del form
+            if wants_picture:
+                return _as_picture(made)
+            return Response(
+                ToolResponse(
+                    tool=tool,
+                    file=sent.files["file"][0].name,
+                    pictures=[ToolPictureView.of(result) for result in made.pictures],
+                    report=made.report,
+                    inspection=made.inspection,
+                )
+            )
 
-        settings = resources.settings
-        toolbox = Toolbox(resources.cpu, settings.tools, url_allow=settings.url_allow)
-        workshop = Workshop(
-            settings=settings,
-            cpu=resources.cpu,
-            toolbox=toolbox,
-            db=resources.db,
-            providers=resources.providers,
-            actor=caller.user_id,
-        )
-        try:
-            made = await _used(workshop, tool, form, caller)
-        finally:
-            await toolbox.close()
-    if wants_picture:
-        return _as_picture(made)
-    reply = ToolResponse(
-        tool=tool,
-        file=form.picture.name,
-        pictures=[ToolPictureView.of(result) for result in made.pictures],
-        report=made.report,
-        inspection=made.inspection,
+
+async def _used_in_toolbox(resources: Resources, caller: Caller, tool: str, form: _Form) -> _Made:
+    from kroma.postprocess.toolbox import Toolbox  # noqa: PLC0415 - loads numpy
+    from kroma.tools.workshop import Workshop  # noqa: PLC0415 - as above
+
+    settings = resources.settings
+    toolbox = Toolbox(resources.cpu, settings.tools, url_allow=settings.url_allow)
+    workshop = Workshop(
+        settings=settings,
+        cpu=resources.cpu,
+        toolbox=toolbox,
+        db=resources.db,
+        providers=resources.providers,
+        actor=caller.user_id,
     )
-    return Response(reply)
+    try:
+        return await _used(workshop, tool, form, caller)
+    finally:
+        await toolbox.close()
 
 
 def _as_picture(made: _Made) -> Response[Any]:
@@ -150,49 +172,40 @@ def _as_picture(made: _Made) -> Response[Any]:
     return Response(result.data, media_type=result.mime_type)
 
 
-async def _form(request: Request[Any, Any, Any], tool: str) -> _Form:
-    from kroma.tools.workshop import Source  # noqa: PLC0415 - loads numpy
-
-    if request.content_type[0] != "multipart/form-data":
-        raise HttpRuleError(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body as a form: Content-Type: multipart/form-data"
-        )
-    try:
-        given = await request.form()
-    except ClientException as exc:
-        if exc.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-            problem = f"The request body is larger than {MAX_UPLOAD_BYTES} bytes"
-            raise HttpRuleError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem) from exc
-        raise HttpRuleError(HTTPStatus.BAD_REQUEST, "The request body is no whole form") from exc
+async def _received(request: Request[Any, Any, Any], tool: str, spool: Spool) -> _Sent:
+    """The form, with its files on disk: many callers may send theirs at the same time."""
+    form = MultipartForm(request, max_bytes=MAX_UPLOAD_BYTES)
     taken = ("file", *_FILES.get(tool, ()))
-    files: dict[str, list[Source]] = {}
+    files: dict[str, list[Spooled]] = {}
     fields: dict[str, Any] = {}
-    for name, value in cast("list[tuple[str, object]]", given.multi_items()):
-        if isinstance(value, UploadFile):
-            if name not in taken:
-                raise InvalidRequestError(f"Unknown file '{name}'; there are: {', '.join(taken)}")
-            files.setdefault(name, []).append(Source(value.filename or name, await _read(value)))
-        else:
-            _take(fields, name, str(value))
+    async for part in form.parts():
+        match part:
+            case FormField():
+                _take(fields, part.name, part.text)
+            case FormFile():
+                if part.field not in taken:
+                    raise InvalidRequestError(f"Unknown file '{part.field}'; there are: {', '.join(taken)}")
+                if part.field in files and part.field not in _MANY:
+                    raise InvalidRequestError(f"Send only one '{part.field}'")
+                files.setdefault(part.field, []).append(
+                    await spool.take(part.name or part.field, part.chunks)
+                )
     if "file" not in files:
         raise FieldRequiredError("file")
-    for name, sources in files.items():
-        if len(sources) > 1 and name not in _MANY:
-            raise InvalidRequestError(f"Send only one '{name}'")
-    return _Form(files, fields)
+    return _Sent(files, fields)
 
 
-async def _read(upload: UploadFile) -> bytes:
-    data = await upload.read()
-    await upload.close()
-    if len(data) > MAX_BYTES:
-        raise PictureTooLargeError(upload.filename, f"{len(data)} bytes", "64 MiB")
-    return data
+async def _loaded(sent: _Sent, spool: Spool) -> _Form:
+    from kroma.tools.workshop import Source  # noqa: PLC0415 - loads numpy
+
+    files = {
+        name: [Source(file.name, await spool.read(file)) for file in spooled]
+        for name, spooled in sent.files.items()
+    }
+    return _Form(files, sent.fields)
 
 
 def _take(fields: dict[str, Any], name: str, text: str) -> None:
-    if "\0" in name or "\0" in text:
-        raise NulCharacterError(name.replace("\0", "\\u0000"))
     if name in _LISTS:
         values = tuple(part.strip() for part in text.split(",") if part.strip())
         fields[name] = (*fields.get(name, ()), *values)

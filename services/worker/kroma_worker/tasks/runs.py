@@ -7,6 +7,7 @@ from kroma.pipeline.claim import JobClaim, claim_job, claim_run, waits_for_quiet
 from kroma.pipeline.execute import run_claimed_job
 from kroma.pipeline.finish import finish_claimed_run
 from kroma.queue.messages import ExecuteJob, FinishRun
+from kroma.shares import project_share, shared_as
 from kroma.sync.sweep import list_due_syncs
 from kroma_worker.registry import TaskDeps, task
 from kroma_worker.ring import ring
@@ -34,7 +35,8 @@ async def execute_job(deps: TaskDeps, message: ExecuteJob) -> None:
 
 
 async def _carry_job(deps: TaskDeps, message: ExecuteJob, claim: JobClaim) -> None:
-    again_in = await run_claimed_job(deps.place, claim)
+    with shared_as(project_share(claim.project_id)):
+        again_in = await run_claimed_job(deps.place, claim)
     if again_in is not None:
         await ring(deps, message, delay=again_in)
         return
