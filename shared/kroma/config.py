@@ -12,6 +12,7 @@ import msgspec
 
 from kroma.addresses import check_database_url, check_http_url, check_redis_url, is_port
 from kroma.allow_list import AllowList
+from kroma.browsers import listed_origins
 from kroma.environment import Environment, SettingsError, expanded
 
 _DEFAULT_BIND = "127.0.0.1:8788"
@@ -447,8 +448,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Processes one worker uses for picture work."""
     events_heartbeat: timedelta
     """How long a stream of events may be silent before it says that it lives."""
+    request_stall: timedelta
+    """How long a caller may send nothing of a request that is not whole yet."""
     public_url: str
     """Where others reach the API, without a slash at the end."""
+    cors_origins: frozenset[str]
+    """Origins of other sites whose pages may read and change what their token opens."""
     url_allow: AllowList
     """Hosts and ranges that may be called for users although they are not public."""
     callback_key: str | None
@@ -506,7 +511,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             worker_grace=env.seconds("WORKER_GRACE_S", default=3, minimum=0),
             cpu_processes=env.count("CPU_PROCESSES", default=os.cpu_count() or 1, maximum=1024),
             events_heartbeat=env.seconds("EVENTS_HEARTBEAT_S", default=10, minimum=0.05),
+            request_stall=env.seconds("REQUEST_STALL_S", default=20, minimum=0.1),
             public_url=_public_url(env, bind),
+            cors_origins=listed_origins("KROMA_CORS_ORIGINS", env.texts("CORS_ORIGINS")),
             url_allow=AllowList.parsed(env.texts("URL_ALLOW")),
             callback_key=_callback_key(env),
             agent=AgentOptions.from_environment(env),

@@ -1,4 +1,7 @@
-"""Log lines on stdout, one per event, as JSON unless eyes read them; nothing secret goes in."""
+"""Log lines on stdout, one per event, as JSON unless eyes read them; nothing secret goes in.
+
+A token that somebody pasted where it does not belong is masked in every line, whoever wrote it.
+"""
 
 import logging
 import re
@@ -16,12 +19,18 @@ from kroma.terminal import json_text, visible
 
 REQUEST_ID: Final = "request_id"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TOKEN: Final = re.compile(r"(kroma_)[0-9A-Fa-f]{8,}")
 _encoder: Final = msgspec.json.Encoder(enc_hook=repr)
+
+
+def masked(text: str) -> str:
+    """A text without our tokens; their first letters stay, as a list of tokens shows them."""
+    return _TOKEN.sub(r"\1***", text)
 
 
 def request_id_of(given: str | None) -> str:
     """The caller's own id of a request where it is one, else a new one."""
-    if given is not None and _REQUEST_ID.fullmatch(given):
+    if given is not None and _REQUEST_ID.fullmatch(given) and not _TOKEN.search(given):
         return given
     return uuid4().hex
 
@@ -34,7 +43,16 @@ def current_request_id() -> str | None:
 
 def _encoded(event: structlog.typing.EventDict, **_: object) -> bytes:
     """A log line; it replaces ``json.dumps``, whose keywords it is given."""
-    return json_text(event, _encoder).encode()
+    return masked(json_text(event, _encoder)).encode()
+
+
+class _MaskedConsole(structlog.dev.ConsoleRenderer):
+    """Lines for eyes, masked as the others."""
+
+    def __call__(
+        self, logger: structlog.typing.WrappedLogger, name: str, event_dict: structlog.typing.EventDict
+    ) -> str:
+        return masked(super().__call__(logger, name, event_dict))
 
 
 class LibraryLines(logging.Formatter):
@@ -49,14 +67,14 @@ class LibraryLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json_text(line, _encoder)
+        return masked(json_text(line, _encoder))
 
 
 class PlainLines(logging.Formatter):
     """What libraries log, for eyes."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return visible(super().format(record), lines=True)
+        return masked(visible(super().format(record), lines=True))
 
 
 def _made_visible(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -89,7 +107,7 @@ def configure_logs(options: LogOptions | None = None, *, stream: TextIO | None =
         renderers = [
             structlog.processors.format_exc_info,
             _made_visible,
-            structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain),
+            _MaskedConsole(colors=out.isatty(), exception_formatter=plain),
         ]
     structlog.configure(
         processors=[

@@ -6,10 +6,11 @@ sets it once, in ``current_share``; what is limited asks a ``TurnQueue`` and nee
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from functools import partial
+from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -196,3 +197,44 @@ class TurnQueue:
     def _forget(self, key: str) -> None:
         if key not in self._held and key not in self._waiting:
             self._last_turns.pop(key, None)
+
+
+class SharedLimit:
+    """Counts what each key holds of something limited, and refuses instead of letting anybody wait.
+
+    A key may hold as much as it leaves free: one alone half of all, two a third each, and so on. So there is
+    always something left for whoever comes next, to the very last.
+    """
+
+    def __init__(self, most: int, *, most_by: Mapping[str, int] = MappingProxyType({})) -> None:
+        """A limit of ``most`` for all together.
+
+        Args:
+            most: Of whatever is counted; one key alone has half of it at most.
+            most_by: What some keys hold at most, where that is less.
+        """
+        self._most = most
+        self._most_by = dict(most_by)
+        self._held: Counter[str] = Counter()
+        self._total = 0
+
+    def held(self, key: str | None = None) -> int:
+        """How much a key holds; None is all keys together."""
+        return self._total if key is None else self._held[key]
+
+    def take(self, key: str, amount: int = 1) -> bool:
+        """Take so much more for a key; False, and nothing taken, where it does not get that."""
+        own = self._held[key] + amount
+        free = self._most - self._total - amount
+        if free < 0 or own > free + 1 or own > self._most_by.get(key, own):
+            return False
+        self._held[key] = own
+        self._total += amount
+        return True
+
+    def give_back(self, key: str, amount: int = 1) -> None:
+        """Let go of what was taken."""
+        self._total -= amount
+        self._held[key] -= amount
+        if not self._held[key]:
+            del self._held[key]

@@ -70,6 +70,29 @@ async def test_a_process_that_is_well_says_so(client: httpx.AsyncClient) -> None
     assert live.headers["content-type"] == "application/json"
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/health/live", "/health/ready"])
+async def test_on_loopback_no_foreign_host_is_answered(client: httpx.AsyncClient, path: str) -> None:
+    for host in ("localhost:1", "[::1]", "127.8.8.8"):
+        assert (await client.get(path, headers={"Host": host})).status_code == 200
+    for host in ("evil.test", "127.1", "localhost.evil.test"):
+        refused = await client.get(path, headers={"Host": host})
+        assert (refused.status_code, refused.json()["error_code"]) == (421, "misdirected_request")
+    refused = await client.get(path, headers={"Host": ""})
+    assert (refused.status_code, refused.json()["error_code"]) == (400, "validation_error")
+    assert refused.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_elsewhere_any_host_is_answered(part: Part) -> None:
+    everywhere = options(Bind("0.0.0.0", 0))  # noqa: S104 - as containers do
+    server = HealthServer(everywhere, registry=REGISTRY, readiness=Readiness([part.probe]))
+    try:
+        async with httpx.AsyncClient(timeout=20) as client:
+            url = f"http://127.0.0.1:{server.bind.port}/health/live"
+            assert (await client.get(url, headers={"Host": "pod-7"})).status_code == 200
+    finally:
+        await server.close()
+
+
 async def test_a_part_that_is_not_well_is_named(client: httpx.AsyncClient, part: Part) -> None:
     part.is_well = False
 

@@ -1,12 +1,15 @@
 """Lines of libraries in the shape of our own, and ids of requests."""
 
+import io
 import json
 import logging
 import sys
 
 import pytest
+import structlog
 
-from kroma.logs import LibraryLines, request_id_of
+from kroma.config import LogOptions
+from kroma.logs import LibraryLines, configure_logs, request_id_of
 
 
 def line_of(record: logging.LogRecord) -> dict[str, str]:
@@ -47,3 +50,45 @@ def test_what_is_no_id_gets_one(given: str | None) -> None:
 
 def test_an_id_is_kept() -> None:
     assert request_id_of("0af7651916cd43dd-8448.eb2_1c") == "0af7651916cd43dd-8448.eb2_1c"
+
+
+TOKEN = "kroma_" + "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_token_is_masked_wherever_it_was_pasted(
+    form: str, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    configure_logs(LogOptions(format=form))
+    log = structlog.get_logger()
+    try:
+        _ = {}[TOKEN]
+    except KeyError as exc:
+        log.exception("lost", exc_info=exc)
+    log.info("event", said=f"of {TOKEN}", path=f"/{TOKEN}/x", nested={"a": [TOKEN]}, **{TOKEN: 1})
+    out = capsysbinary.readouterr().out.decode()
+    configure_logs()
+
+    assert out.count("kroma_***") == 5
+    assert TOKEN[6:14] not in out
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_token_is_masked_in_lines_of_libraries(form: str) -> None:
+    stream = io.StringIO()
+    logger = logging.getLogger()
+    before = logger.handlers[:]
+    logger.handlers.clear()
+    try:
+        configure_logs(LogOptions(format=form), stream=stream)
+        logging.getLogger("some.library").warning("went to /%s", TOKEN)
+    finally:
+        logger.handlers[:] = before
+        configure_logs()
+
+    assert "kroma_***" in stream.getvalue()
+    assert TOKEN[6:14] not in stream.getvalue()
+
+
+def test_a_token_is_no_id_of_a_request() -> None:
+    assert TOKEN[:40] not in request_id_of(TOKEN[:40])

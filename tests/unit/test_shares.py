@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from kroma.shares import TurnQueue, current_share
+from kroma.shares import SharedLimit, TurnQueue, current_share
 
 pytestmark = pytest.mark.timeout(10)
 
@@ -198,3 +198,46 @@ async def test_the_key_is_the_one_of_the_context() -> None:
 async def test_what_could_never_be_given_is_refused(places: int) -> None:
     with pytest.raises(ValueError, match="places must be from 1 to 2"):
         await TurnQueue(4, most_per_key=2).take("a", places=places)
+
+
+class TestSharedLimit:
+    def test_one_alone_has_half(self) -> None:
+        limit = SharedLimit(10)
+
+        assert [limit.take("a") for _ in range(6)] == [True] * 5 + [False]
+        assert (limit.held("a"), limit.held()) == (5, 5)
+
+    @pytest.mark.parametrize("greedy", [1, 2, 5, 40])
+    def test_however_many_are_greedy_the_next_one_finds_some(self, greedy: int) -> None:
+        limit = SharedLimit(1000)
+        for _ in range(1000):
+            for key in range(greedy):
+                limit.take(str(key))
+
+        assert limit.take("newcomer")
+        held = [limit.held(str(key)) for key in range(greedy)]
+        assert max(held) - min(held) <= 1
+        assert max(held) <= 1000 - sum(held) + 1
+
+    def test_what_is_given_back_is_had_by_others(self) -> None:
+        limit = SharedLimit(4)
+        assert limit.take("a", 2)
+        assert limit.take("b", 1)
+        assert not limit.take("b", 1)
+        limit.give_back("a", 2)
+
+        assert limit.take("b", 1)
+        limit.give_back("b", 2)
+        assert (limit.held("a"), limit.held("b"), limit.held()) == (0, 0, 0)
+
+    def test_a_key_may_have_a_limit_of_its_own(self) -> None:
+        limit = SharedLimit(100, most_by={"strangers": 2})
+
+        assert [limit.take("strangers") for _ in range(3)] == [True, True, False]
+        assert limit.take("a", 40)
+
+    def test_nothing_is_taken_where_not_all_of_it_is_had(self) -> None:
+        limit = SharedLimit(10)
+
+        assert not limit.take("a", 6)
+        assert limit.take("a", 5)

@@ -20,6 +20,10 @@ from kroma_api.front import PathRules, RequestLog
 from kroma_api.idempotency import IdempotencyKeys
 from kroma_api.in_hand import RequestsInHand
 from kroma_api.long_requests import TokensWatched
+from kroma_api.middleware.bodies import Bodies
+from kroma_api.middleware.origins import Origins
+from kroma_api.middleware.places import Limits, Places
+from kroma_api.middleware.security_headers import SecurityHeaders
 from kroma_api.parity import OWN_ROUTES, mounted_routes
 from kroma_api.replies import JsonResponse
 from kroma_api.route_facts import RouteTable
@@ -117,23 +121,25 @@ def create_app(
 ) -> ASGIApp:
     """The API as one ASGI application.
 
-    From the outside in: request id and log line, the requests in hand, authentication (first of all, also
-    for paths that do not exist), the token of a request that lasts, room for its body, path and method
-    rules, scopes, idempotency keys, routing and bodies.
+    From the outside in: headers of every answer, request id and log line, the requests in hand, host and
+    origin, the time that a body may take, authentication (before everything that depends on the path, also
+    of paths that do not exist), the token of a request that lasts, path and method rules, scopes, places,
+    room for the body, idempotency keys, routing and bodies.
 
     Args:
         resources: What it works on.
         readiness: What ``/health/ready`` asks; None is the usual.
         in_hand: Knows the requests that are answered, for who stops the server.
     """
-    ready = readiness or api_readiness(resources)
-    keyed = IdempotencyKeys(
-        routes(),
-        resources.db,
-        files=answer_files(resources.stores),
-        spool_folder=resources.settings.data_dir,
+    settings, db = resources.settings, resources.db
+    app: ASGIApp = IdempotencyKeys(
+        routes(), db, files=answer_files(resources.stores), spool_folder=settings.data_dir
     )
-    served = PathRules(Authorization(WithResources(keyed, resources, ready), route_table()))
-    watched = TokensWatched(BodyBudget(served), resources.db, every=resources.settings.events_heartbeat)
-    known = Authentication(watched, settings=resources.settings, db=resources.db)
-    return RequestLog((in_hand or RequestsInHand()).around(known))
+    app = BodyBudget(WithResources(app, resources, readiness or api_readiness(resources)))
+    app = Places(app, Limits(everybody_is_one=settings.auth_dev_bypass))
+    app = PathRules(Authorization(app, route_table()))
+    app = TokensWatched(app, db, every=settings.events_heartbeat)
+    app = Authentication(app, settings=settings, db=db)
+    app = Bodies(app, stall=settings.request_stall)
+    app = (in_hand or RequestsInHand()).around(Origins(app, settings))
+    return SecurityHeaders(RequestLog(app))

@@ -27,6 +27,7 @@ from kroma.shares import TurnQueue
 from kroma.storage.base import ProjectStores
 from kroma_api.errors import MAX_UPLOAD_BYTES
 from kroma_api.idempotency import STATE_KEY
+from kroma_api.middleware.places import Place, place_of
 
 Db = NamedDependency[Database]
 Queue = NamedDependency[TaskQueue]
@@ -36,6 +37,7 @@ Cpu = NamedDependency[CpuPool]
 Providers = NamedDependency[Mapping[str, Provider]]
 AppSettings = NamedDependency[Settings]
 CurrentCaller = NamedDependency[Caller]
+CurrentPlace = NamedDependency[Place]
 IdempotencyId = NamedDependency[UUID | None]
 """The record of the request's ``Idempotency-Key``, for routes that find by it what they made."""
 
@@ -77,9 +79,14 @@ class WithResources:
         await self._app(scope, receive, send)
 
 
+def resources_of(scope: Scope) -> Resources:
+    """What a request works on."""
+    return scope["state"][_STATE_KEY]
+
+
 def _resource(pick: Callable[[Resources], object]) -> Provide:
     def provide(scope: Scope) -> object:
-        return pick(scope["state"][_STATE_KEY])
+        return pick(resources_of(scope))
 
     return Provide(provide, sync_to_thread=False)
 
@@ -104,6 +111,10 @@ def _thumbnails(scope: Scope) -> Thumbnails:
     return scope["state"][_THUMBNAILS_KEY]
 
 
+def _place(scope: Scope) -> Place:
+    return place_of(scope)
+
+
 def _current_caller(request: Request[Caller, Any, Any]) -> Caller:
     return request.user
 
@@ -123,5 +134,6 @@ DEPENDENCIES: Final = {
     "tool_room": Provide(_tool_room, sync_to_thread=False),
     "watch": Provide(_watch, sync_to_thread=False),
     "caller": Provide(_current_caller, sync_to_thread=False),
+    "place": Provide(_place, sync_to_thread=False),
 }
 """The dependencies under the parameter names handlers use."""

@@ -10,9 +10,15 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import Send
 
-from kroma.auth.errors import ForbiddenError, InsufficientScopeError, UnauthorizedError
+from kroma.auth.errors import (
+    ForbiddenError,
+    InsufficientScopeError,
+    InvalidTokenError,
+    UnauthorizedError,
+)
 from kroma.bootstrap.errors import Problem, SettingsRefusedError
-from kroma.errors import InfraError, InvalidRequestError, KromaError, NotFoundError
+from kroma.browsers import MisdirectedRequestError
+from kroma.errors import InfraError, InvalidRequestError, KromaError, NotFoundError, PolicyError
 from kroma.idempotency.errors import (
     AnswerNotKeptError,
     KeyReusedError,
@@ -70,6 +76,17 @@ class HttpRuleError(InvalidRequestError):
         self.problems = problems
 
 
+class CrossSiteRequestError(PolicyError):
+    """A page of another site would change something."""
+
+    code = "cross_site_request"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A page of another origin may change nothing here; KROMA_CORS_ORIGINS lists the origins that may"
+        )
+
+
 class ServerBusyError(InfraError):
     """As many requests are in hand as this process works on at a time."""
 
@@ -97,7 +114,9 @@ class ErrorAnswer(NamedTuple):
 
 _STATUSES: Final[dict[type[KromaError], HTTPStatus]] = {
     UnauthorizedError: HTTPStatus.UNAUTHORIZED,
+    MisdirectedRequestError: HTTPStatus.MISDIRECTED_REQUEST,
     ForbiddenError: HTTPStatus.FORBIDDEN,
+    CrossSiteRequestError: HTTPStatus.FORBIDDEN,
     InsufficientScopeError: HTTPStatus.FORBIDDEN,
     NotFoundError: HTTPStatus.NOT_FOUND,
     InfraError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -120,9 +139,8 @@ def error_answer(error: Exception) -> ErrorAnswer:
     match error:
         case HttpRuleError():
             return _answer(error, error.status, error.headers)
-        case InsufficientScopeError():
-            challenge = f'Bearer error="{error.code}", scope="{error.asked_for}"'
-            return _answer(error, _status(error), {"WWW-Authenticate": challenge})
+        case UnauthorizedError() | InsufficientScopeError():
+            return _answer(error, _status(error), {"WWW-Authenticate": _challenge(error)})
         case RequestInFlightError() | ServerBusyError():
             return _answer(error, _status(error), {"Retry-After": str(error.retry_after_s)})
         case KromaError() if (status := _status(error)) != HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -142,6 +160,17 @@ async def send_error(error: Exception, send: Send) -> None:
     answer = error_answer(error)
     headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers.items()]
     await send_json(send, answer.body, status=answer.status, headers=headers)
+
+
+def _challenge(error: UnauthorizedError | InsufficientScopeError) -> str:
+    """What RFC 9110 (11.6.1) and RFC 6750 (3) want to be told."""
+    match error:
+        case InsufficientScopeError():
+            return f'Bearer error="{error.code}", scope="{error.asked_for}"'
+        case InvalidTokenError():
+            return 'Bearer error="invalid_token"'
+        case _:
+            return "Bearer"
 
 
 def _status(error: KromaError) -> HTTPStatus:

@@ -15,6 +15,7 @@ from kroma.runs.events import RunWatch, TooManyWatchersError, Watcher, ends_run,
 from kroma.runs.models import RunEvent
 from kroma_api.errors import send_error
 from kroma_api.in_hand import ON_STOP
+from kroma_api.middleware.places import place_of
 from kroma_api.reviewer_view import for_reviewer
 from kroma_api.schemas.runs import RunEventView
 
@@ -63,6 +64,7 @@ class EventStream:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._watch.watching(self._run_id) as watcher:
+            place_of(scope).leave()  # streams have a limit of their own
             on_stop: set[Callable[[], None]] = cast("dict[str, Any]", scope).get(ON_STOP, set())
             on_stop.add(watcher.end)
             gone = asyncio.create_task(_end_when_gone(receive, watcher))
@@ -112,10 +114,12 @@ class EventStream:
 
 
 async def _end_when_gone(receive: Receive, watcher: Watcher) -> None:
-    message: Any = await receive()
-    while message["type"] != "http.disconnect":
-        message = await receive()
-    watcher.end()
+    try:
+        message: Any = await receive()
+        while message["type"] != "http.disconnect":
+            message = await receive()
+    finally:  # its request may have a body, and that may break off
+        watcher.end()
 
 
 async def _send_part(send: Send, part: bytes) -> None:

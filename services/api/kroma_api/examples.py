@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
+from kroma.browsers import MisdirectedRequestError
+
 REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "AgentCallbackRequest": {"status": "done", "message": "Scene 3 is darker", "result": {"pages": [3]}},
     "BootstrapImportRequest": {
@@ -203,9 +205,14 @@ _ERRORS: Final[Mapping[HTTPStatus, tuple[str, str, str]]] = {
         "request_in_flight",
     ),
     HTTPStatus.REQUEST_TIMEOUT: (
-        "Nothing of the form came for 60 s; send it again",
+        "Nothing of the request body came for 20 s; send it again",
         "validation",
-        "validation_error",
+        "request_timeout",
+    ),
+    HTTPStatus.MISDIRECTED_REQUEST: (
+        MisdirectedRequestError().message,
+        "validation",
+        "misdirected_request",
     ),
     HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: (
         "The file has 512 bytes; there are none in 'bytes=600-'",
@@ -213,9 +220,9 @@ _ERRORS: Final[Mapping[HTTPStatus, tuple[str, str, str]]] = {
         "validation_error",
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: (
-        "Cannot use 'references/quay-9f86d081884c.png': Permission denied",
+        "The server has too much to do at the moment; try again in a second",
         "infra",
-        "store_unavailable",
+        "server_busy",
     ),
     HTTPStatus.INSUFFICIENT_STORAGE: (
         "No space left to write 'references/quay-9f86d081884c.png'; nothing of it was kept",

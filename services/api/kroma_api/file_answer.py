@@ -67,8 +67,7 @@ def safe_headers(*, media_type: str, tag: str, cache: str, name: str, download: 
         "ETag": tag,
         "Cache-Control": cache,
         "Content-Disposition": f"{kind}; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}",
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "Content-Security-Policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
     }
 
 

@@ -13,12 +13,12 @@ from kroma.logs import request_id_of
 from kroma.metrics import REQUEST_SECONDS, REQUESTS
 from kroma.texts import NulCharacterError
 from kroma_api.errors import HttpRuleError, send_error
+from kroma_api.middleware.logged_path import logged_path, logged_segment
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 HEALTH_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready"})
 _ID_HEADER: Final = b"x-request-id"
-_LONGEST_ID: Final = 64
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"})
 IS_HEAD: Final = "kroma.is_head"
 """Where a request's scope says that nobody wants the body of the answer."""
@@ -31,8 +31,8 @@ class RequestLog:
 
     A caller's own ``X-Request-Id`` is taken over where it is 1 to 64 letters, digits, ``.``, ``_`` or ``-``.
 
-    Neither headers nor the query are logged. Good health is not, either: probes would drown
-    what matters.
+    Neither headers nor the query are logged, nor what in a path is neither a name nor an id. Good health
+    is not, either: probes would drown what matters.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -71,7 +71,7 @@ def _note(method: str, path: str, scope: HTTPScope, status: int, started: float)
         log.info(
             "request",
             method=method,
-            path=path,
+            path=logged_path(path),
             status=status,
             duration_ms=round(took_s * 1000, 2),
             **_named_ids(scope),
@@ -91,7 +91,7 @@ def _named_ids(scope: HTTPScope) -> dict[str, str]:
     """What of a path helps to find a request again: ids, and the project."""
     given = _routed(scope).get("path_params", {})
     return {
-        shown: str(given[name])[:_LONGEST_ID]
+        shown: logged_segment(str(given[name]))
         for name, shown in (("run_id", "run_id"), ("job_id", "job_id"), ("slug", "project"))
         if name in given
     }

@@ -1,47 +1,29 @@
-"""The requests being answered: not more than fit, and known, so that a stopping server can end them."""
+"""The requests being answered, so that a stopping server can end them."""
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from kroma_api.errors import ServerBusyError, ServerStoppedError, send_error
+from kroma_api.errors import ServerStoppedError, send_error
 
 ON_STOP: Final = "kroma.on_stop"
 """Where a request's scope has the set of what is called when the server is told to stop."""
-
-MOST_AT_WORK: Final = 512
-"""Requests that are worked on at a time. Whoever asks more often than this process can answer would else
-fill its memory with requests that nobody waits for any more."""
 
 
 class RequestsInHand:
     """Knows the task of each request; one that is cancelled here still gets an answer."""
 
-    def __init__(self, *, most: int = MOST_AT_WORK) -> None:
-        self._most = most
-        self._at_work = 0
+    def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_stopping = False
         self._on_stop: set[Callable[[], None]] = set()
 
     def around(self, app: ASGIApp) -> ASGIApp:
         """The application, with its requests known here."""
-
-        async def known(scope: Scope, receive: Receive, send: Send) -> None:
-            if not _is_work(scope):
-                await self._carry(app, scope, receive, send)
-            elif self._at_work >= self._most:
-                await send_error(ServerBusyError(), send)
-            else:
-                self._at_work += 1
-                try:
-                    await self._carry(app, scope, receive, send)
-                finally:
-                    self._at_work -= 1
-
-        return known
+        return partial(self._carry, app)
 
     async def _carry(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
@@ -78,16 +60,3 @@ class RequestsInHand:
         self._is_stopping = True
         for task in self._tasks:
             task.cancel()
-
-
-def _is_work(scope: Scope) -> bool:
-    """Whether a request is to be answered soon.
-
-    Readers of events and who waits for a run's end sit still; a probe asks whether a busy server lives.
-    """
-    if scope["type"] != "http" or scope["path"].startswith("/health"):
-        return False
-    return not any(
-        (name == b"accept" and b"text/event-stream" in value) or (name == b"prefer" and b"wait" in value)
-        for name, value in scope["headers"]
-    )

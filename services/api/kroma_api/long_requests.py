@@ -7,8 +7,9 @@ from typing import Any
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
+from kroma.auth.caller import Caller
 from kroma.auth.errors import InvalidTokenError
-from kroma.auth.service import Caller, is_active
+from kroma.auth.service import is_active
 from kroma.db.engine import Database
 from kroma_api.errors import send_error
 

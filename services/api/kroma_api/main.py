@@ -7,11 +7,13 @@ import signal
 import socket
 import sys
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any, Final
 
 import structlog
 import uvloop
 from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from kroma.config import Bind, Settings, SettingsError
@@ -24,6 +26,7 @@ from kroma.runs.events import MAX_WATCHERS
 from kroma.terminal import refuse
 from kroma_api.app import api_readiness, create_app
 from kroma_api.in_hand import RequestsInHand
+from kroma_api.middleware.places import MOST_AT_WORK, MOST_RECEIVED
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -33,9 +36,15 @@ FIRST_LOOK_S: Final = 0.5
 """What can be known of the database before we listen: then a wrong one is never served."""
 GRACE_S: Final = 1.5
 """How long requests in hand may take after SIGTERM."""
-MAX_CONNECTIONS: Final = MAX_WATCHERS + 1024
-"""Readers of events, and everybody else."""
-_FILES: Final = 2 * MAX_CONNECTIONS
+MAX_CONNECTIONS: Final = MAX_WATCHERS + MOST_AT_WORK + MOST_RECEIVED + 4096
+"""Readers of events, requests, and connections without one: they have sent half a head, or are idle.
+The server closes those after ``KROMA_REQUEST_STALL_S`` and does not know whose they are. Beyond this number
+it accepts nobody until one goes."""
+MAX_HEAD_BYTES: Final = 32 * 1024
+"""Of a request's head, and of the pieces in which a body comes. Each connection that has sent half a head has
+a buffer of this size: with the server's default of 400 KiB, 3,000 of them took 1.3 GB."""
+_OTHER_FILES: Final = 1024
+"""Of the database, the store, uploads on disk and the picture processes."""
 
 
 async def serve(settings: Settings) -> None:
@@ -50,7 +59,7 @@ async def serve(settings: Settings) -> None:
     """
     check_default(settings)
     _refuse_taken_address(settings.bind)
-    _allow_files()
+    connections = _allowed_connections()
     async with AsyncExitStack() as opened:
         resources = await opened.enter_async_context(open_resources(settings))
         readiness = api_readiness(resources)
@@ -72,7 +81,12 @@ async def serve(settings: Settings) -> None:
             log_enabled=False,
             # Else it takes 128 connections: as many readers of events would shut everybody out.
             backlog=1024,
-            backpressure=MAX_CONNECTIONS,
+            backpressure=connections,
+            http1_settings=HTTP1Settings(
+                # From the connection or the last answer to the end of a head: it closes idle ones, too.
+                header_read_timeout=int(settings.request_stall / timedelta(milliseconds=1)),
+                max_buffer_size=MAX_HEAD_BYTES,
+            ),
         )
         stopping = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -111,12 +125,16 @@ async def _first_end(
         ends.discard(awaiting)
 
 
-def _allow_files() -> None:
+def _allowed_connections() -> int:
+    """How many connections fit beside the files that answers need, on this system."""
     # Many systems give a process 1,024 open files until it asks for more.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    wanted = MAX_CONNECTIONS + _OTHER_FILES
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    # A connection without a file descriptor would be accepted and lost.
+    return max(files - _OTHER_FILES, files // 2)
 
 
 def _refuse_taken_address(bind: Bind) -> None:

@@ -1,14 +1,12 @@
 """A form with files, read part by part as it arrives; no part of a file stays in memory."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 from litestar import Request
-from litestar.exceptions import ClientException, InternalServerException
+from litestar.exceptions import ClientException
 from multipart import (  # pyright: ignore[reportMissingTypeStubs] - it ships none
     MultipartError,
     MultipartSegment,
@@ -23,8 +21,6 @@ from kroma_api.errors import HttpRuleError
 MAX_FILES: Final = 200
 MAX_FIELDS: Final = 50
 MAX_FIELD_BYTES: Final = 64 * 1024
-STALLED_AFTER: Final = timedelta(seconds=60)
-"""A sender of whom nothing comes for so long is not waited for."""
 
 _Event = MultipartSegment | bytes | bytearray | None
 
@@ -72,8 +68,7 @@ class MultipartForm:
         """The fields and files in the order they come.
 
         Raises:
-            HttpRuleError: 400, the form is not whole, or has too many parts; 408, its sender has stalled;
-                413, it is over the limit.
+            HttpRuleError: 400, the form is not whole, or has too many parts; 413, it is over the limit.
             InvalidRequestError: A field is no text, or too long.
         """
         events = self._events()
@@ -98,7 +93,7 @@ class MultipartForm:
 
     async def _events(self) -> AsyncGenerator[_Event]:
         try:
-            async for chunk in _unstalled(self._request.stream()):
+            async for chunk in self._request.stream():
                 if chunk:
                     for event in self._parser.parse(chunk):
                         yield event
@@ -110,25 +105,6 @@ class MultipartForm:
                 raise
             problem = f"The request body is larger than {self._max_bytes} bytes; send fewer files at a time"
             raise HttpRuleError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, problem) from exc
-        except InternalServerException as exc:
-            # Nobody reads it any more; it keeps an aborted upload from looking like a fault of ours.
-            raise HttpRuleError(
-                HTTPStatus.BAD_REQUEST, "The connection ended before the whole form had come"
-            ) from exc
-
-
-async def _unstalled(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    while True:
-        try:
-            async with asyncio.timeout(STALLED_AFTER.total_seconds()):
-                chunk = await anext(chunks)
-        except StopAsyncIteration:
-            return
-        except TimeoutError as exc:
-            waited = f"{STALLED_AFTER.total_seconds():g} s"
-            problem = f"Nothing of the form came for {waited}; send it again"
-            raise HttpRuleError(HTTPStatus.REQUEST_TIMEOUT, problem) from exc
-        yield chunk
 
 
 async def _file_chunks(first: _Event, events: AsyncIterator[_Event]) -> AsyncGenerator[bytes]:

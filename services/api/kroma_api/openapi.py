@@ -31,9 +31,15 @@ from kroma_api.openapi_files import answers_a_file, describe_files
 from kroma_api.route_facts import Scopes, facts_of
 
 _ERROR_REF: Final = {"$ref": "#/components/schemas/ErrorResponse"}
-_ALWAYS: Final = (HTTPStatus.BAD_REQUEST, HTTPStatus.INTERNAL_SERVER_ERROR)
+_ALWAYS: Final = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.MISDIRECTED_REQUEST,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 _PROTECTED: Final = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _WITH_BODY: Final = (
+    HTTPStatus.REQUEST_TIMEOUT,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -59,13 +65,18 @@ _ERROR_TEXTS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.BAD_REQUEST: "A rule is broken; `error` names the field, `error_code` the kind of rule",
     HTTPStatus.UNAUTHORIZED: "There is no bearer token, or it is unknown, revoked or expired",
     HTTPStatus.FORBIDDEN: "The token does not open this project, there is no such project, or the token lacks"
-    " a scope (`insufficient_scope`; `error` and `WWW-Authenticate` name it)",
+    " a scope (`insufficient_scope`; `error` and `WWW-Authenticate` name it); or a page of another origin"
+    " asks for a change (`cross_site_request`)",
     HTTPStatus.NOT_FOUND: "What the path names does not exist, or belongs to another project",
+    HTTPStatus.REQUEST_TIMEOUT: "The body did not come in time",
     HTTPStatus.CONFLICT: "What is there forbids it for now; `error_code` says what",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The body is larger than {MAX_BODY_BYTES} bytes",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not sent as JSON",
     HTTPStatus.UNPROCESSABLE_ENTITY: "The body is JSON of another shape; `error` names the field",
+    HTTPStatus.MISDIRECTED_REQUEST: "The server listens on a loopback address, and `Host` names another host",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The fault is ours; the log has the details under `X-Request-Id`",
+    HTTPStatus.SERVICE_UNAVAILABLE: "Too many requests are in hand, of all callers or of this one; "
+    "`Retry-After` says when to try again",
 }
 _PARAMETERS: Final[Mapping[str, str]] = {
     "slug": "The project's slug; it is normalised as in `POST /api/projects`",
@@ -356,6 +367,8 @@ def _describe_errors(operation: dict[str, Any], path: str) -> None:
         operation["requestBody"]["required"] = False
     if "Idempotency-Key" in {parameter["name"] for parameter in operation.get("parameters", ())}:
         statuses.update((HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY))
+    if "503" in operation["responses"]:  # /health/ready has one of its own
+        statuses.discard(HTTPStatus.SERVICE_UNAVAILABLE)
     for status in sorted(statuses):
         operation["responses"][str(status.value)] = {
             "description": _ERROR_TEXTS[status],

@@ -51,10 +51,11 @@ _FORM: Final[Mapping[str, Any]] = {
     },
 }
 _STORE: Final[Mapping[HTTPStatus, str]] = {
-    HTTPStatus.SERVICE_UNAVAILABLE: "The store of files does not answer, or refuses; `error` says which",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The store of files does not answer, or too many requests are in hand; "
+    "`error` says which",
 }
 _UPLOAD: Final[Mapping[HTTPStatus, str]] = {
-    HTTPStatus.REQUEST_TIMEOUT: "Nothing of the form came for a minute",
+    HTTPStatus.REQUEST_TIMEOUT: "The form did not come in time",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: f"The body is larger than {MAX_FORM_BYTES} bytes",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is not sent as a form",
     HTTPStatus.INSUFFICIENT_STORAGE: "No space is left; nothing of the upload was kept",

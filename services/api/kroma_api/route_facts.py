@@ -28,8 +28,6 @@ class RouteFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     scope: Scopes
     """Any one of these opens the route; the first is the one to ask for."""
-    waits: bool = False
-    """Whether a request may sit still for long and be well: a stream of events, or ``Prefer: wait``."""
 
 
 class MissingRouteFactsError(TypeError):
@@ -39,9 +37,9 @@ class MissingRouteFactsError(TypeError):
         super().__init__(f"{handler.handler_name} says nothing about itself: give it opt=route(scope=...)")
 
 
-def route(*, scope: Scope | Scopes, waits: bool = False) -> dict[str, Any]:
+def route(*, scope: Scope | Scopes) -> dict[str, Any]:
     """The ``opt`` of a handler."""
-    return {_KEY: RouteFacts(scope=(scope,) if isinstance(scope, Scope) else scope, waits=waits)}
+    return {_KEY: RouteFacts(scope=(scope,) if isinstance(scope, Scope) else scope)}
 
 
 def facts_of(handler: HTTPRouteHandler) -> RouteFacts:

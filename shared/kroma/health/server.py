@@ -20,6 +20,7 @@ import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from kroma.browsers import SECURITY_HEADERS, AnsweredHosts, BadHostError, MisdirectedRequestError
 from kroma.config import Bind, MetricsOptions, SettingsError
 from kroma.errors import NotOneOfError
 from kroma.health.probe import ANSWER_WITHIN_S, Check, Readiness
@@ -72,6 +73,7 @@ class HealthServer:
         Raises:
             SettingsError: The address that was asked for cannot be had.
         """
+        self.hosts = AnsweredHosts(on_loopback=options.bind.is_loopback)
         self._registry = registry
         self._readiness = readiness
         self._refresh = refresh
@@ -240,8 +242,16 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:
-        asked = urlsplit(self.path)
-        answer = cast("_Server", self.server).health.answer(asked.path, asked.query)
+        health = cast("_Server", self.server).health
+        try:
+            health.hosts.check(self.headers.get_all("Host", []))
+        except (BadHostError, MisdirectedRequestError) as exc:
+            is_bad = isinstance(exc, BadHostError)
+            status = HTTPStatus.BAD_REQUEST if is_bad else HTTPStatus.MISDIRECTED_REQUEST
+            answer = _json(_failure(exc.message, exc.kind, exc.code), status)
+        else:
+            asked = urlsplit(self.path)
+            answer = health.answer(asked.path, asked.query)
         self._send(*answer, with_body=with_body)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - http.server's
@@ -269,6 +279,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        for name, value in SECURITY_HEADERS.items():
+            self.send_header(name, value)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

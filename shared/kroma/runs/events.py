@@ -19,12 +19,13 @@ from kroma.db.prepared import Prepared
 from kroma.db.reader import Query, Rows
 from kroma.errors import PolicyError
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunEvent
+from kroma.shares import SharedLimit, current_share
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
 LOOK_EVERY: Final = timedelta(milliseconds=250)
-MAX_WATCHERS: Final = 1000
-"""Readers that one process serves at a time."""
+MAX_WATCHERS: Final = 2000
+"""Readers that one process serves at a time; half of them are the most of one caller."""
 
 _events = Rows(RunEvent)
 _AFTER: Final = Query(
@@ -41,7 +42,7 @@ _REVISIONS: Final = Prepared(
 
 
 class TooManyWatchersError(PolicyError):
-    """This process serves as many readers of events as it takes."""
+    """This process serves as many readers of events as it takes, or as it takes of one caller."""
 
     code = "too_many_watchers"
 
@@ -95,7 +96,7 @@ class RunWatch:
 
     def __init__(self, db: Database, *, most: int = MAX_WATCHERS) -> None:
         self._db = db
-        self._most = most
+        self._places = SharedLimit(most)
         self._watchers: set[Watcher] = set()
         self._seen: dict[UUID, int] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -105,9 +106,10 @@ class RunWatch:
         """A place at a run; it is woken at every change from now on.
 
         Raises:
-            TooManyWatchersError: There is no place left.
+            TooManyWatchersError: There is no place left for this caller.
         """
-        if len(self._watchers) >= self._most:
+        share = current_share.get()
+        if not self._places.take(share):
             raise TooManyWatchersError
         watcher = Watcher(run_id)
         self._watchers.add(watcher)
@@ -119,6 +121,7 @@ class RunWatch:
             yield watcher
         finally:
             self._watchers.discard(watcher)
+            self._places.give_back(share)
 
     async def _look_for_ever(self) -> None:
         try:

@@ -38,7 +38,7 @@ def documentation() -> Documentation:
 def checked_client(resources: Resources, documentation: Documentation) -> httpx.AsyncClient:
     """A client of an application on these resources."""
     inner = httpx.ASGITransport(create_app(resources), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=CheckedTransport(inner, documentation), base_url="http://kroma.test")
+    return httpx.AsyncClient(transport=CheckedTransport(inner, documentation), base_url="http://127.0.0.1")
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,9 @@ async def test_the_file_comes_as_it_was_sent(client: AsyncClient, at: str, asset
         "cache-control": "private, no-cache",
         "content-disposition": f"inline; filename=\"{name}\"; filename*=UTF-8''{name}",
         "x-content-type-options": "nosniff",
-        "content-security-policy": "default-src 'none'; sandbox",
+        "content-security-policy": "default-src 'none'; sandbox; frame-ancestors 'none'",
+        "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "same-origin",
         "accept-ranges": "bytes",
     }
 

@@ -21,7 +21,9 @@ from kroma.db.engine import Database
 from kroma.projects.queries import get_project
 from kroma.runs.events import RunWatch, TooManyWatchersError, ends_run, list_events, write_event
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
+from kroma.shares import current_share
 from kroma_api.event_stream import EventStream
+from kroma_api.middleware.places import PLACE, Limits, Place
 from served import served, stopped
 
 STREAM = {"Accept": "text/event-stream"}
@@ -158,12 +160,16 @@ async def test_nothing_looks_at_the_table_while_nobody_watches(fresh_db: Databas
     await asyncio.gather(*looking)
 
 
-async def test_a_process_takes_so_many_readers_and_no_more(db: Database) -> None:
-    watch = RunWatch(db, most=1)
+async def test_a_process_takes_so_many_readers_and_leaves_some_for_others(db: Database) -> None:
+    watch = RunWatch(db, most=2)
     async with watch.watching(uuid4()):
         with pytest.raises(TooManyWatchersError):
             async with watch.watching(uuid4()):
                 pass
+        token = current_share.set("token:another")
+        async with watch.watching(uuid4()):
+            pass
+        current_share.reset(token)
     async with watch.watching(uuid4()):
         pass
 
@@ -309,6 +315,7 @@ async def test_a_reader_that_goes_away_is_noticed(db: Database) -> None:
         begun.set()
 
     stream = EventStream(db, RunWatch(db), run.id, after=0, is_done=False, heartbeat=timedelta(minutes=1))
-    await stream({"type": "http"}, receive, send)  # it ends
+    scope: Any = {"type": "http", PLACE: Place(Limits(), "")}
+    await stream(scope, receive, send)  # it ends
 
     assert sent[-1]["more_body"] is False

@@ -128,7 +128,7 @@ def test_a_request_that_a_stop_ends_is_answered_and_logged_under_its_id(
         url = client.base_url
         with socket.create_connection((url.host, url.port or 0), 30) as connection:
             connection.sendall(
-                b"POST /api/projects HTTP/1.1\r\nHost: kroma\r\nX-Request-Id: held\r\n"
+                b"POST /api/projects HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Request-Id: held\r\n"
                 b"Content-Type: application/json\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n"
             )
             assert connection.recv(65536).startswith(b"HTTP/1.1 100 ")  # its body is waited for

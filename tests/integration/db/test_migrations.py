@@ -56,7 +56,7 @@ async def fill(url: str, data_dir: Path) -> None:
     variables = {"KROMA_DATABASE_URL": url, "KROMA_QUEUE": "postgres", "KROMA_API_AUTH_DEV_BYPASS": "1"}
     async with open_resources(Settings.from_environment(variables, data_dir=data_dir)) as resources:
         transport = httpx.ASGITransport(create_app(resources))
-        async with httpx.AsyncClient(transport=transport, base_url="http://kroma.test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             known = await fill_project(client, resources.db)
             messages = f"/api/projects/{known['slug']}/chat/sessions/{known['session_id']}/messages"
             (await client.post(messages, json={"role": "user", "content": "Darker."})).raise_for_status()

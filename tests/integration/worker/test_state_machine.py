@@ -202,7 +202,7 @@ class Runs(RuleBasedStateMachine):
             providers={"fake": self.provider},
         )
         transport = httpx.ASGITransport(create_app(resources), raise_app_exceptions=False)
-        self.client = httpx.AsyncClient(transport=transport, base_url="http://kroma.test")
+        self.client = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
         made = (await self.client.post("/api/projects", json={"name": f"P{self.number}"})).json()
         self.project_id = UUID(made["project"]["id"])
         self.path = f"/api/projects/{made['project']['slug']}"

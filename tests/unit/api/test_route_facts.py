@@ -84,11 +84,11 @@ def test_a_scope_may_be_one_or_several() -> None:
     async def one() -> None:
         """Need one."""
 
-    @get("/two", opt=route(scope=(Scope.READ, Scope.STORAGE), waits=True))
+    @get("/two", opt=route(scope=(Scope.READ, Scope.STORAGE)))
     async def two() -> None:
         """Need one of two."""
 
     table = RouteTable(Litestar([one, two], openapi_config=None))
 
     assert table.find("GET", "/one") == RouteFacts(scope=(Scope.READ,))
-    assert table.find("GET", "/two") == RouteFacts(scope=(Scope.READ, Scope.STORAGE), waits=True)
+    assert table.find("GET", "/two") == RouteFacts(scope=(Scope.READ, Scope.STORAGE))

@@ -45,7 +45,12 @@ IfRange = Annotated[
 ]
 
 
-@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK, request_max_body_size=MAX_FORM_BYTES)
+@post(
+    "/",
+    opt=route(scope=Scope.CREATE),
+    status_code=HTTPStatus.OK,
+    request_max_body_size=MAX_FORM_BYTES,
+)
 async def upload_assets(
     slug: FromPath[str],
     request: Request[Any, Any, Any],

@@ -2,17 +2,21 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from litestar import Router, get, post
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from kroma.auth.scopes import Scope
+from kroma.config import Settings
+from kroma.db.engine import Database
 from kroma.instructions import callback, queries, service
 from kroma.instructions.service import ChangedInstruction
-from kroma.instructions.signature import CALLBACK_PATH, callback_signer
+from kroma.instructions.signature import CALLBACK_PATH, Pass, callback_signer
 from kroma.projects.queries import get_project_id
-from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Queue
+from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Queue, resources_of
 from kroma_api.route_facts import NO_TOKEN, route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.instructions import (
@@ -114,7 +118,14 @@ async def cancel_instruction(
     return _changed(changed)
 
 
-@post("/{instruction_id:str}", opt=route(scope=NO_TOKEN), status_code=HTTPStatus.OK)
+async def _only_admitted(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Let nobody send a body who has no signature of ours."""
+    resources = resources_of(connection.scope)
+    instruction_id: str = connection.path_params["instruction_id"]
+    await _admitted(resources.db, resources.settings, instruction_id, connection.query_params.get("sig"))
+
+
+@post("/{instruction_id:str}", opt=route(scope=NO_TOKEN), guards=[_only_admitted], status_code=HTTPStatus.OK)
 async def receive_agent_callback(
     instruction_id: FromPath[str],
     data: JSONBody[AgentCallbackRequest],
@@ -123,8 +134,7 @@ async def receive_agent_callback(
     sig: Signature = None,
 ) -> AgentCallbackResponse:
     """Where an agent reports on an instruction it was sent; the signature in the address lets it in."""
-    signer = await asyncio.to_thread(callback_signer, settings)
-    admission = await callback.admitted(db, signer, instruction_id=instruction_id, signature=sig)
+    admission = await _admitted(db, settings, instruction_id, sig)
     report = callback.checked_report(
         admission,
         instruction_id=data.instruction_id,
@@ -137,6 +147,11 @@ async def receive_agent_callback(
     return AgentCallbackResponse(
         instruction_id=instruction_id, status=heard.instruction.status, applied=heard.is_applied
     )
+
+
+async def _admitted(db: Database, settings: Settings, instruction_id: str, signature: str | None) -> Pass:
+    signer = await asyncio.to_thread(callback_signer, settings)
+    return await callback.admitted(db, signer, instruction_id=instruction_id, signature=signature)
 
 
 def _changed(changed: ChangedInstruction) -> ChangedInstructionResponse:

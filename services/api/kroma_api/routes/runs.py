@@ -27,6 +27,7 @@ from kroma_api.dependencies import (
     AppSettings,
     Cpu,
     CurrentCaller,
+    CurrentPlace,
     Db,
     IdempotencyId,
     Providers,
@@ -108,7 +109,7 @@ async def list_runs(
 
 @post(
     "/trigger",
-    opt=route(scope=Scope.CREATE, waits=True),
+    opt=route(scope=Scope.CREATE),
     status_code=HTTPStatus.ACCEPTED,
     responses={
         HTTPStatus.OK: ResponseSpec(
@@ -128,6 +129,7 @@ async def trigger_run(
     cpu: Cpu,
     caller: CurrentCaller,
     idempotency_id: IdempotencyId,
+    place: CurrentPlace,
     prefer: Prefer = None,
 ) -> Response[TriggerRunResponse]:
     """Plan a run and queue it: the contract's 400s first, then 404 without the project."""
@@ -151,7 +153,8 @@ async def trigger_run(
     reply = TriggerRunResponse.of(run, progress)
     headers = {"Location": reply.links.self}
     wait = preferred_wait(prefer)
-    if wait is not None and await wait_for_end(db, run.id, timeout=wait):
+    # A preference may be left aside: where too many wait, nobody is refused for it.
+    if wait is not None and place.may_wait() and await wait_for_end(db, run.id, timeout=wait):
         async with db.transaction() as session:
             ended = await queries.get_run(session, slug=slug, run_id=str(run.id))
         progress = (await _detail(db, slug, str(run.id))).progress
@@ -239,7 +242,7 @@ async def list_jobs(
 
 @get(
     "/{run_id:str}/events",
-    opt=route(scope=VIEW, waits=True),
+    opt=route(scope=VIEW),
     responses={
         HTTPStatus.OK: ResponseSpec(
             ListRunEventsResponse, generate_examples=False, description="Events, oldest first"

@@ -9,6 +9,7 @@ from litestar import MediaType, Response, Router, get
 from litestar.params import HeaderParameter
 
 from kroma.errors import InfraError
+from kroma_api.reference_page import PAGE_POLICY
 from kroma_api.route_facts import NO_TOKEN, route
 
 Accept = Annotated[str | None, HeaderParameter(name="Accept")]
@@ -86,7 +87,8 @@ def router() -> Router:
         """The document as a page where a browser asks, else as it is."""
         document = await documents.get()
         if accept is not None and MediaType.HTML in accept:
-            return Response(document.page, media_type=MediaType.HTML)
+            headers = {"Content-Security-Policy": PAGE_POLICY}
+            return Response(document.page, media_type=MediaType.HTML, headers=headers)
         return Response(document.json, media_type=MediaType.JSON)
 
     return Router("/", route_handlers=[get_schema, get_page])
