@@ -83,14 +83,21 @@ async def _fill(stack: Stack, size: Size) -> Filled:
     runs: dict[str, list[str]] = {}
     for number in range(size.projects):
         slug = f"load-{number}"
-        await upsert_project(db, ProjectDraft.checked(name=slug), actor=None)
+        await upsert_project(db, stores, ProjectDraft.checked(name=slug), actor=None)
         root = resolve_root(stack.folder, slug, None)
         root.mkdir(parents=True)
         for scene in SCENES:
             (root / scene).write_bytes(draw_reference("noir ink", size=(160, 200)))
         made = [
             await trigger_run(
-                db, queue, stores, settings, slug=slug, order=order, providers={"fake": FakeProvider()}
+                db,
+                queue,
+                stores,
+                settings,
+                is_confined=False,
+                slug=slug,
+                order=order,
+                providers={"fake": FakeProvider()},
             )
             for _ in range(size.runs)
         ]

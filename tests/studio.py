@@ -128,6 +128,7 @@ class Studio:
             self.queue,
             self.stores,
             self.settings,
+            is_confined=False,
             slug=self.project.slug,
             order=RunOrder.checked(order),
             providers=self.providers,

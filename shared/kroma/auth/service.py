@@ -52,6 +52,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     is_bootstrap: bool = False
     """Whether the request may make the first token and nothing else."""
 
+    @property
+    def is_confined(self) -> bool:
+        """Whether the caller may name what is the project's and nothing of the operator's."""
+        return self.project_id is not None
+
 
 class CreatedToken(NamedTuple):
     """A new token; ``secret`` is shown once and stored nowhere."""

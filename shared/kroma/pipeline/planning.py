@@ -25,6 +25,7 @@ from kroma.pipeline.prompt import Setting, compose_prompt
 from kroma.pipeline.settings import load_layers
 from kroma.pipeline.tool_files import with_tool_files
 from kroma.postprocess.orders import PlannedTools
+from kroma.projects.storage import refuse_unregistered
 from kroma.runlog.schema import ReferenceLog
 from kroma.runs.models import RunMode, Stage
 from kroma.storage.base import ObjectStore, ProjectStores
@@ -56,6 +57,8 @@ async def plan_run(
     *,
     project_slug: str,
     location: str,
+    real_root: str | None,
+    is_confined: bool,
     order: RunOrder,
     material: Material = NOTHING,
 ) -> RunPlan:
@@ -66,6 +69,8 @@ async def plan_run(
         settings: Of the installation.
         project_slug: As stored.
         location: Where the project's files are.
+        real_root: What is registered as its root.
+        is_confined: Whether the caller's settings may name files of the project only, as in `ConfigFiles`.
         order: What the caller asked for.
         material: What of the project's tables it asked for.
 
@@ -74,7 +79,14 @@ async def plan_run(
     """
     try:
         return await _planned(
-            stores, settings, project_slug=project_slug, location=location, order=order, material=material
+            stores,
+            settings,
+            project_slug=project_slug,
+            location=location,
+            real_root=real_root,
+            is_confined=is_confined,
+            order=order,
+            material=material,
         )
     except PlanningPreflightError:
         raise
@@ -88,13 +100,19 @@ async def _planned(
     *,
     project_slug: str,
     location: str,
+    real_root: str | None,
+    is_confined: bool,
     order: RunOrder,
     material: Material,
 ) -> RunPlan:
-    store = stores.open(location)
-    files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
-    layer = (await load_layers(files)).merged
-    manifest = await load_manifest(files, layer.manifest_path)
+    store = stores.open(location, real_root=real_root)
+    await refuse_unregistered(stores, store, real_root)
+    files = ConfigFiles(
+        settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
+    )
+    layers = await load_layers(files)
+    layer = layers.merged
+    manifest = await load_manifest(layers.files(files, "manifest_path"), layer.manifest_path)
     scenes = await _scenes(store, manifest, order, material)
     setting = Setting(
         stage=order.stage, time_of_day=order.time_of_day, weather=order.weather, project=project_slug
@@ -107,9 +125,10 @@ async def _planned(
         )
         for n, scene in enumerate(scenes, start=1)
     ]
-    config = await load_postprocess_config(files, layer.postprocess_config_path)
+    config_files = layers.files(files, "postprocess_config_path")
+    config = await load_postprocess_config(config_files, layer.postprocess_config_path)
     postprocess = planned_postprocess(layer, config, order.postprocess)
-    tools, problems = await planned_tools(files, postprocess, config)
+    tools, problems = await planned_tools(config_files, postprocess, config)
     tools = await with_tool_files(store, _with_refiner(tools, settings))
     candidates = _candidates(manifest, order)
     choice = chosen(order, settings)
@@ -157,6 +176,7 @@ async def _planned(
         seed=secrets.randbelow(SEEDS) if order.seed is None else order.seed,
         project_slug=project_slug,
         project_root=store.location,
+        real_root=real_root,
         storage_sync_s3=order.storage_sync_s3,
     )
     paths = {"manifest_path": layer.manifest_path, "postprocess_config_path": layer.postprocess_config_path}

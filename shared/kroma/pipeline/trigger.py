@@ -45,6 +45,7 @@ async def trigger_run(
     slug: str,
     order: RunOrder,
     providers: Mapping[str, Provider],
+    is_confined: bool,
     quote_token: str | None = None,
     actor: UUID | None = None,
     idempotency_id: UUID | None = None,
@@ -59,6 +60,7 @@ async def trigger_run(
         slug: The project.
         order: What to make.
         providers: By code; asked for prices.
+        is_confined: Whether the caller's settings may name files of the project only, as in `ConfigFiles`.
         quote_token: Of the quote that the caller saw; without one any plan will do.
         actor: The token's user, for the trail.
         idempotency_id: The record of the request's ``Idempotency-Key``.
@@ -78,7 +80,7 @@ async def trigger_run(
     if idempotency_id is not None and (made := await find_made_run(db, idempotency_id)) is not None:
         await ring_for(queue, made)
         return made
-    place = await get_place(db, slug)
+    place = await get_place(db, stores, slug)
     quoted = None if quote_token is None else await opened_quote(settings, place.id, quote_token)
     # Reads the disk, so outside a transaction.
     material = await gather(db, place, order)
@@ -87,6 +89,8 @@ async def trigger_run(
         settings,
         project_slug=place.slug,
         location=place.location(stores),
+        real_root=place.real_root,
+        is_confined=is_confined,
         order=order,
         material=material,
     )

@@ -1,6 +1,5 @@
 """Reading the log of a run from its project's store."""
 
-import asyncio
 from typing import Any, Final
 
 import msgspec
@@ -29,11 +28,12 @@ async def read_run_log(stores: ProjectStores, run: Run, project: Project) -> Any
     if run.run_log_path is None:
         raise RunLogNotFoundError
     # The root at the time of the trigger: the project may have moved since.
-    location = run.plan_json.get("project_root") or locate_project(
-        stores, project.id, project.slug, project.storage
-    )
+    now = locate_project(stores, project.id, project.slug, project.storage)
+    location, real_root = run.plan_json.get("project_root") or now, run.plan_json.get("real_root")
+    if real_root is None and location == now and project.storage is not None:
+        real_root = project.storage.local_real_root
     try:
-        store = await asyncio.to_thread(stores.open, location)
+        store = stores.open(location, real_root=real_root)
         data = await store.get(store.key_of(run.run_log_path), limit_bytes=MAX_LOG_BYTES)
     except (ObjectNotFoundError, OutsideProjectError) as exc:
         raise RunLogNotFoundError from exc

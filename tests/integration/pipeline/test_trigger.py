@@ -56,6 +56,7 @@ class Trigger:
             self.queue,
             self.stores,
             self.settings,
+            is_confined=False,
             slug=slug,
             order=order,
             providers={"local": LocalProvider(CpuPool(1))},

@@ -45,6 +45,8 @@ async def planned(project: ConfigProject, order: RunOrder, *, provider: str = "l
         project.settings(provider=provider),
         project_slug="comic",
         location=str(project.root),
+        real_root="var/projects/comic",
+        is_confined=False,
         order=order,
     )
 
@@ -242,6 +244,8 @@ async def test_a_plan_needs_no_disk(project: ConfigProject) -> None:
         project.settings(),
         project_slug="comic",
         location=str(project.root),
+        real_root=None,
+        is_confined=False,
         order=RunOrder(scene_refs=("a.png",)),
     )
 
@@ -510,6 +514,8 @@ async def test_a_root_below_a_file_makes_no_plan(project: ConfigProject) -> None
             project.settings(),
             project_slug="comic",
             location=str(root),
+            real_root="file/comic",
+            is_confined=False,
             order=RunOrder(scene_refs=("a.png",)),
         )
 

@@ -134,6 +134,7 @@ async def trigger_run(
         slug=slug,
         order=order,
         providers=providers,
+        is_confined=caller.is_confined,
         quote_token=data.quote_token,
         actor=caller.user_id,
         idempotency_id=idempotency_id,
@@ -156,10 +157,16 @@ async def trigger_run(
 
 @post("/validate-config", status_code=HTTPStatus.OK)
 async def check_config(
-    slug: FromPath[str], data: JSONBody[ValidateConfigRequest], db: Db, stores: Stores, settings: AppSettings
+    *,
+    slug: FromPath[str],
+    data: JSONBody[ValidateConfigRequest],
+    db: Db,
+    stores: Stores,
+    settings: AppSettings,
+    caller: CurrentCaller,
 ) -> ValidateConfigResponse:
     """Load settings, manifest and postprocess config as a run would, without planning one."""
-    summary = await validate_config(db, stores, settings, slug=slug, raw=data)
+    summary = await validate_config(db, stores, settings, slug=slug, raw=data, is_confined=caller.is_confined)
     return ValidateConfigResponse(summary=ConfigSummaryView.of(summary))
 
 

@@ -62,11 +62,20 @@ async def quote(
     stores: Stores,
     settings: AppSettings,
     providers: Providers,
+    caller: CurrentCaller,
 ) -> QuoteResponse:
     """Plan and price what a trigger with this body would make; nothing is stored and nothing spent."""
     # Nothing is spent here, so there is nothing to confirm.
     order = RunOrder.checked(msgspec.structs.replace(data, confirm_spend=True))
-    quoted = await quote_run(db, stores, settings, slug=slug, order=order, providers=providers)
+    quoted = await quote_run(
+        db,
+        stores,
+        settings,
+        slug=slug,
+        order=order,
+        providers=providers,
+        is_confined=caller.is_confined,
+    )
     return QuoteResponse(quote=QuoteView.of(quoted), quote_token=quoted.token)
 
 
