@@ -71,6 +71,21 @@ migrate: install ## Bring the database of KROMA_DATABASE_URL to the current sche
 openapi: install ## Write docs/openapi.json anew.
 	@$(BIN)/python -m kroma_api.describe > docs/openapi.json
 
+.PHONY: dist
+dist: install ## Build wheel and source archive into dist/, without a network.
+	@$(BIN)/python -m hatchling build
+
+LOCK = $(or $(shell command -v uv),$(BIN)/uv) pip compile --quiet --generate-hashes --no-header --no-annotate
+
+.PHONY: lock
+lock: install ## Pin what pyproject.toml asks for, in all locks; needs uv (UPGRADE=--upgrade: newer versions).
+	@$(LOCK) $(UPGRADE) --universal --python-version 3.11 --all-extras --group dev pyproject.toml \
+		--output-file requirements.lock
+	@$(LOCK) --python-version 3.12 --constraints requirements.lock pyproject.toml \
+		--output-file deploy/requirements.lock
+	@echo hatchling | $(LOCK) --python-version 3.12 --constraints requirements.lock - \
+		--output-file deploy/build.lock
+
 .PHONY: fuzz
 fuzz: install ## Try every route of a running stack with 200 generated requests.
 	@KROMA_FUZZ_EXAMPLES=200 $(BIN)/pytest $(PYTEST_OPTIONS) tests/e2e/fuzz.py

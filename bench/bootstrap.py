@@ -22,6 +22,7 @@ from kroma.bootstrap.prompt import export_settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.service import ProjectDraft, upsert_project
+from kroma.storage.memory import MemoryStores
 
 ITEMS: Final = 2_000
 TARGET: Final = 5.0
@@ -107,7 +108,9 @@ class Raw:
 
 async def _compared(url: str, rounds: int, items: int) -> dict[str, list[tuple[float, float]]]:
     db, connection = Database.connect(url), await asyncpg.connect(url)
-    project = (await upsert_project(db, ProjectDraft.checked(name="bench"), actor=None)).project
+    project = (
+        await upsert_project(db, MemoryStores(), ProjectDraft.checked(name="bench"), actor=None)
+    ).project
     raw, settings = Raw(connection, project.id), given(items)
 
     async def ours_replace() -> None:

@@ -61,7 +61,7 @@ class Bench:
         self.scenes = tuple(f"{number}.png" for number in range(SCENES))
 
     async def open(self) -> UUID:
-        await upsert_project(self.db, ProjectDraft.checked(name="bench"), actor=None)
+        await upsert_project(self.db, self.stores, ProjectDraft.checked(name="bench"), actor=None)
         root = resolve_root(self.settings.data_dir, "bench", None)
         root.mkdir(parents=True)
         for name in self.scenes:

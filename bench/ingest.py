@@ -22,6 +22,7 @@ from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.runlog import schema as log
 from kroma.runlog.ids import asset_id, stable_id
 from kroma.runlog.writer import encode
+from kroma.storage.memory import MemoryStores
 
 JOBS, CANDIDATES, STYLES = 1000, 4, 2
 TARGET = 0.4
@@ -189,7 +190,7 @@ async def _raw(connection: asyncpg.Connection, dumps: dict[str, bytes]) -> float
 async def _compared(url: str, rounds: int, jobs: int) -> tuple[list[tuple[float, float]], dict[str, int]]:
     db, connection = Database.connect(url), await asyncpg.connect(url)
     draft = ProjectDraft.checked(name="bench")
-    project_id, run_id = (await upsert_project(db, draft, actor=None)).project.id, uuid4()
+    project_id, run_id = (await upsert_project(db, MemoryStores(), draft, actor=None)).project.id, uuid4()
     data = big_log(project_id, run_id, jobs)
     pairs: list[tuple[float, float]] = []
     counts: dict[str, int] = {}

@@ -84,7 +84,7 @@ async def _fill(stack: Stack, size: Size) -> Filled:
     runs: dict[str, list[str]] = {}
     for number in range(size.projects):
         slug = f"load-{number}"
-        await upsert_project(db, ProjectDraft.checked(name=slug), actor=None)
+        await upsert_project(db, stores, ProjectDraft.checked(name=slug), actor=None)
         root = resolve_root(stack.folder, slug, None)
         root.mkdir(parents=True)
         for scene in SCENES:

@@ -69,7 +69,7 @@ class Buyer:
 
     async def prepare(self, scenes: Sequence[str], *, base_url: str) -> None:
         """The project, its pictures, and its way to the double."""
-        await upsert_project(self.db, ProjectDraft.checked(name=SLUG), actor=None)
+        await upsert_project(self.db, self._stores, ProjectDraft.checked(name=SLUG), actor=None)
         await upsert_provider_account(self.db, slug=SLUG, code="openai", base_url=base_url, actor=None)
         root = resolve_root(self._settings.data_dir, SLUG, None)
         root.mkdir(parents=True, exist_ok=True)

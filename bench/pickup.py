@@ -93,7 +93,12 @@ async def _notified_ms(sender: asyncpg.Connection, arrivals: Connection) -> floa
 async def _compared(stack: Stack, rounds: int, warm_up: int) -> list[tuple[float, float]]:
     settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=stack.folder)
     db, queue = Database.connect(stack.database_url), ArqTaskQueue(stack.redis_url)
-    await upsert_project(db, ProjectDraft.checked(name="bench"), actor=None)
+    await upsert_project(
+        db,
+        DirectoryStores(stack.folder, allow_any_root=False),
+        ProjectDraft.checked(name="bench"),
+        actor=None,
+    )
     root = resolve_root(stack.folder, "bench", None)
     root.mkdir(parents=True)
     (root / "scene.png").write_bytes(draw_reference("noir ink", size=(160, 200)))

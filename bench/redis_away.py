@@ -56,7 +56,7 @@ class _Trigger:
         self._order = RunOrder(mode=RunMode.RUN, scene_refs=("scene.png",), candidates=1)
 
     async def prepare(self) -> None:
-        await upsert_project(self.db, ProjectDraft.checked(name="bench"), actor=None)
+        await upsert_project(self.db, self._stores, ProjectDraft.checked(name="bench"), actor=None)
         root = resolve_root(self._settings.data_dir, "bench", None)
         root.mkdir(parents=True)
         (root / "scene.png").write_bytes(draw_reference("noir ink", size=(160, 200)))

@@ -112,7 +112,7 @@ class Ours:
         self.deps = TaskDeps(place=place, queue=self.queue, worker="bench", hands=Hands(4))
 
     async def open(self) -> None:
-        await upsert_project(self.db, ProjectDraft.checked(name="bench"), actor=None)
+        await upsert_project(self.db, self.stores, ProjectDraft.checked(name="bench"), actor=None)
         resolve_root(self.settings.data_dir, "bench", None).mkdir(parents=True)
 
     def _draw_scenes(self) -> None:

@@ -117,7 +117,14 @@ class Ours:
 
 async def _compared(url: str, data_dir: Path, rounds: int, warm_up: int) -> list[tuple[float, float]]:
     db, connection = Database.connect(url), await asyncpg.connect(url)
-    project = (await upsert_project(db, ProjectDraft.checked(name="bench"), actor=None)).project
+    project = (
+        await upsert_project(
+            db,
+            DirectoryStores(data_dir, allow_any_root=False),
+            ProjectDraft.checked(name="bench"),
+            actor=None,
+        )
+    ).project
     await asyncio.to_thread(_draw, resolve_root(data_dir, project.slug, None))
     ours = Ours(db, data_dir)
     raw = Raw(connection, await ours.run())

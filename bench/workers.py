@@ -58,7 +58,7 @@ async def _draw(stack: Stack, work: Work) -> float:
     db, queue = Database.connect(stack.database_url), ArqTaskQueue(stack.redis_url)
     stores = DirectoryStores(stack.folder, allow_any_root=False)
     providers = open_providers(CpuPool(1), settings)
-    await upsert_project(db, ProjectDraft.checked(name=SLUG), actor=None)
+    await upsert_project(db, stores, ProjectDraft.checked(name=SLUG), actor=None)
     root = resolve_root(settings.data_dir, SLUG, None)
     root.mkdir(parents=True, exist_ok=True)
     scenes = tuple(f"scene_{number}.png" for number in range(work.scenes))

@@ -23,8 +23,13 @@ class ConfigProject:
     def stores(self) -> DirectoryStores:
         return DirectoryStores(self.data_dir, allow_any_root=True)
 
-    def files(self, *, allow_any_root: bool = False) -> ConfigFiles:
-        return ConfigFiles(self.data_dir, DirectoryStore(self.root), allow_any_root=allow_any_root)
+    def files(self, *, allow_any_root: bool = False, is_confined: bool = False) -> ConfigFiles:
+        return ConfigFiles(
+            self.data_dir,
+            DirectoryStore(self.root),
+            allow_any_root=allow_any_root,
+            is_confined=is_confined,
+        )
 
     def write(self, path: str | Path, content: object) -> Path:
         """A file below the data directory; what is not bytes or text is written as JSON."""

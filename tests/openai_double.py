@@ -78,11 +78,24 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cut: Literal["before", "during", "after", "half"] | None = None
     """Reset the connection before the body is read, amid it, after billing, or amid the answer (billed)."""
     body: (
-        Literal["garbage", "not_base64", "not_an_image", "empty", "html", "nothing", "tiny", "jpeg", "huge"]
+        Literal[
+            "garbage",
+            "not_base64",
+            "not_an_image",
+            "empty",
+            "html",
+            "nothing",
+            "tiny",
+            "jpeg",
+            "huge",
+            "packed",
+        ]
         | None
     ) = None
     """What a billed 200 holds: no JSON, no base64, base64 of no picture, no picture at all, a page, no byte,
-    one pixel, another format, or 100 MB."""
+    one pixel, another format, 100 MB, or 200 MB packed into 200 kB."""
+    usage: dict[str, Any] | None = None
+    """What a billed 200 states instead of what the call used."""
 
 
 class EditCall(NamedTuple):
@@ -288,6 +301,8 @@ class OpenAIDouble:
             return Reply(200, b'{"created": 17639', {"Content-Type": "application/json"})
         if fault.body in {"html", "nothing", "huge"}:
             return Reply(200, unexpected(fault.body), {"Content-Type": "text/html"})
+        if fault.body == "packed":
+            return Reply(200, _packed(200), {"Content-Type": "application/json", "Content-Encoding": "gzip"})
         picture = unexpected(fault.body) if fault.body in {"tiny", "jpeg"} else self._picture(call, bill)
         b64 = {"not_base64": "&&& no base64 &&&", "not_an_image": base64.b64encode(b"no picture").decode()}
         data = [{"b64_json": b64.get(fault.body or "", base64.b64encode(picture).decode())}]
@@ -298,7 +313,7 @@ class OpenAIDouble:
             "quality": bill.quality,
             "size": bill.size,
             "data": [] if fault.body == "empty" else data,
-            "usage": _usage(call),
+            "usage": _usage(call) if fault.usage is None else fault.usage,
         }
         return _json(200, body)
 
@@ -337,6 +352,12 @@ def unexpected(kind: str) -> bytes:
             return bytes(101 * 1024**2)
         case _:
             return b""
+
+
+def _packed(mib: int) -> bytes:
+    """So many MiB of nothing, in gzip."""
+    packer = zlib.compressobj(wbits=31)
+    return b"".join([*(packer.compress(bytes(1024**2)) for _ in range(mib)), packer.flush()])
 
 
 def grey_blocks(name: str, *, width: int, height: int) -> bytes:

@@ -29,15 +29,16 @@ class AllowList(msgspec.Struct, frozen=True):
         """
         hosts: set[str] = set()
         networks: list[IPv4Network | IPv6Network] = []
-        for entry in entries:
+        for number, entry in enumerate(entries, start=1):
             try:
                 networks.append(ipaddress.ip_network(entry, strict=False))
             except ValueError:
                 if not _HOST.fullmatch(entry):
+                    # By its number: an address with a user and a password may have been put here by mistake.
                     raise SettingsError(
                         "KROMA_URL_ALLOW",
-                        f"holds {entry!r}, which is no host or range: write agent.lan, 192.168.0.7 "
-                        "or 10.0.0.0/8, without scheme, port or path",
+                        f"entry {number} is no host or range: write agent.lan, 192.168.0.7 "
+                        "or 10.0.0.0/8, without scheme, user, port or path",
                     ) from None
                 hosts.add(plain_host(entry))
         return cls(frozenset(hosts), tuple(networks))

@@ -55,7 +55,7 @@ def expanded(name: str, path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as exc:
-        raise SettingsError(name, f"names a home that is not known here: {str(path)!r}") from exc
+        raise SettingsError(name, "names a home that is not known here") from exc
 
 
 class Environment:
@@ -159,21 +159,24 @@ class Environment:
 
 
 def _file_text(variable: str, path: str) -> str:
-    """What the file of a variable holds, trimmed; no error shows any of it."""
+    """What the file of a variable holds, trimmed.
+
+    No error shows any of it, nor its name: it may be the secret itself, put into the wrong variable.
+    """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - bounded, whatever it is
             content = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "that is no path"
-        raise SettingsError(variable, f"names {path!r}, which cannot be read: {reason}") from exc
+        raise SettingsError(variable, f"names a file that cannot be read: {reason}") from exc
     if len(content) > _MOST_BYTES:
-        raise SettingsError(variable, f"names {path!r}, which holds more than {_MOST_BYTES} bytes")
+        raise SettingsError(variable, f"names a file that holds more than {_MOST_BYTES} bytes")
     try:
         text = content.decode().strip()
     except UnicodeDecodeError:
         text = None
     if text is None:
-        raise SettingsError(variable, f"names {path!r}, which is not UTF-8")
+        raise SettingsError(variable, "names a file that is not UTF-8")
     if not text:
-        raise SettingsError(variable, f"names {path!r}, which is empty")
+        raise SettingsError(variable, "names a file that is empty")
     return text

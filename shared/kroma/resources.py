@@ -1,8 +1,9 @@
 """Opens what both services stand on: database, queue, stores and providers."""
 
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -70,6 +71,14 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
         await db.close()
 
 
+def directory_stores(settings: Settings) -> DirectoryStores:
+    """Where projects keep their files on this machine's disk."""
+    kept = [settings.master_key.file]
+    with suppress(OSError):  # the private database lies elsewhere only where its account needs it
+        kept.append(Path((settings.data_dir / "postgres.location").read_text().strip()).parent)
+    return DirectoryStores(settings.data_dir, allow_any_root=settings.allow_any_root, kept=kept)
+
+
 @asynccontextmanager
 async def open_stores(settings: Settings) -> AsyncGenerator[ProjectStores]:
     """Where projects keep their files; a bucket is not asked anything yet.
@@ -79,7 +88,7 @@ async def open_stores(settings: Settings) -> AsyncGenerator[ProjectStores]:
     """
     store = settings.store
     if not store.is_hosted:
-        yield DirectoryStores(settings.data_dir, allow_any_root=settings.allow_any_root)
+        yield directory_stores(settings)
         return
     from kroma.storage.s3 import S3Stores  # noqa: PLC0415 - only the chosen one costs memory
 

@@ -2,6 +2,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stacks import Up
@@ -32,9 +33,9 @@ def start_up(stack_folder: Path, request: pytest.FixtureRequest) -> Iterator[Cal
     """Starts stacks of the test's own on ``data_dir``; they are stopped after it."""
     started: list[Up] = []
 
-    def start(*options: str, **variables: str) -> Up:
+    def start(*options: str, **changes: Any) -> Up:
         data_dir = stack_folder / request.node.name[:60]
-        started.append(Up(data_dir, *options, **variables))
+        started.append(Up(data_dir, *options, **changes))
         return started[-1]
 
     yield start

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -65,12 +65,19 @@ def is_alive(pid: int) -> bool:
 class Up:
     """A running ``kroma up``."""
 
-    def __init__(self, data_dir: Path, *options: str, **variables: str) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *options: str,
+        program: Sequence[str] = (sys.executable, "-m", "kroma.cli"),
+        **variables: str,
+    ) -> None:
         self.data_dir = data_dir
         self._output = data_dir.parent / f"{data_dir.name}.{time.monotonic_ns()}.out"
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kroma.cli", "up", "--data-dir", str(data_dir), *options],
+                [*program, "up", "--data-dir", str(data_dir), *options],
+                cwd=data_dir.parent,  # no source on the path, whatever starts it
                 env=environment(variables),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

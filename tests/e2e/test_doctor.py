@@ -1,8 +1,12 @@
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 from stacks import Up, kroma
+
+from factories import make_project
+from kroma.db.engine import Database
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -22,7 +26,7 @@ def test_parts_that_exist_only_while_running_are_no_failures(stack_folder: Path)
     assert done.returncode == 0, done.stdout
     found = verdicts(done.stdout)
     idle = {part for part, verdict in found.items() if verdict == "not running"}
-    assert idle == {"stack", "database", "redis", "API", "worker", "token"}
+    assert idle == {"stack", "database", "project roots", "redis", "API", "worker", "token"}
     assert not (stack_folder / "nothing").exists()
 
 
@@ -46,3 +50,20 @@ def test_a_missing_token_is_one_line(stack_folder: Path) -> None:
     assert shown.returncode == 3
     assert shown.stderr.count("\n") == 1
     assert "kroma up" in shown.stderr
+
+
+async def test_roots_that_overlap_from_before_are_named(fresh_db: Database, stack_folder: Path) -> None:
+    async with fresh_db.transaction() as session:
+        for slug, root in (("one", "/srv/comics"), ("two", "/srv/comics/two"), ("three", "/srv/three")):
+            await make_project(session, slug=slug, root=Path(root))
+    url = fresh_db.engine.url.render_as_string(hide_password=False).replace("+asyncpg", "")
+    done = await asyncio.to_thread(
+        kroma, "doctor", "--json", "--data-dir", str(stack_folder), KROMA_DATABASE_URL=url
+    )
+    (found,) = (check for check in json.loads(done.stdout)["checks"] if check["part"] == "project roots")
+
+    assert (done.returncode, found["verdict"]) == (1, "failed")
+    assert found["found"] == (
+        "one: /srv/comics overlaps that of two; two: /srv/comics/two overlaps that of one"
+    )
+    assert "PUT /api/projects/<slug>/storage/local" in found["advice"]

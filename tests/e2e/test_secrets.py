@@ -20,6 +20,7 @@ from kroma.secrets.cipher import SecretPlace
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.models import ProjectSecret
 from kroma.secrets.service import read_secret
+from kroma.storage.memory import MemoryStores
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -36,7 +37,7 @@ async def put_secrets(database_url: str, *sealed_with: Keyring | None) -> None:
     """One secret of the project ``comic`` for each; None is one that no key opens."""
     db = Database.connect(database_url)
     draft = ProjectDraft.checked(name="Comic")
-    project = (await upsert_project(db, draft, actor=None)).project
+    project = (await upsert_project(db, MemoryStores(), draft, actor=None)).project
     async with db.transaction() as session:
         for number, keys in enumerate(sealed_with):
             place = SecretPlace(project.id, "openai", f"key_{number}")
@@ -165,7 +166,9 @@ def test_a_database_that_does_not_answer_does_not_stop_the_start(data_dir: Path)
 
 async def value_of(database_url: str, keys: Keyring) -> str | None:
     db = Database.connect(database_url)
-    project = (await upsert_project(db, ProjectDraft.checked(name="Comic"), actor=None)).project
+    project = (
+        await upsert_project(db, MemoryStores(), ProjectDraft.checked(name="Comic"), actor=None)
+    ).project
     async with db.transaction() as session:
         value = await read_secret(
             session, keys, project_id=project.id, provider_code="openai", secret_name="key_0"

@@ -92,7 +92,7 @@ ROUTERS: Final[Sequence[Router]] = (
 def routes() -> Litestar:
     """The routes, without anything to work on."""
     app = Litestar(
-        route_handlers=[*ROUTERS, schema.router(ROUTERS)],
+        route_handlers=[*ROUTERS, schema.router()],
         dependencies=DEPENDENCIES,
         exception_handlers=EXCEPTION_HANDLERS,
         request_class=StrictRequest,

@@ -1,4 +1,7 @@
-"""``python -m kroma_api.describe``: the OpenAPI document, as the repository keeps it."""
+"""``python -m kroma_api.describe``: the OpenAPI document, as the repository keeps it.
+
+With ``--served`` as ``/schema`` answers it: a line of JSON, and behind it the page for browsers.
+"""
 
 import sys
 
@@ -6,6 +9,7 @@ import msgspec
 
 from kroma_api.app import ROUTERS
 from kroma_api.openapi import document
+from kroma_api.reference_page import reference_page
 
 
 def described() -> str:
@@ -14,5 +18,11 @@ def described() -> str:
     return msgspec.json.format(encoded, indent=2).decode() + "\n"
 
 
+def served() -> str:
+    """The document on one line, then the page."""
+    made = document(ROUTERS)
+    return f"{msgspec.json.encode(made).decode()}\n{reference_page(made)}"
+
+
 if __name__ == "__main__":
-    sys.stdout.write(described())
+    sys.stdout.write(served() if "--served" in sys.argv[1:] else described())

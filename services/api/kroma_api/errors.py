@@ -56,7 +56,7 @@ class ErrorResponse(msgspec.Struct, frozen=True, kw_only=True):
     error_code: str
     """What is wrong, for programs."""
     errors: list[Problem] | msgspec.UnsetType = msgspec.UNSET
-    """Everything that is wrong with settings to import; ``error`` is the first of them."""
+    """Everything that is wrong with settings to import, up to 10,000; ``error`` is the first of them."""
 
 
 class HttpRuleError(InvalidRequestError):

@@ -1,13 +1,18 @@
 """How a body leaves: as JSON, without what other kinds of replies need."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
 from litestar import Response
+from litestar.datastructures import ResponseHeader
 from litestar.types import Receive, Scope, Send
 
+NO_STORE: Final = ResponseHeader(
+    name="Cache-Control", value="no-store", description="Holds or describes a secret: no cache may keep it"
+)
+"""Declared by routers whose answers hold a secret."""
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -33,15 +38,20 @@ class JsonResponse(Response[object]):
     a ``Response``.
     """
 
-    __slots__ = ()
+    __slots__ = ("_sent_headers",)
 
     def __init__(self, content: object, *, status_code: int, **_: object) -> None:
         self.content = content
         self.status_code = status_code
+        self._sent_headers: list[tuple[bytes, bytes]] = []
 
-    def to_asgi_response(self, *_: object, **__: object) -> Any:  # noqa: ANN401 - an ASGI application
-        """The reply."""
+    def to_asgi_response(self, *_: object, headers: Mapping[str, str] | None = None, **__: object) -> Any:  # noqa: ANN401 - an ASGI application
+        """The reply, with the headers that its route declares."""
+        self._sent_headers = [
+            (name.lower().encode(), value.encode()) for name, value in (headers or {}).items()
+        ]
         return self._answer
 
     async def _answer(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await send_json(send, self.content, status=self.status_code or HTTPStatus.OK)
+        status = self.status_code or HTTPStatus.OK
+        await send_json(send, self.content, status=status, headers=self._sent_headers)

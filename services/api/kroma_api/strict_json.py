@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol, TypeVar, cast, runtime_checkable
 import msgspec
 from litestar import Request
 
+from kroma.aside import LARGE_BYTES, aside
 from kroma.auth.service import Caller
 from kroma.bootstrap.errors import Problem
 from kroma.texts import NulCharacterError
@@ -54,7 +55,10 @@ class StrictRequest(Request[Caller, Any, Any]):
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body with Content-Type: application/json"
             )
         field = self.route_handler.parsed_data_field
-        return decode(raw or b"{}", object if field is None else field.annotation)
+        shape: type[object] = object if field is None else field.annotation
+        if len(raw) <= LARGE_BYTES:
+            return decode(raw or b"{}", shape)
+        return await aside(len(raw), decode, raw, shape)
 
 
 def _is_json(media_type: str) -> bool:

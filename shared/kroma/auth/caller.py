@@ -26,6 +26,11 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the request may make the first token and nothing else."""
 
     @property
+    def is_confined(self) -> bool:
+        """Whether the caller may name what is the project's and nothing of the operator's."""
+        return self.project_id is not None
+
+    @property
     def share(self) -> str:
         """The share key of what the request uses."""
         return ANONYMOUS if self.token_id is None else token_share(self.token_id)

@@ -94,6 +94,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     secrets: list[Row[Secret]]
     prompt_templates: list[Row[PromptTemplate]]
 
+    @property
+    def count(self) -> int:
+        """Rows of all sections, those of items included."""
+        sections = sum(len(getattr(self, name)) for name in self.__struct_fields__)
+        return sections + sum(len(row.content.items) for row in self.reference_sets)
+
 
 def key_of(content: object) -> str:
     """What a section is sorted by, and what its elements must not share."""

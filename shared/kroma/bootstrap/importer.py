@@ -1,6 +1,5 @@
 """Importing settings (contract 3.6): all of it in one transaction, or nothing."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
@@ -10,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kroma.aside import aside
 from kroma.audit import service as audit
 from kroma.auth.caller import OWNER, Caller
 from kroma.auth.scopes import Scope
@@ -135,10 +135,9 @@ async def import_settings(
         async with db.transaction() as session:
             project = await get_import_project(session, slug, lock=False)
             before = await read_settings(session, project.id)
-        plan = plan_import(before, payload, now=utc_now(), preview=True)
-        shown = snapshot(plan.settings, project_id=str(project.id), before=before)
-        texts = _texts_after(project, payload.project)
-        return Imported(_report(payload, plan, project, texts, shown, dry_run=True), None, None)
+        return Imported(
+            await aside(before.count + payload.count, _previewed, before, payload, project), None, None
+        )
     check_sections(caller, touched_sections(payload))
     return await retried(lambda: _import(db, slug, payload, caller))
 
@@ -151,6 +150,12 @@ def check_sections(caller: Caller, sections: Collection[str]) -> None:
     """
     if not _GUARDED.isdisjoint(sections):
         caller.require(Scope.SECRETS)
+
+
+def _previewed(before: Settings, payload: Payload, project: Project) -> ImportReport:
+    plan = plan_import(before, payload, now=utc_now(), preview=True)
+    shown = snapshot(plan.settings, project_id=str(project.id), before=before)
+    return _report(payload, plan, project, _texts_after(project, payload.project), shown, dry_run=True)
 
 
 async def retried(work: Callable[[], Awaitable[Result]]) -> Result:
@@ -170,12 +175,14 @@ async def retried(work: Callable[[], Awaitable[Result]]) -> Result:
 
 async def _payload(settings: SettingsInput | None, text: str | None, mode: str | None) -> Payload:
     if settings is not None:
-        return checked_settings(settings, mode=mode)
+        return await aside(settings.count, checked_settings, settings, mode=mode)
     if text is None:
         raise NoSettingsSourceError
-    # A long text would keep other requests waiting.
-    answer = await asyncio.to_thread(read_answer, text)
-    return checked_answer(answer, mode=mode)
+    return await aside(len(text), _answered, text, mode)
+
+
+def _answered(text: str, mode: str | None) -> Payload:
+    return checked_answer(read_answer(text), mode=mode)
 
 
 async def get_import_project(session: AsyncSession, slug: str, *, lock: bool) -> Project:
@@ -203,18 +210,19 @@ async def _import(db: Database, slug: str, payload: Payload, caller: Caller) -> 
         touched = touched_sections(payload)
         before = await read_settings(session, project.id, locked=touched)
         now = utc_now()
-        plan = plan_import(before, payload, now=now, preview=False)
+        size = before.count + payload.count
+        plan = await aside(size, plan_import, before, payload, now=now, preview=False)
         if _deletes(before, plan, touched):
             caller.require(Scope.ADMIN)
         await _write(session, project.id, before, plan, touched)
         texts = _texts_after(project, payload.project)
-        shown = snapshot(plan.settings, project_id=str(project.id))
+        shown = await aside(size, snapshot, plan.settings, project_id=str(project.id))
         report = _report(payload, plan, project, texts, shown, dry_run=False)
         record = BootstrapImport(
             project_id=project.id,
             mode=payload.mode,
-            before_json=_before(project, before, plan, payload),
-            after_json={name: stamps(plan.settings, name) for name in touched if name != "secrets"},
+            before_json=await aside(size, _before, project, before, plan, payload),
+            after_json=await aside(size, _stamped, plan.settings, touched),
         )
         if payload.project is not None:
             record.after_json = record.after_json | {"project": texts._asdict()}
@@ -256,6 +264,10 @@ def touched_sections(payload: Payload) -> list[str]:
     return [name for name in Settings.__struct_fields__ if getattr(payload, name) is not None]
 
 
+def _stamped(settings: Settings, touched: list[str]) -> dict[str, Any]:
+    return {name: stamps(settings, name) for name in touched if name != "secrets"}
+
+
 def stamps(settings: Settings, section: str) -> list[str]:
     """By what a section is recognised as unchanged: every change of a row moves its stamp."""
     rows: list[Any] = list(getattr(settings, section))
@@ -276,7 +288,9 @@ async def _write(
             await clear_tables(session, project_id, section_tables(section))
         elif section == "reference_sets":
             await delete_rows(session, "reference_set_items", _items_gone(before, plan))
-        for table, rows in table_rows(project_id, planned.written).items():
+        for table, rows in (
+            await aside(plan.settings.count, table_rows, project_id, planned.written)
+        ).items():
             await write_rows(session, table, rows)
 
 

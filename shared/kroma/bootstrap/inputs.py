@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, TypeVar, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from kroma.bootstrap.errors import Problem
+from kroma.bootstrap.errors import MAX_PROBLEMS, Problem
 
 RequiredText = str | UnsetType
 SortOrder = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
@@ -125,6 +125,13 @@ class SettingsInput(msgspec.Struct, frozen=True, kw_only=True):
     prompt_templates: list[PromptTemplateInput] | None = None
     """Named texts."""
 
+    @property
+    def count(self) -> int:
+        """Elements of all sections, items included."""
+        sections = (getattr(self, name) or () for name in SECTIONS if name != "project")
+        items = (reference_set.items or () for reference_set in self.reference_sets or ())
+        return sum(map(len, (*sections, *items)))
+
 
 SECTIONS: Final = SettingsInput.__struct_fields__
 """In the order of their checks."""
@@ -162,10 +169,15 @@ def numbered(settings: SettingsInput) -> Numbered:
 
 
 class ShapeCheck:
-    """Types decoded JSON, and tells every wrong type apart."""
+    """Types decoded JSON, and tells every wrong type apart until there are `MAX_PROBLEMS`."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more problems are told, so that what is left need not be looked at."""
+        return len(self.problems) >= MAX_PROBLEMS
 
     def wrapper(self, answer: Mapping[str, Any]) -> tuple[Numbered, str | None]:
         """The sections and the mode of an object with ``settings``."""
@@ -198,10 +210,11 @@ class ShapeCheck:
             if section == "project":
                 typed[section] = self._struct(section, None, "", value, ProjectInput)
             elif isinstance(value, list):
-                elements = [
+                elements = (
                     (index, self._element(section, index, element))
                     for index, element in enumerate(cast("list[object]", value))
-                ]
+                    if not self.is_full
+                )
                 typed[section] = [pair for pair in elements if pair[1] is not None]
             else:
                 self._refuse(section, None, "", _not_a(value, "an array"))
@@ -217,6 +230,7 @@ class ShapeCheck:
         shaped = [
             self._struct(section, index, f"items[{number}]", item, ReferenceItemInput)
             for number, item in enumerate(cast("list[object]", items))
+            if not self.is_full
         ]
         if reference_set is None or len(self.problems) > known:
             return None

@@ -17,7 +17,7 @@ from kroma.bootstrap.content import (
     StyleGuide,
     key_of,
 )
-from kroma.bootstrap.errors import Problem, ReferenceItemsRequiredError, SettingsRefusedError
+from kroma.bootstrap.errors import MAX_PROBLEMS, Problem, ReferenceItemsRequiredError, SettingsRefusedError
 from kroma.bootstrap.inputs import (
     SECTIONS,
     CharacterInput,
@@ -93,14 +93,20 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
     secrets: list[Secret] | None
     prompt_templates: list[PromptTemplate] | None
     warnings: list[Problem]
-    """Duplicates that gave way to a later element."""
+    """Duplicates that gave way to a later element, up to `MAX_PROBLEMS`."""
+
+    @property
+    def count(self) -> int:
+        """Elements of all sections, items included."""
+        sections = sum(len(getattr(self, name) or ()) for name in SECTIONS if name != "project")
+        return sections + sum(len(reference_set.items) for reference_set in self.reference_sets or ())
 
 
 def checked_settings(settings: SettingsInput, *, mode: str | None) -> Payload:
     """Structured settings after all rules.
 
     Raises:
-        SettingsRefusedError: With everything that breaks a rule.
+        SettingsRefusedError: With everything that breaks a rule, up to `MAX_PROBLEMS`.
     """
     return _checked(numbered(settings), mode=mode, problems=[])
 
@@ -173,6 +179,7 @@ def _without_duplicates(
         winner = last[key_of(element)]
         if winner == index:
             kept.append(element)
+        if winner == index or len(warnings) >= MAX_PROBLEMS:
             continue
         message = f"{section}[{index}] has the same name as {section}[{winner}], which counts"
         warnings.append(Problem(section=section, index=index, field="", message=message))
@@ -205,6 +212,8 @@ class _Place:
                     message=exc.message,
                 )
             )
+            if len(self._problems) >= MAX_PROBLEMS:
+                raise SettingsRefusedError(self._problems) from exc
             return stand_in
 
     def label(self, field: str) -> str:

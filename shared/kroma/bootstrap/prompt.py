@@ -5,6 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
+from kroma.aside import aside
+from kroma.bootstrap.content import Settings
 from kroma.bootstrap.importer import get_import_project
 from kroma.bootstrap.rows import read_settings
 from kroma.bootstrap.snapshot import (
@@ -16,6 +18,7 @@ from kroma.bootstrap.snapshot import (
 )
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.projects.models import Project
 
 _SAMPLES: Final[dict[str, Any]] = {
     "provider_accounts": [
@@ -95,10 +98,11 @@ async def export_settings(db: Database, *, slug: str) -> BootstrapExport:
     async with db.transaction() as session:
         project = await get_import_project(session, slug, lock=False)
         settings = await read_settings(session, project.id)
-    return _export(ProjectSnapshot.of(project), snapshot(settings, project_id=str(project.id)), utc_now())
+    return await aside(settings.count, _export, project, settings, utc_now())
 
 
-def _export(project: ProjectSnapshot, settings: SettingsSnapshot, now: datetime) -> BootstrapExport:
+def _export(of: Project, stored: Settings, now: datetime) -> BootstrapExport:
+    project, settings = ProjectSnapshot.of(of), snapshot(stored, project_id=str(of.id))
     example: dict[str, Any] = {
         "mode": "merge",
         "settings": {

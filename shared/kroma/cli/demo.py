@@ -36,7 +36,7 @@ class PhotographsMissingError(InfraError):
     """The extra that brings the demo's photographs is not installed."""
 
     def __init__(self) -> None:
-        super().__init__("The demo's photographs are not installed; install kroma[demo]")
+        super().__init__("The demo's photographs are not installed; install kroma-studio[demo]")
 
 
 class DemoFailedError(InfraError):

@@ -27,10 +27,12 @@ def ingest(
 async def _ingest(settings: Settings, file: Path, project: str, *, as_json: bool) -> None:
     from kroma.db.engine import Database
     from kroma.ingest.service import ingest_file
+    from kroma.resources import open_stores
 
     db = Database.connect(database_url(settings), pool_size=1)
     try:
-        result = await ingest_file(db, slug=project, path=file, data_dir=settings.data_dir)
+        async with open_stores(settings) as stores:
+            result = await ingest_file(db, stores, slug=project, path=file, data_dir=settings.data_dir)
     finally:
         await db.close()
     if as_json:

@@ -102,6 +102,7 @@ async def _rerun(
             run_id=str(record.run_id),
             job_id=str(record.job_id),
             changes=changes,
+            is_confined=False,
             spending=Spending(
                 providers=resources.providers, is_confirmed=confirm_spend, caller=OWNER, idempotency_id=None
             ),

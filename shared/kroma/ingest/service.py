@@ -24,6 +24,7 @@ from kroma.runlog import ids, reader
 from kroma.runlog.entries import RunEntry
 from kroma.runlog.errors import RunLogInvalidError
 from kroma.runs.models import Run
+from kroma.storage.base import ProjectStores
 
 
 class IngestResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,12 +45,19 @@ class IngestResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def ingest_file(
-    db: Database, *, slug: str, path: Path, data_dir: Path, create_project: bool = True
+    db: Database,
+    stores: ProjectStores,
+    *,
+    slug: str,
+    path: Path,
+    data_dir: Path,
+    create_project: bool = True,
 ) -> IngestResult:
     """Take in a log by hand, of ours or of the original.
 
     Args:
         db: Where the rows go.
+        stores: Knows where a new project may keep its files.
         slug: The project, made for user ``local`` if there is none.
         path: The log; a relative one counts from the current directory.
         data_dir: A log below it is known by its path from here.
@@ -67,7 +75,8 @@ async def ingest_file(
     if project is None:
         if not create_project:
             raise ProjectNotFoundError
-        project = (await upsert_project(db, ProjectDraft.checked(name=slug, slug=slug), actor=None)).project
+        draft = ProjectDraft.checked(name=slug, slug=slug)
+        project = (await upsert_project(db, stores, draft, actor=None)).project
     log_path = await asyncio.to_thread(_known_path, path, data_dir)
     async with db.transaction() as session:
         return await ingest_entry(session, entry, project_id=project.id, log_path=log_path)

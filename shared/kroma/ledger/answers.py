@@ -6,6 +6,7 @@ Carried in a task that no cancellation of the job touches: it is being paid for.
 import asyncio
 from collections.abc import Coroutine
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
@@ -150,9 +151,8 @@ class Answers:
             case ProviderRefusedError():
                 await self._note_refusal(call, cause)
             case AnswerUnusableError():
-                cause.call_id = call.id
-                cause.cost_usd = call.price_usd if cause.cost_usd is None else cause.cost_usd
-                answer = Answer(model=cause.model, cost_usd=cause.cost_usd, request_id=cause.request_id)
+                answer = charge_of(cause, call.price_usd)
+                cause.call_id, cause.cost_usd = call.id, answer.cost_usd
                 await self._settle(call, answer, Verdict(error=cause.message, error_code=cause.code))
             case _:
                 # Whatever it was, nobody can say that the provider did not get the request.
@@ -160,11 +160,8 @@ class Answers:
 
     async def _shelve(self, call: AdmittedCall, result: EditResult, shelf: Shelf[Kept]) -> Kept:
         """Keep the answer, then settle: a worker that ends in between leaves a picture that can be found."""
-        cost_usd = call.price_usd if result.cost_usd is None else result.cost_usd
-        result = msgspec.structs.replace(result, cost_usd=cost_usd)
-        answer = Answer(
-            model=result.model, cost_usd=cost_usd, request_id=result.request_id, usage=result.usage
-        )
+        answer = charge_of(result, call.price_usd)
+        result = msgspec.structs.replace(result, cost_usd=answer.cost_usd, cost_doubt=answer.cost_doubt)
         place = self._desk.start(self._leave_place(call))
         try:
             kept = await shelf.keep(call.id, result, earlier_lost=call.earlier_lost)
@@ -201,6 +198,11 @@ class Answers:
             log.error("ledger.answer_came_too_late", call_id=str(call.id))
         elif answer.cost_usd is not None:
             PROVIDER_COST.labels(self._provider.code, call.request.model or "").inc(float(answer.cost_usd))
+        if moved and answer.cost_doubt is not None:
+            await self._say(
+                outcomes.UNKNOWN_COST,
+                f"Unknown cost of call {call.id}: {answer.cost_doubt}; its estimate counts as spent",
+            )
         if closed:
             await self._say("provider_circuit_closed", f"Provider '{self._provider.code}' answers again")
 
@@ -261,6 +263,22 @@ class Answers:
         await outcomes.written(
             self._db, lambda session: write_event(session, self._claim.run_id, "notice", notice)
         )
+
+
+def charge_of(reported: EditResult | AnswerUnusableError, price_usd: Decimal | None) -> Answer:
+    """What a provider charged by its answer: as it says, unless no call costs that, else the price."""
+    answer = outcomes.believed(
+        Answer(
+            model=reported.model,
+            cost_usd=reported.cost_usd,
+            cost_doubt=reported.cost_doubt,
+            request_id=reported.request_id,
+            usage=reported.usage if isinstance(reported, EditResult) else {},
+        )
+    )
+    if answer.cost_usd is None and answer.cost_doubt is None:
+        return msgspec.structs.replace(answer, cost_usd=price_usd)
+    return answer
 
 
 def _outcome(error: BaseException) -> str:

@@ -156,9 +156,8 @@ class PaidCalls:
         """A call that left, and whose worker wrote nothing more: not sent again while nobody knows better."""
         shelved = await shelf.find(call.id)
         if shelved is not None:
-            await outcomes.written(
-                self._db, lambda session: outcomes.settle(session, call.id, shelved.answer)
-            )
+            answer = outcomes.believed(shelved.answer)
+            await outcomes.written(self._db, lambda session: outcomes.settle(session, call.id, answer))
             return shelved
         reason = "Its worker was lost before the answer was written"
         await outcomes.written(self._db, lambda session: outcomes.lose(session, call.id, reason=reason))

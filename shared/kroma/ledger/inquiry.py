@@ -9,7 +9,7 @@ from kroma.db.engine import Database
 from kroma.errors import ProviderError
 from kroma.ledger import outcomes
 from kroma.ledger.errors import AnswerNotKeptError
-from kroma.ledger.outcomes import NOT_CHARGED, Answer, Verdict
+from kroma.ledger.outcomes import NOT_CHARGED, Answer, Verdict, believed
 from kroma.providers.base import Provider, ProviderAccess
 
 log = structlog.get_logger(__name__)
@@ -36,7 +36,7 @@ async def ask_provider(
     if found is None:
         return None
     if found.was_charged:
-        answer = Answer(cost_usd=found.cost_usd, request_id=found.request_id)
+        answer = believed(Answer(cost_usd=found.cost_usd, request_id=found.request_id))
         verdict = Verdict(
             error="The provider charged it; its answer was lost",
             error_code=AnswerNotKeptError.code,

@@ -32,6 +32,9 @@ CUTOUT_OPERATION: Final = "background_removal"
 REFINE_OPERATION: Final = "background_refine"
 TOOL_OPERATIONS: Final = {"bg_remove": CUTOUT_OPERATION, "bg_refine_openai": REFINE_OPERATION}
 """What the ledger and the cost events call a paid step of post-processing."""
+UNKNOWN_COST: Final = "provider_cost_unknown"
+DEAREST_USD: Final = Decimal(100)
+"""What any provider is believed of one call; one with a list of prices less, by its own module."""
 NEVER_SENT: Final = "never_sent"
 CHARGED: Final = "charged"
 NOT_CHARGED: Final = "not_charged"
@@ -46,6 +49,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """Empty keeps the model that was asked for."""
     cost_usd: Decimal | None = None
     """None takes the price; an unknown price stays unknown."""
+    cost_doubt: str | None = None
+    """Why what the provider reported is not believed: the cost is unknown, and the price counts as spent."""
     request_id: str | None = None
     usage: dict[str, Any] = {}
 
@@ -81,6 +86,11 @@ async def settle(session: AsyncSession, call_id: UUID, answer: Answer, verdict: 
         "usage_json": answer.usage,
         **_ended(verdict),
     }
+    if answer.cost_doubt is not None:
+        values["cost_usd"] = None
+        if verdict.error is None:
+            values |= {"error": f"Unknown cost: {answer.cost_doubt}", "error_code": UNKNOWN_COST}
+        log.warning("ledger.cost_not_believed", call_id=str(call_id), reason=answer.cost_doubt)
     if answer.model:
         values["model_name"] = answer.model
     if answer.request_id is not None:
@@ -102,6 +112,8 @@ async def settle(session: AsyncSession, call_id: UUID, answer: Answer, verdict: 
     }
     if cost is None:
         meta["price"] = "unknown"  # the column holds 0, and this says that it was not for free
+    if answer.cost_doubt is not None:
+        meta["cost_doubt"] = answer.cost_doubt
     await session.execute(
         insert(CostEvent)
         .values(
@@ -120,6 +132,22 @@ async def settle(session: AsyncSession, call_id: UUID, answer: Answer, verdict: 
         .on_conflict_do_nothing()
     )
     return True
+
+
+def believed(answer: Answer) -> Answer:
+    """An answer without a cost that no call has.
+
+    Every report passes here: of an answer, of a provider that is asked later, and of a note in a store that
+    others may write to. What a person says of a call does not.
+    """
+    cost = answer.cost_usd
+    if answer.cost_doubt is not None:
+        return msgspec.structs.replace(answer, cost_usd=None)
+    if cost is None or (cost.is_finite() and 0 <= cost <= DEAREST_USD):
+        return answer
+    shown = f"{cost:.6g} USD" if cost.is_finite() else "no amount"
+    doubt = f"the provider reported {shown}, and no call costs less than nothing or more than {DEAREST_USD}"
+    return msgspec.structs.replace(answer, cost_usd=None, cost_doubt=doubt)
 
 
 async def refuse(session: AsyncSession, call_id: UUID, verdict: Verdict) -> bool:

@@ -159,8 +159,9 @@ class Reconciler:
                 answer = await self._find_answer(call.run_id, call.id)
             if answer is not None:
                 verdict = Verdict(resolution=CHARGED)
+                reported = outcomes.believed(answer)
                 await outcomes.written(
-                    self._db, lambda session: outcomes.settle(session, call.id, answer, verdict)
+                    self._db, lambda session: outcomes.settle(session, call.id, reported, verdict)
                 )
                 return True
             provider, project_id = self._providers.get(call.provider_code), call.project_id

@@ -23,7 +23,7 @@ from kroma.db.engine import Database
 from kroma.db.reader import Reader
 from kroma.errors import KromaError
 from kroma.ledger import gates, outcomes
-from kroma.ledger.answers import to_the_end
+from kroma.ledger.answers import charge_of, to_the_end
 from kroma.ledger.errors import AnswerUnknownError, ProviderBusyError, RetriesSpentError
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.ledger.outcomes import Answer, Verdict
@@ -202,9 +202,8 @@ class ToolCalls:
             raise
         except AnswerUnusableError as exc:
             called.ended("unusable")
-            cost_usd = call.price_usd if exc.cost_usd is None else exc.cost_usd
-            exc.call_id, exc.cost_usd = call.id, cost_usd
-            answer = Answer(model=exc.model, cost_usd=cost_usd, request_id=exc.request_id)
+            answer = charge_of(exc, call.price_usd)
+            exc.call_id, exc.cost_usd = call.id, answer.cost_usd
             await to_the_end(self._settle(call, answer, Verdict(error=exc.message, error_code=exc.code)))
             raise
         except BaseException as exc:
@@ -212,12 +211,9 @@ class ToolCalls:
             await to_the_end(self._note_loss(call, exc, passage))
             raise AnswerUnknownError(self._provider.code, call.id) from exc
         called.ended("answered")
-        cost_usd = call.price_usd if result.cost_usd is None else result.cost_usd
-        answer = Answer(
-            model=result.model, cost_usd=cost_usd, request_id=result.request_id, usage=result.usage
-        )
+        answer = charge_of(result, call.price_usd)
         await to_the_end(self._settle(call, answer))
-        return BoughtPicture(msgspec.structs.replace(result, cost_usd=cost_usd), call.id)
+        return BoughtPicture(msgspec.structs.replace(result, cost_usd=answer.cost_usd), call.id)
 
     async def _settle(self, call: ProviderCall, answer: Answer, verdict: Verdict = outcomes.FINE) -> None:
         async def write(session: AsyncSession) -> bool:

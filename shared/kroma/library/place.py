@@ -5,8 +5,10 @@ from uuid import UUID
 
 from kroma.db.engine import Database
 from kroma.projects.queries import get_stored_project
-from kroma.projects.storage import locate_project
+from kroma.projects.roots import settle_roots
+from kroma.projects.storage import open_project_store
 from kroma.storage.base import ObjectStore, ProjectStores
+from kroma.storage.roots import refuse_unregistered
 
 
 class ProjectFiles(NamedTuple):
@@ -17,13 +19,22 @@ class ProjectFiles(NamedTuple):
     store: ObjectStore
 
 
-async def open_project(db: Database, stores: ProjectStores, slug: str) -> ProjectFiles:
+async def open_project(
+    db: Database, stores: ProjectStores, slug: str, *, for_writing: bool = False
+) -> ProjectFiles:
     """The files of the project whose slug ``slug`` normalises to.
 
     Raises:
         ProjectNotFoundError: There is none.
+        RootNotRegisteredError: They are to be written, and its root is not its own alone.
     """
     async with db.reading() as reader:
         project, storage = await get_stored_project(reader, slug)
-    location = locate_project(stores, project.id, project.slug, storage)
-    return ProjectFiles(project.id, project.slug, stores.open(location))
+    if stores.registers_roots and storage is not None and storage.local_real_root is None:
+        await settle_roots(db, stores)
+        async with db.reading() as reader:
+            project, storage = await get_stored_project(reader, slug)
+    store = open_project_store(stores, project.id, project.slug, storage)
+    if stores.registers_roots and for_writing:
+        refuse_unregistered(store.location, None if storage is None else storage.local_real_root)
+    return ProjectFiles(project.id, project.slug, store)

@@ -7,7 +7,7 @@ import structlog
 
 from kroma.assets.models import Asset
 from kroma.cpu import CpuPool
-from kroma.errors import InfraError
+from kroma.errors import KromaError
 from kroma.imaging.by_name import thumbnail
 from kroma.imaging.header import MAX_BYTES
 from kroma.library.content import current_file, is_picture
@@ -106,5 +106,5 @@ async def _keep(drawn: asyncio.Task[Thumbnail], store: ObjectStore, asset: Asset
     key = thumbnail_key(asset.sha256 or "", size_px)
     try:
         await store.put(key, drawn.result().data)
-    except InfraError as exc:  # a full disk is no reason not to show a picture
+    except KromaError as exc:  # a full disk is no reason not to show a picture
         log.warning("library.thumbnail_not_kept", key=key, reason=exc.message)

@@ -24,11 +24,43 @@ Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
 _PORTS: Final = {"http": 80, "https": 443}
 _LAST_PORT: Final = 65535
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-_REFUSED: Final = (
-    ipaddress.ip_network("168.63.129.16/32"),  # Azure's host services, a public address by its range
-    ipaddress.ip_network("192.0.0.0/24"),  # Oracle's, and protocols; Python 3.11 takes most of it for public
-    ipaddress.ip_network("64:ff9b:1::/48"),  # translation inside a site
+_GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
+"""All that IANA has given to hosts of IPv6; what lies outside is local, special or nobody's."""
+_REFUSED: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            # The IANA registries of special-purpose addresses, anycast and deprecated ones too: no agent or
+            # provider has its address there. What Python knows of them depends on its version.
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.0.0.0/24",
+            "192.0.2.0/24",
+            "192.31.196.0/24",
+            "192.52.193.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "192.175.48.0/24",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/4",
+            "240.0.0.0/4",
+            "2001::/23",  # protocol assignments, Teredo among them
+            "2001:db8::/32",
+            "2620:4f:8000::/48",
+            "3fff::/20",
+            # Azure's host services, a public address by its range.
+            "168.63.129.16/32",
+        ),
+    )
 )
+_ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
+"""How an interface's half of an IPv6 address begins that ends in an IPv4 address of a site (RFC 5214)."""
 
 
 async def system_addresses(host: str, port: int) -> Sequence[str]:
@@ -137,9 +169,9 @@ def _inner(address: Address) -> Address:
 
 
 def _is_public(address: Address) -> bool:
-    return (
-        address.is_global
-        and not address.is_multicast
-        and not address.is_reserved
-        and not any(address in network for network in _REFUSED)
-    )
+    if isinstance(address, IPv6Address) and (
+        address not in _GLOBAL_UNICAST or int.from_bytes(address.packed[8:12]) in _ISATAP
+    ):
+        return False
+    # Python's own list as well: a later one may know ranges that were assigned since.
+    return address.is_global and not any(address in network for network in _REFUSED)

@@ -86,8 +86,8 @@ async def lock_baseline(
         run = (await session.scalars(statement)).one()
     if run.status in OPEN_RUN_STATUSES:
         raise NothingToLockError(f"The run is {run.status}; wait for its end")
-    place = await get_place(db, slug)
-    store = stores.open(place.location(stores))
+    place = await get_place(db, stores, slug)
+    store = place.open(stores)
     lockable, skipped = await _sorted_out(store, _wanted(run, job_keys))
     if skipped and (job_keys is not None or not lockable):
         raise NothingToLockError(

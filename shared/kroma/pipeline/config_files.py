@@ -4,7 +4,7 @@ import asyncio
 import math
 import os
 import tomllib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
@@ -16,12 +16,15 @@ from kroma.pipeline.errors import ConfigFileError
 from kroma.storage.base import ObjectStore
 from kroma.storage.disk import read_file
 from kroma.storage.errors import ObjectNotFoundError, StoreError, StoreUnavailableError
+from kroma.storage.roots import is_kept
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_TOML_BYTES: Final = 64 * 1024
 MAX_TOML_LINE: Final = 1000
 """Bytes. Keys like ``a.a.a`` take the parser time by the square of their length: those of one line of
 1 MiB would hold up everything else for minutes."""
+_OPERATORS: Final = "config"
+"""The folder of the data directory whose files are there for every project."""
 MAX_WHOLE: Final = 2**31 - 1
 """What an integer column takes; a count beyond it is a typing error."""
 
@@ -36,12 +39,25 @@ class ConfigFile(msgspec.Struct, frozen=True):
 class ConfigFiles:
     """The files one project may be configured by (design.md 3)."""
 
-    def __init__(self, data_dir: Path, store: ObjectStore, *, allow_any_root: bool) -> None:
+    def __init__(
+        self, data_dir: Path, store: ObjectStore, *, allow_any_root: bool, is_confined: bool
+    ) -> None:
+        """Files that a caller may name: any of the operator's, or with ``is_confined`` those of the project.
+
+        To a confined caller, who holds no more than a project's token, nothing is told of other files, not
+        even whether they exist; the installation's ``config`` folder is there for every project.
+        """
         self._data_dir = data_dir
         self._store = store
         self._allow_any_root = allow_any_root
+        self._is_confined = is_confined
         # No file of a machine is a caller's to name where the project is not on one.
         self._is_hosted = store.backend == "s3"
+
+    @property
+    def of_operator(self) -> Self:
+        """The same files, for paths that the operator wrote and not the caller."""
+        return type(self)(self._data_dir, self._store, allow_any_root=self._allow_any_root, is_confined=False)
 
     async def of_installation(self, *paths: str) -> ConfigFile:
         """The first that exists of the operator's own files in the data directory of this machine.
@@ -49,7 +65,8 @@ class ConfigFiles:
         Raises:
             ConfigFileError: One that was looked at lies elsewhere, is too large or cannot be read.
         """
-        return await asyncio.to_thread(self._first_on_disk, paths)
+        files = [await self.of_operator.on_disk(path) for path in paths]
+        return next((file for file in files if file.data is not None), files[-1])
 
     async def at_data_dir(self, path: str) -> ConfigFile:
         """A file named relative to the data directory, or absolute where allowed; hosted, as ``at_project``.
@@ -59,7 +76,7 @@ class ConfigFiles:
         """
         if self._is_hosted:
             return await self.at_project(path)
-        return await self.of_installation(path)
+        return await self.on_disk(path)
 
     async def at_project(self, path: str) -> ConfigFile:
         """A file named relative to the project root, or absolute where that is allowed.
@@ -73,38 +90,64 @@ class ConfigFiles:
             if self._is_hosted or not path.startswith("/"):
                 raise ConfigFileError(path, exc.message) from exc
             return await self.at_data_dir(path)
-        shown = f"{self._store.location}/{key}"
+        return await self._in_project(f"{self._store.location}/{key}", key)
+
+    async def on_disk(self, path: str) -> ConfigFile:
+        """A file of this machine, named relative to the data directory or absolute.
+
+        Raises:
+            ConfigFileError: It lies where the caller may name none, is too large or cannot be read.
+        """
+        shown = str(self._data_dir / path)
+        if "\0" in path:
+            raise ConfigFileError(path, "a path cannot hold a NUL")
+        real = await asyncio.to_thread(os.path.realpath, shown)
+        if (key := await asyncio.to_thread(self._key_in_project, real)) is not None:
+            return await self._in_project(shown, key)
+        self._check_place(path, shown, real)
+        with _named(shown):
+            try:
+                data = await asyncio.to_thread(read_file, real, limit_bytes=MAX_FILE_BYTES)
+            except ObjectNotFoundError:
+                return ConfigFile(shown, None)
+        return ConfigFile(shown, data)
+
+    async def _in_project(self, shown: str, key: str) -> ConfigFile:
+        # By the store: it knows whether the root is the project's.
         with _named(shown):
             try:
                 return ConfigFile(shown, await self._store.get(key, limit_bytes=MAX_FILE_BYTES))
             except ObjectNotFoundError:
                 return ConfigFile(shown, None)
 
-    def _first_on_disk(self, paths: Sequence[str]) -> ConfigFile:
-        files = (self._on_disk(path) for path in paths)
-        return next(
-            (file for file in files if file.data is not None),
-            ConfigFile(str(self._data_dir / paths[-1]), None),
-        )
+    def _key_in_project(self, real: str) -> str | None:
+        root = os.path.realpath(self._store.location)
+        return real[len(root.rstrip("/")) + 1 :] if _is_below(real, root) else None
 
-    def _on_disk(self, path: str) -> ConfigFile:
-        shown = str(self._data_dir / path)
-        if "\0" in path:
-            raise ConfigFileError(path, "a path cannot hold a NUL")
-        real = os.path.realpath(shown)
-        if not self._allow_any_root and not self._is_ours(real):
+    def _check_place(self, path: str, shown: str, real: str) -> None:
+        """Pass a file by where it is alone, whether it exists or not."""
+        data_dir = os.path.realpath(self._data_dir)
+        if _is_below(real, f"{data_dir}/{_OPERATORS}"):
+            return
+        if self._is_confined:
+            raise ConfigFileError(
+                path,
+                "lies outside the project; a project's token may name the project's files, "
+                f"and those in '{_OPERATORS}' of the data directory",
+            )
+        if _is_below(real, data_dir):
+            if is_kept(os.path.relpath(real, data_dir)):
+                raise ConfigFileError(
+                    shown, "cannot be read: it is among what Kroma keeps for itself or for other projects"
+                )
+        elif not self._allow_any_root:
             raise ConfigFileError(
                 path, "lies outside the data directory and the project; move it or set KROMA_ALLOW_ANY_ROOT=1"
             )
-        with _named(shown):
-            try:
-                return ConfigFile(shown, read_file(real, limit_bytes=MAX_FILE_BYTES))
-            except ObjectNotFoundError:
-                return ConfigFile(shown, None)
 
-    def _is_ours(self, real: str) -> bool:
-        places = (os.path.realpath(place) for place in (self._data_dir, self._store.location))
-        return any(real.startswith(f"{place.rstrip('/')}/") for place in places)
+
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder.rstrip('/')}/")
 
 
 @contextmanager

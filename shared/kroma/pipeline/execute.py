@@ -43,6 +43,7 @@ from kroma.pipeline.claim import LEASE, ClaimLostError, JobClaim
 from kroma.pipeline.image_job import Candidate, FinishedStep, ImageJob
 from kroma.pipeline.joblog import ended_log
 from kroma.pipeline.keeper import LeaseKeeper, Stop, WorkStoppedError
+from kroma.pipeline.place import open_planned
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.recorder import TableRecorder
 from kroma.pipeline.reuse import FormerCandidates
@@ -182,7 +183,7 @@ async def _give_back_later(db: Database, claim: JobClaim, error: Exception) -> t
 
 
 async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorder, job: ImageJob) -> ImageJob:
-    tools = _tools(place, claim, recorder)
+    tools = await _tools(place, claim, recorder)
     steps = [step for step in STEPS if step.is_needed(job)]
     try:
         for step, following in zip_longest(steps, steps[1:]):
@@ -205,7 +206,7 @@ async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorde
     return job
 
 
-def _tools(place: Workplace, claim: JobClaim, recorder: TableRecorder) -> StepTools:
+async def _tools(place: Workplace, claim: JobClaim, recorder: TableRecorder) -> StepTools:
     provider = place.providers.get(claim.plan.provider)
     if provider is None:
         raise UnknownProviderError(claim.plan.provider)
@@ -214,7 +215,7 @@ def _tools(place: Workplace, claim: JobClaim, recorder: TableRecorder) -> StepTo
         return not await place.db.fetch(_WANTED, {"run_id": claim.run_id})
 
     return StepTools(
-        store=place.stores.open(claim.plan.project_root),
+        store=await open_planned(place.db, place.stores, claim.plan, project_id=claim.project_id),
         provider=provider,
         cpu=place.cpu,
         recorder=recorder,

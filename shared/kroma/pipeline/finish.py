@@ -23,6 +23,7 @@ from kroma.pipeline.backoff import backoff
 from kroma.pipeline.claim import ClaimLostError, RunClaim
 from kroma.pipeline.execute import UnexpectedFailureError, Workplace, planned_job, so_far
 from kroma.pipeline.joblog import cost_logs, ended_log, guard_log, iso, planned_log
+from kroma.pipeline.place import open_planned
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.quality_log import run_quality
 from kroma.pipeline.recorder import list_steps
@@ -104,7 +105,7 @@ async def finish_held_run(db: Database, stores: ProjectStores, claim: RunClaim) 
     notes = _notes(claim.plan)
     data = encode(run_log(claim.plan, run, entries, outcome, finished_at=iso(finished_at) or ""))
     try:
-        store = stores.open(claim.plan.project_root)
+        store = await open_planned(db, stores, claim.plan, project_id=run.project_id)
         await store.put(run_log_key(run.id), data)
     except KromaError as exc:
         if exc.retryable and not claim.is_last_attempt:

@@ -17,10 +17,13 @@ def answer_finder(db: Database, stores: ProjectStores) -> FindAnswer:
 
     async def find(run_id: UUID, call_id: UUID) -> Answer | None:
         async with db.transaction() as session:
-            root = await session.scalar(select(Run.plan_json["project_root"].astext).where(Run.id == run_id))
-        if root is None:
+            statement = select(Run.plan_json["project_root"].astext, Run.plan_json["real_root"].astext).where(
+                Run.id == run_id
+            )
+            planned = (await session.execute(statement)).one_or_none()
+        if planned is None or planned[0] is None:
             return None
-        note = await find_note(stores.open(root), run_id, call_id)
+        note = await find_note(stores.open(planned[0], real_root=planned[1]), run_id, call_id)
         return None if note is None else note.answer
 
     return find

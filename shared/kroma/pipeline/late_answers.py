@@ -25,6 +25,7 @@ from kroma.ledger.models import IN_FLIGHT_CALL_STATUSES, CallStatus, ProviderCal
 from kroma.pipeline.finish import Outcome, job_entry, run_log
 from kroma.pipeline.image_job import Candidate
 from kroma.pipeline.joblog import candidate_log, iso
+from kroma.pipeline.place import open_planned
 from kroma.pipeline.plan import RunPlan
 from kroma.pipeline.shelf import find_shelved
 from kroma.runlog import reader
@@ -118,7 +119,7 @@ class LateAnswers:
     async def _add_locked(self, session: AsyncSession, run_id: UUID) -> int:
         run = (await session.scalars(select(Run).where(Run.id == run_id))).one()
         plan = msgspec.convert(run.plan_json, RunPlan)
-        store = self._stores.open(plan.project_root)
+        store = await open_planned(self._db, self._stores, plan, project_id=run.project_id)
         calls = (
             await session.scalars(select(ProviderCall).where(ProviderCall.id.in_(_unlogged(run_id))))
         ).all()

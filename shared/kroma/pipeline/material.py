@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute, selectinload
 
+from kroma.aside import aside
 from kroma.baselines.models import Baseline
 from kroma.baselines.queries import current_baselines
 from kroma.characters.models import Character
@@ -75,11 +76,11 @@ async def gather(db: Database, place: Place, order: RunOrder) -> Material:
         PlanningPreflightError: Something it names is unknown in this project, or has no picture.
     """
     baselines = await standing_baselines(db, place)
-    if not _needs_rows(order):
+    if not await aside(_size(order), _needs_rows, order):
         return Material(baselines=baselines)
     async with db.transaction() as session:
         words = await _words(session, place.id, order)
-        assets = await named_assets(session, place.id, _picture_refs(order, words))
+        assets = await named_assets(session, place.id, await aside(_size(order), _picture_refs, order, words))
         source = None if order.baseline_run_id is None else await _source(session, place.id, order)
     return Material(
         words=words,
@@ -114,6 +115,10 @@ def _standing(row: Baseline) -> StandingBaseline:
     )
 
 
+def _size(order: RunOrder) -> int:
+    return len(order.scene_refs or ()) + len(order.style_refs or ())
+
+
 def _needs_rows(order: RunOrder) -> bool:
     return bool(
         order.stage is Stage.CHARACTER
@@ -126,8 +131,12 @@ def _needs_rows(order: RunOrder) -> bool:
     )
 
 
-def _picture_refs(order: RunOrder, words: WordsLog | None) -> Iterator[tuple[str, str]]:
-    """What an order names as a picture, each with how a sentence about it begins."""
+def _picture_refs(order: RunOrder, words: WordsLog | None) -> dict[str, str]:
+    """The ids that an order names as pictures, each with how a sentence about it begins."""
+    return {ref: begins for ref, begins in _named_pictures(order, words) if is_asset_id(ref)}
+
+
+def _named_pictures(order: RunOrder, words: WordsLog | None) -> Iterator[tuple[str, str]]:
     # With an earlier run as the source, scenes are named by its job keys.
     for ref in (order.scene_refs or ()) if order.baseline_run_id is None else ():
         yield ref, "Field 'scene_refs'"

@@ -1,6 +1,6 @@
 """Pictures that are named by the id of an asset instead of their path."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from uuid import UUID
 
 from sqlalchemy import select
@@ -16,20 +16,17 @@ def is_asset_id(ref: str) -> bool:
     return row_id(ref) is not None
 
 
-async def named_assets(
-    session: AsyncSession, project_id: UUID, refs: Iterable[tuple[str, str]]
-) -> dict[str, str]:
-    """The paths of the project's assets among some references, by id.
+async def named_assets(session: AsyncSession, project_id: UUID, given: Mapping[str, str]) -> dict[str, str]:
+    """The paths of the project's assets, by id.
 
     Args:
         session: Where to read.
         project_id: Whose assets.
-        refs: Paths and ids, each with how a sentence about it begins.
+        given: Ids, each with how a sentence about it begins.
 
     Raises:
         PlanningPreflightError: The project has no asset with such an id.
     """
-    given = {ref: begins for ref, begins in refs if is_asset_id(ref)}
     if not given:
         return {}
     statement = select(Asset.id, Asset.rel_path).where(

@@ -77,6 +77,8 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     project_slug: str
     project_root: str
     """The resolved absolute root, where the run's store opens."""
+    real_root: str | None = None
+    """What was registered as the project's root; None where files are in a bucket."""
     storage_sync_s3: bool = False
     takes_former: bool = False
     """Whether candidates that the project made before of the same inputs are taken and not made again."""

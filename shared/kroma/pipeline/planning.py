@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from kroma.aside import aside
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.errors import InvalidRequestError
@@ -34,6 +35,7 @@ from kroma.storage.errors import (
     OutsideProjectError,
     StoreError,
 )
+from kroma.storage.roots import refuse_unregistered
 
 CANDIDATE_CEILING: Final = 255
 """Whatever a manifest allows, no job makes more (pipeline.md 3.4)."""
@@ -57,6 +59,8 @@ async def plan_run(
     *,
     project_slug: str,
     location: str,
+    real_root: str | None,
+    is_confined: bool,
     order: RunOrder,
     cpu: CpuPool,
     material: Material = NOTHING,
@@ -68,6 +72,8 @@ async def plan_run(
         settings: Of the installation.
         project_slug: As stored.
         location: Where the project's files are.
+        real_root: What is registered as its root.
+        is_confined: Whether the caller's settings may name files of the project only, as in `ConfigFiles`.
         order: What the caller asked for.
         cpu: Reads a look-up table.
         material: What of the project's tables it asked for.
@@ -81,6 +87,8 @@ async def plan_run(
             settings,
             project_slug=project_slug,
             location=location,
+            real_root=real_root,
+            is_confined=is_confined,
             order=order,
             cpu=cpu,
             material=material,
@@ -97,29 +105,30 @@ async def _planned(
     *,
     project_slug: str,
     location: str,
+    real_root: str | None,
+    is_confined: bool,
     order: RunOrder,
     cpu: CpuPool,
     material: Material,
 ) -> RunPlan:
-    store = stores.open(location)
-    files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
-    layer = (await load_layers(files)).merged
-    manifest = await load_manifest(files, layer.manifest_path)
+    store = stores.open(location, real_root=real_root)
+    if stores.registers_roots:
+        refuse_unregistered(location, real_root)
+    files = ConfigFiles(
+        settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
+    )
+    layers = await load_layers(files)
+    layer = layers.merged
+    manifest = await load_manifest(layers.files(files, "manifest_path"), layer.manifest_path)
     scenes = await _scenes(store, manifest, order, material)
     setting = Setting(
         stage=order.stage, time_of_day=order.time_of_day, weather=order.weather, project=project_slug
     )
-    prompts = [
-        compose_prompt(
-            manifest,
-            msgspec.structs.replace(setting, scene=PurePosixPath(scene.name).stem, scene_number=n),
-            material.words,
-        )
-        for n, scene in enumerate(scenes, start=1)
-    ]
-    config = await load_postprocess_config(files, layer.postprocess_config_path)
+    prompts = await aside(len(scenes), _prompts, manifest, setting, scenes, material)
+    config_files = layers.files(files, "postprocess_config_path")
+    config = await load_postprocess_config(config_files, layer.postprocess_config_path)
     postprocess = planned_postprocess(layer, config, order.postprocess)
-    tools, problems = await planned_tools(files, postprocess, config)
+    tools, problems = await planned_tools(config_files, postprocess, config)
     tools = await with_tool_files(store, cpu, _with_refiner(tools, settings))
     candidates = _candidates(manifest, order)
     choice = chosen(order, settings)
@@ -167,10 +176,22 @@ async def _planned(
         seed=secrets.randbelow(SEEDS) if order.seed is None else order.seed,
         project_slug=project_slug,
         project_root=store.location,
+        real_root=real_root,
         storage_sync_s3=order.storage_sync_s3,
     )
     paths = {"manifest_path": layer.manifest_path, "postprocess_config_path": layer.postprocess_config_path}
     return msgspec.structs.replace(plan, settings_snapshot=_snapshot(plan, manifest) | paths)
+
+
+def _prompts(manifest: Manifest, setting: Setting, scenes: list[Scene], material: Material) -> list[str]:
+    return [
+        compose_prompt(
+            manifest,
+            msgspec.structs.replace(setting, scene=PurePosixPath(scene.name).stem, scene_number=n),
+            material.words,
+        )
+        for n, scene in enumerate(scenes, start=1)
+    ]
 
 
 def _with_refiner(tools: PlannedTools | None, settings: Settings) -> PlannedTools | None:
@@ -210,7 +231,7 @@ async def _scene_files(
             "No scene references: give scene_refs or input, or list them in the manifest"
         )
     _check_batch(len(refs), manifest)
-    return located(store, "scene", refs, material.path_of)
+    return await aside(len(refs), located, store, "scene", refs, material.path_of)
 
 
 def _styles(store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material) -> list[Located]:

@@ -35,7 +35,7 @@ VALID_FOR: Final = timedelta(hours=24)
 _MOMENT_DIGITS: Final = 11
 """Seconds until the year 5138."""
 _PURPOSE: Final = "kroma run quote 1"
-_UNQUOTED: Final = ("seed", "settings_snapshot", "storage_sync_s3", "log_version")
+_UNQUOTED: Final = ("seed", "settings_snapshot", "storage_sync_s3", "log_version", "real_root")
 """Fields of a plan that decide neither what is made nor what it costs; a seed only where it was asked for."""
 
 
@@ -58,20 +58,25 @@ async def quote_run(
     order: RunOrder,
     providers: Mapping[str, Provider],
     cpu: CpuPool,
+    is_confined: bool,
 ) -> Quote:
     """Plan and price a run as a trigger would; nothing is stored.
+
+    With ``is_confined`` what the project names must be the project's, as in `ConfigFiles`.
 
     Raises:
         ProjectNotFoundError: No project has this slug.
         InvalidProjectSlugError: One has, but the slug is not written as one.
         PlanningPreflightError: Settings, manifest or pictures make no plan.
     """
-    place = await get_place(db, slug)
+    place = await get_place(db, stores, slug)
     plan = await plan_run(
         stores,
         settings,
         project_slug=place.slug,
         location=place.location(stores),
+        real_root=place.real_root,
+        is_confined=is_confined,
         order=order,
         cpu=cpu,
         material=await gather(db, place, order),
@@ -118,7 +123,7 @@ async def plan_hash(stores: ProjectStores, plan: RunPlan, price: PlanPrice, *, o
     for name in _UNQUOTED:
         del decisive[name]
     pictures = [*(job.scene for job in plan.jobs), *plan.styles, *plan.references]
-    store = stores.open(plan.project_root)
+    store = stores.open(plan.project_root, real_root=plan.real_root)
     decisive["seed"] = order.seed
     decisive["sha256"] = await content_hashes(store, [picture.key for picture in pictures])
     decisive["price"] = msgspec.to_builtins(price)

@@ -40,8 +40,6 @@ class Origin(NamedTuple):
     """With its jobs."""
     plan: RunPlan
     """With the settings snapshot it was made from."""
-    location: str
-    """Where the project's files are now."""
     place: Place
 
 
@@ -68,7 +66,7 @@ async def get_origin(db: Database, stores: ProjectStores, *, slug: str, run_id: 
         run = (await session.scalars(statement, execution_options={"populate_existing": True})).one()
     if run.status in OPEN_RUN_STATUSES:
         raise RunNotAgainError(f"The run is {run.status}; wait for its end, or cancel it")
-    place = await get_place(db, slug)
+    place = await get_place(db, stores, slug)
     try:
         plan = msgspec.convert(run.plan_json, RunPlan)
     except msgspec.ValidationError as exc:
@@ -76,13 +74,11 @@ async def get_origin(db: Database, stores: ProjectStores, *, slug: str, run_id: 
     snapshot: dict[str, Any] = {
         key: value for key, value in run.settings_snapshot_json.items() if key != "timestamp"
     }
-    return Origin(
-        run, msgspec.structs.replace(plan, settings_snapshot=snapshot), place.location(stores), place
-    )
+    return Origin(run, msgspec.structs.replace(plan, settings_snapshot=snapshot), place)
 
 
-async def with_pictures_of_today(store: ObjectStore, plan: RunPlan) -> RunPlan:
-    """The plan with its pictures as they are now.
+async def with_pictures_of_today(store: ObjectStore, origin: Origin, plan: RunPlan) -> RunPlan:
+    """The plan with its pictures as they are now, where the project has its files now.
 
     Raises:
         PlanningPreflightError: One is missing, or is none any more.
@@ -105,6 +101,7 @@ async def with_pictures_of_today(store: ObjectStore, plan: RunPlan) -> RunPlan:
         styles=others[: len(styles)],
         references=others[len(styles) :],
         project_root=store.location,
+        real_root=origin.place.real_root,
     )
 
 
@@ -178,7 +175,7 @@ async def _made_before(
     """(position of the job, index of the candidate) of what needs no call."""
     if plan.mode is not RunMode.RUN:
         return frozenset()
-    store = stores.open(plan.project_root)
+    store = stores.open(plan.project_root, real_root=plan.real_root)
     pictures = [*(job.scene for job in plan.jobs), *plan.styles, *plan.references]
     contents = await content_hashes(store, [picture.key for picture in pictures])
     styles = [contents[style.key] for style in plan.styles]

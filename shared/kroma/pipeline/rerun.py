@@ -30,10 +30,11 @@ from kroma.pipeline.repeat import (
     with_baselines_of_today,
     with_pictures_of_today,
 )
+from kroma.pipeline.settings import load_layers
 from kroma.pipeline.trigger import find_made_run
 from kroma.queue.base import TaskQueue
 from kroma.runs.models import Run, RunMode, Stage
-from kroma.storage.base import ObjectStore, ProjectStores
+from kroma.storage.base import ProjectStores
 from kroma.storage.errors import ObjectNotFoundError, StoreError
 
 
@@ -98,12 +99,14 @@ async def rerun_run(
     run_id: str,
     changes: Changes,
     spending: Spending,
+    is_confined: bool,
     job_id: str | None = None,
 ) -> Run:
     """Queue a run of the same plan, changed; candidates of unchanged inputs are taken and cost nothing.
 
     With ``job_id`` it makes that one job of the run, as a picture that says where it is from asks for; where
-    the job post-processed a chosen candidate, the one that made it.
+    the job post-processed a chosen candidate, the one that made it. With ``is_confined`` what the project
+    names must be the project's, as in `ConfigFiles`.
 
     Raises:
         RunNotFoundError: The project or the run is unknown.
@@ -125,14 +128,17 @@ async def rerun_run(
     if job_id is not None:
         origin = _of_one_job(origin, job_id)
     order = RunOrder.checked(_order(origin.plan, changes))
-    store = stores.open(origin.location)
+    store = origin.place.open(stores)
     try:
-        plan = await _changed(settings, store, origin.plan, order, changes)
+        files = ConfigFiles(
+            settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
+        )
+        plan = await _changed(settings, files, origin.plan, order, changes)
     except PlanningPreflightError:
         raise
     except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
         raise PlanningPreflightError(exc.message) from exc
-    plan = await with_pictures_of_today(store, plan)
+    plan = await with_pictures_of_today(store, origin, plan)
     plan = await with_baselines_of_today(db, store, origin, plan)
     policy: dict[str, Any] = plan.settings_snapshot.get("policy", {})
     check_gate(policy.get("require_baseline", ()), plan.stage, plan.jobs)
@@ -193,7 +199,7 @@ def _order(plan: RunPlan, changes: Changes) -> _RawOrder:
 
 
 async def _changed(
-    settings: Settings, store: ObjectStore, plan: RunPlan, order: RunOrder, changes: Changes
+    settings: Settings, files: ConfigFiles, plan: RunPlan, order: RunOrder, changes: Changes
 ) -> RunPlan:
     choice = chosen(order, settings)
     check_inputs(choice, len(plan.styles), len(plan.references))
@@ -218,7 +224,7 @@ async def _changed(
         stage=order.stage,
         time_of_day=order.time_of_day,
         weather=order.weather,
-        jobs=await _jobs(settings, store, plan, order, has_new_seed=changes.seed is not None),
+        jobs=await _jobs(files, plan, order, has_new_seed=changes.seed is not None),
         candidates=candidates,
         provider=choice.provider,
         model=choice.model,
@@ -231,7 +237,7 @@ async def _changed(
 
 
 async def _jobs(
-    settings: Settings, store: ObjectStore, plan: RunPlan, order: RunOrder, *, has_new_seed: bool
+    files: ConfigFiles, plan: RunPlan, order: RunOrder, *, has_new_seed: bool
 ) -> tuple[PlannedJob, ...]:
     """The jobs; their words are asked of the manifest only where another stage needs others."""
     jobs = plan.jobs
@@ -239,8 +245,10 @@ async def _jobs(
         jobs = tuple(msgspec.structs.replace(job, seed=None) for job in jobs)
     if (plan.stage, plan.time_of_day, plan.weather) == (order.stage, order.time_of_day, order.weather):
         return jobs
-    files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
-    manifest = await load_manifest(files, plan.settings_snapshot.get("manifest_path"))
+    path = plan.settings_snapshot.get("manifest_path")
+    if path == (await load_layers(files)).app.manifest_path:
+        files = files.of_operator
+    manifest = await load_manifest(files, path)
     setting = Setting(
         stage=order.stage, time_of_day=order.time_of_day, weather=order.weather, project=plan.project_slug
     )

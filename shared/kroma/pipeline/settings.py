@@ -46,11 +46,18 @@ class Layers(msgspec.Struct, frozen=True, kw_only=True):
 
     app: SettingsLayer
     project: SettingsLayer
+    is_app_named: bool = False
+    """Whether the caller chose the app settings, so that they are not the operator's word."""
 
     @property
     def merged(self) -> SettingsLayer:
         """Project over app."""
         return self.project.over(self.app)
+
+    def files(self, files: ConfigFiles, field: str) -> ConfigFiles:
+        """The files among which the path in a field counts: where the operator wrote it, all of theirs."""
+        is_operators = getattr(self.project, field) is None and not self.is_app_named
+        return files.of_operator if is_operators else files
 
 
 async def load_layers(
@@ -71,7 +78,7 @@ async def load_layers(
     else:
         app = _layer(await files.at_data_dir(app_path))
     project = _layer(await files.at_project(project_path or PROJECT_JSON), may_be_toml=False)
-    return Layers(app=app, project=project)
+    return Layers(app=app, project=project, is_app_named=app_path is not None)
 
 
 def _layer(file: ConfigFile, *, may_be_toml: bool = True) -> SettingsLayer:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -132,8 +133,9 @@ class Synchroniser:
         self, work: "_Work", place: SyncPlace, bucket: Bucket, *, at_once: int
     ) -> AssetMoves | None:
         claim, progress = work.claim, work.progress
-        tree = LocalTree(place.real_root, left_out=[THUMBNAILS_FOLDER])
-        store = self._stores.open(place.root)
+        real_root = await asyncio.to_thread(Path(place.root).resolve)
+        tree = LocalTree(str(real_root), left_out=[THUMBNAILS_FOLDER])
+        store = self._stores.open(place.root, real_root=place.registered_root)
         match claim.kind:
             case SyncKind.SYNC:
                 mirrored = await mirror(

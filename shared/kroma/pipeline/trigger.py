@@ -87,7 +87,7 @@ async def trigger_run(
         return made
     if order.storage_sync_s3:
         caller.require(Scope.STORAGE)
-    place = await get_place(db, slug)
+    place = await get_place(db, stores, slug)
     quoted = None if quote_token is None else await opened_quote(settings, place.id, quote_token)
     # Reads the disk, so outside a transaction.
     material = await gather(db, place, order)
@@ -96,6 +96,8 @@ async def trigger_run(
         settings,
         project_slug=place.slug,
         location=place.location(stores),
+        real_root=place.real_root,
+        is_confined=caller.is_confined,
         order=order,
         cpu=cpu,
         material=material,

@@ -14,7 +14,7 @@ from kroma.pipeline.manifest import load_manifest
 from kroma.pipeline.postprocess_config import load_postprocess_config
 from kroma.pipeline.settings import load_layers
 from kroma.projects.queries import get_project
-from kroma.projects.storage import locate_project
+from kroma.projects.storage import open_project_store
 from kroma.storage.base import ProjectStores
 
 Loaded = TypeVar("Loaded")
@@ -46,9 +46,11 @@ class ConfigSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def validate_config(
-    db: Database, stores: ProjectStores, settings: Settings, *, slug: str, raw: RawConfig
+    db: Database, stores: ProjectStores, settings: Settings, *, slug: str, raw: RawConfig, is_confined: bool
 ) -> ConfigSummary:
     """Load both settings layers, the manifest and the postprocess config of a project.
+
+    With ``is_confined`` what the caller names must be the project's, as in `ConfigFiles`.
 
     Raises:
         ProjectNotFoundError: No project has this slug.
@@ -59,14 +61,21 @@ async def validate_config(
         project = await get_project(session, slug)
     if _given(raw.project_root) is not None:
         raise ProjectRootManagedError
-    store = stores.open(locate_project(stores, project.id, project.slug, project.storage))
-    files = ConfigFiles(settings.data_dir, store, allow_any_root=settings.allow_any_root)
+    store = open_project_store(stores, project.id, project.slug, project.storage)
+    files = ConfigFiles(
+        settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
+    )
     app_path, project_path = _given(raw.app_settings_path), _given(raw.project_settings_path)
     layers = await _part("settings layer", load_layers(files, app_path=app_path, project_path=project_path))
-    manifest_path = _given(raw.manifest_path) or layers.merged.manifest_path
-    config_path = _given(raw.postprocess_config_path) or layers.merged.postprocess_config_path
-    await _part("planning manifest", load_manifest(files, manifest_path))
-    await _part("postprocess config", load_postprocess_config(files, config_path))
+    manifest_path, its_files = _given(raw.manifest_path), files
+    if manifest_path is None:
+        manifest_path, its_files = layers.merged.manifest_path, layers.files(files, "manifest_path")
+    await _part("planning manifest", load_manifest(its_files, manifest_path))
+    config_path, its_files = _given(raw.postprocess_config_path), files
+    if config_path is None:
+        config_path = layers.merged.postprocess_config_path
+        its_files = layers.files(files, "postprocess_config_path")
+    await _part("postprocess config", load_postprocess_config(its_files, config_path))
     return ConfigSummary(
         app_settings_loaded=layers.app.is_loaded,
         project_settings_loaded=layers.project.is_loaded,

@@ -24,13 +24,39 @@ class BlankBaseDirError(InvalidRequestError):
         super().__init__("Field 'base_dir' must not be empty")
 
 
-class RootOutsideDataDirError(InvalidRequestError):
-    """A project root would lie where this installation keeps no projects."""
+class RootRefusedError(InvalidRequestError):
+    """A project root would lie where no project may be, or overlap another project's."""
+
+    code = "project_root_not_allowed"
 
     def __init__(self, field: str) -> None:
         super().__init__(
-            f"Field '{field}' must lead to a place inside the data directory, beside what Kroma itself keeps "
-            "there, since KROMA_ALLOW_ANY_ROOT is off"
+            f"Field '{field}' must lead to a folder of the project's own: apart from the folders of other "
+            "projects, and from what Kroma keeps; inside the data directory where KROMA_ALLOW_ANY_ROOT is off"
+        )
+
+
+class RootOutsideProjectError(InvalidRequestError):
+    """A project's token names a root that is not the project's."""
+
+    code = "project_root_not_allowed"
+
+    def __init__(self, field: str) -> None:
+        super().__init__(
+            f"Field '{field}' must lead to a folder inside the project; a token of the installation may "
+            "set another"
+        )
+
+
+class ProfileNotForProjectError(InvalidRequestError):
+    """A project's token names a profile, which is the operator's."""
+
+    code = "s3_profile_not_allowed"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Field 'profile' names credentials of the installation, which only its own token may do; store "
+            "the project's as its secrets s3/access_key_id and s3/secret_access_key"
         )
 
 

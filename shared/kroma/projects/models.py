@@ -5,10 +5,10 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from kroma.db.base import Base, Identified, Timestamped
+from kroma.db.base import Base, Created, Identified, Timestamped
 from kroma.storage.directory import DEFAULT_BASE_DIR
 
 DEFAULT_S3_PREFIX = "iat-projects"
@@ -58,16 +58,42 @@ class Project(Identified, Timestamped, Base):
 
 
 class ProjectStorage(Identified, Timestamped, Base):
-    """Where a project keeps its files; stored as given, resolved when read."""
+    """Where a project keeps its files; stored as given, with what that led to when it was registered."""
 
     __tablename__ = "project_storage"
 
     project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), unique=True)
     local_base_dir: Mapped[str] = mapped_column(default=DEFAULT_BASE_DIR, server_default=DEFAULT_BASE_DIR)
     local_project_root: Mapped[str | None]
+    local_real_root: Mapped[str | None]
+    """Where these two led when that was registered, as in ``project_roots``; None is not registered.
+
+    A trigger sees that it is, and takes it away when one of the two changes without it.
+    """
     s3_enabled: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     s3_bucket: Mapped[str | None]
     s3_prefix: Mapped[str | None]
     s3_region: Mapped[str | None]
     s3_profile: Mapped[str | None]
     s3_endpoint_url: Mapped[str | None]
+
+
+class ProjectRoot(Identified, Created, Base):
+    """A folder that is one project's for good, whether the project uses it now or not.
+
+    A trigger keeps the roots of two projects disjoint, by whole names and whatever their case. Rows outlive
+    their projects: what a deleted project left behind is nobody else's.
+    """
+
+    __tablename__ = "project_roots"
+    __table_args__ = (
+        Index("ix_project_roots_folded", "folded", postgresql_ops={"folded": "text_pattern_ops"}),
+    )
+
+    project_id: Mapped[UUID] = mapped_column(index=True)
+    path: Mapped[str]
+    """Every symlink followed: below the data directory without it in front, absolute elsewhere."""
+    folded: Mapped[str] = mapped_column(Computed("lower(normalize(path))", persisted=True))
+    """The path as disks that tell neither case nor composition apart have it."""
+    contested: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
+    """Whether another project's root, older than the rule, overlaps it; nothing is written there then."""

@@ -1,11 +1,12 @@
 """Making and changing projects."""
 
-from pathlib import Path
-from typing import NamedTuple, Self
+import asyncio
+from typing import Final, NamedTuple, Self
 from uuid import UUID
 
 import msgspec
 from msgspec import UnsetType
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,7 +17,9 @@ from kroma.errors import NothingGivenError
 from kroma.projects.errors import (
     BlankBaseDirError,
     NoLocalStorageError,
-    RootOutsideDataDirError,
+    ProfileNotForProjectError,
+    RootOutsideProjectError,
+    RootRefusedError,
     SlugTakenError,
 )
 from kroma.projects.models import (
@@ -28,11 +31,17 @@ from kroma.projects.models import (
     ProjectStorage,
 )
 from kroma.projects.queries import get_project
+from kroma.projects.roots import is_taken, list_own_roots, lock_roots, register_root, settle_roots
 from kroma.projects.slugs import normalised_slug, slug_of_name
-from kroma.projects.storage import local_root
-from kroma.storage.base import ProjectStores
-from kroma.storage.directory import may_hold_projects
+from kroma.projects.storage import local_place
+from kroma.storage.base import LocalPlace, ProjectStores
+from kroma.storage.directory import DEFAULT_BASE_DIR
+from kroma.storage.errors import RootNotAllowedError
+from kroma.storage.roots import is_at_or_below
 from kroma.texts import name_text, optional_text, required_text
+
+_FOLDERS_TRIED: Final = 1000
+"""More projects of one name than this have no default folder."""
 
 
 class ProjectDraft(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,16 +100,20 @@ async def ensure_user(session: AsyncSession, *, username: str, display_name: str
     return (await session.execute(statement)).scalar_one()
 
 
-async def upsert_project(db: Database, draft: ProjectDraft, *, actor: UUID | None) -> ChangedProject:
-    """Create the project, or overwrite the owner's project of the same slug.
+async def upsert_project(
+    db: Database, stores: ProjectStores, draft: ProjectDraft, *, actor: UUID | None
+) -> ChangedProject:
+    """Create the project in a folder of its own, or overwrite the owner's project of the same slug.
 
     Raises:
         SlugTakenError: Another owner has a project of this slug.
     """
+    await settle_roots(db, stores)
     async with db.transaction() as session:
+        await lock_roots(session)
         owner_id = await ensure_user(session, username=draft.username, display_name=draft.display_name)
         project = await _upsert_row(session, draft, owner_id=owner_id)
-        storage = await _ensure_storage(session, project.id)
+        storage = await _ensure_storage(session, project, stores)
         event = await audit.record(
             session,
             code="project.upsert",
@@ -132,19 +145,38 @@ async def _upsert_row(session: AsyncSession, draft: ProjectDraft, *, owner_id: U
     return project
 
 
-async def _ensure_storage(session: AsyncSession, project_id: UUID) -> ProjectStorage:
-    # The empty update makes an existing row come back as well.
-    statement = (
-        insert(ProjectStorage)
-        .values(project_id=project_id)
-        .on_conflict_do_update(index_elements=[ProjectStorage.project_id], set_={"project_id": project_id})
-        .returning(ProjectStorage)
+async def _ensure_storage(session: AsyncSession, project: Project, stores: ProjectStores) -> ProjectStorage:
+    storage = await session.scalar(
+        select(ProjectStorage).where(ProjectStorage.project_id == project.id).with_for_update()
     )
-    storage = await session.scalar(statement, execution_options={"populate_existing": True})
     if storage is None:
-        msg = "an upsert without a condition always returns its row"
-        raise AssertionError(msg)
+        storage = ProjectStorage(project_id=project.id, local_base_dir=DEFAULT_BASE_DIR)
+        session.add(storage)
+        await session.flush()
+        if stores.registers_roots:
+            await _take_free_folder(session, project, storage, stores)
     return storage
+
+
+async def _take_free_folder(
+    session: AsyncSession, project: Project, storage: ProjectStorage, stores: ProjectStores
+) -> None:
+    """Register ``var/projects/<slug>``, or the first of ``<slug>-2``, ``<slug>-3`` that is free.
+
+    Where no project may be below ``var/projects``, none is: what is written later says so.
+    """
+    for number in range(1, _FOLDERS_TRIED + 1):
+        folder = None if number == 1 else f"{DEFAULT_BASE_DIR}/{project.slug}-{number}"
+        place = LocalPlace(base_dir=DEFAULT_BASE_DIR, project_root=folder)
+        location = stores.locate(project_id=project.id, slug=project.slug, storage=place)
+        try:
+            path = await asyncio.to_thread(stores.resolve, location)
+        except RootNotAllowedError:
+            continue
+        if not await is_taken(session, path, project.id):
+            storage.local_project_root = folder
+            await register_root(session, storage, path)
+            return
 
 
 class LocalStorageChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,33 +193,41 @@ async def change_local_storage(
     *,
     slug: str,
     stores: ProjectStores,
-    data_dir: Path,
-    allow_any_root: bool,
+    is_confined: bool,
     actor: UUID | None,
 ) -> ChangedProject:
     """Set where a project keeps its files; nothing is moved or created on disk.
+
+    Args:
+        db: Where projects are.
+        change: What to set.
+        slug: The project.
+        stores: Knows where projects may be.
+        is_confined: Whether the caller may name folders of the project only.
+        actor: Who asks, for the trail.
 
     Raises:
         NothingGivenError: Neither field is given.
         ProjectNotFoundError: No project has this slug.
         NoLocalStorageError: This installation keeps the files of projects in a bucket.
         BlankBaseDirError: ``base_dir`` is blank.
-        RootOutsideDataDirError: A path leads outside the data directory where that is not allowed.
+        RootRefusedError: The root would be where no project may be, or overlap another project's.
+        RootOutsideProjectError: The caller may name folders of the project only, and this is none.
     """
     if change.base_dir is None and change.project_root is None:
         raise NothingGivenError("base_dir", "project_root")
+    await settle_roots(db, stores)
     async with db.transaction() as session:
+        await lock_roots(session)
         project = await get_project(session, slug)
         if stores.hosted:
             raise NoLocalStorageError
-        storage = await _ensure_storage(session, project.id)
+        storage = await _ensure_storage(session, project, stores)
         if change.base_dir is not None:
             storage.local_base_dir = _checked_base_dir(change.base_dir)
         if change.project_root is not None:
             storage.local_project_root = optional_text(change.project_root)
-        root = local_root(data_dir, project.slug, storage)
-        if not allow_any_root and not may_hold_projects(data_dir, root):
-            raise RootOutsideDataDirError("base_dir" if change.project_root is None else "project_root")
+        await _register_place(session, project, storage, stores, change=change, is_confined=is_confined)
         event = await audit.record(
             session,
             code="storage.local.update",
@@ -196,6 +236,43 @@ async def change_local_storage(
             payload={"updated": "local"},
         )
     return ChangedProject(project, storage, event.id)
+
+
+async def _register_place(
+    session: AsyncSession,
+    project: Project,
+    storage: ProjectStorage,
+    stores: ProjectStores,
+    *,
+    change: LocalStorageChange,
+    is_confined: bool,
+) -> None:
+    field = "base_dir" if change.project_root is None else "project_root"
+    path = await _resolved(stores, project, storage, field=field)
+    if is_confined:
+        named = [(field, path)]
+        if change.base_dir is not None:
+            # It counts once the root is cleared, whoever does that.
+            beside = LocalPlace(base_dir=storage.local_base_dir, project_root=None)
+            named.append(("base_dir", await _resolved(stores, project, beside, field="base_dir")))
+        own = await list_own_roots(session, project.id)
+        for name, place in named:
+            if not any(is_at_or_below(place, folder) for folder in own):
+                raise RootOutsideProjectError(name)
+    elif await is_taken(session, path, project.id):
+        raise RootRefusedError(field)
+    await register_root(session, storage, path)
+
+
+async def _resolved(
+    stores: ProjectStores, project: Project, storage: ProjectStorage | LocalPlace, *, field: str
+) -> str:
+    place = storage if isinstance(storage, LocalPlace) else local_place(storage)
+    location = stores.locate(project_id=project.id, slug=project.slug, storage=place)
+    try:
+        return await asyncio.to_thread(stores.resolve, location)
+    except RootNotAllowedError as exc:
+        raise RootRefusedError(field) from exc
 
 
 class S3StorageChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,16 +287,28 @@ class S3StorageChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def change_s3_storage(
-    db: Database, change: S3StorageChange, *, slug: str, actor: UUID | None
+    db: Database,
+    change: S3StorageChange,
+    *,
+    slug: str,
+    stores: ProjectStores,
+    is_confined: bool,
+    actor: UUID | None,
 ) -> ChangedProject:
     """Set where a project is copied to; nothing is checked or contacted.
 
     Raises:
         ProjectNotFoundError: No project has this slug.
+        ProfileNotForProjectError: The caller may name nothing of the installation's, as a profile is.
     """
     async with db.transaction() as session:
+        await lock_roots(session)
         project = await get_project(session, slug)
-        storage = await _ensure_storage(session, project.id)
+        storage = await _ensure_storage(session, project, stores)
+        # Without any it would be the installation's default credentials.
+        keeps_profile = change.profile is None or optional_text(change.profile) == storage.s3_profile
+        if is_confined and not keeps_profile:
+            raise ProfileNotForProjectError
         if change.enabled is not None:
             storage.s3_enabled = change.enabled
         for field in ("bucket", "prefix", "region", "profile", "endpoint_url"):

@@ -75,6 +75,8 @@ class EditResult(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     cost_usd: Decimal | None
     """What the call cost; None when the provider did not say and no price is known."""
+    cost_doubt: str | None = None
+    """Why a cost that the provider stated is not believed; what it cost is then unknown."""
     request_id: str | None = None
     """The provider's own id of the call."""
     usage: dict[str, Any] = {}
@@ -240,10 +242,13 @@ class AnswerUnusableError(ProviderFailedError):
         model: str = "",
         request_id: str | None = None,
         cost_usd: Decimal | None = None,
+        cost_doubt: str | None = None,
     ) -> None:
         super().__init__(provider, reason)
         self.model = model
         self.request_id = request_id
         self.cost_usd = cost_usd
+        self.cost_doubt = cost_doubt
+        """As in `EditResult`."""
         self.call_id: UUID | None = None
         """In the ledger, which sets it."""

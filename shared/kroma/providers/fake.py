@@ -85,6 +85,8 @@ class FakeOutcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lost: bool = False
     delay_s: float = 0.0
     cost_usd: Decimal | None = None
+    reported_usd: Decimal | None = None
+    """What it claims to have charged, where that is not the price."""
 
     def fits(self, request: EditRequest) -> bool:
         """Whether it speaks of this scene and candidate."""
@@ -219,6 +221,8 @@ class FakeProvider:
         finally:
             self.in_flight -= 1
         self._charge(outcome, request)
+        if outcome.reported_usd is not None:
+            cost_usd = outcome.reported_usd
         self._raise_scripted(outcome, f"fake-{number}", cost_usd)
         return EditResult(
             data=await asyncio.to_thread(self._picture, outcome, request),
@@ -257,7 +261,8 @@ class FakeProvider:
         """What it remembers, if the script lets it."""
         if not self._script.finds_calls:
             return None
-        return FoundCall(was_charged=call_id in self.charged, request_id=f"found-{call_id}")
+        claim = next((outcome.reported_usd for outcome in self._script.outcomes if outcome.lost), None)
+        return FoundCall(was_charged=call_id in self.charged, cost_usd=claim, request_id=f"found-{call_id}")
 
     async def health(self, access: ProviderAccess) -> ProviderHealth:  # noqa: ARG002 - needs none
         """Always well."""

@@ -32,11 +32,11 @@ from kroma.providers.base import (
 )
 from kroma.providers.inputs import InputLimits, fitted, is_plainly_ready, verified
 from kroma.providers.openai_answers import CODE, ImageReply, RawAnswer, picture_of, read_reply, request_id
-from kroma.providers.price_list import PricedModel, openai_prices, read_usage
+from kroma.providers.price_list import PricedModel, ReportedCost, kept_usage, openai_prices
 
 if TYPE_CHECKING:
     from kroma.outbound.guard import UrlGuard
-    from kroma.providers.openai_client import OpenAICalls
+    from kroma.providers.openai_client import EditForm, OpenAICalls
 
 OFFICIAL_URL: Final = "https://api.openai.com/v1"
 _KEY: Final = re.compile(r"[!-~]+")
@@ -129,7 +129,8 @@ class OpenAIProvider:
         call_id = None if request.call_id is None else str(request.call_id)
         answer = await calls.edit(form, api_key=api_key, base_url=base_url, call_id=call_id)
         reply = await asyncio.to_thread(read_reply, answer)
-        return await self._result(answer, reply, model, form.size, form.quality)
+        cost = _charged(reply, model, form)
+        return await self._result(answer, reply, form, cost)
 
     async def find_call(self, call_id: UUID, access: ProviderAccess) -> FoundCall | None:  # noqa: ARG002 - cannot be asked
         """Nothing: OpenAI has no way to ask what became of a call."""
@@ -190,18 +191,16 @@ class OpenAIProvider:
         return f"{name.stem}.png", changed.data, changed.mime_type
 
     async def _result(
-        self, answer: RawAnswer, reply: ImageReply, model: PricedModel, size: str, quality: str
+        self, answer: RawAnswer, reply: ImageReply, form: "EditForm", cost: ReportedCost
     ) -> EditResult:
-        usage = reply.usage or {}
-        counted = read_usage(usage)
-        if counted is not None:
-            cost = model.cost(counted)
-        else:
-            cost = (model.usd_per_image or {}).get(quality, {}).get(size)
-
         def unusable(reason: str) -> NoReturn:
             raise AnswerUnusableError(
-                CODE, reason, model=model.name, request_id=request_id(answer), cost_usd=cost
+                CODE,
+                reason,
+                model=form.model,
+                request_id=request_id(answer),
+                cost_usd=cost.usd,
+                cost_doubt=cost.doubt,
             )
 
         data = await asyncio.to_thread(picture_of, reply)
@@ -216,11 +215,12 @@ class OpenAIProvider:
             data=data,
             mime_type=header.mime_type,
             provider_code=CODE,
-            model=model.name,
-            cost_usd=cost,
+            model=form.model,
+            cost_usd=cost.usd,
+            cost_doubt=cost.doubt,
             request_id=request_id(answer),
-            usage=usage,
-            parameters={"size": size, "quality": quality},
+            usage=kept_usage(reply.usage or {}),
+            parameters={"size": form.size, "quality": form.quality},
         )
 
     async def _verified(self, data: bytes) -> PictureHeader | None:
@@ -241,6 +241,14 @@ def _checked(access: ProviderAccess) -> tuple[str, str]:
     if _KEY.fullmatch(access.api_key) is None:
         raise ProviderKeyRefusedError(CODE, "the API key holds characters that no key has")
     return access.api_key, access.base_url or OFFICIAL_URL
+
+
+def _charged(reply: ImageReply, model: PricedModel, form: "EditForm") -> ReportedCost:
+    """What a call cost: by its usage, else by the list's price of the picture."""
+    stated = openai_prices().charged(
+        model, reply.usage or {}, prompt=form.prompt, pictures=len(form.pictures)
+    )
+    return stated or ReportedCost((model.usd_per_image or {}).get(form.quality, {}).get(form.size))
 
 
 def _prompt(request: EditRequest) -> str:

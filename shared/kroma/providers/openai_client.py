@@ -146,9 +146,12 @@ class _Route(httpx2.AsyncBaseTransport):
             except (httpx2.ConnectError, httpx2.ConnectTimeout) as exc:
                 failed = exc  # nothing was sent: the next address of the name
                 continue
+            headers = httpx2.Headers(response.headers)
+            # We asked for none, and the client would unpack it whole: a small answer may be a huge one.
+            headers.pop("content-encoding", None)
             return httpx2.Response(
                 response.status_code,
-                headers=response.headers,
+                headers=headers,
                 stream=_Limited(response.stream, self),
                 extensions=response.extensions,
             )

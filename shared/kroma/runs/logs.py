@@ -16,7 +16,7 @@ MAX_LOG_BYTES: Final = 64 * 1024**2
 
 
 async def read_run_log(stores: ProjectStores, run: Run, project: Project) -> msgspec.Raw:
-    """The JSON of the log file, of any version of the schema; its objects would take many times the memory.
+    """The log file, any version of the schema: read as JSON, and kept as the bytes that it is.
 
     Args:
         stores: Where projects keep their files.
@@ -29,12 +29,18 @@ async def read_run_log(stores: ProjectStores, run: Run, project: Project) -> msg
     if run.run_log_path is None:
         raise RunLogNotFoundError
     # The root at the time of the trigger: the project may have moved since.
-    location = run.plan_json.get("project_root") or locate_project(
-        stores, project.id, project.slug, project.storage
-    )
+    now = locate_project(stores, project.id, project.slug, project.storage)
+    location, real_root = run.plan_json.get("project_root") or now, run.plan_json.get("real_root")
+    if real_root is None and location == now and project.storage is not None:
+        real_root = project.storage.local_real_root
     try:
-        store = await asyncio.to_thread(stores.open, location)
+        store = stores.open(location, real_root=real_root)
         data = await store.get(store.key_of(run.run_log_path), limit_bytes=MAX_LOG_BYTES)
     except (ObjectNotFoundError, OutsideProjectError) as exc:
         raise RunLogNotFoundError from exc
+    return await asyncio.to_thread(_checked, data)
+
+
+def _checked(data: bytes) -> msgspec.Raw:
+    data.decode()  # what stays raw is not read as UTF-8
     return msgspec.json.decode(data, type=msgspec.Raw)

@@ -76,7 +76,8 @@ async def draw_run_sheet(db: Database, stores: ProjectStores, run_ids: Sequence[
     runs = [await _finished(db, run_id) for run_id in run_ids]
     if len({run.project_id for run in runs}) > 1:
         raise OtherProjectError
-    store = stores.open(str(runs[-1].plan_json["project_root"]))
+    plan = runs[-1].plan_json
+    store = stores.open(str(plan["project_root"]), real_root=plan.get("real_root"))
     logs = [
         read_log(await store.get(path, limit_bytes=MAX_LOG_BYTES), source=path)
         for path in (str(run.run_log_path) for run in runs)

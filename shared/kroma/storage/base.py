@@ -231,15 +231,33 @@ class ProjectStores(Protocol):
         """Whether all files are in a bucket, so that no path of a host means anything."""
         ...
 
+    @property
+    def registers_roots(self) -> bool:
+        """Whether the places of projects could overlap, so that each is registered: those on a disk."""
+        ...
+
     def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:
         """Where a project's files are now, for ``open``; without ``storage``, at the usual place."""
         ...
 
-    def open(self, location: str) -> ObjectStore:
+    def resolve(self, location: str) -> str:
+        """How a place is registered as a project's root: where it leads now; blocks.
+
+        Raises:
+            RootNotAllowedError: No project may be there.
+        """
+        ...
+
+    def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:
         """The store at a place that ``locate`` named, now or at the time of a run's trigger.
 
         Nothing is touched yet: where this installation keeps no projects, every operation of the store
-        raises ``RootNotAllowedError``.
+        raises ``RootNotAllowedError``, and where a disk's place leads elsewhere, ``RootMovedError``.
+
+        Args:
+            location: The place.
+            real_root: What is registered as the project's root; without it a disk's place can be read,
+                and whatever writes raises ``RootNotRegisteredError``.
         """
         ...
 

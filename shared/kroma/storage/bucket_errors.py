@@ -22,7 +22,7 @@ from botocore.exceptions import (
 
 from kroma.errors import KromaError
 from kroma.outbound.errors import HostNotFoundError, UrlRefusedError
-from kroma.storage.client import RedirectedError
+from kroma.storage.client import AnswerTooLargeError, RedirectedError
 from kroma.storage.errors import (
     BucketNotFoundError,
     ChecksumMismatchError,
@@ -107,7 +107,7 @@ def _of_connection(exc: Exception, name: str) -> KromaError:
     inner = exc.kwargs.get("error") if isinstance(exc, HTTPClientError) else None
     if isinstance(inner, UrlRefusedError):
         return inner
-    if isinstance(inner, RedirectedError):
+    if isinstance(inner, RedirectedError | AnswerTooLargeError):
         return _final(name, str(inner))
     if isinstance(inner, HostNotFoundError):
         return StoreUnavailableError(name, "the host name of the service was not found")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _REGION_HEADER: Final = "x-amz-bucket-region"
+MAX_ANSWER_BYTES: Final = 16 * 1024**2
+"""Of a list or an error: a page of 1,000 keys of 1,024 bytes, each byte of them escaped, has 6 MiB."""
 
 
 def s3_client(
@@ -113,8 +115,38 @@ class RedirectedError(Exception):
         super().__init__(f"the service answered {status}, and no redirect is followed")
 
 
+class AnswerTooLargeError(Exception):
+    """The service sent more than any answer that is no object has."""
+
+    def __init__(self) -> None:
+        super().__init__(f"the service sent an answer of more than {MAX_ANSWER_BYTES // 1024**2} MiB")
+
+
+class _BoundedAnswer(ClientResponse):
+    """An answer that the library reads whole: lists and errors. Objects are streams, and read elsewhere."""
+
+    async def read(self) -> bytes:
+        """The body.
+
+        Raises:
+            AnswerTooLargeError: It has no end in sight; the connection is closed.
+        """
+        if self._body is None:
+            body = bytearray()
+            async for piece in self.content.iter_any():
+                body += piece
+                if len(body) > MAX_ANSWER_BYTES:
+                    self.close()
+                    raise AnswerTooLargeError
+            self._body = bytes(body)
+        return self._body
+
+
 class _StayingSession(AIOHTTPSession):
-    """The library's connections, but each request goes to one host, and a literal address is judged, too."""
+    """The library's connections, but each request goes to one host, and a literal address is judged, too.
+
+    No answer is read beyond a bound: a project chooses its endpoint.
+    """
 
     def __init__(self, guard: UrlGuard | None, **options: Any) -> None:  # noqa: ANN401 - the library's own
         super().__init__(**options)
@@ -122,6 +154,7 @@ class _StayingSession(AIOHTTPSession):
 
     async def _get_session(self, proxy_url: str | None) -> "_StayingRequests":
         session = await cast("Any", super())._get_session(proxy_url)  # noqa: SLF001 - nothing else is open
+        session._response_class = _BoundedAnswer  # noqa: SLF001 - the library makes the session by itself
         return _StayingRequests(session, self._guard)
 
 

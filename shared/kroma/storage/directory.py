@@ -7,7 +7,7 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -36,19 +36,17 @@ from kroma.storage.disk import (
 )
 from kroma.storage.errors import (
     ObjectNotFoundError,
-    RootNotAllowedError,
     StoredElsewhereError,
     StoreUnavailableError,
 )
 from kroma.storage.pieces import pieces_of
 from kroma.storage.references import refuse_undecodable, relative_key
+from kroma.storage.roots import PROJECTS, ProjectPlaces, refuse_unregistered
 from kroma.storage.unfinished import PREFIX, Sweeper, UnfinishedFile, sync_folder
 
-DEFAULT_BASE_DIR: Final = "var/projects"
+DEFAULT_BASE_DIR: Final = "/".join(PROJECTS)
 FOLDERS: Final = ("outputs", "runs", "archive/bad")
 """What every run writes to; the other folders of pipeline.md 1.4 come when something is put there."""
-_NO_PROJECTS: Final = frozenset({"idempotency", "logs", "postgres", "run", "valkey"})
-"""What Kroma keeps in the data directory for itself."""
 _CHUNK_BYTES: Final = 1024**2
 
 
@@ -59,18 +57,23 @@ class DirectoryStore:
         self,
         root: Path,
         *,
-        within: Path | None = None,
+        places: ProjectPlaces | None = None,
+        real_root: str | None = None,
         sweeper: Sweeper | None = None,
         memory: ChecksumMemory | None = None,
         elsewhere: str | None = None,
     ) -> None:
-        """A store at ``root``, which must lead to a place below ``within`` where that is given.
+        """A store at ``root``, which must lead to ``real_root`` of ``places`` where these are given.
 
-        Where ``elsewhere`` names another place, the files are there and every operation refuses.
+        Without a ``real_root`` among places, nothing can be written. Where ``elsewhere`` names another
+        place, the files are there and every operation refuses.
         """
         self._root = Path(os.path.abspath(root))
         self._elsewhere = elsewhere
-        self._within = within
+        self._places = places
+        self._registered = real_root
+        # What lies in the data directory is for its user alone; what an artist chose is theirs to share.
+        self._is_shared = real_root is not None and real_root.startswith("/")
         self._sweeper = sweeper or Sweeper()
         self._memory = memory or ChecksumMemory()
 
@@ -173,21 +176,26 @@ class DirectoryStore:
     def _real_root(self) -> str:
         if self._elsewhere is not None:
             raise StoredElsewhereError(self._elsewhere)
-        root = os.path.realpath(self._root)
-        if self._within is not None and not may_hold_projects(self._within, root):
-            raise RootNotAllowedError(str(self._root))
+        if self._places is None:
+            return os.path.realpath(self._root)
+        return self._places.real_root(str(self._root), self._registered)
+
+    def _writable_root(self) -> str:
+        root = self._real_root()
+        if self._places is not None:
+            refuse_unregistered(str(self._root), self._registered)
         return root
 
     def _begun(self, key: str) -> tuple[str, UnfinishedFile]:
         """Where an object will be, and the file it is until then."""
-        path = self._path(key)
+        path = path_below(self._writable_root(), key)
         if os.path.isdir(path):
             raise StoreUnavailableError(key, os.strerror(errno.EISDIR))
         folder = os.path.dirname(path)
         with translated(key):
-            make_folder(folder)
+            make_folder(folder, is_shared=self._is_shared)
             self._sweeper.sweep(folder)
-            return path, UnfinishedFile(folder)
+            return path, UnfinishedFile(folder, is_shared=self._is_shared)
 
     def _put(self, key: str, data: bytes, sha256: str | None) -> StoredObject:
         path, file = self._begun(key)
@@ -276,38 +284,40 @@ class DirectoryStore:
         return entries
 
     def _move(self, source_key: str, target_key: str) -> None:
-        source, target = self._path(source_key), self._path(target_key)
+        root = self._writable_root()
+        source, target = path_below(root, source_key), path_below(root, target_key)
         source_folder, target_folder = os.path.dirname(source), os.path.dirname(target)
         if not os.path.lexists(source):
             if os.path.lexists(target):
                 return
             raise ObjectNotFoundError(source_key)
         with translated(target_key):
-            make_folder(target_folder)
+            make_folder(target_folder, is_shared=self._is_shared)
             os.rename(source, target)
             for folder in {source_folder, target_folder}:
                 sync_folder(folder)
 
     def _delete(self, keys: Sequence[str]) -> None:
+        root = self._writable_root()
         for key in keys:
             # A symlink goes itself, not what it leads to.
             folder, _, name = relative_key(key, roots=()).rpartition("/")
-            path = f"{self._path(folder)}/{name}"
+            path = f"{path_below(root, folder)}/{name}"
             with translated(key), suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 os.unlink(path)
 
     def _check_writable(self) -> None:
-        root = self._real_root()
+        root = self._writable_root()
         with translated(self.location):
             for folder in ("", *FOLDERS):
                 path = path_below(root, folder)
                 if not os.path.isdir(path):
-                    make_folder(path)
+                    make_folder(path, is_shared=self._is_shared)
                 if not os.access(path, os.W_OK | os.X_OK):
                     raise StoreUnavailableError(path, os.strerror(errno.EACCES))
                 self._sweeper.sweep(path)
             # Rights alone do not show a read-only mount to root, or a disk without an inode left.
-            probe = UnfinishedFile(root)
+            probe = UnfinishedFile(root, is_shared=self._is_shared)
             try:
                 probe.write(b"0")
             finally:
@@ -317,9 +327,10 @@ class DirectoryStore:
 class DirectoryStores:
     """Opens project directories below the data directory, or anywhere where that is allowed."""
 
-    def __init__(self, data_dir: Path, *, allow_any_root: bool) -> None:
+    def __init__(self, data_dir: Path, *, allow_any_root: bool, kept: Iterable[Path] = ()) -> None:
+        """Stores of the projects of a data directory; no project's root contains any of ``kept``."""
         self._data_dir = data_dir
-        self._allow_any_root = allow_any_root
+        self._places = ProjectPlaces(data_dir, allow_any_root=allow_any_root, kept=kept)
         self._sweeper = Sweeper()
         self._memory = ChecksumMemory()
 
@@ -330,25 +341,25 @@ class DirectoryStores:
     def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:  # noqa: ARG002 - a disk goes by slugs
         return str(resolve_root(self._data_dir, slug, storage))
 
-    def open(self, location: str) -> ObjectStore:
-        within = None if self._allow_any_root else self._data_dir
-        elsewhere = location if location.startswith("s3://") else None
-        root = self._data_dir / location
+    @property
+    def registers_roots(self) -> bool:
+        return True
+
+    def resolve(self, location: str) -> str:
+        return self._places.resolve(location)
+
+    def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:
         return DirectoryStore(
-            root, within=within, sweeper=self._sweeper, memory=self._memory, elsewhere=elsewhere
+            self._data_dir / location,
+            places=self._places,
+            real_root=real_root,
+            sweeper=self._sweeper,
+            memory=self._memory,
+            elsewhere=location if location.startswith("s3://") else None,
         )
 
     def open_own(self, folder: str) -> ObjectStore:
         return DirectoryStore(self._data_dir / folder, sweeper=self._sweeper, memory=self._memory)
-
-
-def may_hold_projects(data_dir: Path, root: str | Path) -> bool:
-    """Whether a path, symlinks followed as far as they exist, is where an installation keeps projects.
-
-    That is below its data directory, but not among the passwords and databases that it keeps there.
-    """
-    inside = os.path.relpath(os.path.realpath(root), os.path.realpath(data_dir))
-    return inside.split("/")[0] not in {".", "..", *_NO_PROJECTS}
 
 
 def resolve_root(data_dir: Path, project_slug: str, storage: LocalPlace | None) -> Path:

@@ -1,7 +1,7 @@
 """Files of a local disk: opening, reading, making folders, and the disk's errors as the store's."""
 
 # Descriptors and real paths have no pathlib form, so this module speaks text throughout.
-# ruff: noqa: PTH102, PTH112, PTH114, PTH120
+# ruff: noqa: PTH101, PTH102, PTH112, PTH114, PTH116, PTH120
 
 import errno
 import hashlib
@@ -22,7 +22,7 @@ from kroma.storage.errors import (
     StoreUnavailableError,
 )
 from kroma.storage.references import relative_key
-from kroma.storage.unfinished import sync_folder
+from kroma.storage.unfinished import mode_in, sync_folder
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CHUNK_BYTES: Final = 1024**2
@@ -157,8 +157,8 @@ def read_at(descriptor: int, start: int, length: int) -> bytes:
     return b"".join(chunks)
 
 
-def make_folder(path: str) -> None:
-    """A folder and those above it, each on the disk when this returns."""
+def make_folder(path: str, *, is_shared: bool = False) -> None:
+    """A folder and those above it, each on the disk when this returns and as open as the one around it."""
     missing: list[str] = []
     folder = path
     while not os.path.isdir(folder):
@@ -166,5 +166,9 @@ def make_folder(path: str) -> None:
         folder = os.path.dirname(folder)
     for new in reversed(missing):
         with suppress(FileExistsError):  # by another worker just now; a file of that name fails right after
-            os.mkdir(new)
+            mode = mode_in(os.path.dirname(new))
+            os.mkdir(new, mode)
+            if is_shared:
+                with suppress(OSError):  # a file system without modes
+                    os.chmod(new, mode | os.stat(new).st_mode & stat.S_ISGID)
         sync_folder(os.path.dirname(new))

@@ -37,6 +37,31 @@ class RootNotAllowedError(InvalidRequestError):
         )
 
 
+class RootMovedError(InvalidRequestError):
+    """A project's root leads elsewhere than when it was set, by a symlink."""
+
+    code = "project_root_not_allowed"
+
+    def __init__(self, root: str) -> None:
+        super().__init__(
+            f"Project root '{root}' leads elsewhere than when it was set; take the symlink away, "
+            "or set the root again with PUT storage/local"
+        )
+
+
+class RootNotRegisteredError(InvalidRequestError):
+    """A project's root is not registered as its own, so nothing is written there."""
+
+    code = "project_root_contested"
+
+    def __init__(self, root: str) -> None:
+        super().__init__(
+            f"Nothing is written to project root '{root}', which overlaps that of another project, or is "
+            "where no project may be: give the project a root of its own with PUT storage/local and a token "
+            "of the installation; `kroma doctor` lists the projects concerned"
+        )
+
+
 class StoredElsewhereError(InvalidRequestError):
     """Files are where this installation does not look."""
 

@@ -164,7 +164,14 @@ class MemoryStores:
     def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:  # noqa: ARG002 - all look alike
         return f"/memory/{slug}"
 
-    def open(self, location: str) -> ObjectStore:
+    @property
+    def registers_roots(self) -> bool:
+        return False
+
+    def resolve(self, location: str) -> str:
+        return location
+
+    def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:  # noqa: ARG002 - a disk's
         return self._stores.setdefault(location, MemoryStore(location))
 
     def open_own(self, folder: str) -> ObjectStore:

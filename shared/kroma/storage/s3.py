@@ -250,7 +250,14 @@ class S3Stores:
     def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:  # noqa: ARG002 - a disk's
         return f"s3://{self._name}/{self._prefix}/{project_id}"
 
-    def open(self, location: str) -> ObjectStore:
+    @property
+    def registers_roots(self) -> bool:
+        return False  # they are apart by their ids
+
+    def resolve(self, location: str) -> str:
+        return location
+
+    def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:  # noqa: ARG002 - a disk's
         async def opened() -> Bucket:
             # Of an earlier prefix, too: a run keeps the place it was triggered with.
             below = location.removeprefix(f"s3://{self._name}/")

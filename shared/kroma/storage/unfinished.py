@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 import threading
 import time
 from contextlib import suppress
@@ -25,7 +26,8 @@ class UnfinishedFile:
     methods exclude each other: after a cancelled await, the thread that wrote may still be at it.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, *, is_shared: bool = False) -> None:
+        """A file that is as open as its folder; in a shared one whatever the process's umask is."""
         self._guard = threading.Lock()
         self._digest = hashlib.sha256()
         self._is_open = True
@@ -33,10 +35,14 @@ class UnfinishedFile:
         while True:
             self._path = f"{folder}/{PREFIX}{secrets.token_hex(8)}"
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o666)
+            mode = mode_in(folder) & 0o666
+            self._descriptor = os.open(self._path, flags, mode)
             with suppress(OSError):  # a file system without locks: leftovers stay there for a person
                 fcntl.flock(self._descriptor, fcntl.LOCK_EX)
             if os.fstat(self._descriptor).st_nlink:
+                if is_shared:
+                    with suppress(OSError):  # a file system without modes
+                        os.fchmod(self._descriptor, mode)
                 return
             os.close(self._descriptor)  # swept between its making and its lock
 
@@ -119,6 +125,20 @@ def _removed(path: str) -> bool:
         return True
     finally:
         os.close(descriptor)
+
+
+def mode_in(folder: str) -> int:
+    """How open a new folder in this one may be: to whom this one is readable, and to nobody else.
+
+    So a closed data directory stays closed whoever writes, and a folder that an artist shares with others
+    stays shared.
+    """
+    found = os.stat(folder).st_mode  # noqa: PTH116 - paths are texts here
+    mode = found & (0o755 if found & stat.S_ISVTX else 0o775)
+    for group in (0o070, 0o007):
+        if not mode & group & 0o044:
+            mode &= ~group
+    return mode | 0o700
 
 
 def sync_folder(path: str) -> None:

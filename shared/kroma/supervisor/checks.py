@@ -112,7 +112,9 @@ async def _valkey_program(place: Place) -> Check:
 async def _runs(part: str, program: Path) -> Check:
     done = await asyncio.to_thread(_output, [str(program), "--version"])
     if done.returncode != 0:
-        return Check(part, Verdict.FAILED, done.stderr.strip(), "reinstall kroma[embedded] for this machine")
+        return Check(
+            part, Verdict.FAILED, done.stderr.strip(), "reinstall kroma-studio[embedded] for this machine"
+        )
     return Check(part, Verdict.OK, done.stdout.strip())
 
 
@@ -196,6 +198,37 @@ async def _database(place: Place) -> Check:
         advice = "`kroma up` migrates it; for a shared one run `python -m kroma.migrations.run upgrade`"
         return Check("database", Verdict.FAILED, f"schema {found or 'missing'}, needed {newest}", advice)
     return Check("database", Verdict.OK, f"answers, schema {found}")
+
+
+async def _roots(place: Place) -> Check:
+    part = "project roots"
+    if place.database_url is None:
+        return Check(part, Verdict.NOT_RUNNING, "start it with `kroma up`")
+    if place.settings.store.is_hosted:
+        return Check(part, Verdict.OK, "none: files are in a bucket")
+    from kroma.db.engine import Database  # noqa: PLC0415 - slow to import
+    from kroma.db.lost import DATABASE_TROUBLE  # noqa: PLC0415 - comes with it
+    from kroma.db.schema import find_revision, needed_revision  # noqa: PLC0415 - comes with it
+    from kroma.projects.roots import list_root_problems  # noqa: PLC0415 - comes with it
+    from kroma.resources import directory_stores  # noqa: PLC0415 - comes with it
+
+    db = Database.connect(place.database_url, pool_size=1)
+    try:
+        if await find_revision(db) != needed_revision():
+            return Check(part, Verdict.NOT_RUNNING, "the database has a line of its own")
+        problems = await list_root_problems(db, directory_stores(place.settings))
+    except DATABASE_TROUBLE:
+        return Check(part, Verdict.NOT_RUNNING, "the database has a line of its own")
+    finally:
+        await db.close()
+    if not problems:
+        return Check(part, Verdict.OK, "each project has a folder of its own")
+    found = "; ".join(f"{problem.slug}: {problem.root} {problem.reason}" for problem in problems)
+    advice = (
+        "nothing is written to these projects until each has a root of its own: "
+        "PUT /api/projects/<slug>/storage/local with a token of the installation"
+    )
+    return Check(part, Verdict.FAILED, found, advice)
 
 
 async def _redis(place: Place) -> Check:
@@ -307,6 +340,7 @@ CHECKS: Final[tuple[tuple[str, Callable[[Place], Awaitable[Check]]], ...]] = (
     ("stack", _stack),
     ("API port", _port),
     ("database", _database),
+    ("project roots", _roots),
     ("redis", _redis),
     ("API", _api),
     ("worker", _worker),

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Coroutine, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable
+from contextlib import asynccontextmanager, contextmanager
 from types import ModuleType
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from kroma.supervisor.address import chosen_bind
 from kroma.supervisor.child import Child, Report
 from kroma.supervisor.lock import Holder, StackLock
 from kroma.supervisor.parts import api_child, postgres_child, reachable_bind, valkey_child, worker_child
+from kroma.supervisor.privacy import UMASK, close_data_dir
 from kroma.supervisor.state import StackState, state_path, write_json
 
 API_METRICS: Final = "KROMA_METRICS_BIND"
@@ -99,7 +100,7 @@ class Stack:
     async def _start_postgres(self) -> None:
         if self._settings.database_url is not None:
             return
-        # Here, because with an address given `kroma[embedded]` need not be installed.
+        # Here, because with an address given `kroma-studio[embedded]` need not be installed.
         from kroma.embedded.postgres import EmbeddedPostgres  # noqa: PLC0415
 
         server = EmbeddedPostgres(self._settings.data_dir)
@@ -179,7 +180,10 @@ async def running_stack(
         PortTakenError: Another program holds the API's port.
         KromaError: A part does not start.
     """
-    with StackLock(settings.data_dir) as lock:
+    with _private(), StackLock(settings.data_dir) as lock:
+        await asyncio.to_thread(
+            close_data_dir, settings.data_dir, is_passed_through=_is_passed_through(settings)
+        )
         settings = msgspec.structs.replace(settings, bind=chosen_bind(settings.bind))
         address = reachable_bind(settings.bind).url
         lock.describe(address)
@@ -189,6 +193,22 @@ async def running_stack(
             yield RunningStack(address=address, first_token=first_token, killed=lock.killed)
         finally:
             await stack.stop()
+
+
+@contextmanager
+def _private() -> Generator[None, None, None]:
+    """All that is written in the block, by children too, is for this user only."""
+    before = os.umask(UMASK)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _is_passed_through(settings: Settings) -> bool:
+    """Whether the private database lies in the data directory and runs under another account."""
+    is_elsewhere = (settings.data_dir / "postgres.location").exists()
+    return settings.database_url is None and os.geteuid() == 0 and not is_elsewhere
 
 
 async def interruptible(work: Coroutine[Any, Any, None]) -> bool:

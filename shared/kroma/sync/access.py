@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.config import Settings
 from kroma.db.engine import Database
+from kroma.db.ids import row_id
 from kroma.outbound.guard import UrlGuard
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import read_secret
@@ -65,6 +66,10 @@ async def _secret(session: AsyncSession, keyring: Keyring, project_id: UUID, nam
 
 
 async def _check_operators(settings: Settings, guard: UrlGuard, place: SyncPlace) -> None:
+    *folders, _ = place.prefix.rstrip("/").split("/")
+    # Copies lie below the ids of their projects: with the operator's key one could write into another's.
+    if any(row_id(folder) is not None for folder in folders):
+        raise OperatorsKeyError("below a prefix that is a project's id")
     buckets = settings.sync.buckets
     if buckets is not None and place.bucket not in buckets:
         raise OperatorsKeyError("for a bucket that KROMA_SYNC_BUCKETS does not list")

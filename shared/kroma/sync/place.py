@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from pathlib import Path
 from uuid import UUID
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from kroma.projects.models import DEFAULT_S3_PREFIX, Project, ProjectStorage
 from kroma.projects.storage import locate_project
 from kroma.storage.base import ProjectStores
+from kroma.storage.roots import refuse_unregistered
 from kroma.sync.errors import (
     AlreadyInBucketError,
     BucketNotNamedError,
@@ -28,6 +28,8 @@ class SyncPlace(msgspec.Struct, frozen=True, kw_only=True):
     slug: str
     root: str
     """As the project's storage shows it."""
+    registered_root: str | None
+    """As it is registered; None where it overlaps another project's."""
     bucket: str
     prefix: str
     """Of every key, with a slash at its end."""
@@ -39,11 +41,6 @@ class SyncPlace(msgspec.Struct, frozen=True, kw_only=True):
     def destination(self) -> str:
         """``s3://<bucket>/<prefix>/<project id>/``."""
         return f"s3://{self.bucket}/{self.prefix}"
-
-    @property
-    def real_root(self) -> str:
-        """The root with every symlink followed."""
-        return str(Path(self.root).resolve())
 
 
 def place_of(stores: ProjectStores, project: Project, storage: ProjectStorage | None) -> SyncPlace:
@@ -65,6 +62,7 @@ def place_of(stores: ProjectStores, project: Project, storage: ProjectStorage | 
         project_id=project.id,
         slug=project.slug,
         root=locate_project(stores, project.id, project.slug, storage),
+        registered_root=storage.local_real_root,
         bucket=storage.s3_bucket,
         prefix=_prefix(storage.s3_prefix, project.id),
         region=storage.s3_region,
@@ -78,10 +76,15 @@ async def check_root(stores: ProjectStores, place: SyncPlace, kind: SyncKind) ->
 
     Raises:
         RootNotAllowedError: It lies where this installation keeps no projects.
+        RootMovedError: It leads elsewhere than when it was set.
+        RootNotRegisteredError: It overlaps that of another project.
         ProjectRootMissingError: There is none.
         ProjectRootNotFolderError: It is a file.
     """
-    if await stores.open(place.root).is_folder(""):
+    is_folder = await stores.open(place.root, real_root=place.registered_root).is_folder("")
+    if stores.registers_roots:
+        refuse_unregistered(place.root, place.registered_root)
+    if is_folder:
         return
     if await asyncio.to_thread(os.path.lexists, place.root):
         raise ProjectRootNotFolderError(place.root)

@@ -15,6 +15,7 @@ from kroma.auth.scopes import Scope
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.queries import get_project
+from kroma.projects.roots import settle_roots
 from kroma.storage.base import ProjectStores
 from kroma.sync.claim import END_EVENT, SyncClaim
 from kroma.sync.errors import ProjectRootMissingError, SyncNotAgainError, SyncRunningError
@@ -63,11 +64,14 @@ async def prepare_sync(
         BucketNotNamedError: It names no bucket.
         WrongPrefixError: Its prefix makes no key.
         RootNotAllowedError: Its root lies where this installation keeps no projects.
+        RootMovedError: Its root leads elsewhere than when it was set.
+        RootNotRegisteredError: Its root overlaps that of another project.
         ProjectRootMissingError: It has no folder.
         ProjectRootNotFolderError: Its root is a file.
     """
     if order.deletes:
         caller.require(Scope.ADMIN)
+    await settle_roots(db, stores)
     async with db.transaction() as session:
         project = await get_project(session, slug)
         place = place_of(stores, project, project.storage)

@@ -77,20 +77,6 @@ async def test_a_file_that_another_project_names_stays(
     assert files_in(place) == [asset["rel_path"]]
 
 
-async def test_a_file_that_a_synced_project_in_the_same_folder_has_stays(
-    client: AsyncClient, at: str, asset: dict[str, Any], place: Path, db: Database
-) -> None:
-    other = (await client.post("/api/projects", json={"name": "Other"})).json()["project"]["id"]
-    storage = {"project_root": str(place)}
-    assert (await client.put("/api/projects/other/storage/local", json=storage)).status_code == 200
-    async with db.transaction() as session:
-        uri = f"s3://copies/{other}/{asset['rel_path']}"
-        session.add(Asset(project_id=UUID(other), kind="input", storage_uri=uri, rel_path=asset["rel_path"]))
-
-    assert (await client.delete(at)).status_code == 200
-    assert files_in(place) == [asset["rel_path"]]
-
-
 Refer = Callable[[Any, Asset], Awaitable[None]]
 
 

@@ -53,6 +53,27 @@ async def own_slug(auth_client: AsyncClient, token: str) -> str:
     return response.json()["project"]["slug"]
 
 
+@pytest.mark.parametrize("idempotency", [{}, {"Idempotency-Key": "once"}])
+async def test_what_holds_or_describes_a_secret_is_stored_by_no_cache(
+    auth_client: AsyncClient, token: str, own_slug: str, idempotency: dict[str, str]
+) -> None:
+    headers = bearer(token) | idempotency
+    secrets = f"/api/projects/{own_slug}/secrets"
+    stored = {"provider_code": "openai", "secret_name": "api_key", "secret_value": "sk-1"}
+    made = await auth_client.post("/auth/token", json={"label": "second"}, headers=headers)
+    answers = [
+        made,
+        await auth_client.get("/auth/tokens", headers=headers),
+        await auth_client.post(secrets, json=stored, headers=headers),
+        await auth_client.post(secrets, json=stored, headers=headers),
+        await auth_client.get(secrets, headers=headers),
+        await auth_client.delete(f"/auth/tokens/{made.json()['auth_token']['id']}", headers=headers),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    assert [answer.headers.get("Cache-Control") for answer in answers] == ["no-store"] * len(answers)
+
+
 async def test_the_first_token_needs_no_token(auth_client: AsyncClient, db: Database) -> None:
     response = await auth_client.post("/auth/token", json={"label": f"  {'x' * 300} "})
 

@@ -55,6 +55,31 @@ def refusal(response: Response) -> tuple[int, str]:
     return response.status_code, response.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("element", "status"),
+    [pytest.param({"name": 1}, 422, id="wrong types"), pytest.param({}, 400, id="broken rules")],
+)
+@pytest.mark.parametrize("is_text", [False, True])
+async def test_an_answer_tells_10_000_problems_and_no_more(
+    client: AsyncClient, url: str, element: dict[str, Any], status: int, *, is_text: bool
+) -> None:
+    given = {"style_guides": [element] * 12_000}
+    body = {"ai_response_text": json.dumps(given)} if is_text else {"settings": given}
+    response = await client.post(url, json=body | {"dry_run": True})
+
+    assert response.status_code == (400 if is_text else status)
+    problems = response.json()["errors"]
+    assert len(problems) == 10_000
+    assert response.json()["error"] == problems[0]["message"]
+
+
+async def test_a_report_warns_of_10_000_duplicates_and_no_more(client: AsyncClient, url: str) -> None:
+    found = await report(client, url, {"style_guides": [STYLE] * 12_000}, dry_run=True)
+
+    assert len(found["warnings"]) == 10_000
+    assert found["applied"]["style_guides"] == 1
+
+
 async def listed(client: AsyncClient, url: str, section: str) -> list[dict[str, Any]]:
     path = url.replace("bootstrap-import", section.replace("_", "-"))
     return (await client.get(path)).json()[section]

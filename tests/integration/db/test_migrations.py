@@ -18,12 +18,16 @@ from kroma.baselines.models import Baseline
 from kroma.config import Settings
 from kroma.costs.models import CostEvent
 from kroma.db.base import utc_now
+from kroma.db.engine import Database
 from kroma.migrations.run import config, downgrade, upgrade
+from kroma.projects.models import Project, ProjectStorage
 from kroma.projects.queries import get_project
+from kroma.projects.roots import list_root_problems, settle_roots
 from kroma.quality.models import QualityReport
 from kroma.queue.models import QueueMessage
 from kroma.resources import open_resources
 from kroma.runs.models import RunCandidate, RunJob, RunStep
+from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
 
 pytestmark = pytest.mark.timeout(120)
@@ -179,6 +183,100 @@ def test_a_version_that_knows_no_choices_keeps_their_runs(fresh_database_url: st
 
     assert [row["origin_kind"] for row in before] == ["rerun"]
     assert [row["origin_kind"] for row in asyncio.run(answer(url, kinds))] == ["rerun"]
+
+
+async def _registered(url: str, data_dir: Path) -> dict[str, str | None]:
+    db = Database.connect(url)
+    stores = DirectoryStores(data_dir, allow_any_root=True)
+    problems = {problem.slug for problem in await list_root_problems(db, stores)}
+    await settle_roots(db, stores)
+    # Reading them again changes nothing.
+    assert {problem.slug for problem in await list_root_problems(db, stores)} == problems
+    async with db.transaction() as session:
+        statement = select(Project.slug, ProjectStorage.local_real_root).join(Project.storage)
+        roots = {row[0]: row[1] for row in await session.execute(statement)}
+    await db.close()
+    assert problems == {slug for slug, root in roots.items() if root is None}
+    return roots
+
+
+def test_roots_from_before_the_rule_are_kept_and_those_that_overlap_are_told(
+    fresh_database_url: str, data_dir: Path
+) -> None:
+    url = fresh_database_url
+    (data_dir / "link").symlink_to("var/projects")
+    downgrade(url, "0009")
+    asyncio.run(
+        execute(
+            url,
+            """
+            INSERT INTO app_users (id, username, display_name) VALUES (gen_random_uuid(), 'x', 'x');
+            INSERT INTO projects (id, owner_user_id, slug, name)
+            SELECT gen_random_uuid(), id, slug, slug FROM app_users, unnest(ARRAY[
+                'contained', 'default', 'elsewhere', 'own_place', 'shared', 'through_a_link'
+            ]) AS slug;
+            INSERT INTO project_storage (id, project_id, local_base_dir, local_project_root)
+            SELECT gen_random_uuid(), projects.id, roots.base, roots.root
+            FROM projects JOIN (VALUES
+                ('contained', 'var/projects', 'shared/part'),
+                ('default', 'var/projects', NULL),
+                ('elsewhere', '/srv/books', NULL),
+                ('own_place', 'var', 'var'),
+                ('shared', 'var/projects', 'shared'),
+                ('through_a_link', 'var/projects', 'link/default')
+            ) AS roots (slug, base, root) USING (slug);
+            """,
+        )
+    )
+    texts = "SELECT local_base_dir, local_project_root FROM project_storage ORDER BY project_id"
+    before = asyncio.run(answer(url, texts))
+
+    for _ in range(2):
+        upgrade(url)
+        roots = asyncio.run(_registered(url, data_dir))
+        assert roots == {
+            "contained": None,
+            "default": None,
+            "elsewhere": "/srv/books/elsewhere",
+            "own_place": None,
+            "shared": None,
+            "through_a_link": None,
+        }
+        with pytest.raises(asyncpg.ExclusionViolationError):  # nobody gets in between
+            asyncio.run(
+                execute(
+                    url,
+                    "INSERT INTO project_roots (id, project_id, path) "
+                    "VALUES (gen_random_uuid(), gen_random_uuid(), 'shared/part/deep')",
+                )
+            )
+        with pytest.raises(asyncpg.ExclusionViolationError):
+            asyncio.run(execute(url, "UPDATE project_storage SET local_real_root = 'shared'"))
+        downgrade(url, "0009")
+        assert asyncio.run(answer(url, texts)) == before
+
+
+async def test_the_database_refuses_all_but_one_of_roots_that_overlap(fresh_database_url: str) -> None:
+    async def insert(path: str) -> bool:
+        connection = await asyncpg.connect(fresh_database_url)
+        try:
+            await connection.execute(
+                "INSERT INTO project_roots (id, project_id, path) "
+                "VALUES (gen_random_uuid(), gen_random_uuid(), $1)",
+                path,
+            )
+        except asyncpg.ExclusionViolationError:
+            return False
+        finally:
+            await connection.close()
+        return True
+
+    paths = ["/a/b", "/a/B/c", "/a", "/A/b", "/a/b/c/d"] * 6
+    assert sum(await asyncio.gather(*map(insert, paths))) == 1
+    assert [await insert(path) for path in ("/a2", "a/b", "a/b2", "a", "a/b/c")] == [
+        *(True, True, True),
+        *(False, False),
+    ]
 
 
 def test_a_version_that_knows_no_scopes_gets_no_token_that_had_some(fresh_database_url: str) -> None:

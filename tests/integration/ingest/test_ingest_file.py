@@ -12,6 +12,7 @@ from kroma.projects.errors import ProjectNotFoundError
 from kroma.projects.models import AppUser, Project, ProjectStorage
 from kroma.runlog.errors import RunLogInvalidError
 from kroma.runs.models import Run
+from kroma.storage.memory import MemoryStores
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -27,7 +28,7 @@ def log(data_dir: Path) -> Path:
 
 
 async def test_a_missing_project_is_made_for_the_local_user(db: Database, data_dir: Path, log: Path) -> None:
-    result = await ingest_file(db, slug="Lantern Fall", path=log, data_dir=data_dir)
+    result = await ingest_file(db, MemoryStores(), slug="Lantern Fall", path=log, data_dir=data_dir)
 
     async with db.transaction() as session:
         owned = select(Project, AppUser, ProjectStorage).join(AppUser).join(ProjectStorage)
@@ -38,10 +39,10 @@ async def test_a_missing_project_is_made_for_the_local_user(db: Database, data_d
 
 
 async def test_an_existing_project_stays_as_it_is(db: Database, data_dir: Path, log: Path) -> None:
-    first = await ingest_file(db, slug="lanternfall", path=log, data_dir=data_dir)
+    first = await ingest_file(db, MemoryStores(), slug="lanternfall", path=log, data_dir=data_dir)
     async with db.transaction() as session:
         (await session.scalars(select(Project))).one().description = "by hand"
-    second = await ingest_file(db, slug="lanternfall", path=log, data_dir=data_dir)
+    second = await ingest_file(db, MemoryStores(), slug="lanternfall", path=log, data_dir=data_dir)
 
     assert second == first
     async with db.transaction() as session:
@@ -50,21 +51,25 @@ async def test_an_existing_project_stays_as_it_is(db: Database, data_dir: Path, 
 
 async def test_no_project_is_made_where_none_may_be(db: Database, data_dir: Path, log: Path) -> None:
     with pytest.raises(ProjectNotFoundError):
-        await ingest_file(db, slug="lanternfall", path=log, data_dir=data_dir, create_project=False)
+        await ingest_file(
+            db, MemoryStores(), slug="lanternfall", path=log, data_dir=data_dir, create_project=False
+        )
 
 
 async def test_a_log_below_the_data_directory_is_known_by_its_path_from_there(
     db: Database, data_dir: Path, log: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(log.parent)
-    result = await ingest_file(db, slug="lanternfall", path=Path("run_1.json"), data_dir=data_dir)
+    result = await ingest_file(
+        db, MemoryStores(), slug="lanternfall", path=Path("run_1.json"), data_dir=data_dir
+    )
 
     assert result.run_log_path == "var/projects/lanternfall/runs/run_1.json"
 
 
 async def test_a_log_elsewhere_is_known_by_its_whole_path(db: Database, data_dir: Path) -> None:
     path = LOGS / "g2_dry.json"
-    result = await ingest_file(db, slug="lanternfall", path=path, data_dir=data_dir)
+    result = await ingest_file(db, MemoryStores(), slug="lanternfall", path=path, data_dir=data_dir)
 
     assert result.run_log_path == path.resolve().as_posix()
 
@@ -82,7 +87,7 @@ async def test_a_file_that_is_no_log_leaves_no_project(db: Database, data_dir: P
     (data_dir / "broken.json").write_text('{"jobs": [')
 
     with pytest.raises(RunLogInvalidError) as refusal:
-        await ingest_file(db, slug="lanternfall", path=data_dir / name, data_dir=data_dir)
+        await ingest_file(db, MemoryStores(), slug="lanternfall", path=data_dir / name, data_dir=data_dir)
     assert "\n" not in refusal.value.message
     async with db.transaction() as session:
         assert (await session.scalars(select(Project))).all() == []

@@ -35,7 +35,7 @@ async def validated(
     db: Database, project: ConfigProject, body: Body, *, slug: str = "comic", allow_any_root: bool = False
 ) -> ConfigSummary:
     settings = project.settings(allow_any_root=allow_any_root)
-    return await validate_config(db, project.stores(), settings, slug=slug, raw=body)
+    return await validate_config(db, project.stores(), settings, slug=slug, raw=body, is_confined=False)
 
 
 async def refusal(db: Database, project: ConfigProject, body: Body, *, slug: str = "comic") -> KromaError:

@@ -1,8 +1,10 @@
 """The paid provider against its double: what each failure says of the money."""
 
 import io
+import tracemalloc
 from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -16,6 +18,7 @@ from kroma.providers.base import (
     AnswerLostError,
     AnswerUnusableError,
     EditRequest,
+    EditResult,
     ProviderAccess,
     ProviderFailedError,
     ProviderKeyRefusedError,
@@ -247,6 +250,69 @@ async def test_an_answer_without_a_picture_is_charged(
     assert type(error) is AnswerUnusableError
     assert (error.cost_usd, error.model) == (Decimal("0.25608"), "gpt-image-1")
     assert error.request_id == double.billed[0].request_id
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        pytest.param({"output_tokens": 137_500_000_000}, id="5.5 million USD"),
+        pytest.param({"output_tokens": 20_000}, id="80 cents"),
+        pytest.param({"output_tokens": 10**18}, id="beyond counting"),
+        pytest.param({"output_tokens": -6240}, id="less than nothing"),
+        pytest.param({"output_tokens": True}, id="no number"),
+        pytest.param({"output_tokens": 6240, "input_tokens": -(10**9)}, id="negative input"),
+        pytest.param({"output_tokens": 6240, "input_tokens_details": {"image_tokens": 10**9}}, id="input"),
+    ],
+)
+@pytest.mark.parametrize("body", [None, "empty"])
+async def test_a_usage_that_no_call_can_have_leaves_the_cost_unknown(
+    provider: OpenAIProvider, double: OpenAIDouble, usage: dict[str, Any], body: str | None
+) -> None:
+    double.script(msgspec.convert({"usage": usage, "body": body}, Fault))
+
+    if body is None:
+        charged: EditResult | AnswerUnusableError = await provider.edit(request(double))
+    else:
+        error = await failure(provider, request(double))
+        assert type(error) is AnswerUnusableError
+        charged = error
+
+    assert charged.cost_usd is None
+    assert charged.cost_doubt is not None
+
+
+@pytest.mark.parametrize("usage", [{}, {"output_tokens": "many"}, {"output_tokens": None}])
+async def test_without_a_usage_the_list_says_what_a_picture_cost(
+    provider: OpenAIProvider, double: OpenAIDouble, usage: dict[str, Any]
+) -> None:
+    double.script(Fault(usage=usage))
+
+    result = await provider.edit(request(double))
+
+    assert (result.cost_usd, result.cost_doubt) == (Decimal("0.25"), None)
+
+
+async def test_only_counts_are_kept_of_a_usage(provider: OpenAIProvider, double: OpenAIDouble) -> None:
+    kept = {"output_tokens": 6240, "input_tokens_details": {"image_tokens": 3}}
+    junk = {f"n{number}": "\0" * 1000 for number in range(1000)}
+    odd = {"input_tokens_details": {"image_tokens": 3, "x": "\0"}, "Bad Name": 1, "list": [1], **junk}
+    double.script(Fault(usage={"output_tokens": 6240, **odd}))
+
+    assert (await provider.edit(request(double))).usage == kept
+
+
+async def test_a_packed_answer_is_not_unpacked(provider: OpenAIProvider, double: OpenAIDouble) -> None:
+    double.script(Fault(body="packed"))
+
+    tracemalloc.start()
+    try:
+        error = await failure(provider, request(double))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 50 * 1024**2, f"{peak / 1024**2:.0f} MiB for an answer of 200 kB"
+    assert type(error) is AnswerLostError
 
 
 @pytest.mark.parametrize("key", [None, "sk-bad-key", "sk with blanks", "sk-\r\nX: y", "schlüssel"])

@@ -351,6 +351,35 @@ async def test_no_redirect_is_followed(
     assert came == []
 
 
+@pytest.mark.parametrize("status", [200, 400, 503])
+async def test_an_answer_without_an_end_is_not_read_to_its_end(
+    double: S3Double, s3_bucket: str, status: int
+) -> None:
+    sent = 0
+
+    async def endless(_: Asked, request: web.Request) -> web.StreamResponse:
+        nonlocal sent
+        response = web.StreamResponse(status=status)
+        await response.prepare(request)
+        for _piece in range(200):
+            try:
+                await response.write(bytes(1024**2))
+            except ConnectionError:
+                break
+            sent += 1
+        return response
+
+    double.rule = endless
+    async with open_bucket(
+        s3_bucket, access_to(double.endpoint), guard=None, connections=1, patience=ONCE
+    ) as bucket:
+        with pytest.raises(StoreUnavailableError, match="more than 16 MiB") as caught:
+            await bucket.has_any("")
+        assert not caught.value.retryable
+
+    assert sent < 100
+
+
 async def test_a_bucket_of_another_region_is_not_looked_for_elsewhere(
     double: S3Double, s3_bucket: str
 ) -> None:

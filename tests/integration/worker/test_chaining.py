@@ -79,6 +79,7 @@ async def again(studio: Studio, run: Run, *, job_id: str | None = None, **change
         studio.queue,
         studio.stores,
         studio.settings,
+        is_confined=False,
         slug=studio.project.slug,
         run_id=str(run.id),
         job_id=job_id,

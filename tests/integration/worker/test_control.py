@@ -68,6 +68,7 @@ async def rerun(studio: Studio, run: Run, *, is_confirmed: bool = True, **change
         studio.queue,
         studio.stores,
         studio.settings,
+        is_confined=False,
         slug=studio.project.slug,
         run_id=str(run.id),
         changes=RerunRunRequest(**changes),

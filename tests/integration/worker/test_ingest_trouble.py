@@ -86,7 +86,7 @@ class CuttingStores(DirectoryStores):
         super().__init__(Path("/"), allow_any_root=True)
         self._wire = wire
 
-    def open(self, location: str) -> ObjectStore:
+    def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:  # noqa: ARG002
         store = CuttingStore(Path(location))
         store.wire = self._wire
         return store

@@ -367,6 +367,7 @@ async def test_an_unknown_price_is_said_and_a_budget_refuses_it(shop: ToolStudio
         shop.db,
         shop.stores,
         shop.settings,
+        is_confined=False,
         slug="comic",
         order=order,
         providers=shop.providers,

@@ -188,7 +188,7 @@ class NearlyFullStores(DirectoryStores):
     def __init__(self) -> None:
         super().__init__(Path("/"), allow_any_root=True)
 
-    def open(self, location: str) -> ObjectStore:
+    def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:  # noqa: ARG002
         return NoSpaceForSecondCandidates(Path(location))
 
 

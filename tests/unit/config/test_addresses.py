@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from kroma.config import Settings, SettingsError
+from kroma.db.waiting import shown_address
 
 NOWHERE = "~nobody-of-this-name/x"
 HOSTED = {"KROMA_STORE": "s3", "KROMA_S3_BUCKET": "comics"}
@@ -70,10 +71,70 @@ def test_what_cannot_be_meant_is_one_line_that_names_its_variable(variable: str,
     assert len(caught.value.message) < 300
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("KROMA_URL_ALLOW", "agent.lan, http://me:hunter2@agent.lan"),
+        ("KROMA_URL_ALLOW", "me:hunter2@agent.lan"),
+        ("KROMA_DATABASE_URL", "postgres://me:hunter2@db:99999/kroma"),
+        ("KROMA_DATABASE_URL", "me:hunter2@db/kroma"),
+        ("KROMA_DATABASE_URL", "postgresql://me:hun@hunter2@db/kroma"),
+        ("KROMA_DATABASE_URL", "postgresql://me:hunter2/@db/kroma"),
+        ("KROMA_DATABASE_URL", "postgresql://me@db/kroma?hunter2"),
+        ("KROMA_DATABASE_URL", "postgresql://me@db/kroma?password=hunter2&port=x"),
+        ("KROMA_DATABASE_URL_FILE", "postgresql://me:hunter2@db/kroma"),
+        ("KROMA_DATABASE_PASSWORD_FILE", "hunter2"),
+        ("KROMA_MASTER_KEY_FILE", "~hunter2"),
+        ("KROMA_REDIS_URL", "redis://:hunter2@redis:99999"),
+        ("KROMA_REDIS_URL", "redis://:hunter2@redis/zero"),
+        ("KROMA_REDIS_URL", "redis://redis/0?hunter2=x"),
+        ("KROMA_REDIS_URL", "redis://redis/0?pasword=hunter2"),
+        ("KROMA_PUBLIC_URL", "https://me:hunter2@kroma.example"),
+        ("KROMA_PUBLIC_URL", "https://me:hunter2@kroma.example/?a=b"),
+        ("KROMA_AGENT_API_URL", "https://me:hunter2@agent.example/run"),
+        ("KROMA_AGENT_API_URL", "hunter2"),
+        ("KROMA_S3_ENDPOINT_URL", "https://me:hunter2@s3.example"),
+        ("KROMA_S3_ENDPOINT_URL", "https://hunter2@s3.example:99999"),
+        ("KROMA_S3_BUCKET", "s3://me:hunter2@bucket"),
+        ("KROMA_S3_REGION", "hunter2!"),
+        ("KROMA_BACKEND_BIND", "hunter2@127.0.0.1:80"),
+        ("KROMA_METRICS_BIND", "hunter2@127.0.0.1:80"),
+        ("KROMA_CALLBACK_KEY", "hunter2"),
+        ("KROMA_PROVIDER_RPM", "hunter2"),
+        ("KROMA_STORE", "hunter2"),
+        ("KROMA_QUEUE", "hunter2"),
+        ("KROMA_LOG_LEVEL", "hunter2"),
+        ("KROMA_FACE_MODEL_SHA256", "hunter2"),
+    ],
+)
+def test_no_refusal_repeats_what_was_given(variable: str, value: str) -> None:
+    # Whatever it is, it may be a password that was put into the wrong variable, or an address with one.
+    others = {"KROMA_DATABASE_URL": "postgresql://me@db/kroma"} if "PASSWORD" in variable else {}
+    face = {"KROMA_FACE_MODEL": "/model.onnx"}
+    with pytest.raises(SettingsError) as caught:
+        settings(**HOSTED | face | {"KROMA_FACE_MODEL_SHA256": "0" * 64} | others | {variable: value})
+
+    assert variable in caught.value.message
+    assert "hunter2" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:hunter2@db:5432/kroma",
+        "postgresql://db:5432/kroma?user=me&password=hunter2",
+        "postgresql://db:5432/kroma?user=me&password=x@hunter2",
+        "postgresql://me:hunter2@db:5432/kroma?password=hunter2@x#hunter2",
+    ],
+)
+def test_a_shown_database_has_no_password(url: str) -> None:
+    assert shown_address(url) == "db:5432/kroma"
+
+
 @pytest.mark.parametrize("name", ["KROMA_DATA_DIR", "--data-dir"])
 def test_a_data_directory_in_nobodys_home_is_refused(name: str) -> None:
     given = {name: NOWHERE} if name == "KROMA_DATA_DIR" else {}
-    with pytest.raises(SettingsError, match=f"^{name} names a home that is not known here: '{NOWHERE}'$"):
+    with pytest.raises(SettingsError, match=f"^{name} names a home that is not known here$"):
         Settings.from_environment(given, data_dir=None if given else Path(NOWHERE))
 
 

@@ -68,8 +68,7 @@ def test_a_file_without_a_value_names_its_variable(
         file.write_bytes(content)
     line = refusal(KROMA_AGENT_API_TOKEN_FILE=str(file))
 
-    assert line.startswith(f"KROMA_AGENT_API_TOKEN_FILE names '{file}', which ")
-    assert line.endswith(problem)
+    assert line == f"KROMA_AGENT_API_TOKEN_FILE names a file that {problem}"
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Which addresses may be called for users."""
 
-from collections.abc import Sequence
+import ipaddress
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
@@ -74,6 +76,125 @@ async def test_an_address_that_is_not_public_is_refused(url: str) -> None:
     with pytest.raises(UrlRefusedError, match="not public"):
         await guard(names=names).checked(url)
     assert names.asked == []
+
+
+# All of https://www.iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry,
+# with the multicast and unassigned spaces.
+SPECIAL = (
+    "0.0.0.0/8",
+    "10.0.0.0/8",
+    "100.64.0.0/10",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "172.16.0.0/12",
+    "192.0.0.0/24",  # with 192.0.0.0/29, .8, .9, .10, .170 and .171
+    "192.0.2.0/24",
+    "192.31.196.0/24",
+    "192.52.193.0/24",
+    "192.88.99.0/24",
+    "192.168.0.0/16",
+    "192.175.48.0/24",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "224.0.0.0/4",
+    "240.0.0.0/4",
+    "255.255.255.255/32",
+    "::/128",
+    "::1/128",
+    "::/96",  # IPv4-compatible, even of a public address
+    "::ffff:0:0:0/96",  # IPv4-translated (SIIT), even of a public address
+    "64:ff9b:1::/48",
+    "100::/64",
+    "100:0:0:1::/64",
+    "200::/7",
+    "400::/6",
+    "800::/5",
+    "1000::/4",
+    "2001::/23",
+    "2001::/32",  # Teredo, which holds a server, a client and a port
+    "2001:1::1/128",
+    "2001:1::2/128",
+    "2001:1::3/128",
+    "2001:2::/48",
+    "2001:3::/32",
+    "2001:4:112::/48",
+    "2001:10::/28",
+    "2001:20::/28",
+    "2001:30::/28",
+    "2001:db8::/32",
+    "2620:4f:8000::/48",
+    "3fff::/20",
+    "4000::/2",
+    "5f00::/16",
+    "8000::/1",
+    "fc00::/7",
+    "fe80::/10",
+    "fec0::/10",
+    "ff00::/8",
+)
+INSIDE = ("10.0.0.1", "127.0.0.1", "169.254.169.254", "192.168.1.1", "100.64.0.1", "198.18.0.1", "0.0.0.1")
+
+
+@pytest.mark.parametrize("network", SPECIAL)
+async def test_every_special_range_is_refused_from_its_first_address_to_its_last(network: str) -> None:
+    span = ipaddress.ip_network(network)
+    for address in (span[0], span[-1]):
+        with pytest.raises(UrlRefusedError, match="not public"):
+            await guard(names=Names(agent_example=[str(address)])).checked("http://agent.example/")
+
+
+@pytest.mark.parametrize("inside", INSIDE)
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(lambda v4: f"::ffff:{v4}", id="mapped"),
+        pytest.param(lambda v4: f"::{v4}", id="compatible"),
+        pytest.param(lambda v4: f"::ffff:0:{v4}", id="translated"),
+        pytest.param(lambda v4: f"64:ff9b::{v4}", id="NAT64"),
+        pytest.param(lambda v4: f"64:ff9b:1::{v4}", id="NAT64 of a site"),
+        pytest.param(lambda v4: str(IPv6Address((0x2002 << 112) | (int(IPv4Address(v4)) << 80))), id="6to4"),
+        pytest.param(
+            lambda v4: str(IPv6Address((0x20010000 << 96) | (int(IPv4Address(v4)) ^ 0xFFFFFFFF))), id="Teredo"
+        ),
+        pytest.param(lambda v4: f"2606:4700::5efe:{v4}", id="ISATAP"),
+        pytest.param(lambda v4: f"2606:4700::200:5efe:{v4}", id="ISATAP of a unique interface"),
+    ],
+)
+async def test_an_address_inside_another_is_judged(inside: str, form: Callable[[str], str]) -> None:
+    with pytest.raises(UrlRefusedError, match="not public"):
+        await guard().checked(f"http://[{form(inside)}]/")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        PUBLIC,
+        "1.1.1.1",
+        "100.63.255.255",
+        "100.128.0.0",
+        "172.15.255.255",
+        "172.32.0.0",
+        "192.0.1.1",
+        "198.17.255.255",
+        "198.20.0.0",
+        "223.255.255.255",
+        "2001:200::1",
+        "2001:4860:4860::8888",
+        "2001:db9::1",
+        "2606:4700::1111",
+        "2a00:1450::1",
+        "3ffe:ffff::1",
+        "3fff:1000::1",
+        "64:ff9b::808:808",
+        "::ffff:8.8.8.8",
+        "2002:808:808::1",
+    ],
+)
+async def test_the_public_neighbours_of_special_ranges_pass(address: str) -> None:
+    passed = await guard(names=Names(agent_example=[address])).checked("http://agent.example/")
+
+    assert len(passed.addresses) == 1
 
 
 @pytest.mark.parametrize(
@@ -177,8 +298,18 @@ async def test_a_listed_host_opens_nothing_else() -> None:
     ],
 )
 def test_an_entry_that_could_never_match_stops_the_start(entry: str) -> None:
-    with pytest.raises(SettingsError, match=r"KROMA_URL_ALLOW.* is no host or range"):
+    with pytest.raises(SettingsError, match=r"KROMA_URL_ALLOW.* no host or range"):
         AllowList.parsed([entry])
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["http://me:hunter2@agent.lan", "me:hunter2@agent.lan", "hunter2/8", "10.0.0.0/8;hunter2", "hunter2@"],
+)
+def test_a_wrong_entry_is_not_repeated(entry: str) -> None:
+    with pytest.raises(SettingsError, match="entry 2 ") as raised:
+        AllowList.parsed(["agent.lan", entry])
+    assert "hunter2" not in str(raised.value)
 
 
 async def test_a_refusal_does_not_repeat_the_address() -> None:

@@ -144,8 +144,9 @@ async def test_a_wrong_manifest_is_named_with_its_field(
     assert caught.value.message.startswith(f"{project.data_dir}/manifest.json: ")
 
 
-@pytest.mark.parametrize("path", ["nowhere.json", "var"])
+@pytest.mark.parametrize("path", ["nowhere.json", "manifests"])
 async def test_a_manifest_that_is_named_must_exist(project: ConfigProject, path: str) -> None:
+    (project.data_dir / "manifests").mkdir()
     with pytest.raises(ConfigFileError, match="cannot be read: no such file"):
         await load_manifest(project.files(), path)
 

@@ -46,6 +46,8 @@ async def planned(project: ConfigProject, order: RunOrder, *, provider: str = "l
         project.settings(provider=provider),
         project_slug="comic",
         location=str(project.root),
+        real_root="var/projects/comic",
+        is_confined=False,
         order=order,
         cpu=CpuPool(1),
     )
@@ -244,6 +246,8 @@ async def test_a_plan_needs_no_disk(project: ConfigProject) -> None:
         project.settings(),
         project_slug="comic",
         location=str(project.root),
+        real_root=None,
+        is_confined=False,
         order=RunOrder(scene_refs=("a.png",)),
         cpu=CpuPool(1),
     )
@@ -513,6 +517,8 @@ async def test_a_root_below_a_file_makes_no_plan(project: ConfigProject) -> None
             project.settings(),
             project_slug="comic",
             location=str(root),
+            real_root="file/comic",
+            is_confined=False,
             order=RunOrder(scene_refs=("a.png",)),
             cpu=CpuPool(1),
         )

@@ -56,6 +56,29 @@ def test_a_cost_follows_from_the_tokens() -> None:
     assert model.cost(Usage(0, input_tokens=1_000_000)) == Decimal(10)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_what_a_call_can_use_is_believed_and_what_it_cannot_is_not(model: PricedModel) -> None:
+    honest = {"output_tokens": 6240, "input_tokens": 400}
+    paid = openai_prices().charged(model, honest, prompt="ink" * 100, pictures=2)
+    assert paid is not None
+    assert (paid.usd, paid.doubt) == (model.cost(Usage(6240, 400)), None)
+
+    lie = {"output_tokens": 137_500_000}
+    doubted = openai_prices().charged(model, lie, prompt="ink", pictures=16)
+    assert doubted is not None
+    assert doubted.usd is None
+    assert doubted.doubt is not None
+
+
+def test_the_dearest_call_of_a_model_without_a_price_per_picture_follows_from_the_others() -> None:
+    model = openai_prices().find("gpt-image-2")
+    assert model is not None
+    for tokens, is_believed in ((30_000, True), (60_000, False)):
+        cost = openai_prices().charged(model, {"output_tokens": tokens}, prompt="ink", pictures=1)
+        assert cost is not None
+        assert (cost.doubt is None) is is_believed
+
+
 @pytest.mark.parametrize(
     "raw", [{}, {"output_tokens": "many"}, {"output_tokens": None}], ids=["nothing", "a word", "null"]
 )

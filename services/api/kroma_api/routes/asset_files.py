@@ -63,7 +63,7 @@ async def upload_assets(
     become PNG. Each has at most 64 MiB and 64 megapixels and is decoded to its last pixel first. Bytes that
     the project has already make no second asset, so that the same upload may be sent again.
     """
-    files = await open_project(resources.db, resources.stores, slug)
+    files = await open_project(resources.db, resources.stores, slug, for_writing=True)
     form = MultipartForm(request, max_bytes=MAX_FORM_BYTES)
     fields: dict[str, str] = {}
     folder = resources.settings.data_dir
@@ -189,7 +189,7 @@ async def delete_asset(
     What a run made, a baseline, a link, an item of a reference set or an open run refers to stays: the answer
     is a 400 that names what does.
     """
-    files = await open_project(db, stores, slug)
+    files = await open_project(db, stores, slug, for_writing=True)
     audit_id = await remove_asset(db, files, asset_id=asset_id, actor=caller.user_id)
     return DeletedAssetResponse(id=asset_id, audit_id=str(audit_id))
 

@@ -10,6 +10,7 @@ from kroma.auth.scopes import Scope
 from kroma.db.base import utc_now
 from kroma.projects.queries import get_local_project
 from kroma_api.dependencies import CurrentCaller, Db
+from kroma_api.replies import NO_STORE
 from kroma_api.route_facts import route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.auth import (
@@ -71,4 +72,9 @@ async def revoke_token(token_id: FromPath[str], db: Db, caller: CurrentCaller) -
     return RevokeTokenResponse(token_id=token_id)
 
 
-router = Router("/auth", route_handlers=[create_token, list_tokens, revoke_token], tags=["auth"])
+router = Router(
+    "/auth",
+    route_handlers=[create_token, list_tokens, revoke_token],
+    response_headers=[NO_STORE],
+    tags=["auth"],
+)

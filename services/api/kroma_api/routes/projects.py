@@ -10,7 +10,7 @@ from kroma.projects import queries, service
 from kroma.projects.service import LocalStorageChange, ProjectDraft, S3StorageChange
 from kroma.runs.queries import count_project_contents
 from kroma.spend.queries import project_spend
-from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Stores
+from kroma_api.dependencies import CurrentCaller, Db, Stores
 from kroma_api.route_facts import VIEW, route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.projects import (
@@ -65,7 +65,7 @@ async def upsert_project(
         username=data.username,
         display_name=data.user_display_name,
     )
-    changed = await service.upsert_project(db, draft, actor=caller.user_id)
+    changed = await service.upsert_project(db, stores, draft, actor=caller.user_id)
     return UpsertProjectResponse(
         project=ProjectName.of(changed.project),
         storage=StorageView.of(changed.project, changed.storage, stores=stores),
@@ -105,18 +105,20 @@ async def change_local_storage(
     slug: FromPath[str],
     data: JSONBody[ChangeLocalStorageRequest],
     db: Db,
-    settings: AppSettings,
     stores: Stores,
     caller: CurrentCaller,
 ) -> ChangeLocalStorageResponse:
-    """Set where a project keeps its files; nothing is moved or created."""
+    """Set where a project keeps its files; nothing is moved or created.
+
+    A root is its project's alone: it never is, contains or lies in another project's, or what Kroma keeps. A
+    project's token names folders inside the project.
+    """
     changed = await service.change_local_storage(
         db,
         LocalStorageChange(base_dir=data.base_dir, project_root=data.project_root),
         slug=slug,
         stores=stores,
-        data_dir=settings.data_dir,
-        allow_any_root=settings.allow_any_root,
+        is_confined=caller.is_confined,
         actor=caller.user_id,
     )
     return ChangeLocalStorageResponse(
@@ -134,7 +136,7 @@ async def change_s3_storage(
     stores: Stores,
     caller: CurrentCaller,
 ) -> ChangeS3StorageResponse:
-    """Set where a project is copied to; nothing is checked or contacted."""
+    """Set where a project is copied to; nothing is contacted. A project's token changes no `profile`."""
     change = S3StorageChange(
         enabled=data.enabled,
         bucket=data.bucket,
@@ -143,7 +145,9 @@ async def change_s3_storage(
         profile=data.profile,
         endpoint_url=data.endpoint_url,
     )
-    changed = await service.change_s3_storage(db, change, slug=slug, actor=caller.user_id)
+    changed = await service.change_s3_storage(
+        db, change, slug=slug, stores=stores, is_confined=caller.is_confined, actor=caller.user_id
+    )
     return ChangeS3StorageResponse(
         project=ProjectName.of(changed.project),
         storage=StorageView.of(changed.project, changed.storage, stores=stores),

@@ -105,6 +105,7 @@ async def rerun_run(
         slug=slug,
         run_id=run_id,
         changes=data,
+        is_confined=caller.is_confined,
         spending=spending,
         job_id=data.job_id,
     )

@@ -9,6 +9,7 @@ from litestar import Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
+from kroma.aside import aside
 from kroma.auth.scopes import Scope
 from kroma.db.engine import Database
 from kroma.pipeline import trigger
@@ -132,7 +133,7 @@ async def trigger_run(
     prefer: Prefer = None,
 ) -> Response[TriggerRunResponse]:
     """Plan a run and queue it: the contract's 400s first, then 404 without the project."""
-    order = RunOrder.checked(data)
+    order = await aside(len(data.scene_refs or ()), RunOrder.checked, data)
     run = await trigger.trigger_run(
         db,
         queue,
@@ -165,10 +166,16 @@ async def trigger_run(
 
 @post("/validate-config", opt=route(scope=Scope.READ), status_code=HTTPStatus.OK)
 async def check_config(
-    slug: FromPath[str], data: JSONBody[ValidateConfigRequest], db: Db, stores: Stores, settings: AppSettings
+    *,
+    slug: FromPath[str],
+    data: JSONBody[ValidateConfigRequest],
+    db: Db,
+    stores: Stores,
+    settings: AppSettings,
+    caller: CurrentCaller,
 ) -> ValidateConfigResponse:
     """Load settings, manifest and postprocess config as a run would, without planning one."""
-    summary = await validate_config(db, stores, settings, slug=slug, raw=data)
+    summary = await validate_config(db, stores, settings, slug=slug, raw=data, is_confined=caller.is_confined)
     return ValidateConfigResponse(summary=ConfigSummaryView.of(summary))
 
 

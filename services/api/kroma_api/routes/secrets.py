@@ -11,6 +11,7 @@ from kroma.projects.queries import get_project_id
 from kroma.secrets import queries, service
 from kroma_api.dependencies import CurrentCaller, Db, Keys, Queue
 from kroma_api.front import SLASH_IN_NAME
+from kroma_api.replies import NO_STORE
 from kroma_api.route_facts import route
 from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.secrets import (
@@ -110,5 +111,6 @@ async def delete_secret(
 router = Router(
     "/api/projects/{slug:str}/secrets",
     route_handlers=[list_secrets, get_rotation_status, upsert_secret, rotate_secrets, delete_secret],
+    response_headers=[NO_STORE],
     tags=["secrets"],
 )

@@ -6,6 +6,7 @@ import msgspec
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
+from kroma.aside import aside
 from kroma.auth.scopes import Scope
 from kroma.pipeline.order import RunOrder
 from kroma.pipeline.quote import quote_run
@@ -65,11 +66,23 @@ async def quote(
     settings: AppSettings,
     providers: Providers,
     cpu: Cpu,
+    caller: CurrentCaller,
 ) -> QuoteResponse:
     """Plan and price what a trigger with this body would make; nothing is stored and nothing spent."""
     # Nothing is spent here, so there is nothing to confirm.
-    order = RunOrder.checked(msgspec.structs.replace(data, confirm_spend=True))
-    quoted = await quote_run(db, stores, settings, slug=slug, order=order, providers=providers, cpu=cpu)
+    order = await aside(
+        len(data.scene_refs or ()), RunOrder.checked, msgspec.structs.replace(data, confirm_spend=True)
+    )
+    quoted = await quote_run(
+        db,
+        stores,
+        settings,
+        slug=slug,
+        order=order,
+        providers=providers,
+        cpu=cpu,
+        is_confined=caller.is_confined,
+    )
     return QuoteResponse(quote=QuoteView.of(quoted), quote_token=quoted.token)
 
 
