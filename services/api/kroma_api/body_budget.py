@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
-from kroma.shares import Turn, TurnQueue
+from kroma.shares import SharedLimit, Turn, TurnQueue, current_share
 from kroma_api.errors import MAX_BODY_BYTES, MAX_FORM_BYTES, MAX_UPLOAD_BYTES, ServerBusyError
 
 MEMORY_BYTES: Final = 32 * 1024**2
-"""Of JSON bodies, which a route has in memory; one caller has at most half."""
+"""Of JSON bodies, which a route has in memory; one caller alone has at most half."""
 DISK_BYTES: Final = 2 * 1024**3
 """Of forms, whose files wait on disk until all of them are there; one caller has at most half. A tool's form
 with an ``Idempotency-Key`` lies there twice, and so does a BMP or TIFF, as the PNG that it becomes."""
@@ -28,9 +28,10 @@ class BodyBudget:
     """Lets the body of a request come when there is room for it.
 
     The room is asked for when the body is first read and given back at the request's end, so that what is
-    refused before its body is read takes none. A body that says how long it is waits for its turn; one that
-    does not is counted as it comes, and refused when there is no room: if it waited with what it has, two
-    could wait for each other.
+    refused before its body is read takes none. A form that says how long it is waits for its turn. JSON, and
+    a form that does not say it, is counted as it comes, and refused when there is no room: if it waited with
+    what it has, two could wait for each other. Of JSON only what is there counts, since a few senders that
+    promise much and send nothing would else hold all of the little room there is.
     """
 
     def __init__(
@@ -43,7 +44,7 @@ class BodyBudget:
     ) -> None:
         """Before ``app``, behind who sets the share key."""
         self._app = app
-        self._memory = TurnQueue(memory_bytes, most_per_key=memory_bytes // 2)
+        self._memory = SharedLimit(memory_bytes)
         self._disk = TurnQueue(disk_bytes, most_per_key=disk_bytes // 2)
         self._wait_s = wait.total_seconds()
 
@@ -53,13 +54,37 @@ class BodyBudget:
             await self._app(scope, receive, send)
             return
         limit = _limit(scope)
-        budget = self._memory if limit <= MAX_BODY_BYTES else self._disk
-        if declared is not None:
-            # What is larger than its route allows is refused there, however much of it comes first.
-            declared = min(declared, limit, budget.most_per_key)
-        with ExitStack() as turns:
-            counted = _Counted(receive, budget, turns, declared=declared, wait_s=self._wait_s)
-            await self._app(scope, counted.receive, send)
+        with ExitStack() as room:
+            if limit <= MAX_BODY_BYTES:
+                counted = _CountedInMemory(receive, self._memory, room).receive
+            else:
+                if declared is not None:
+                    # What is larger than its route allows is refused there, however much of it comes first.
+                    declared = min(declared, limit, self._disk.most_per_key)
+                counted = _Counted(receive, self._disk, room, declared=declared, wait_s=self._wait_s).receive
+            await self._app(scope, counted, send)
+
+
+class _CountedInMemory:
+    def __init__(self, receive: Receive, budget: SharedLimit, room: ExitStack) -> None:
+        self._receive = receive
+        self._budget = budget
+        self._room = room
+        self._share = current_share.get()
+
+    async def receive(self) -> Any:  # noqa: ANN401 - HTTP's half of what a server may give
+        """The next message.
+
+        Raises:
+            ServerBusyError: There is no room for what came.
+        """
+        message: Any = await self._receive()
+        if message["type"] == "http.request" and message["body"]:
+            size_bytes = len(message["body"])
+            if not self._budget.take(self._share, size_bytes):
+                raise ServerBusyError
+            self._room.callback(self._budget.give_back, self._share, size_bytes)
+        return message
 
 
 class _Counted:

@@ -19,12 +19,12 @@ from kroma.storage.errors import ObjectNotFoundError, StoreError, StoreUnavailab
 from kroma.storage.roots import is_kept
 
 MAX_FILE_BYTES: Final = 1024 * 1024
-_OPERATORS: Final = "config"
-"""The folder of the data directory whose files are there for every project."""
 MAX_TOML_BYTES: Final = 64 * 1024
 MAX_TOML_LINE: Final = 1000
 """Bytes. Keys like ``a.a.a`` take the parser time by the square of their length: those of one line of
 1 MiB would hold up everything else for minutes."""
+_OPERATORS: Final = "config"
+"""The folder of the data directory whose files are there for every project."""
 MAX_WHOLE: Final = 2**31 - 1
 """What an integer column takes; a count beyond it is a typing error."""
 

@@ -72,7 +72,7 @@ def is_busy(response: Response) -> bool:
     return True
 
 
-@pytest.mark.parametrize("path", [UPLOAD, JSON, "/api/projects/comic/assets"])
+@pytest.mark.parametrize("path", [UPLOAD, "/api/projects/comic/assets"])
 async def test_a_caller_that_holds_its_share_waits_and_others_do_not(path: str) -> None:
     reader = Reader()
     first = reader.sending("a", 500, path)
@@ -83,6 +83,33 @@ async def test_a_caller_that_holds_its_share_waits_and_others_do_not(path: str) 
     assert is_busy(await second)
     reader.may_answer.set()
     assert {(await first).status_code, (await other).status_code} == {200}
+
+
+async def test_json_is_refused_where_its_caller_has_its_share_and_others_have_room() -> None:
+    reader = Reader()
+    first = reader.sending("a", 500, JSON)
+    await reader.reads("a")
+    assert is_busy(await reader.send("a", b"x" * 500 * KIB, JSON))
+    other = reader.sending("b", 200, JSON)
+    await reader.reads("a", "b")
+    reader.may_answer.set()
+    assert {(await first).status_code, (await other).status_code} == {200}
+
+
+async def test_json_that_is_promised_and_not_sent_takes_no_room() -> None:
+    reader = Reader()
+    promised = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"{"
+        await promised.wait()
+
+    held = [asyncio.create_task(reader.send(f"token {n % 4}", slow(), JSON)) for n in range(100)]
+    await asyncio.sleep(0.05)
+    reader.may_answer.set()
+    assert (await reader.send("a", b"x" * 500 * KIB, JSON)).status_code == 200
+    promised.set()
+    await asyncio.gather(*held)
 
 
 async def test_who_waits_gets_the_room_that_is_given_back() -> None:
