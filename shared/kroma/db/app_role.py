@@ -58,9 +58,10 @@ def role_statements(role: str, password: str) -> tuple[str, ...]:
     Each is one line, since the server's single-user mode takes one statement a line. All may be said again.
     """
     name, text = _identifier(role), _literal(role)
-    foreign = _FOREIGN.format(role=name.replace("'", "''"), oid=f"{text}::regrole")
-    statements = _MAKING.format(name=name, text=text, password=_literal(password), foreign=foreign)
-    return tuple(" ".join(statement.split()) for statement in statements.split(_NEXT))
+    in_format = name.replace("'", "''").replace("%", "%%")
+    foreign = _one_line(_FOREIGN).format(role=in_format, oid=f"{_literal(name)}::regrole")
+    given = {"name": name, "text": text, "password": _literal(password), "foreign": foreign}
+    return tuple(_one_line(statement).format_map(given) for statement in _MAKING.split(_NEXT))
 
 
 async def make_role(admin_url: str, *, url: str, wait: timedelta) -> None:
@@ -112,6 +113,10 @@ async def _opened(admin_url: str, password: str, *, former_password: str) -> Any
             raise refused from None
     await connection.execute(f"ALTER ROLE CURRENT_USER PASSWORD {_literal(password)}")
     return connection
+
+
+def _one_line(sql: str) -> str:
+    return " ".join(sql.split())
 
 
 def _identifier(name: str) -> str:
