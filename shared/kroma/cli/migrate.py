@@ -1,5 +1,6 @@
 """``kroma migrate``."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ from kroma.cli.connections import database_url
 from kroma.cli.console import log_stream, say, say_json
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import LogOptions, Settings
+from kroma.environment import Environment
 
 
 def migrate(
@@ -21,14 +23,16 @@ def migrate(
     """Bring the database to the schema of this version.
 
     It is KROMA_DATABASE_URL's, else the running stack's. Of two migrators one waits for the other.
+    KROMA_ADMIN_DATABASE_URL, a superuser's address of the same database, makes the role of the first before.
     """
     from kroma.db.schema import needed_revision
     from kroma.logs import configure_logs
-    from kroma.migrations.run import migrate_when_it_answers, waiting_span
+    from kroma.migrations.run import find_admin_url, migrate_when_it_answers, waiting_span
 
     settings = Settings.from_environment(data_dir=data_dir)
     configure_logs(LogOptions(level=settings.logs.level, format="console"), stream=log_stream())
-    found = migrate_when_it_answers(database_url(settings), wait=waiting_span(wait))
+    admin_url = find_admin_url(Environment(os.environ))
+    found = migrate_when_it_answers(database_url(settings), admin_url=admin_url, wait=waiting_span(wait))
     needed = needed_revision()
     if as_json:
         say_json({"ok": True, "found": found, "schema": needed})
