@@ -19,7 +19,10 @@ from kroma.terminal import json_text, visible
 
 REQUEST_ID: Final = "request_id"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_TOKEN: Final = re.compile(r"(kroma_)[0-9A-Fa-f]{8,}")
+_TOKEN: Final = re.compile(r"(kroma_)[0-9a-f]{8,}", re.IGNORECASE)
+_KEY: Final = re.compile(
+    r"(?:kroma|sk|pk|rk|gh[a-z]|xox[a-z]|glpat|api)[_-](?=.*[0-9])|akia|asia|eyj", re.IGNORECASE
+)
 _encoder: Final = msgspec.json.Encoder(enc_hook=repr)
 
 
@@ -28,9 +31,14 @@ def masked(text: str) -> str:
     return _TOKEN.sub(r"\1***", text)
 
 
+def begins_like_a_key(text: str) -> bool:
+    """Whether a text begins as our tokens do, or the keys of well-known services."""
+    return _KEY.match(text) is not None
+
+
 def request_id_of(given: str | None) -> str:
     """The caller's own id of a request where it is one, else a new one."""
-    if given is not None and _REQUEST_ID.fullmatch(given) and not _TOKEN.search(given):
+    if given is not None and _REQUEST_ID.fullmatch(given) and not begins_like_a_key(given):
         return given
     return uuid4().hex
 

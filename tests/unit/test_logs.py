@@ -90,5 +90,6 @@ def test_a_token_is_masked_in_lines_of_libraries(form: str) -> None:
     assert TOKEN[6:14] not in stream.getvalue()
 
 
-def test_a_token_is_no_id_of_a_request() -> None:
-    assert TOKEN[:40] not in request_id_of(TOKEN[:40])
+@pytest.mark.parametrize("key", [TOKEN[:40], TOKEN[:40].upper(), "sk-proj-a1b2c3", "AKIAIOSFODNN7EXAMPLE"])
+def test_a_key_is_no_id_of_a_request(key: str) -> None:
+    assert request_id_of(key) != key

@@ -89,6 +89,26 @@ def test_its_log_has_a_line_per_request_and_no_token(data_dir: Path, fresh_datab
     assert "private" not in "".join(lines)
 
 
+def test_what_is_pasted_into_a_request_does_not_reach_the_log(
+    data_dir: Path, fresh_database_url: str
+) -> None:
+    keys = ["sk-proj-abc123def456ghi789", "AKIAIOSFODNN7EXAMPLE", "p%40ssw0rd!"]
+    with served(data_dir, KROMA_DATABASE_URL=fresh_database_url) as (process, client):
+        token = client.post("/auth/token", json={}).json()["auth_token"]["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        for pasted in (token, token.upper(), *keys):
+            for path in (f"/{pasted}", f"/api/projects/{pasted}", f"/api/projects/{pasted}/runs?x={pasted}"):
+                client.get(path, headers={**headers, "X-Request-Id": pasted})
+                client.post(path, content=pasted)
+                client.post(path, content=pasted, headers={"Origin": f"https://{pasted}"})
+                client.get(path, headers={"Host": pasted})
+        output = "".join(stopped(process))
+
+    assert output.count('"event":"request"') == 1 + 5 * 3 * 4
+    for pasted in (token[12:], token[12:].upper(), *keys):
+        assert pasted not in output
+
+
 def test_paths_and_bodies_arrive_as_they_were_sent(data_dir: Path, fresh_database_url: str) -> None:
     variables = {"KROMA_DATABASE_URL": fresh_database_url, "KROMA_API_AUTH_DEV_BYPASS": "1"}
     with served(data_dir, **variables) as (process, client):

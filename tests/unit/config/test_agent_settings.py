@@ -34,6 +34,39 @@ def test_the_public_address_is_the_bound_one_unless_another_is_named() -> None:
     assert settings(KROMA_PUBLIC_URL="https://kroma.example/api/").public_url == "https://kroma.example/api"
 
 
+def test_origins_are_listed_one_by_one_and_compared_in_one_form() -> None:
+    listed = " https://Studio.example , http://localhost:3000,,http://[::1]:80"
+
+    assert settings().cors_origins == frozenset()
+    assert settings(KROMA_CORS_ORIGINS=listed).cors_origins == {
+        "https://studio.example:443",
+        "http://localhost:3000",
+        "http://[::1]:80",
+    }
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "*",
+        "https://*",
+        "https://*.studio.example",
+        "null",
+        "studio.example",
+        "https://studio.example/",
+        "https://studio.example/path",
+        "https://user@studio.example",
+        "https://studio.example:x",
+        "ftp://studio.example",
+        "https://a.example https://b.example",
+        "https://good.example,bad",
+    ],
+)
+def test_what_is_no_exact_origin_is_refused_in_one_line(listed: str) -> None:
+    with pytest.raises(SettingsError, match=r"^KROMA_CORS_ORIGINS lists '.*': each must be one exact"):
+        settings(KROMA_CORS_ORIGINS=listed)
+
+
 def test_the_allowed_places_are_a_list() -> None:
     assert settings(KROMA_URL_ALLOW=" agent.lan, 10.0.0.0/8 ,,").url_allow == AllowList.parsed(
         ["agent.lan", "10.0.0.0/8"]

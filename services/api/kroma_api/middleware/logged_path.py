@@ -3,14 +3,14 @@
 import re
 from typing import Final
 
+from kroma.logs import begins_like_a_key
+
 HIDDEN: Final = "*"
 _WORD: Final = re.compile(r"[a-z][a-z._-]{0,31}")
 """What our routes are made of, and the codes of providers and tools."""
 _SLUG: Final = re.compile(r"(?=.{1,64}\Z)[a-z0-9]{1,20}(?:[_-]+[a-z0-9]{1,20})*")
 """Of a project. Keys are runs of letters and digits that are longer than words; a slug has pieces."""
 _ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_KEY: Final = re.compile(r"(?:kroma|sk|pk|rk|gh[a-z]|xox[a-z]|glpat|api)[_-](?=.*[0-9])|akia|asia|eyj")
-"""How keys begin that are sold in pieces like a slug's."""
 
 
 def logged_path(path: str) -> str:
@@ -20,7 +20,7 @@ def logged_path(path: str) -> str:
 
 def logged_segment(segment: str) -> str:
     """A segment as it may be shown."""
-    if _KEY.match(segment):
+    if begins_like_a_key(segment):
         return HIDDEN
     shown = any(pattern.fullmatch(segment) for pattern in (_WORD, _ID, _SLUG))
     return segment if shown else HIDDEN
