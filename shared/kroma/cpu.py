@@ -94,12 +94,18 @@ class PictureProcess:
             PictureWorkLostError: The process died under it.
         """
         call = _Call(function, args, kwargs, self._cpu_limit_s)
+        del args, kwargs
         try:
             self._call = self.executor.submit(call)
             self._pool.prepare_spare(function)
             return await asyncio.wrap_future(self._call)
         except BrokenProcessPool as exc:
             raise PictureWorkLostError from exc
+        finally:
+            if self._call is not None and self._call.done():
+                # An error keeps its frames for as long as somebody keeps the error, and they a picture.
+                call.forget()
+                self._call = None
 
     def when_free(self, callback: Callable[[], None]) -> None:
         """Call back once the last call has ended: one whose caller left computes on."""
@@ -149,7 +155,9 @@ class CpuPool:
             PictureWorkLostError: The process died under it; other work is not affected.
         """
         async with self.process() as process:
-            return await process.run(function, *args, **kwargs)
+            calling = process.run(function, *args, **kwargs)
+            del args, kwargs
+            return await calling
 
     @asynccontextmanager
     async def process(self) -> AsyncGenerator[PictureProcess]:
@@ -266,6 +274,10 @@ class _Call(Generic[T]):
         self._args = args
         self._kwargs = kwargs
         self._cpu_limit_s = cpu_limit_s
+
+    def forget(self) -> None:
+        """Let go of the arguments, when it has been made."""
+        self._args, self._kwargs = (), {}
 
     def __call__(self) -> T:
         # Nothing handles the signal, so it ends the process, also in the midst of a decoder's C code.
