@@ -211,6 +211,9 @@ async def attack(field: Field) -> list[Verdict]:
     field.begin("doors are being opened")
     await siege.lift()
     await _claims(field, token)
+    # Once more at rest: what else a machine does must not count as the attack's.
+    field.begin("unladen")
+    await siege.settle(field.size.unladen_s)
     field.begin("")
     revoked = await ended
     await field.owner.ask("POST", f"{at}/runs/{run}/cancel")
