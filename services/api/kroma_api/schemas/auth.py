@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Literal, Self
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from kroma.auth.models import ApiToken
 from kroma.auth.service import CreatedToken
@@ -34,8 +35,8 @@ class CreatedTokenView(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     project_id: Id | None
     """The only project that it opens; null for all."""
-    scopes: list[str] | None
-    """What it may do there, sorted; null for everything."""
+    scopes: list[str] | UnsetType = UNSET
+    """What it may do there, sorted; absent for everything."""
     created_at: Stamp
     expires_at: str | None
     """UTC with offset; null for never."""
@@ -50,7 +51,7 @@ class CreatedTokenView(msgspec.Struct, frozen=True, kw_only=True):
             token_prefix=row.token_prefix,
             label=row.label,
             project_id=None if row.project_id is None else str(row.project_id),
-            scopes=row.scopes,
+            scopes=UNSET if row.scopes is None else row.scopes,
             created_at=shown_stamp(row.created_at),
             expires_at=_shown_expiry(row.expires_at),
         )
@@ -70,8 +71,8 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
     """Whose it is."""
     project_id: Id | None
     """The only project that it opens; null for all."""
-    scopes: list[str] | None
-    """What it may do there, sorted; null for everything."""
+    scopes: list[str] | UnsetType = UNSET
+    """What it may do there, sorted; absent for everything."""
     token_prefix: str
     """The first 12 characters of the secret."""
     label: str
@@ -90,7 +91,7 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
             id=str(row.id),
             user_id=str(row.user_id),
             project_id=None if row.project_id is None else str(row.project_id),
-            scopes=row.scopes,
+            scopes=UNSET if row.scopes is None else row.scopes,
             token_prefix=row.token_prefix,
             label=row.label,
             expires_at=_shown_expiry(row.expires_at),
