@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships none
 
 from kroma.config import SettingsError
-from kroma.db.role_statements import literal, role_statements
+from kroma.db.role_sql import literal, role_statements
 from kroma.db.waiting import ANSWER_WITHIN_S, answered
 
 ADMIN_VARIABLE: Final = "KROMA_ADMIN_DATABASE_URL"

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Final
 
-from kroma.db.role_statements import role_statements
+from kroma.db.role_sql import role_statements
 from kroma.embedded.account import others_can_reach, server_account
 from kroma.embedded.attached import attached_command
 from kroma.embedded.binaries import postgres_install, reachable_postgres
@@ -100,7 +100,7 @@ class EmbeddedPostgres:
         self._home = self._located()
         self._install = postgres_install()
         if self._account is not None:
-            self._install = reachable_postgres(self._install, self._home.parent, account=self._account)
+            self._install = reachable_postgres(self._install, self._home.parent)
         for partial in self._home.parent.glob(f"{self._home.name}.partial-*"):
             self._discard(partial)
         if not self._home.is_dir():

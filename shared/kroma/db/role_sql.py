@@ -1,7 +1,6 @@
-"""The SQL that makes the role Kroma works as; it is imported without a database library.
+"""What a server's superuser says to make the role that Kroma works as.
 
-`kroma up` loads those libraries in a thread while PostgreSQL starts, and two threads that import one
-package at the same time can fail.
+Text alone: `kroma up` says it before it has loaded anything that talks to a database.
 """
 
 from typing import Final
@@ -64,5 +63,5 @@ def _identifier(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A text as SQL writes it."""
+    """A text as SQL has it."""
     return "'" + text.replace("'", "''") + "'"
