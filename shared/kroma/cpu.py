@@ -103,9 +103,15 @@ class PictureProcess:
             raise PictureWorkLostError from exc
         finally:
             if self._call is not None and self._call.done():
-                # An error keeps its frames for as long as somebody keeps the error, and they a picture.
-                call.forget()
                 self._call = None
+                self._forget(call)
+
+    def _forget(self, call: "_Call[Any]") -> None:
+        # An error keeps its frames for as long as somebody keeps the error, and they what was sent.
+        if call.forget() > PIPE_BYTES:
+            # The library keeps what it sent last, too, until it sends something else.
+            with suppress(BrokenProcessPool, RuntimeError):
+                self.executor.submit(int)
 
     def when_free(self, callback: Callable[[], None]) -> None:
         """Call back once the last call has ended: one whose caller left computes on."""
@@ -275,9 +281,15 @@ class _Call(Generic[T]):
         self._kwargs = kwargs
         self._cpu_limit_s = cpu_limit_s
 
-    def forget(self) -> None:
-        """Let go of the arguments, when it has been made."""
+    def forget(self) -> int:
+        """Let go of the arguments, when it has been made.
+
+        Returns:
+            How many bytes of files they were, about.
+        """
+        args = [*self._args, *self._kwargs.values()]
         self._args, self._kwargs = (), {}
+        return sum(len(arg) for arg in args if isinstance(arg, bytes))
 
     def __call__(self) -> T:
         # Nothing handles the signal, so it ends the process, also in the midst of a decoder's C code.
