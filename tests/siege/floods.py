@@ -25,15 +25,16 @@ TURNED_AWAY: Final = frozenset({429, 503})
 
 
 def slowed(unladen: Sequence[float], laden: Sequence[float], *, rule: str, failed: Sequence[str]) -> Verdict:
-    """A neighbor's slowest upload beside a flood against its slowest without one."""
-    bound = max(TIMES_UNLADEN * max(unladen, default=0.0), LEAST_S)
-    worst = max(laden, default=0.0)
-    wrong = [*failed]
+    """A neighbor's upload beside a flood against one without, each as it usually is."""
     if not unladen or not laden:
-        wrong.append(f"{len(unladen)} uploads were timed unladen and {len(laden)} beside the flood")
-    if worst > bound:
-        wrong.append(f"{worst:.2f} s, at most {bound:.2f} s")
-    measured = f"{worst:.2f} s of {len(laden)} ({max(unladen, default=0.0):.2f} s unladen)"
+        failed = [*failed, f"{len(unladen)} uploads were timed unladen and {len(laden)} beside the flood"]
+        return Verdict(rule=rule, measured="nothing", allowed="a time", wrong=tuple(failed))
+    before, during = statistics.median(unladen), statistics.median(laden)
+    bound = max(TIMES_UNLADEN * before, LEAST_S)
+    wrong = [*failed]
+    if during > bound:
+        wrong.append(f"{during:.2f} s, at most {bound:.2f} s")
+    measured = f"{during:.2f} s ({before:.2f} s unladen; slowest {max(laden):.2f} s of {len(laden)})"
     return Verdict(rule=rule, measured=measured, allowed=f"{bound:.2f} s", wrong=tuple(wrong))
 
 

@@ -33,6 +33,7 @@ KEPT: Final = (
     "var/backend/master.key",
     "run/stack.json",
     "postgres/password",
+    "postgres/app_password",
     "valkey/valkey.conf",
 )
 """Kroma's own files that nothing but a start changes."""

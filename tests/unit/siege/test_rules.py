@@ -143,8 +143,8 @@ def test_a_rule_that_was_not_tried_does_not_hold() -> None:
 
 
 def test_a_slow_neighbor_is_named_with_its_bound() -> None:
-    good = floods.slowed([0.1, 0.2], [0.5], rule="x", failed=[])
-    slow = floods.slowed([0.1, 0.2], [0.7], rule="x", failed=[])
+    good = floods.slowed([0.1, 0.2, 0.2], [0.5, 0.5, 0.9], rule="x", failed=[])
+    slow = floods.slowed([0.1, 0.2, 0.2], [0.2, 0.7, 0.7], rule="x", failed=[])
 
     assert good.holds
     assert slow.wrong == ("0.70 s, at most 0.60 s",)
