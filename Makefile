@@ -36,7 +36,7 @@ test: install ## Run all tests.
 	@$(BIN)/pytest $(PYTEST_OPTIONS)
 
 .PHONY: check
-check: install fmt-check lint types imports drift bench-smoke test ## Run everything that must pass; CI runs this.
+check: install fmt-check lint types imports drift bench-smoke siege-short test ## Run everything that must pass; CI runs this.
 
 .PHONY: fmt
 fmt: install ## Format the code.
@@ -93,6 +93,14 @@ fuzz: install ## Try every route of a running stack with 200 generated requests.
 .PHONY: chaos
 chaos: install ## Kill what can be killed under load and check what is left (CHAOS_RUNS, CHAOS_SEED).
 	@PYTHONPATH=tests $(BIN)/python -m chaos
+
+.PHONY: siege
+siege: install ## Attack the running stack and name the rules that break (SIEGE=short, SIEGE_SEED).
+	@PYTHONPATH=tests $(BIN)/python -m siege
+
+.PHONY: siege-short
+siege-short: install
+	@SIEGE=short PYTHONPATH=tests $(BIN)/python -m siege
 
 .PHONY: compose-test
 compose-test: install ## Prove docker-compose.yml on the Docker engine that DOCKER_HOST or the default names.

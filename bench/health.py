@@ -61,7 +61,7 @@ async def _ask(port: int, until: float) -> int:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answered = 0
     while time.perf_counter() < until:
-        writer.write(b"GET /health HTTP/1.1\r\nHost: bench\r\n\r\n")
+        writer.write(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         head = await reader.readuntil(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 200"):
             sys.exit(f"not healthy: {head[:40]!r}")

@@ -18,7 +18,7 @@ import httpx
 import msgspec
 import redis
 
-from kroma.embedded.postgres import EmbeddedPostgres
+from kroma.embedded.postgres import USER, EmbeddedPostgres
 from kroma.embedded.valkey import EmbeddedValkey
 from kroma.migrations.run import upgrade
 
@@ -65,6 +65,8 @@ def running_stack() -> Generator[Stack]:
             yield opened.enter_context(_copied(_SHARED[0], folder))
             return
         postgres, valkey = EmbeddedPostgres(folder), EmbeddedValkey(folder)
+        postgres.prepare()
+        postgres.run_as_superuser(f"ALTER ROLE {USER} SUPERUSER;")  # for databases of single benches
         for server in (postgres, valkey):
             server.start()
             opened.callback(server.stop)

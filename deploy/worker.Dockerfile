@@ -4,7 +4,8 @@
 # build cache; tests/architecture/test_images.py compares them. No instruction needs BuildKit.
 # docs/decisions/0027 says why it is built like this.
 
-FROM python:3.12-slim AS packages
+ARG PYTHON_IMAGE=python:3.12-slim
+FROM ${PYTHON_IMAGE} AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY deploy/requirements.lock ./
@@ -31,7 +32,8 @@ RUN pip wheel -q --no-deps --no-build-isolation --wheel-dir /wheels . \
  && pip --python /opt/kroma/bin/python install -q --no-deps --root /staged /wheels/*.whl \
  && python -m compileall -q --invalidation-mode unchecked-hash -s /staged /staged/opt/kroma
 
-FROM python:3.12-slim
+FROM ${PYTHON_IMAGE}
+ARG PYTHON_IMAGE
 # No installer stays in an image that installs nothing. The standard library gets its bytecode here, as a process
 # without a place to write to would compile it at each start. The folder gives a new volume its owner.
 RUN rm -rf /usr/local/lib/python3.12/site-packages/* /usr/local/lib/python3.12/ensurepip /usr/local/bin/pip* \
@@ -53,7 +55,7 @@ USER 10001:10001
 STOPSIGNAL SIGTERM
 LABEL org.opencontainers.image.vendor="Kroma" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.base.name="docker.io/library/python:3.12-slim"
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
 
 # This image alone
 LABEL org.opencontainers.image.title="kroma-worker" \

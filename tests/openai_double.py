@@ -93,7 +93,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         | None
     ) = None
     """What a billed 200 holds: no JSON, no base64, base64 of no picture, no picture at all, a page, no byte,
-    one pixel, another format, 100 MB, or 200 MB packed into 200 kB."""
+    one pixel, another format, 100 MB, or 64 MB packed into 64 kB."""
     usage: dict[str, Any] | None = None
     """What a billed 200 states instead of what the call used."""
 
@@ -302,7 +302,7 @@ class OpenAIDouble:
         if fault.body in {"html", "nothing", "huge"}:
             return Reply(200, unexpected(fault.body), {"Content-Type": "text/html"})
         if fault.body == "packed":
-            return Reply(200, _packed(200), {"Content-Type": "application/json", "Content-Encoding": "gzip"})
+            return Reply(200, _packed(64), {"Content-Type": "application/json", "Content-Encoding": "gzip"})
         picture = unexpected(fault.body) if fault.body in {"tiny", "jpeg"} else self._picture(call, bill)
         b64 = {"not_base64": "&&& no base64 &&&", "not_an_image": base64.b64encode(b"no picture").decode()}
         data = [{"b64_json": b64.get(fault.body or "", base64.b64encode(picture).decode())}]

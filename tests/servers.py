@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import msgspec
 
-from kroma.embedded.postgres import EmbeddedPostgres
+from kroma.embedded.postgres import USER, EmbeddedPostgres
 from kroma.embedded.valkey import EmbeddedValkey
 
 TEMPLATE: Final = "kroma"
@@ -68,6 +68,9 @@ class Servers:
             self.folder.mkdir()
             self.folder.chmod(0o711)
             self._valkey.start()
+            self._postgres.prepare()
+            # Tests make databases of their own, look into those of others and play migrations of strangers.
+            self._postgres.run_as_superuser(f"ALTER ROLE {USER} SUPERUSER;")
             self._postgres.start()
             # A process of its own: Alembic runs an event loop, and so may the caller.
             subprocess.run(

@@ -9,6 +9,7 @@ import sys
 from typing import Final
 
 from kroma.config import Bind, Settings, SettingsError
+from kroma.terminal import refuse, visible
 
 _TIMEOUT_S: Final = 4.0
 _ANY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - where to ask a process that listens everywhere
@@ -36,7 +37,7 @@ def main() -> None:
     try:
         settings = Settings.from_environment()
     except SettingsError as exc:
-        sys.stderr.write(f"kroma.healthcheck: {exc.message}\n")
+        refuse("kroma.healthcheck", exc.message)
         sys.exit(2)
     match sys.argv[1:]:
         case ["api"]:
@@ -50,7 +51,7 @@ def main() -> None:
             sys.exit("usage: python -m kroma.healthcheck api | worker")
     # A bell that is away makes everything slower and stops nothing.
     is_ready, said = ask(bind, f"/health/ready?without={without}")
-    print(said)  # noqa: T201 - the engine keeps it beside the state
+    print(visible(said, lines=True))  # noqa: T201 - the engine keeps it beside the state
     sys.exit(0 if is_ready else 1)
 
 

@@ -15,6 +15,7 @@ import structlog
 from structlog.contextvars import get_contextvars
 
 from kroma.config import LogOptions
+from kroma.terminal import json_text, visible
 
 REQUEST_ID: Final = "request_id"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -50,7 +51,7 @@ def current_request_id() -> str | None:
 
 def _encoded(event: structlog.typing.EventDict, **_: object) -> bytes:
     """A log line; it replaces ``json.dumps``, whose keywords it is given."""
-    return masked(_encoder.encode(event).decode()).encode()
+    return masked(json_text(event, _encoder)).encode()
 
 
 class _MaskedConsole(structlog.dev.ConsoleRenderer):
@@ -74,14 +75,22 @@ class LibraryLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return _encoded(line).decode()
+        return masked(json_text(line, _encoder))
 
 
-class PlainLibraryLines(logging.Formatter):
-    """The same for eyes."""
+class PlainLines(logging.Formatter):
+    """What libraries log, for eyes."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return masked(super().format(record))
+        return masked(visible(super().format(record), lines=True))
+
+
+def _made_visible(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Texts without control characters; a traceback keeps its lines."""
+    return {
+        visible(str(name)): visible(value, lines=name == "exception") if isinstance(value, str) else value
+        for name, value in event.items()
+    }
 
 
 def configure_logs(options: LogOptions | None = None, *, stream: TextIO | None = None) -> None:
@@ -95,7 +104,7 @@ def configure_logs(options: LogOptions | None = None, *, stream: TextIO | None =
     options = options or LogOptions()
     is_json = options.format == "json"
     out = stream or sys.stdout
-    _take_library_lines(out, LibraryLines() if is_json else PlainLibraryLines("%(levelname)s %(message)s"))
+    _take_library_lines(out, LibraryLines() if is_json else PlainLines("%(levelname)s %(message)s"))
     renderers: list[structlog.typing.Processor] = [
         # Not dict_tracebacks: it shows local variables, and they may hold secrets.
         structlog.processors.format_exc_info,
@@ -103,7 +112,11 @@ def configure_logs(options: LogOptions | None = None, *, stream: TextIO | None =
     ]
     if not is_json:
         plain = structlog.dev.plain_traceback  # the others show local variables, too
-        renderers = [_MaskedConsole(colors=out.isatty(), exception_formatter=plain)]
+        renderers = [
+            structlog.processors.format_exc_info,
+            _made_visible,
+            _MaskedConsole(colors=out.isatty(), exception_formatter=plain),
+        ]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -78,7 +78,8 @@ def test_an_image_is_built_by_any_builder_from_a_named_base(name: str) -> None:
     text = DOCKERFILES[name]
     bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
     stages = set(re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE))
-    assert {base for base in bases if base not in stages} == {"python:3.12-slim"}
+    assert {base for base in bases if base not in stages} == {"${PYTHON_IMAGE}"}
+    assert re.findall(r"^ARG (.*)$", text, re.MULTILINE) == ["PYTHON_IMAGE=python:3.12-slim", "PYTHON_IMAGE"]
     assert not re.search(r"^# *syntax=|--mount|--link|<<", text, re.MULTILINE)
 
 
@@ -100,6 +101,44 @@ def test_a_service_names_the_version_of_its_image(name: str) -> None:
     tag = image.removesuffix("}").rpartition(":")[2].lstrip("-")
     assert tag
     assert "latest" not in image
+
+
+@each_service
+def test_every_image_of_others_is_a_variable_with_the_tag_of_today(name: str) -> None:
+    today = {
+        "postgres": "${KROMA_POSTGRES_IMAGE:-postgres:17}",
+        "redis": "${KROMA_REDIS_IMAGE:-redis:8}",
+        "s3": "${KROMA_S3_IMAGE:-versity/versitygw:v1.8.0}",
+        "s3-bucket": "${KROMA_S3_IMAGE:-versity/versitygw:v1.8.0}",
+    }
+    ours = {"kroma-api:${KROMA_VERSION:-local}", "kroma-worker:${KROMA_VERSION:-local}"}
+    service = SERVICES[name]
+    assert service["image"] in ours | {today.get(name)}
+    if "build" in service:
+        assert service["build"]["args"] == {"PYTHON_IMAGE": "${KROMA_PYTHON_IMAGE:-python:3.12-slim}"}
+    page = (ROOT / "docs/operations.md").read_text()
+    variables = {*re.findall(r"KROMA_\w+_(?:IMAGE|MEMORY)", str(service))}
+    assert {variable for variable in variables if f"`{variable}`" not in page} == set()
+
+
+@each_service
+def test_a_service_has_limits_of_memory_and_processes(name: str) -> None:
+    service = SERVICES[name]
+    assert re.fullmatch(r"(\$\{KROMA_\w+_MEMORY:-)?[0-9]+[mg]\}?", service["mem_limit"])
+    assert 0 < service["pids_limit"] <= 2048
+
+
+def test_only_the_migration_knows_the_superuser() -> None:
+    assert {name for name, one in SERVICES.items() if "postgres_password" in one.get("secrets", ())} == {
+        "postgres",
+        "migrate",
+    }
+    for name in ("api", "worker"):
+        assert SERVICES[name]["environment"]["KROMA_DATABASE_URL"].startswith("postgresql://kroma_app@")
+        assert not [variable for variable in SERVICES[name]["environment"] if "ADMIN" in variable]
+    assert SERVICES["postgres"]["environment"]["POSTGRES_USER"] == "kroma"
+    admin = SERVICES["migrate"]["environment"]["KROMA_ADMIN_DATABASE_URL"]
+    assert admin == "postgresql://kroma@postgres:5432/kroma"
 
 
 @pytest.mark.parametrize("name", LONG)

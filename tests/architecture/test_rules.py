@@ -35,6 +35,26 @@ def test_only_a_migration_commits_by_hand() -> None:
     assert {path.name for path in modules() if "commit" in calls(path)} == {"env.py"}
 
 
+WRITES_TO_A_TERMINAL = {
+    "shared/kroma/cli/console.py",  # all that commands say
+    "shared/kroma/terminal.py",  # the last line of a program that does not start
+    "shared/kroma/logs.py",  # log lines, made visible there
+    "shared/kroma/healthcheck.py",  # the answer of a health check, made visible there
+    "services/api/kroma_api/describe.py",  # the OpenAPI document, which is ours, into a file or a pipe
+}
+PRINTS = re.compile(
+    r"(?<![\w.])print\(|\bsys\.(__)?std(out|err)\b|\b(typer|click)\.(echo|secho|prompt|confirm)\b"
+    r"|\bwarnings\.warn\(|^\s*(from|import) rich\b|\bstd(out|err)\.write\(|print_exc\("
+    r"|/dev/(tty|stdout|stderr)\b",
+    re.MULTILINE,
+)
+
+
+def test_text_reaches_a_terminal_through_one_module() -> None:
+    found = {str(path.relative_to(ROOT)) for path in modules() if PRINTS.search(path.read_text())}
+    assert found == WRITES_TO_A_TERMINAL
+
+
 def test_nothing_is_pickled() -> None:
     text = re.compile(r"^\s*(import pickle|from pickle)", re.MULTILINE)
     assert [path for path in modules() if text.search(path.read_text())] == []

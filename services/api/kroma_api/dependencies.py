@@ -53,7 +53,8 @@ _WATCH_KEY: Final = "kroma_watch"
 _TOOL_ROOM_KEY: Final = "kroma_tool_room"
 _THUMBNAILS_KEY: Final = "kroma_thumbnails"
 _READY_KEY: Final = "kroma_readiness"
-_TOOL_ROOM_BYTES: Final = 2 * (MAX_UPLOAD_BYTES + 1024**2)
+TOOL_ROOM_OF_ONE_BYTES: Final = MAX_UPLOAD_BYTES + 1024**2
+"""What one caller's uploads in tools take, at most; all callers' take twice as much."""
 
 
 class WithResources:
@@ -63,7 +64,7 @@ class WithResources:
         self._app = app
         self._resources = resources
         self._watch = RunWatch(resources.db)
-        self._tool_room = TurnQueue(_TOOL_ROOM_BYTES, most_per_key=_TOOL_ROOM_BYTES // 2)
+        self._tool_room = TurnQueue(2 * TOOL_ROOM_OF_ONE_BYTES, most_per_key=TOOL_ROOM_OF_ONE_BYTES)
         self._thumbnails = Thumbnails(resources.cpu)
         self._readiness = readiness
 

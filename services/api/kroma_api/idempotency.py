@@ -13,7 +13,7 @@ from enum import Enum, auto
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
 
 import msgspec
@@ -27,6 +27,7 @@ from kroma.idempotency import service
 from kroma.idempotency.answers import new_name
 from kroma.idempotency.errors import MAX_KEY_CHARACTERS, AnswerNotKeptError, InvalidKeyError
 from kroma.idempotency.service import Answer, AnswerFile, KeyedRequest
+from kroma.library.spool import Spool, Spooled
 from kroma.storage.base import ObjectStore
 from kroma.storage.errors import ObjectNotFoundError, StoreError
 from kroma_api.authentication import bearer_secret
@@ -44,7 +45,7 @@ _KEY: Final = re.compile(KEY_PATTERN.encode())
 _UPLOADS: Final = "/api/tools/"
 _LARGEST_IN_TABLE: Final = 64 * 1024
 """Of an answer; a larger one is kept as a file."""
-_LARGEST_KEPT: Final = 64 * 1024**2
+_LARGEST_KEPT: Final = 128 * 1024**2
 """Of an answer; of a larger one only that there was one is kept, as of a secret."""
 _LONGEST_PATH: Final = 500
 """A longer one is stored as its digest: an entry of an index has an end."""
@@ -125,6 +126,53 @@ def treatment_of(path: str) -> Treatment | None:
     return next((treatment for pattern, treatment in _PATTERNS if pattern.fullmatch(path)), None)
 
 
+class _HeldAnswer:
+    """Takes an answer and sends nothing; a large one waits on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._spool = Spool(folder)
+        self._status = 0
+        self._headers: tuple[tuple[str, str], ...] = ()
+        self._small = bytearray()
+        self._large: list[Spooled] = []
+        self.size_bytes = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._spool.close()
+
+    async def send(self, message: Message) -> None:
+        """Hold a part."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = tuple((name.decode(), value.decode()) for name, value in message["headers"])
+        elif message["type"] == "http.response.body":
+            self.size_bytes += len(message["body"])
+            self._small += message["body"]
+            if len(self._small) > _LARGEST_IN_TABLE:
+                self._large.append(await self._spool.keep("answer", bytes(self._small), limit_bytes=None))
+                self._small.clear()
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it waits on disk."""
+        return bool(self._large)
+
+    def answer(self) -> Answer:
+        """The whole of it, of a large one without its body."""
+        body = b"" if self._large else bytes(self._small)
+        return Answer(status_code=self._status, headers=self._headers, body=body)
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Its body, piece by piece."""
+        for file in self._large:
+            async for piece in self._spool.chunks(file):
+                yield piece
+        yield bytes(self._small)
+
+
 class IdempotencyKeys:
     """Answers again what was answered before."""
 
@@ -174,9 +222,21 @@ class IdempotencyKeys:
                 await self._send_again(begun, send)
                 return
             scope["state"][STATE_KEY] = begun
-            answer = await self._carried_out(begun, scope, body.again)
-        await self._keep(begun, answer, treatment, scope_name=request.scope)
-        await _send_answer(answer, send)
+            async with _HeldAnswer(self._spool_folder) as held:
+                await self._carry_out(begun, scope, body.again, held)
+                body.close()
+                await self._keep(begun, held, treatment, scope_name=request.scope)
+                await self._send_held(held, send)
+
+    async def _send_held(self, held: _HeldAnswer, send: Send) -> None:
+        if not held.is_large:
+            await _send_answer(held.answer(), send)
+            return
+        await _send_start(held.answer(), send)
+        with suppress(TimeoutError):  # the reader has stalled; the server closes what is not whole
+            async for piece in held.pieces():
+                await send_part(send, piece)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_again(self, answer: Answer, send: Send) -> None:
         replayed = (REPLAYED, "true")
@@ -198,24 +258,25 @@ class IdempotencyKeys:
                     await send_part(send, chunk)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _carried_out(self, identifier: UUID, scope: Scope, receive: Receive) -> Answer:
-        held = _HeldAnswer()
+    async def _carry_out(self, identifier: UUID, scope: Scope, receive: Receive, held: _HeldAnswer) -> None:
         try:
             async with self._renewed(identifier), service.marking(identifier):
                 await self._app(scope, receive, held.send)
-            return held.answer()
         except Exception:
             await self._release(identifier)
             raise
 
-    async def _keep(self, identifier: UUID, answer: Answer, treatment: Treatment, *, scope_name: str) -> None:
+    async def _keep(
+        self, identifier: UUID, held: _HeldAnswer, treatment: Treatment, *, scope_name: str
+    ) -> None:
+        answer = held.answer()
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             await self._release(identifier)
             return
         is_secret = treatment is Treatment.SECRET and answer.status_code < HTTPStatus.BAD_REQUEST
         try:
-            if len(answer.body) > _LARGEST_IN_TABLE and not is_secret:
-                answer = msgspec.structs.replace(answer, file=await self._filed(identifier, answer.body))
+            if held.is_large and not is_secret:
+                answer = msgspec.structs.replace(answer, file=await self._filed(identifier, held))
             await service.keep(self._db, identifier, answer, is_secret=is_secret)
             if answer.file is not None:
                 await self._files.delete(await service.let_go(self._db, scope_name))
@@ -223,16 +284,16 @@ class IdempotencyKeys:
             # What was done is done: the caller learns it now, and the next one that it was done.
             log.exception("an answer was not kept")
 
-    async def _filed(self, identifier: UUID, body: bytes) -> AnswerFile:
+    async def _filed(self, identifier: UUID, held: _HeldAnswer) -> AnswerFile:
+        if held.size_bytes > _LARGEST_KEPT:
+            return AnswerFile(None, held.size_bytes)
         name = new_name(identifier)
-        if len(body) > _LARGEST_KEPT:
-            return AnswerFile(None, len(body))
         try:
-            await self._files.put(name, body)
+            await self._files.put_stream(name, held.pieces(), limit_bytes=_LARGEST_KEPT)
         except StoreError as exc:
             log.warning("an answer was not kept", reason=exc.message)
-            return AnswerFile(None, len(body))
-        return AnswerFile(name, len(body))
+            return AnswerFile(None, held.size_bytes)
+        return AnswerFile(name, held.size_bytes)
 
     async def _release(self, identifier: UUID) -> None:
         try:
@@ -299,30 +360,6 @@ def _scope_name(caller: Caller) -> str:
     if caller.token_id is not None:
         return str(caller.token_id)
     return "bootstrap" if caller.is_bootstrap else "open"
-
-
-class _HeldAnswer:
-    """Takes an answer and sends nothing."""
-
-    def __init__(self) -> None:
-        self._status = 0
-        self._headers: tuple[tuple[str, str], ...] = ()
-        self._parts: list[bytes] = []
-
-    async def send(self, message: Message) -> None:
-        """Hold a part."""
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-            self._headers = tuple((name.decode(), value.decode()) for name, value in message["headers"])
-        elif message["type"] == "http.response.body":
-            self._parts.append(message["body"])
-
-    def answer(self) -> Answer:
-        """The whole of it."""
-        # Most come in one part and an empty one, of which no copy is made.
-        parts = [part for part in self._parts if part]
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        return Answer(status_code=self._status, headers=self._headers, body=body)
 
 
 async def _send_start(answer: Answer, send: Send, *more: tuple[str, str]) -> None:

@@ -23,6 +23,7 @@ from kroma.logs import configure_logs
 from kroma.providers import check_default
 from kroma.resources import await_database, open_resources
 from kroma.runs.events import MAX_WATCHERS
+from kroma.terminal import refuse
 from kroma_api.app import api_readiness, create_app
 from kroma_api.in_hand import RequestsInHand
 from kroma_api.middleware.places import MOST_AT_WORK, MOST_RECEIVED
@@ -157,8 +158,8 @@ def main() -> None:
         settings.refuse_keys_of_one_machine()
         uvloop.run(serve(settings))
     except SettingsError as exc:
-        sys.stderr.write(f"kroma_api: {exc.message}\n")
+        refuse("kroma_api", exc.message)
         sys.exit(EXIT_WRONG_SETTINGS)
     except WrongSchemaError as exc:
-        sys.stderr.write(f"kroma_api: {exc.message}\n")
+        refuse("kroma_api", exc.message)
         sys.exit(EXIT_WRONG_SCHEMA)

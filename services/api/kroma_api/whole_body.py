@@ -39,6 +39,10 @@ class WholeBody:
     async def __aexit__(self, *_: object) -> None:
         if self._again is not None:
             await self._again.aclose()
+        self.close()
+
+    def close(self) -> None:
+        """Give the space back: nobody reads it any more."""
         self._spool.close()
 
     async def read(self) -> bool:

@@ -37,6 +37,7 @@ from kroma.postprocess.toolbox import Toolbox
 from kroma.providers import check_default
 from kroma.resources import Resources, await_database, open_resources
 from kroma.secrets.service import read_secret
+from kroma.terminal import refuse
 from kroma_worker.hands import Hands
 from kroma_worker.pulse import Pulse
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
@@ -221,8 +222,8 @@ def main() -> None:
         settings.refuse_missing_files()
         uvloop.run(work(settings))
     except SettingsError as exc:
-        sys.stderr.write(f"kroma_worker: {exc.message}\n")
+        refuse("kroma_worker", exc.message)
         sys.exit(EXIT_WRONG_SETTINGS)
     except WrongSchemaError as exc:
-        sys.stderr.write(f"kroma_worker: {exc.message}\n")
+        refuse("kroma_worker", exc.message)
         sys.exit(EXIT_WRONG_SCHEMA)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from kroma.cli.connections import NotRunningError, database_url
-from kroma.cli.console import Exit, complain, errors, say
+from kroma.cli.console import Exit, bars, complain, say, say_json
 from kroma.config import Settings
 from kroma.errors import KromaError
 
@@ -79,17 +78,19 @@ async def carried(
         One outcome per item, in their order.
     """
     places = asyncio.Semaphore(at_once)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=errors, disable=not errors.is_terminal, transient=True) as progress:
-        bar = progress.add_task(label, total=len(items))
+    done = 0
+    with bars() as shown:
+        bar = shown.add(label, total=len(items))
 
         async def one(item: "Item") -> Outcome:
+            nonlocal done
             async with places:
                 try:
                     outcome = await work(item)
                 except KromaError as exc:
                     outcome = Outcome(input=str(item.path), ok=False, error=exc.message, error_code=exc.code)
-            progress.advance(bar)
+            done += 1
+            shown.show(bar, done=done, told=f"{done} of {len(items)}")
             return outcome
 
         return await asyncio.gather(*(one(item) for item in items))
@@ -107,7 +108,7 @@ def finished(
     if as_json:
         summary = {"total": len(outcomes), "failed": len(failed)}
         told = {"ok": not failed, "tool": tool, "summary": summary, **(more or {}), "files": outcomes}
-        say(msgspec.json.encode(told).decode())
+        say_json(told)
     else:
         for outcome in outcomes:
             for output in outcome.outputs:

@@ -10,10 +10,8 @@ from typing import Annotated, Any, Final
 import httpx
 import msgspec
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from kroma.cli.console import Exit, complain, console, say
+from kroma.cli.console import Bar, Exit, bars, busy, complain, say, show_table
 from kroma.cli.sheet import draw
 from kroma.config import Bind, Settings, StoreOptions
 from kroma.errors import InfraError
@@ -77,7 +75,7 @@ def demo(
 async def _demo(settings: Settings) -> None:
     started = perf_counter()
     photographs = _photographs()
-    with console.status("Starting Kroma and drawing two style references"):
+    with busy("Starting Kroma and drawing two style references"):
         references = asyncio.ensure_future(asyncio.to_thread(_draw_references))
         stack = running_stack(settings, report=complain)
         running = await stack.__aenter__()
@@ -90,7 +88,7 @@ async def _demo(settings: Settings) -> None:
             made = await _make(client, slug)
             costs = (await _answer(client, "GET", f"/api/projects/{slug}/cost-events"))["cost_events"]
         _show(made, costs)
-        with console.status("Drawing the contact sheet"):
+        with busy("Drawing the contact sheet"):
             path = await draw(settings, [stage.run["id"] for stage in made])
     finally:
         await stack.__aexit__(None, None, None)
@@ -154,24 +152,15 @@ async def _run(client: httpx.AsyncClient, slug: str, name: str, order: dict[str,
     triggered = await _answer(client, "POST", f"/api/projects/{slug}/runs/trigger", order)
     where = triggered["links"]["self"]
     say(f"Stage {name}")
-    with Progress(
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[state]}"),
-        TimeElapsedColumn(),
-        console=console,
-    ) as progress:
-        bars: dict[str, Any] = {}
+    with bars(stays=True) as shown:
+        of_jobs: dict[str, Bar] = {}
         while True:
             detail = await _answer(client, "GET", where)
             for job in detail["jobs"]:
-                if job["id"] not in bars:
-                    total = order["candidates"] + 1
-                    bars[job["id"]] = progress.add_task(job["job_key"], total=total, state="")
+                if job["id"] not in of_jobs:
+                    of_jobs[job["id"]] = shown.add(f"  {job['job_key']}", total=order["candidates"] + 1)
                 ended = job["status"] not in {"queued", "running"}
-                progress.update(
-                    bars[job["id"]], completed=len(job["candidates"]) + ended, state=job["status"]
-                )
+                shown.show(of_jobs[job["id"]], done=len(job["candidates"]) + ended, told=job["status"])
             if detail["run"]["done"]:
                 break
             await asyncio.sleep(POLL_S)
@@ -188,17 +177,7 @@ async def _answer(client: httpx.AsyncClient, method: str, path: str, body: objec
 
 
 def _show(made: list[MadeStage], costs: list[dict[str, Any]]) -> None:
-    table = Table(
-        "stage",
-        "job",
-        "winner",
-        "quality",
-        "finished",
-        "time",
-        "cost",
-        title="What was made",
-        title_justify="left",
-    )
+    rows: list[tuple[str, ...] | None] = []
     for stage in made:
         spent = [event for event in costs if event["run_id"] == stage.run["id"]]
         for job in stage.jobs:
@@ -208,7 +187,7 @@ def _show(made: list[MadeStage], costs: list[dict[str, Any]]) -> None:
             )
             finished = winner.get("final_file", winner["file"])
             cost = sum(event["total_cost_usd"] for event in spent if event["job_id"] == job["job_key"])
-            table.add_row(
+            row = (
                 stage.name,
                 job["job_key"],
                 f"{job['selected_candidate_index']}",
@@ -217,8 +196,10 @@ def _show(made: list[MadeStage], costs: list[dict[str, Any]]) -> None:
                 f"{_took_s(log):.1f} s",
                 f"${cost:.2f}",
             )
-        table.add_section()
-    console.print(table)
+            rows.append(row)
+        rows.append(None)
+    headings = ("stage", "job", "winner", "quality", "finished", "time", "cost")
+    show_table(rows, headings=headings, title="What was made")
 
 
 def _took_s(log: dict[str, Any]) -> float:

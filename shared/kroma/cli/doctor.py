@@ -3,12 +3,9 @@
 import asyncio
 from typing import TYPE_CHECKING
 
-import msgspec
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from kroma.cli.console import Exit, console, say
+from kroma.cli.console import Exit, say_json, show_table
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import Settings
 
@@ -26,21 +23,17 @@ def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     checks = asyncio.run(examine(settings))
     ok = all(check.verdict is not Verdict.FAILED for check in checks)
     if as_json:
-        say(msgspec.json.encode({"ok": ok, "checks": checks}).decode())
+        say_json({"ok": ok, "checks": checks})
     else:
         _show(checks)
     raise typer.Exit(Exit.DONE if ok else Exit.FAILED)
 
 
 def _show(checks: "list[Check]") -> None:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("part", "", "found", "what to do"):
-        table.add_column(heading, overflow="fold")
-    for check in checks:
-        table.add_row(
-            check.part,
-            f"[{_STYLES[check.verdict]}]{check.verdict}[/]",
-            escape(check.found),
-            escape(check.advice),
-        )
-    console.print(table)
+    show_table(
+        (
+            (check.part, (check.verdict, _STYLES[check.verdict]), check.found, check.advice)
+            for check in checks
+        ),
+        headings=("part", "", "found", "what to do"),
+    )

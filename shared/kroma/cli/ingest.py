@@ -4,11 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
 from kroma.cli.connections import database_url
-from kroma.cli.console import say
+from kroma.cli.console import say, say_json
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import Settings
 
@@ -36,7 +35,7 @@ async def _ingest(settings: Settings, file: Path, project: str, *, as_json: bool
     finally:
         await db.close()
     if as_json:
-        say(msgspec.json.encode(result).decode())
+        say_json(result)
         return
     say(
         f"Run {result.run_id} ({result.status}) of project {result.project_slug}: {result.jobs} jobs, "

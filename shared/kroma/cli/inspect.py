@@ -5,10 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from kroma.cli.console import Exit, complain, console, exit_code, say
+from kroma.cli.console import Cell, Exit, complain, exit_code, say_json, show_table
 from kroma.cli.options import AsJson
 from kroma.errors import KromaError
 
@@ -16,9 +14,9 @@ if TYPE_CHECKING:
     from kroma.tools.inspection import Inspection
 
 _STATES = {
-    "unchanged": "[green]unchanged since it was made[/]",
-    "picture_changed": "[bold red]changed: the pixels are not the ones that were made[/]",
-    "record_changed": "[bold red]changed: the record is not the one that was written[/]",
+    "unchanged": ("unchanged since it was made", "green"),
+    "picture_changed": ("changed: the pixels are not the ones that were made", "bold red"),
+    "record_changed": ("changed: the record is not the one that was written", "bold red"),
 }
 
 
@@ -48,7 +46,7 @@ def inspect(
         if not as_json:
             _show(inspection)
     if as_json:
-        say(msgspec.json.encode(shown[0] if len(files) == 1 else shown).decode())
+        say_json(shown[0] if len(files) == 1 else shown)
     raise typer.Exit(code)
 
 
@@ -57,19 +55,17 @@ def _show(inspection: "Inspection") -> None:
     parents = record.pop("parents", [])
     for name in ("version", "body_sha256", "record_sha256"):
         record.pop(name, None)
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    table.add_row("file", escape(inspection.file))
     size = f"{inspection.width}x{inspection.height} px, " if inspection.width else ""
-    table.add_row("", f"{inspection.mime_type or 'no picture'}, {size}{inspection.size_bytes} bytes")
-    table.add_row("state", _STATES[inspection.state])
+    rows: list[tuple[Cell, Cell]] = [
+        ("file", inspection.file),
+        ("", f"{inspection.mime_type or 'no picture'}, {size}{inspection.size_bytes} bytes"),
+        ("state", _STATES[inspection.state]),
+    ]
     if inspection.is_whole is not None:
-        table.add_row("", f"{'to' if inspection.is_whole else 'not to'} the byte the file that was written")
-    table.add_row("record", f"in the {'picture' if inspection.source == 'picture' else 'file beside it'}")
+        rows.append(("", f"{'to' if inspection.is_whole else 'not to'} the byte the file that was written"))
+    rows.append(("record", f"in the {'picture' if inspection.source == 'picture' else 'file beside it'}"))
     for name, value in record.items():
         text = value if isinstance(value, str | int) else msgspec.json.encode(value).decode()
-        table.add_row(name.replace("_", " "), escape(str(text)))
-    for parent in parents:
-        table.add_row(escape(parent["role"]), f"{escape(parent['path'])}  sha256 {parent['sha256']}")
-    console.print(table)
+        rows.append((name.replace("_", " "), str(text)))
+    rows += [(parent["role"], f"{parent['path']}  sha256 {parent['sha256']}") for parent in parents]
+    show_table(rows, first_style="bold")

@@ -19,13 +19,14 @@ from kroma.cli import (
     token,
     up,
 )
-from kroma.cli.console import complain, exit_code
+from kroma.cli.console import Commands, Exit, complain, exit_code, tell_failure
 from kroma.errors import KromaError
 
 app = typer.Typer(
     name="kroma",
     help="Make the pictures of a comic, in one style, each traceable to the call that made it.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found, 4 already running, 130 interrupted.",
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     # Local variables hold passwords and tokens.
@@ -54,12 +55,15 @@ app.add_typer(secrets.app, name="secrets")
 
 
 def main() -> None:
-    """Run a command; an error of ours is one line and an exit code, never a traceback."""
+    """Run a command; an error that we know is one line and an exit code, never a traceback."""
     try:
         app()
     except KromaError as exc:
         complain(f"kroma: {exc.message}")
         sys.exit(exit_code(exc))
+    except Exception as exc:  # noqa: BLE001 - a fault of ours, told as Typer would, but visibly
+        tell_failure(exc)
+        sys.exit(Exit.FAILED)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
 """``kroma migrate``."""
 
-import sys
+import os
 from typing import Annotated
 
-import msgspec
 import typer
 
 from kroma.cli.connections import database_url
-from kroma.cli.console import say
+from kroma.cli.console import log_stream, say, say_json
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import LogOptions, Settings
+from kroma.environment import Environment
 
 
 def migrate(
@@ -23,17 +23,19 @@ def migrate(
     """Bring the database to the schema of this version.
 
     It is KROMA_DATABASE_URL's, else the running stack's. Of two migrators one waits for the other.
+    KROMA_ADMIN_DATABASE_URL, a superuser's address of the same database, makes the role of the first before.
     """
     from kroma.db.schema import needed_revision
     from kroma.logs import configure_logs
-    from kroma.migrations.run import migrate_when_it_answers, waiting_span
+    from kroma.migrations.run import find_admin_url, migrate_when_it_answers, waiting_span
 
     settings = Settings.from_environment(data_dir=data_dir)
-    configure_logs(LogOptions(level=settings.logs.level, format="console"), stream=sys.stderr)
-    found = migrate_when_it_answers(database_url(settings), wait=waiting_span(wait))
+    configure_logs(LogOptions(level=settings.logs.level, format="console"), stream=log_stream())
+    admin_url = find_admin_url(Environment(os.environ))
+    found = migrate_when_it_answers(database_url(settings), admin_url=admin_url, wait=waiting_span(wait))
     needed = needed_revision()
     if as_json:
-        say(msgspec.json.encode({"ok": True, "found": found, "schema": needed}).decode())
+        say_json({"ok": True, "found": found, "schema": needed})
     elif found == needed:
         say(f"The schema is at {needed} already.")
     else:

@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from kroma.cli.connections import NotRunningError, database_url
-from kroma.cli.console import say
+from kroma.cli.console import say, say_json
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import Settings
 
@@ -58,7 +58,7 @@ def rerun(
             "status": run.status,
             "estimated_usd": None if run.estimated_usd is None else float(run.estimated_usd),
         }
-        say(msgspec.json.encode(shown).decode())
+        say_json(shown)
         return
     say(f"Run {run.id} of project {slug} is queued; `kroma sheet {run.id}` shows it when it has ended")
 

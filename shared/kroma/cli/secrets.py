@@ -3,11 +3,10 @@
 import asyncio
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
 
 from kroma.cli.connections import opened_database
-from kroma.cli.console import Exit, say
+from kroma.cli.console import Exit, say, say_json
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import Settings
 
@@ -24,7 +23,7 @@ def status(project: ProjectSlug, data_dir: DataDir = None, as_json: AsJson = Fal
     """Count the secrets by how they are stored, and those that no key at hand opens."""
     found = asyncio.run(_status(Settings.from_environment(data_dir=data_dir), project))
     if as_json:
-        say(msgspec.json.encode(found).decode())
+        say_json(found)
         return
     say(
         f"{found.total} secrets: {found.encrypted} encrypted ({found.openable} open, "
@@ -55,7 +54,7 @@ def rotate(
     settings = Settings.from_environment(data_dir=data_dir)
     done = asyncio.run(_rotate(settings, project, from_key_ref=from_key_ref, force=force))
     if as_json:
-        say(msgspec.json.encode(done).decode())
+        say_json(done)
     else:
         say(
             f"{done.rotated} of {done.scanned} secrets encrypted anew ({done.plaintext_reencrypted} were in "

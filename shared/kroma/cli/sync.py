@@ -3,20 +3,15 @@
 import asyncio
 import os
 import socket
-import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import msgspec
 import typer
-from rich.filesize import decimal
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 
 from kroma.cli.connections import database_url, opened_database
-from kroma.cli.console import Exit, complain, errors, say
+from kroma.cli.console import Exit, bars, complain, log_stream, say, say_json, size_text
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import LogOptions, Settings
 from kroma.errors import KromaError
@@ -97,12 +92,12 @@ def _carried(project: str, order: "SyncOrder", data_dir: Path | None, *, as_json
     try:
         settings = Settings.from_environment(data_dir=data_dir)
         # The row and the last lines say what went wrong; a log is only for what is not expected.
-        configure_logs(LogOptions(level="error", format="console"), stream=sys.stderr)
+        configure_logs(LogOptions(level="error", format="console"), stream=log_stream())
         return asyncio.run(_carry(settings, project, order))
     except KromaError as exc:
         if as_json:
             told = {"ok": False, "error": exc.message, "error_code": exc.code}
-            say(msgspec.json.encode(told).decode())
+            say_json(told)
         raise
 
 
@@ -145,23 +140,17 @@ async def _carry(settings: Settings, project: str, order: "SyncOrder") -> "SyncJ
 @asynccontextmanager
 async def _shown(label: str, progress: "Progress") -> AsyncGenerator[None]:
     """A bar of files and one of bytes, where somebody looks."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[numbers]}"),
-        TimeElapsedColumn(),
-    )
-    with Bars(*columns, console=errors, disable=not errors.is_terminal, transient=True) as bars:
-        files, size = bars.add_task(label, numbers=""), bars.add_task("bytes", numbers="")
+    with bars() as shown:
+        files, size = shown.add(label), shown.add("bytes")
 
         async def follow() -> None:
             while True:
                 done, total = progress.files_done, progress.files_total
-                bars.update(files, description=f"{label}, {progress.phase}", numbers=f"{done} of {total}")
-                bars.update(files, completed=done, total=total or None)
+                phase, told = f"{label}, {progress.phase}", f"{done} of {total}"
+                shown.show(files, done=done, total=total or None, label=phase, told=told)
                 done, total = progress.bytes_done, progress.bytes_total
-                bars.update(size, numbers=f"{decimal(done)} of {decimal(total)}")
-                bars.update(size, completed=done, total=total or None)
+                told = f"{size_text(done)} of {size_text(total)}"
+                shown.show(size, done=done, total=total or None, told=told)
                 await asyncio.sleep(_SHOW_EVERY_S)
 
         following = asyncio.ensure_future(follow())
@@ -193,7 +182,7 @@ def _tell(row: "SyncJob", *, as_json: bool) -> None:
             "error_code": row.error_code or "",
             **result,
         }
-        say(msgspec.json.encode(told).decode())
+        say_json(told)
     else:
         _tell_people(row, result)
     raise typer.Exit(Exit.DONE if is_good else Exit.FAILED)

@@ -3,14 +3,11 @@
 import asyncio
 from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from kroma.auth.scopes import Scope
 from kroma.cli.connections import opened_database
-from kroma.cli.console import console, say
+from kroma.cli.console import say, say_json, show_table
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import Settings
 from kroma.errors import NotFoundError
@@ -36,7 +33,10 @@ def show(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     secret = find_token(folder)
     if secret is None:
         raise TokenMissingError(str(token_path(folder)))
-    say(_json({"token": secret}) if as_json else secret)
+    if as_json:
+        say_json({"token": secret})
+    else:
+        say(secret)
 
 
 @app.command()
@@ -72,7 +72,7 @@ def create(
     if as_json:
         row = created.row
         shown = {"id": row.id, "token": created.secret, "scopes": row.scopes, "expires_at": row.expires_at}
-        say(_json(shown))
+        say_json(shown)
     else:
         say(created.secret)
 
@@ -82,17 +82,17 @@ def list_tokens(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List all tokens, newest first, without their secrets."""
     tokens = asyncio.run(_list(Settings.from_environment(data_dir=data_dir)))
     if as_json:
-        say(_json({"tokens": tokens}))
+        say_json({"tokens": tokens})
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("id", "starts with", "", "project", "scopes", "label"):
-        table.add_column(heading, overflow="fold")
-    for token in tokens:
-        project = "all" if token.project_slug is None else token.project_slug
-        scopes = "all" if token.scopes is None else ", ".join(token.scopes)
-        state = "active" if token.active else "revoked" if token.revoked_at else "expired"
-        table.add_row(str(token.id), token.token_prefix, state, project, scopes, escape(token.label))
-    console.print(table)
+    headings = ("id", "starts with", "", "project", "scopes", "label")
+    show_table(map(_shown, tokens), headings=headings)
+
+
+def _shown(token: "TokenState") -> tuple[str, ...]:
+    project = "all" if token.project_slug is None else token.project_slug
+    scopes = "all" if token.scopes is None else ", ".join(token.scopes)
+    state = "active" if token.active else "revoked" if token.revoked_at else "expired"
+    return (str(token.id), token.token_prefix, state, project, scopes, token.label)
 
 
 @app.command()
@@ -103,7 +103,10 @@ def revoke(
 ) -> None:
     """Make a token unusable for good; revoking again changes nothing."""
     asyncio.run(_revoke(Settings.from_environment(data_dir=data_dir), token_id))
-    say(_json({"revoked": token_id}) if as_json else f"Token {token_id} is revoked")
+    if as_json:
+        say_json({"revoked": token_id})
+    else:
+        say(f"Token {token_id} is revoked")
 
 
 async def _create(
@@ -131,7 +134,3 @@ async def _revoke(settings: Settings, token_id: str) -> None:
 
     async with opened_database(settings) as db, db.transaction() as session:
         await revoke_token(session, token_id)
-
-
-def _json(shown: object) -> str:
-    return msgspec.json.encode(shown).decode()

@@ -1,11 +1,12 @@
 """``kroma up``."""
 
 import asyncio
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
-from kroma.cli.console import complain, console, say
+from kroma.cli.console import busy, complain, say
 from kroma.cli.options import DataDir
 from kroma.config import Settings
 from kroma.supervisor.stack import RunningStack, interruptible, running_stack
@@ -35,15 +36,12 @@ async def _up(settings: Settings, *, make_token: bool) -> None:
 
 
 async def _serve(settings: Settings, *, make_token: bool) -> None:
-    starting = console.status("Starting Kroma")
-    starting.start()
-    try:
+    with ExitStack() as until_ready:
+        until_ready.enter_context(busy("Starting Kroma"))
         async with running_stack(settings, make_token=make_token, report=complain) as stack:
-            starting.stop()
+            until_ready.close()
             _announce(stack, settings)
             await asyncio.Event().wait()
-    finally:
-        starting.stop()
 
 
 def _announce(stack: RunningStack, settings: Settings) -> None:

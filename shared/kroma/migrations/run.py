@@ -15,7 +15,9 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
+from kroma.addresses import check_database_url
 from kroma.config import SettingsError
+from kroma.db.app_role import ADMIN_VARIABLE, make_role
 from kroma.db.engine import Database
 from kroma.db.lost import DATABASE_TROUBLE
 from kroma.db.schema import WrongSchemaError, find_revision, needed_revision
@@ -23,6 +25,7 @@ from kroma.db.waiting import answered
 from kroma.environment import Environment, span
 from kroma.errors import InfraError, KromaError
 from kroma.logs import configure_logs
+from kroma.terminal import refuse
 
 WAIT: Final = timedelta(seconds=60)
 """For a database that does not answer yet."""
@@ -74,8 +77,15 @@ def migrate(database_url: str) -> None:
         raise MigrationFailedError(str(exc).partition("\n")[0]) from exc
 
 
-def migrate_when_it_answers(database_url: str, *, wait: timedelta = WAIT) -> str | None:
+def migrate_when_it_answers(
+    database_url: str, *, admin_url: str | None = None, wait: timedelta = WAIT
+) -> str | None:
     """Wait for a database and migrate it.
+
+    Args:
+        database_url: Its address.
+        admin_url: A superuser's, who makes the role of the first before.
+        wait: How long.
 
     Returns:
         The schema that it had; None when it had none.
@@ -86,11 +96,25 @@ def migrate_when_it_answers(database_url: str, *, wait: timedelta = WAIT) -> str
         WrongSchemaError: It is newer than this Kroma.
         MigrationFailedError: A migration failed; the database is as it was.
     """
+    if admin_url is not None:
+        asyncio.run(make_role(admin_url, url=database_url, wait=wait))
     found = asyncio.run(_found(database_url, wait))
     if found is not None and found > needed_revision():
         raise WrongSchemaError(found, needed_revision())
     migrate(database_url)
     return found
+
+
+def find_admin_url(env: Environment) -> str | None:
+    """``KROMA_ADMIN_DATABASE_URL``, which only a migration reads: services have no use for a superuser.
+
+    Raises:
+        SettingsError: It is no address of a PostgreSQL.
+    """
+    url = env.server_url("ADMIN_DATABASE")
+    if url is not None:
+        check_database_url(ADMIN_VARIABLE, url)
+    return url
 
 
 def waiting_span(text: str) -> timedelta:
@@ -121,18 +145,19 @@ def main() -> None:
     given = parser.parse_args()
     configure_logs()
     try:
-        url = Environment(os.environ).server_url("DATABASE")
+        env = Environment(os.environ)
+        url = env.server_url("DATABASE")
         if url is None:
             raise SettingsError("KROMA_DATABASE_URL", "is not set")
         match given.action:
             case "upgrade":
-                migrate_when_it_answers(url, wait=waiting_span(given.wait))
+                migrate_when_it_answers(url, admin_url=find_admin_url(env), wait=waiting_span(given.wait))
             case "check":
                 command.check(config(url))
             case _:
                 command.revision(config(url), given.text, autogenerate=True)
     except KromaError as exc:
-        sys.stderr.write(f"kroma.migrations: {exc.message}\n")
+        refuse("kroma.migrations", exc.message)
         sys.exit(_EXIT_WRONG_SETTINGS if isinstance(exc, SettingsError) else _EXIT_FAILED)
 
 

@@ -27,6 +27,7 @@ from kroma.pipeline.prompt import Setting, compose_prompt
 from kroma.pipeline.settings import load_layers
 from kroma.pipeline.tool_files import with_tool_files
 from kroma.postprocess.orders import PlannedTools
+from kroma.projects.storage import refuse_unregistered
 from kroma.runlog.schema import ReferenceLog
 from kroma.runs.models import RunMode, Stage
 from kroma.storage.base import ObjectStore, ProjectStores
@@ -35,7 +36,6 @@ from kroma.storage.errors import (
     OutsideProjectError,
     StoreError,
 )
-from kroma.storage.roots import refuse_unregistered
 
 CANDIDATE_CEILING: Final = 255
 """Whatever a manifest allows, no job makes more (pipeline.md 3.4)."""
@@ -112,8 +112,7 @@ async def _planned(
     material: Material,
 ) -> RunPlan:
     store = stores.open(location, real_root=real_root)
-    if stores.registers_roots:
-        refuse_unregistered(location, real_root)
+    await refuse_unregistered(stores, store, real_root)
     files = ConfigFiles(
         settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
     )

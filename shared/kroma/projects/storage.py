@@ -4,6 +4,7 @@ from uuid import UUID
 
 from kroma.projects.models import ProjectStorage
 from kroma.storage.base import LocalPlace, ObjectStore, ProjectStores
+from kroma.storage.errors import RootNotRegisteredError
 
 
 def locate_project(stores: ProjectStores, project_id: UUID, slug: str, storage: ProjectStorage | None) -> str:
@@ -18,6 +19,18 @@ def open_project_store(
     """The store of a project's files as they are now."""
     location = locate_project(stores, project_id, slug, storage)
     return stores.open(location, real_root=None if storage is None else storage.local_real_root)
+
+
+async def refuse_unregistered(stores: ProjectStores, store: ObjectStore, registered: str | None) -> None:
+    """Pass only a store whose root is the project's own.
+
+    Raises:
+        RootNotAllowedError: No project may be there.
+        RootNotRegisteredError: It overlaps that of another project.
+    """
+    if stores.registers_roots and registered is None:
+        await store.is_folder("")  # which fails where no project may be
+        raise RootNotRegisteredError(store.location)
 
 
 def local_place(storage: ProjectStorage) -> LocalPlace:

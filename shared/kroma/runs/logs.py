@@ -34,7 +34,7 @@ async def read_run_log(stores: ProjectStores, run: Run, project: Project) -> msg
     if real_root is None and location == now and project.storage is not None:
         real_root = project.storage.local_real_root
     try:
-        store = stores.open(location, real_root=real_root)
+        store = await asyncio.to_thread(stores.open, location, real_root=real_root)
         data = await store.get(store.key_of(run.run_log_path), limit_bytes=MAX_LOG_BYTES)
     except (ObjectNotFoundError, OutsideProjectError) as exc:
         raise RunLogNotFoundError from exc

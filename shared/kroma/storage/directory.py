@@ -36,12 +36,13 @@ from kroma.storage.disk import (
 )
 from kroma.storage.errors import (
     ObjectNotFoundError,
+    RootNotRegisteredError,
     StoredElsewhereError,
     StoreUnavailableError,
 )
 from kroma.storage.pieces import pieces_of
 from kroma.storage.references import refuse_undecodable, relative_key
-from kroma.storage.roots import PROJECTS, ProjectPlaces, refuse_unregistered
+from kroma.storage.roots import PROJECTS, ProjectPlaces
 from kroma.storage.unfinished import PREFIX, Sweeper, UnfinishedFile, sync_folder
 
 DEFAULT_BASE_DIR: Final = "/".join(PROJECTS)
@@ -182,8 +183,8 @@ class DirectoryStore:
 
     def _writable_root(self) -> str:
         root = self._real_root()
-        if self._places is not None:
-            refuse_unregistered(str(self._root), self._registered)
+        if self._places is not None and self._registered is None:
+            raise RootNotRegisteredError(str(self._root))
         return root
 
     def _begun(self, key: str) -> tuple[str, UnfinishedFile]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from kroma.storage.errors import RootMovedError, RootNotAllowedError, RootNotRegisteredError
+from kroma.storage.errors import RootMovedError, RootNotAllowedError
 
 PROJECTS: Final = ("var", "projects")
 """The folder of projects, below the data directory."""
@@ -87,16 +87,6 @@ class ProjectPlaces:
         if _is_below(path, self._data_dir):
             return path[len(self._data_dir.rstrip("/")) + 1 :]
         return path
-
-
-def refuse_unregistered(root: str, registered: str | None) -> None:
-    """Pass only a root that is the project's own.
-
-    Raises:
-        RootNotRegisteredError: It is not registered, since another project's overlaps it.
-    """
-    if registered is None:
-        raise RootNotRegisteredError(root)
 
 
 def is_kept(inside: str) -> bool:

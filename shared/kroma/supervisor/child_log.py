@@ -7,6 +7,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Final
 
+from kroma.terminal import visible
+
 _FILE_BYTES: Final = 5 * 1024 * 1024
 _FILES: Final = 4
 
@@ -57,7 +59,8 @@ class ChildLog:
 
     async def _pump(self, reader: asyncio.StreamReader) -> None:
         while chunk := await reader.read(64 * 1024):
-            text = chunk.decode(errors="replace")
+            # Whoever looks into the file does so on a terminal.
+            text = visible(chunk.decode(errors="replace"), lines=True)
             # The handler rotates; the text already has its line ends.
             self._file.emit(logging.makeLogRecord({"msg": text}))
             self._last_line = text.rstrip().rpartition("\n")[2] or self._last_line

@@ -7,9 +7,8 @@ from uuid import UUID
 import msgspec
 
 from kroma.projects.models import DEFAULT_S3_PREFIX, Project, ProjectStorage
-from kroma.projects.storage import locate_project
+from kroma.projects.storage import locate_project, refuse_unregistered
 from kroma.storage.base import ProjectStores
-from kroma.storage.roots import refuse_unregistered
 from kroma.sync.errors import (
     AlreadyInBucketError,
     BucketNotNamedError,
@@ -81,10 +80,9 @@ async def check_root(stores: ProjectStores, place: SyncPlace, kind: SyncKind) ->
         ProjectRootMissingError: There is none.
         ProjectRootNotFolderError: It is a file.
     """
-    is_folder = await stores.open(place.root, real_root=place.registered_root).is_folder("")
-    if stores.registers_roots:
-        refuse_unregistered(place.root, place.registered_root)
-    if is_folder:
+    store = stores.open(place.root, real_root=place.registered_root)
+    await refuse_unregistered(stores, store, place.registered_root)
+    if await store.is_folder(""):
         return
     if await asyncio.to_thread(os.path.lexists, place.root):
         raise ProjectRootNotFolderError(place.root)

@@ -3,6 +3,7 @@
 Every picture is decoded in a picture process, under its memory limit.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,11 +73,15 @@ class Source(NamedTuple):
     data: bytes
 
     @property
+    def path(self) -> str:
+        """The name without folders."""
+        return self.name.replace("\\", "/").rpartition("/")[2]
+
     def parent(self) -> ParentRecord:
-        """As the record of what is made of it names it."""
+        """As the record of what is made of it names it; hashes all of it, so off the event loop."""
         return ParentRecord(
             role="source",
-            path=self.name.replace("\\", "/").rpartition("/")[2],
+            path=self.path,
             sha256=hashlib.sha256(self.data).hexdigest(),
         )
 
@@ -215,7 +220,9 @@ class Workshop:
         except PictureError as exc:
             raise AnswerUnusableError(provider.code, f"its answer is no usable picture ({exc.code})") from exc
         parents = [
-            msgspec.structs.replace(source.parent, role="scene" if number == 0 else "style")
+            msgspec.structs.replace(
+                await asyncio.to_thread(source.parent), role="scene" if number == 0 else "style"
+            )
             for number, source in enumerate((scene, *styles))
         ]
         record = PictureRecord(
@@ -246,7 +253,7 @@ class Workshop:
             "parameters": result.parameters,
         }
         return Result(
-            data=sealed(result.data, record).data,
+            data=(await asyncio.to_thread(sealed, result.data, record)).data,
             mime_type=header.mime_type,
             width=header.width,
             height=header.height,
@@ -264,7 +271,8 @@ class Workshop:
             raise LedgerMissingError(provider.code)
         request = msgspec.structs.replace(request, access=self._access(provider))
         calls = ToolCalls(self.db, provider, limits=self.settings.provider_limits, actor=self.actor)
-        return await calls.edit(request, order=_order(request, operation, inputs), operation=operation)
+        order = await asyncio.to_thread(_order, request, operation, inputs)
+        return await calls.edit(request, order=order, operation=operation)
 
     def _access(self, provider: Provider) -> ProviderAccess:
         """The environment's key, for the provider's own address: there is no project that has others."""
@@ -292,7 +300,7 @@ class Workshop:
         )
         made = await self.toolbox.upscale(source.data, order, name=source.name)
         told = {"backend": options.backend, "scale": options.scale}
-        return _finished(made, source, "upscale", options.backend, told)
+        return await asyncio.to_thread(_finished, made, source, "upscale", options.backend, told)
 
     async def color(self, source: Source, options: ColorOptions, lut: Source | None = None) -> Result:
         """The picture, graded.
@@ -309,8 +317,8 @@ class Workshop:
         made = await self.toolbox.grade(source.data, order, name=source.name, lut=table)
         told: dict[str, Any] = {"profile": options.profile, "temperature": values.temperature}
         if lut is not None:
-            told["lut"] = lut.parent.path
-        return _finished(made, source, "color", options.profile, told)
+            told["lut"] = lut.path
+        return await asyncio.to_thread(_finished, made, source, "color", options.profile, told)
 
     def cutout_price(self, options: BgremoveOptions, *, pictures: int) -> Price:
         """What the dearest of the asked services may cost; its prices are not known here.
@@ -342,7 +350,7 @@ class Workshop:
                 failures.append(f"{code}: {exc.message}")
                 continue
             told = {"backend": code, "provider_call_id": None if call_id is None else str(call_id)}
-            return _finished(made, source, "bg_remove", code, told, call_id=call_id)
+            return await asyncio.to_thread(_finished, made, source, "bg_remove", code, told, call_id=call_id)
         raise ToolError("bgremove", " | ".join(failures))
 
     async def _cut_out(self, code: str, source: Source, order: CutoutOrder) -> tuple[Made, UUID | None]:
@@ -453,7 +461,7 @@ def _order(request: EditRequest, operation: str, inputs: Sequence[Source]) -> st
         request.model,
         request.size,
         request.quality,
-        [source.parent.sha256 for source in inputs],
+        [source.parent().sha256 for source in inputs],
     )
     return f"tool_{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()[:32]}"
 
@@ -468,7 +476,7 @@ def _finished(
         provider=maker,
         parameters=parameters,
         provider_call_id=call_id,
-        parents=(source.parent,),
+        parents=(source.parent(),),
     )
     return Result(
         data=sealed(made.data, record).data,

@@ -272,7 +272,7 @@ async def test_a_reader_that_never_reads_costs_the_others_nothing(live: Live) ->
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         deaf.connect((host, int(port)))
         path = live.path(run).removeprefix(live.url)
-        deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n".encode())
+        deaf.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n".encode())
         for _ in range(4):
             await notice(live.db, run.id, 100, filler="x" * 10_000)
         async with AsyncClient(timeout=20) as client:

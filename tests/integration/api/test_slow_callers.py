@@ -159,6 +159,24 @@ def test_a_connection_that_sends_no_whole_head_is_closed(slow: tuple[Any, httpx.
         assert STALL_S * 0.9 < time.monotonic() - started < STALL_S + 5
 
 
+def test_a_stream_outlives_what_a_request_may_stall(data_dir: Path, variables: dict[str, str]) -> None:
+    limits = {"KROMA_REQUEST_STALL_S": "0.3", "KROMA_EVENTS_HEARTBEAT_S": "0.2"}
+    with served(data_dir, **limits, **variables) as (_, client):
+        as_owner(client)
+        picture = [("file", ("a.png", noise_png(80, 60)))]
+        uploaded = client.post("/api/projects/comic/assets", files=picture, data={"kind": "input"})
+        order = {"mode": "dry", "scene_refs": [uploaded.json()["assets"][0]["id"]]}
+        links = client.post("/api/projects/comic/runs/trigger", json=order).json()["links"]
+        began = time.monotonic()
+        with client.stream("GET", links["events"], headers={"Accept": "text/event-stream"}) as stream:
+            beats = 0
+            for line in stream.iter_lines():
+                beats += line == ": still here"
+                if beats == 8:
+                    break
+        assert time.monotonic() - began > 1
+
+
 @pytest.mark.parametrize("signature", ["", "?sig=1.1.9999999999.00"])
 def test_an_unsigned_callback_is_refused_before_its_body(patient: httpx.Client, signature: str) -> None:
     made = patient.post("/api/projects/comic/agent/instructions", json={"instruction_text": "Bluer"})

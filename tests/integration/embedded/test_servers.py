@@ -1,4 +1,5 @@
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ from kroma.embedded.binaries import postgres_install, reachable_postgres
 from kroma.embedded.errors import EmbeddedServerError
 from kroma.embedded.postgres import EmbeddedPostgres
 from kroma.embedded.valkey import EmbeddedValkey
+from kroma.migrations.run import upgrade
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -69,7 +71,7 @@ def test_postgres_stores_unicode_and_stays_on_loopback(folder: Path) -> None:
         == "FÜUTF8"
     )
     assert query(server.url, "SHOW listen_addresses") == "127.0.0.1"
-    assert query(server.url, "SHOW unix_socket_directories") == ""
+    assert (server.cluster / "postmaster.pid").read_text().splitlines()[4] == "", "its socket directory"
     server.stop()
 
 
@@ -90,6 +92,7 @@ import sys, time
 from pathlib import Path
 from kroma.embedded.postgres import EmbeddedPostgres
 from kroma.embedded.valkey import EmbeddedValkey
+from kroma.migrations.run import upgrade
 server = {"postgres": EmbeddedPostgres, "valkey": EmbeddedValkey}[sys.argv[1]](Path(sys.argv[2]))
 server.start()
 print(server.pid, flush=True)
@@ -214,3 +217,92 @@ def test_a_database_whose_files_are_gone_is_not_silently_replaced(folder: Path) 
     (folder / "postgres.location").write_text(f"{folder}/gone/postgres\n")
     with pytest.raises(EmbeddedServerError, match="gone/postgres; bring them back"):
         EmbeddedPostgres(folder).prepare()
+
+
+ORDINARY = dict.fromkeys(("super", "createdb", "createrole", "replication", "bypassrls"), False)
+
+
+def rights(url: str) -> dict[str, bool]:
+    role = json.loads(str(query(url, "SELECT row_to_json(r) FROM pg_roles r WHERE rolname = current_user")))
+    return {name: role[f"rol{name}"] for name in ORDINARY}
+
+
+def test_kroma_is_an_ordinary_owner_of_its_database(folder: Path) -> None:
+    server = EmbeddedPostgres(folder, settings=FAST)
+    server.start()
+
+    assert rights(server.url) == ORDINARY
+    owner = "SELECT pg_get_userbyid(datdba) = current_user FROM pg_database WHERE datname = 'kroma'"
+    assert query(server.url, owner) is True
+    assert query(server.url, "SELECT count(*) FROM pg_auth_members WHERE member = current_user::regrole") == 0
+    for forbidden in (
+        "SELECT pg_read_file('postgresql.conf')",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+        "ALTER SYSTEM SET fsync = off",
+        "CREATE ROLE other",
+        "CREATE DATABASE other",
+        "ALTER ROLE kroma_app SUPERUSER",
+        "SET ROLE kroma",
+        "SELECT rolpassword FROM pg_authid",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            query(server.url, forbidden)
+    upgrade(server.url)
+    server.stop()
+
+
+def test_an_installation_whose_role_was_a_superuser_has_an_ordinary_one_at_its_next_start(
+    folder: Path,
+) -> None:
+    server = EmbeddedPostgres(folder, settings=FAST)
+    server.start()
+    password = (server.home / "password").read_text()
+    address = server.url.rpartition("@")[2]
+    server.stop()
+    # As it was: one role, the superuser, that owns everything.
+    (server.home / "app_password").unlink()
+    server.run_as_superuser("ALTER DATABASE kroma OWNER TO kroma;", "DROP ROLE kroma_app;")
+    server.run_as_superuser("CREATE TYPE mood AS ENUM ('good');", "CREATE TABLE kept (id serial, m mood);")
+    server.run_as_superuser("CREATE SCHEMA other;", "CREATE VIEW other.seen AS SELECT 1 AS one;")
+    server.run_as_superuser("CREATE FUNCTION other.two() RETURNS int LANGUAGE sql AS 'SELECT 2';")
+    server.start()
+
+    assert rights(server.url) == ORDINARY
+    assert password not in server.url
+    for statement in (
+        "INSERT INTO kept (m) VALUES ('good') RETURNING id",
+        "ALTER TABLE kept ADD COLUMN more text",
+        "ALTER TYPE mood ADD VALUE 'bad'",
+        "DROP VIEW other.seen",
+        "DROP FUNCTION other.two()",
+        "DROP SCHEMA other",
+        "CREATE TABLE made (id int)",
+    ):
+        query(server.url, statement)
+    first = server.url
+    server.stop()
+    server.start()
+    assert server.url == first
+    assert server.url.rpartition("@")[2] == address
+    server.stop()
+
+
+def test_a_start_that_is_killed_before_the_role_is_known_makes_it_again(folder: Path) -> None:
+    server = EmbeddedPostgres(folder, settings=FAST)
+    server.prepare()
+    (server.home / "app_password").unlink()
+    (server.home / "app_password.partial").write_text("half")
+    server.start()
+
+    assert rights(server.url) == ORDINARY
+    server.stop()
+
+
+def test_a_statement_that_fails_is_told_without_itself(folder: Path) -> None:
+    server = EmbeddedPostgres(folder, settings=FAST)
+    server.prepare()
+    with pytest.raises(EmbeddedServerError) as caught:
+        server.run_as_superuser("ALTER ROLE nobody_here PASSWORD 'secret-word';")
+
+    assert 'role "nobody_here" does not exist' in caught.value.message
+    assert "secret-word" not in caught.value.message

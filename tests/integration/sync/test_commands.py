@@ -58,3 +58,19 @@ async def test_what_goes_wrong_is_one_line_and_an_exit_code(office: Office, doub
     code, refused = await command(office, "verify")
     assert (code, refused["ok"], refused["error_code"]) == (2, False, "s3_sync_disabled")
     assert refused["error"].startswith("S3 sync is disabled for this project")
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]], ids=["for people", "for programs"])
+async def test_names_that_hold_terminal_escapes_are_shown(office: Office, as_json: list[str]) -> None:
+    (office.root / "scenes" / "a\x1b]0;owned\x07\x9b\u202e.png").write_bytes(b"two")
+    for name in ("verify", "sync"):
+        done = await asyncio.to_thread(
+            kroma,
+            *(name, "comic", *(["--dry-run"] if name == "sync" else []), *as_json),
+            KROMA_DATABASE_URL=url_of(office.db),
+            KROMA_DATA_DIR=str(office.settings.data_dir),
+            KROMA_URL_ALLOW="127.0.0.1",
+        )
+        output = done.stdout + done.stderr
+        assert "owned" in output
+        assert [part for part in output if part != "\n" and not part.isprintable()] == []

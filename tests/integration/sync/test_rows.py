@@ -3,6 +3,7 @@
 import asyncio
 from http import HTTPStatus
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from aiohttp import web
@@ -368,6 +369,19 @@ async def test_the_operators_key_and_network_are_not_a_projects_to_choose(
     failed = await office.synced()
 
     assert (failed.status, failed.error_code) == ("failed", error_code)
+    assert double.asked == []
+    await office.keeper.close()
+
+
+async def test_the_operators_key_writes_no_copy_into_another_projects(
+    *, fresh_db: Database, data_dir: Path, double: S3Double, s3_bucket: str
+) -> None:
+    office = await open_office(fresh_db, data_dir, double, s3_bucket, KROMA_SYNC_BUCKETS=s3_bucket)
+    await office.execute("DELETE FROM project_secrets")
+    for prefix in ("iat-projects/{id}", "{id}", "a/{id}/b"):
+        await office.set_storage(s3_prefix=prefix.format(id=uuid4()))
+        failed = await office.synced()
+        assert (failed.status, failed.error_code) == ("failed", "s3_credentials_not_for_project")
     assert double.asked == []
     await office.keeper.close()
 

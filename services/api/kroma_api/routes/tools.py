@@ -4,6 +4,8 @@ The libraries of pictures load with the first use: an API that is never asked fo
 """
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -18,9 +20,10 @@ from kroma.auth.scopes import Scope
 from kroma.errors import FieldRequiredError, InvalidRequestError, NotFoundError
 from kroma.library.spool import Spool, Spooled
 from kroma.resources import Resources
-from kroma_api.dependencies import AppResources, CurrentCaller, ToolRoom
+from kroma_api.dependencies import TOOL_ROOM_OF_ONE_BYTES, AppResources, CurrentCaller, ToolRoom
 from kroma_api.errors import MAX_UPLOAD_BYTES, HttpRuleError
 from kroma_api.multipart_form import FormField, FormFile, MultipartForm
+from kroma_api.picture_answer import Base64Part, InBase64, PictureAnswer
 from kroma_api.route_facts import route
 from kroma_api.schemas.tools import ToolPictureView, ToolReportView, ToolResponse
 
@@ -36,9 +39,10 @@ _FILES: Final = {
     "inspect": ("sidecar",),
 }
 """The files that a tool takes beside ``file``."""
-LEAST_ROOM_BYTES: Final = 33 * 1024**2
-"""What a small upload counts: a tool may make a much larger picture of it. So one caller uses two tools at a
-time, and all callers four."""
+_LARGER: Final = 16
+"""How many times as large as an upload its result is taken to be, like a photograph as a PNG."""
+_LEAST_ROOM_BYTES: Final = 8 * 1024**2
+"""What a small upload counts; so one caller uses up to eight tools at a time, and one for large pictures."""
 _MANY: Final = frozenset({"style"})
 _LISTS: Final = frozenset({"hard", "backends"})
 """Fields that may stand several times, or hold several values with commas between."""
@@ -125,23 +129,20 @@ async def use_tool(
     if tool not in TOOLS:
         raise NotFoundError("Tool")
     wants_picture = (accept or "").strip().lower().startswith("image/")
-    async with Spool(resources.settings.data_dir) as spool:
+    async with AsyncExitStack() as held:
+        spool = await held.enter_async_context(Spool(resources.settings.data_dir))
         sent = await _received(request, tool, spool)
-        async with tool_room.turn(places=max(sent.size_bytes, LEAST_ROOM_BYTES)):
-            form = await _loaded(sent, spool)
-            made = await _used_in_toolbox(resources, caller, tool, form)
-            del form
-            if wants_picture:
-                return _as_picture(made)
-            return Response(
-                ToolResponse(
-                    tool=tool,
-                    file=sent.files["file"][0].name,
-                    pictures=[ToolPictureView.of(result) for result in made.pictures],
-                    report=made.report,
-                    inspection=made.inspection,
-                )
-            )
+        await held.enter_async_context(tool_room.turn(places=_room_of(sent)))
+        made = await _used_in_toolbox(resources, caller, tool, await _loaded(sent, spool))
+        spool.close()
+        parts, media_type = _as_picture(made) if wants_picture else await _as_json(made, tool, sent)
+        # What was made is in memory until the reader has it.
+        return PictureAnswer(parts, media_type=media_type, held=held.pop_all())
+
+
+def _room_of(sent: _Sent) -> int:
+    """How many bytes an upload counts with what a tool may make of it."""
+    return min(max(sent.size_bytes * _LARGER, _LEAST_ROOM_BYTES), TOOL_ROOM_OF_ONE_BYTES)
 
 
 async def _used_in_toolbox(resources: Resources, caller: Caller, tool: str, form: _Form) -> _Made:
@@ -164,12 +165,27 @@ async def _used_in_toolbox(resources: Resources, caller: Caller, tool: str, form
         await toolbox.close()
 
 
-def _as_picture(made: _Made) -> Response[Any]:
+def _as_picture(made: _Made) -> tuple[list[bytes], str]:
     if len(made.pictures) != 1:
         problem = "Accept: image/* is for what makes exactly one picture"
         raise HttpRuleError(HTTPStatus.BAD_REQUEST, problem)
     (result,) = made.pictures
-    return Response(result.data, media_type=result.mime_type)
+    return [result.data], result.mime_type
+
+
+async def _as_json(made: _Made, tool: str, sent: _Sent) -> tuple[Sequence[bytes | Base64Part], str]:
+    places = InBase64([result.data for result in made.pictures])
+    reply = ToolResponse(
+        tool=tool,
+        file=sent.files["file"][0].name,
+        pictures=[
+            await asyncio.to_thread(ToolPictureView.of, result, data_base64=text)
+            for result, text in zip(made.pictures, places.texts, strict=True)
+        ],
+        report=made.report,
+        inspection=made.inspection,
+    )
+    return places.parts(reply), "application/json"
 
 
 async def _received(request: Request[Any, Any, Any], tool: str, spool: Spool) -> _Sent:

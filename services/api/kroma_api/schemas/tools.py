@@ -1,7 +1,6 @@
 """Bodies of ``/api/tools/{tool}``."""
 
 import hashlib
-from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
@@ -28,8 +27,8 @@ class ToolPictureView(msgspec.Struct, frozen=True, kw_only=True):
     """The file."""
 
     @classmethod
-    def of(cls, result: "Result") -> Self:
-        """Show a result."""
+    def of(cls, result: "Result", *, data_base64: str) -> Self:
+        """Show a result; hashes all of it, so off the event loop."""
         return cls(
             mime_type=result.mime_type,
             width=result.width,
@@ -37,7 +36,7 @@ class ToolPictureView(msgspec.Struct, frozen=True, kw_only=True):
             size_bytes=len(result.data),
             sha256=hashlib.sha256(result.data).hexdigest(),
             details=result.details,
-            data_base64=b64encode(result.data).decode(),
+            data_base64=data_base64,
         )
 
 
