@@ -37,7 +37,15 @@ def test_the_first_start_prints_a_token_that_opens_the_api(shared_stack: Up) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["token", "run/stack.json", "kroma.lock", "valkey/valkey.conf", "postgres/password"]
+    "name",
+    [
+        "token",
+        "run/stack.json",
+        "kroma.lock",
+        "valkey/valkey.conf",
+        "postgres/password",
+        "postgres/app_password",
+    ],
 )
 def test_only_the_owner_reads_what_is_secret(shared_stack: Up, name: str) -> None:
     assert stat.S_IMODE((shared_stack.data_dir / name).stat().st_mode) == 0o600

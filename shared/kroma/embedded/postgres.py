@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Final
 
-from kroma.db.app_role import role_statements
+from kroma.db.role_sql import role_statements
 from kroma.embedded.account import others_can_reach, server_account
 from kroma.embedded.attached import attached_command
 from kroma.embedded.binaries import postgres_install, reachable_postgres
