@@ -94,12 +94,24 @@ class PictureProcess:
             PictureWorkLostError: The process died under it.
         """
         call = _Call(function, args, kwargs, self._cpu_limit_s)
+        del args, kwargs
         try:
             self._call = self.executor.submit(call)
             self._pool.prepare_spare(function)
             return await asyncio.wrap_future(self._call)
         except BrokenProcessPool as exc:
             raise PictureWorkLostError from exc
+        finally:
+            if self._call is not None and self._call.done():
+                self._call = None
+                self._forget(call)
+
+    def _forget(self, call: "_Call[Any]") -> None:
+        # An error keeps its frames for as long as somebody keeps the error, and they what was sent.
+        if call.forget() > PIPE_BYTES:
+            # The library keeps what it sent last, too, until it sends something else.
+            with suppress(BrokenProcessPool, RuntimeError):
+                self.executor.submit(int)
 
     def when_free(self, callback: Callable[[], None]) -> None:
         """Call back once the last call has ended: one whose caller left computes on."""
@@ -149,7 +161,9 @@ class CpuPool:
             PictureWorkLostError: The process died under it; other work is not affected.
         """
         async with self.process() as process:
-            return await process.run(function, *args, **kwargs)
+            calling = process.run(function, *args, **kwargs)
+            del args, kwargs
+            return await calling
 
     @asynccontextmanager
     async def process(self) -> AsyncGenerator[PictureProcess]:
@@ -266,6 +280,16 @@ class _Call(Generic[T]):
         self._args = args
         self._kwargs = kwargs
         self._cpu_limit_s = cpu_limit_s
+
+    def forget(self) -> int:
+        """Let go of the arguments, when it has been made.
+
+        Returns:
+            How many bytes of files they were, about.
+        """
+        args = [*self._args, *self._kwargs.values()]
+        self._args, self._kwargs = (), {}
+        return sum(len(arg) for arg in args if isinstance(arg, bytes))
 
     def __call__(self) -> T:
         # Nothing handles the signal, so it ends the process, also in the midst of a decoder's C code.

@@ -16,7 +16,7 @@ MEMORY_BYTES: Final = 32 * 1024**2
 DISK_BYTES: Final = 2 * 1024**3
 """Of forms, whose files wait on disk until all of them are there; one caller has at most half. A tool's form
 with an ``Idempotency-Key`` lies there twice, and so does a BMP or TIFF, as the PNG that it becomes."""
-WAIT: Final = timedelta(seconds=10)
+WAIT: Final = timedelta(seconds=30)
 """How long a request waits for its turn before it is told to come again."""
 _COUNTED_BYTES: Final = 64 * 1024
 """A body of unknown length is counted in steps of this."""

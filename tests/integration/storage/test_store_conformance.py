@@ -71,6 +71,27 @@ async def test_a_bucket_of_stores_is_one_by_the_protocol(s3_stores: S3Stores) ->
     assert s3_stores.hosted
 
 
+@pytest.mark.parametrize("kind", ["directory", "memory", "s3"])
+async def test_what_is_the_installations_own_is_found_again_and_no_projects(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    stores: ProjectStores
+    match kind:
+        case "directory":
+            stores = DirectoryStores(tmp_path, allow_any_root=False)
+        case "memory":
+            stores = MemoryStores()
+        case _:
+            stores = request.getfixturevalue("s3_stores")
+    folder = f"own{uuid4().hex}"
+    await stores.open_own(folder).put("a", b"kept")
+
+    assert await stores.open_own(folder).get("a", limit_bytes=4) == b"kept"
+    project = stores.open(stores.locate(project_id=uuid4(), slug=folder, storage=None))
+    assert await project.list_keys("") == []
+    assert [file.key async for file in stores.open_own(folder).list_objects("")] == ["a"]
+
+
 async def test_what_was_put_is_read_back_whole(store: ObjectStore) -> None:
     stored = await store.put("outputs/r/a.png", b"pixels")
 

@@ -2,9 +2,11 @@ import asyncio
 import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
 import timeit
+import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -232,3 +234,19 @@ async def test_pictures_cross_wide_pipes_unchanged() -> None:
     finally:
         await pool.close()
     assert widths == {PIPE_BYTES}
+
+
+async def test_an_error_of_a_call_does_not_keep_what_was_sent() -> None:
+    size = 20 * 1024**2
+    async with opened(CpuPool(1)) as pool:
+        await pool.run(os.getpid)
+        tracemalloc.start()
+        try:
+            with pytest.raises(struct.error) as caught:
+                await pool.run(struct.unpack, "i", bytes(size))
+            async with asyncio.timeout(10):
+                while tracemalloc.get_traced_memory()[0] > size / 2:
+                    await asyncio.sleep(0.01)
+        finally:
+            tracemalloc.stop()
+    assert caught.value.args
