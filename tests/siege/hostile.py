@@ -168,6 +168,15 @@ async def _parrot(server: Hostile, writer: asyncio.StreamWriter) -> None:
     writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
 
+async def _mirror(server: Hostile, writer: asyncio.StreamWriter) -> None:
+    """A good answer that repeats everything it was sent."""
+    seen = server.seen[-1]
+    echo = {"head": seen.head, "body": seen.body.decode("utf-8", "replace")}
+    reply = {"status": "failed", "message": seen.head, "error": seen.head, "echo": echo, "data": []}
+    body = json.dumps(reply).encode()
+    writer.write(_HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+
 async def _honest(_: Hostile, writer: asyncio.StreamWriter) -> None:
     body = json.dumps({"status": "done", "object": "list", "data": [{"id": "gpt-image-1"}]}).encode()
     writer.write(_HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
@@ -186,6 +195,7 @@ MODES: Final[dict[str, Callable[[Hostile, asyncio.StreamWriter], Awaitable[None]
     "usage": _usage,
     "negative": _negative,
     "parrot": _parrot,
+    "mirror": _mirror,
 }
 
 

@@ -63,7 +63,7 @@ async def attack(field: Field) -> list[Verdict]:
     modes = sorted(MODES)
     if len(modes) > field.size.remote_modes:
         # What the figures name is always tried; the seed chooses among the others.
-        fixed = ["redirect", "usage", "endless"]
+        fixed = ["redirect", "usage", "endless", "mirror"]
         rest = [mode for mode in modes if mode not in fixed]
         modes = [*fixed, *field.chance.sample(rest, field.size.remote_modes)]
     async with served() as hostile:
@@ -186,8 +186,11 @@ async def _ended(field: Field, path: str, key: str, *, within_s: float = LONGEST
     while True:
         shown: dict[str, Any] = await field.owner.made("GET", path)
         status = str(shown[key]["status"])
-        if status not in OPEN or time.monotonic() > deadline:
+        if status not in OPEN:
             return status
+        if time.monotonic() > deadline:
+            reason = shown[key].get("reason_code")
+            return f"waiting ({reason})" if reason else status
         if status == "confirmed" and shown[key]["attempts"] > 0:
             return "waiting for its next attempt"
         await asyncio.sleep(0.3)

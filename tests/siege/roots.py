@@ -256,17 +256,19 @@ def _pairs(field: Field) -> list[tuple[str, str]]:
     """A path that exists, and one that does not."""
     data, victim = field.stack.data_dir, field.victim.root
     return [
-        ("token", "tokem"),
+        ("var/backend/master.key", "var/backend/master.kez"),
         ("run/stack.json", "run/stack.jsom"),
         ("callback.key", "callback.kez"),
-        (str(data / "token"), str(data / "tokem")),
+        (str(data / "callback.key"), str(data / "callback.kez")),
+        (str(data / "var" / "backend" / "master.key"), str(data / "var" / "backend" / "master.kez")),
         (str(data / "run" / "stack.json"), str(data / "run" / "stack.jsom")),
         (str(victim / "notes.json"), str(victim / "notex.json")),
         (f"var/projects/{field.victim.slug}/notes.json", f"var/projects/{field.victim.slug}/notex.json"),
         (f"../{field.victim.slug}/notes.json", f"../{field.victim.slug}/notex.json"),
         ("link/notes.json", "link/notex.json"),
         ("/etc/passwd", "/etc/passwx"),
-        ("logs", "logz"),
+        ("logs/api.log", "logs/api.loh"),
+        (str(data / "logs"), str(data / "logz")),
         ("postgres/password", "postgres/passwore"),
     ]
 
@@ -284,7 +286,7 @@ async def _probed(field: Field) -> tuple[list[str], int]:
                     )
                     for path in pair
                 ]
-                if existing.status == 200 or told_apart(existing, missing, pair):
+                if told_apart(existing, missing, pair):
                     found.append(f"{config} {pair[0]} by {name}: {existing.text[:140]}")
     return found, len(callers) * len(CONFIG_FIELDS) * len(_pairs(field))
 

@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ KEPT: Final = (
     "var/backend/master.key",
     "run/stack.json",
     "postgres/password",
+    "postgres/app_password",
     "valkey/valkey.conf",
 )
 """Kroma's own files that nothing but a start changes."""
@@ -281,17 +283,18 @@ def _commands(field: Field) -> list["subprocess.CompletedProcess[str]"]:
         "KROMA_PUBLIC_URL": f"http://user:{password}@host:99999999/",
     }
     slug = field.attacker.slug
-    commands = [
-        kroma("doctor", "--data-dir", data, **environment),
-        kroma("token", "list", "--data-dir", data, **environment),
-        kroma("secrets", "status", "--project", slug, "--data-dir", data, **environment),
-        kroma("secrets", "rotate", "--project", slug, "--data-dir", data, **environment),
-        kroma("sync", slug, "--data-dir", data, **environment),
-    ]
-    elsewhere = str(field.stack.folder / "elsewhere")
-    commands += [
-        kroma("doctor", "--data-dir", elsewhere, **{**environment, "KROMA_STORE": "s3", name: value})
-        for name, value in wrong.items()
-    ]
     planted.add("password in a wrong setting", password[:20])
-    return commands
+    elsewhere = str(field.stack.folder / "elsewhere")
+    commands = [
+        (("doctor", "--data-dir", data), environment),
+        (("token", "list", "--data-dir", data), environment),
+        (("secrets", "status", "--project", slug, "--data-dir", data), environment),
+        (("secrets", "rotate", "--project", slug, "--data-dir", data), environment),
+        (("sync", slug, "--data-dir", data), environment),
+        *(
+            (("doctor", "--data-dir", elsewhere), {**environment, "KROMA_STORE": "s3", name: value})
+            for name, value in wrong.items()
+        ),
+    ]
+    with ThreadPoolExecutor(4) as threads:
+        return list(threads.map(lambda command: kroma(*command[0], **command[1]), commands))

@@ -60,6 +60,7 @@ def lay(
             verdicts = asyncio.run(_attacks(stack, watch, size, seed=seed, only=only, say=say))
         finally:
             watch.stop()
+        say(f"  memory of the API by phase, in MB: {_by_phase(watch)}")
         verdicts += _of_memory(watch)
         code = stack.stop()
         left = stack.left_behind()
@@ -123,6 +124,12 @@ async def _carried_out(name: str, attack: Attack, field: Field) -> list[Verdict]
 def _timed_paths(field: Field) -> list[str]:
     at = field.neighbor.path
     return ["/health", at, f"{at}/assets", f"{at}/runs/{field.neighbor.known['run_id']}"]
+
+
+def _by_phase(watch: Watch) -> str:
+    return ", ".join(
+        f"{phase} {mib * MIB / _MB:.0f}" for (part, phase), mib in watch.peaks.items() if part == "api"
+    )
 
 
 def _of_memory(watch: Watch) -> list[Verdict]:

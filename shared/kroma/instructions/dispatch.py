@@ -15,6 +15,7 @@ from kroma.config import AgentOptions
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.instructions import events
+from kroma.instructions.echoes import Echoes
 from kroma.instructions.lease import Lease, take_lease
 from kroma.instructions.models import AgentInstruction, InstructionStatus
 from kroma.instructions.report import AgentReport
@@ -95,10 +96,10 @@ class Dispatcher:
         headers = {"Idempotency-Key": f"{lease.instruction_id}-{lease.fence}"}
         if lease.target.token is not None:
             headers["Authorization"] = f"Bearer {lease.target.token}"
-        hidden = [text for text in (lease.target.token, signature) if text]
+        echoes = Echoes.of(lease.target.url, lease.target.token, signature)
         number = 1
         while True:
-            outcome = await self._try(lease, body, headers, hidden=hidden)
+            outcome = await self._try(lease, body, headers, echoes=echoes)
             if isinstance(outcome, Answer) or not outcome.is_retryable or number > self.options.retries:
                 return outcome
             await asyncio.sleep((self.options.retry_pause * number).total_seconds())
@@ -107,7 +108,7 @@ class Dispatcher:
             number += 1
 
     async def _try(
-        self, lease: Lease, body: bytes, headers: dict[str, str], *, hidden: list[str]
+        self, lease: Lease, body: bytes, headers: dict[str, str], *, echoes: Echoes
     ) -> Answer | Failure:
         try:
             reply = await self._client.post_json(
@@ -116,12 +117,10 @@ class Dispatcher:
         except (OutboundError, UrlRefusedError) as exc:
             return Failure(f"{exc.code}: {exc.message}", is_retryable=exc.retryable)
         if reply.is_success:
-            return Answer(reply.status, AgentReport.of_reply(reply.body))
+            return Answer(reply.status, AgentReport.of_reply(reply.body, echoes=echoes))
         text = reply.body[: 4 * _ERROR_CHARACTERS].decode(errors="replace").replace("\0", "")
-        for secret in hidden:
-            text = text.replace(secret, "[hidden]")  # an agent may echo what it was sent
         return Failure(
-            f"http_{reply.status}:{text[:_ERROR_CHARACTERS]}",
+            f"http_{reply.status}:{echoes.hide(text)[:_ERROR_CHARACTERS]}",
             is_retryable=reply.status == _TOO_MANY_REQUESTS or reply.status >= _FIRST_SERVER_ERROR,
         )
 

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UnsetType
 
 from kroma.errors import NotOneOfError
+from kroma.instructions.echoes import Echoes
 from kroma.instructions.models import AgentInstruction, InstructionStatus
 from kroma.texts import optional_text, required_text
 
@@ -35,9 +36,9 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
     """Everything it sent."""
 
     @classmethod
-    def of_reply(cls, body: bytes) -> Self:
+    def of_reply(cls, body: bytes, *, echoes: Echoes) -> Self:
         """Read a 2xx reply: no JSON counts as ``{}``, no status as ``done``, an unknown one as ``failed``."""
-        content = _decoded(body)
+        content = echoes.hide_in(_decoded(body))
         fields = cast("dict[str, object]", content) if isinstance(content, dict) else {}
         given = _text(fields.get("status"))
         word = "done" if given is None else given.strip().lower()

@@ -1,6 +1,7 @@
 """Contract 3.18, the part that the worker does, against an agent over real HTTP."""
 
 import asyncio
+import json
 import re
 from datetime import datetime, timedelta
 
@@ -177,6 +178,34 @@ async def test_what_an_agent_echoes_of_its_token_and_signature_is_hidden(
     row = await desk.send(await desk.confirmed())
 
     assert row.last_error == "http_400:Bearer [hidden] [hidden]"
+
+
+async def test_what_an_agent_echoes_of_its_address_is_hidden(desk: Desk, agent: AgentServer) -> None:
+    key, hook = "k-0123456789", "hook-0123456789abcdef"
+    desk.configure(KROMA_AGENT_API_URL=f"http://127.0.0.1:{agent.port}/services/{hook}/run?key={key}&v=1")
+
+    async def echo(request: Received) -> bytes:
+        return http(400, f"no {request.path}, {key}, {hook}".encode())
+
+    agent.script(echo)
+    row = await desk.send(await desk.confirmed())
+
+    assert row.last_error == "http_400:no /services/[hidden]/run?[hidden], [hidden], [hidden]"
+
+
+async def test_what_an_agent_echoes_in_a_good_reply_is_hidden_too(desk: Desk, agent: AgentServer) -> None:
+    async def echo(request: Received) -> bytes:
+        token, url = request.headers["authorization"], request.body["callback"]["url"]
+        return said(status="failed", error=f"bad {token}", echo=[{url: token}, request.path])
+
+    agent.script(echo)
+    row = await desk.send(await desk.confirmed())
+
+    assert row.last_error == "bad Bearer [hidden]"
+    shown = json.dumps(row.agent_response_json)
+    assert "?sig=[hidden]" in shown
+    assert "key=hidden" not in shown
+    assert shown.count("[hidden]") == 4
 
 
 async def test_a_slow_agent_is_a_passing_failure(desk: Desk, agent: AgentServer) -> None:

@@ -56,6 +56,7 @@ GOOD: dict[str, Callable[[], Iterable[str]]] = {
     "quick": lambda: doors.too_slow({"unladen": samples(0.02), "held": samples(0.09)}, "held")[0],
     "answered": lambda: doors.unanswered({"held": samples(0.01)}),
     "kept uploads": lambda: floods.unserved([answer(), answer(503, **{"retry-after": "1"})]),
+    "served meanwhile": lambda: floods.waited([0.2, 0.9, 0.2], [0.1], lone_s=2),
     "disjoint": lambda: roots.overlaps({"a": DATA / "var/projects/a", "b": DATA / "var/projects/ab"}, DATA),
     "misdirected": lambda: page.not_status([("x", answer(421))], 421),
     "ended": lambda: remotes.unsettled([outcome()]),
@@ -105,6 +106,9 @@ WRONG: dict[str, Callable[[], Iterable[str]]] = {
     "an upload lost": lambda: floods.unserved([answer(), answer(0)]),
     "turned away for good": lambda: floods.unserved([answer(), answer(503)]),
     "every upload turned away": lambda: floods.unserved([answer(503, **{"retry-after": "1"})]),
+    "behind a queue": lambda: floods.waited([0.2, 0.2, 2.5], [0.1], lone_s=2),
+    "behind what is left of a picture": lambda: floods.waited([0.7, 0.9, 0.8], [0.1], lone_s=2),
+    "no upload timed": lambda: floods.waited([], [0.1], lone_s=2),
     "one root in another": lambda: roots.overlaps({"a": Path("/p/a"), "b": Path("/p/a/b")}, DATA),
     "the same root": lambda: roots.overlaps({"a": Path("/p/a"), "b": Path("/p/x/../a")}, DATA),
     "Kroma's own root": lambda: roots.overlaps({"a": DATA / "var/backend"}, DATA),
@@ -139,8 +143,8 @@ def test_a_rule_that_was_not_tried_does_not_hold() -> None:
 
 
 def test_a_slow_neighbor_is_named_with_its_bound() -> None:
-    good = floods.slowed([0.1, 0.2], [0.5], rule="x", failed=[])
-    slow = floods.slowed([0.1, 0.2], [0.7], rule="x", failed=[])
+    good = floods.slowed([0.1, 0.2, 0.2], [0.5, 0.5, 0.9], rule="x", failed=[])
+    slow = floods.slowed([0.1, 0.2, 0.2], [0.2, 0.7, 0.7], rule="x", failed=[])
 
     assert good.holds
     assert slow.wrong == ("0.70 s, at most 0.60 s",)
