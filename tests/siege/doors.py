@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -103,8 +104,9 @@ def _by_kind(rows: Iterable[Sequence[Any]]) -> dict[str, list[float]]:
 class Siege:
     """Sockets that are opened, fed a byte now and then, and opened again when they are closed."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, chance: random.Random) -> None:
         self._address = address
+        self._chance = chance
         self._tasks: list[asyncio.Task[None]] = []
         self._pace = asyncio.Semaphore(64)
         self._is_over = False
@@ -137,7 +139,8 @@ class Siege:
                 finally:
                     self.open[kind] -= 1
                     writer.transport.abort()
-            await asyncio.sleep(COMES_BACK_S)
+            # Not all at once: thousands that come back together are a flood of connections.
+            await asyncio.sleep(COMES_BACK_S * self._chance.uniform(0.5, 1.5))
 
     async def _feed(
         self, kind: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, drip: bytes
@@ -145,7 +148,7 @@ class Siege:
         is_first = True
         while not self._is_over:
             try:
-                async with asyncio.timeout(DRIP_S):
+                async with asyncio.timeout(DRIP_S * self._chance.uniform(0.5, 1.5)):
                     got = await reader.read(65536)
             except TimeoutError:
                 writer.write(drip)
@@ -191,7 +194,7 @@ async def attack(field: Field) -> list[Verdict]:
             b"x",
         ),
     }
-    siege = Siege(address)
+    siege = Siege(address, field.chance)
     share = field.size.half_open // len(kinds)
     for kind, (data, drip) in kinds.items():
         siege.add(kind, lambda data=data: data, drip, share)
@@ -229,7 +232,7 @@ async def attack(field: Field) -> list[Verdict]:
 async def _claims(field: Field, token: Mapping[str, str]) -> None:
     """Requests that say by a header that they wait: halves of them, and whole ones at a steady pace."""
     at, number = field.attacker.path, field.size.waiting
-    siege = Siege(field.stack.up.address)
+    siege = Siege(field.stack.up.address, field.chance)
     for name, claim in (("Prefer", "wait=60"), ("Accept", "text/event-stream")):
         half = _half("POST", f"{at}/characters", {**token, name: claim}, sent=b"{")
         bare = _half("POST", "/auth/token", {"Host": token["Host"], name: claim}, sent=b"{")

@@ -35,7 +35,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 SHORT: Final = Size(
     name="short",
     unladen_s=4,
-    held_s=6,
+    held_s=8,
     keyed_uploads=6,
     lut_mib=20,
     timed_uploads=6,
