@@ -23,6 +23,7 @@ from kroma_api.long_requests import TokensWatched
 from kroma_api.middleware.bodies import Bodies
 from kroma_api.middleware.origins import Origins
 from kroma_api.middleware.places import Limits, Places
+from kroma_api.middleware.refused_bodies import RefusedBodies
 from kroma_api.middleware.security_headers import SecurityHeaders
 from kroma_api.parity import OWN_ROUTES, mounted_routes
 from kroma_api.replies import JsonResponse
@@ -121,10 +122,10 @@ def create_app(
 ) -> ASGIApp:
     """The API as one ASGI application.
 
-    From the outside in: headers of every answer, request id and log line, the requests in hand, host and
-    origin, the time that a body may take, authentication (before everything that depends on the path, also
-    of paths that do not exist), the token of a request that lasts, path and method rules, scopes, places,
-    room for the body, idempotency keys, routing and bodies.
+    From the outside in: headers of every answer, the rest of a body that nobody read, request id and log
+    line, the requests in hand, host and origin, the time that a body may take, authentication (before
+    everything that depends on the path, also of paths that do not exist), the token of a request that lasts,
+    path and method rules, scopes, places, room for the body, idempotency keys, routing and bodies.
 
     Args:
         resources: What it works on.
@@ -142,4 +143,4 @@ def create_app(
     app = Authentication(app, settings=settings, db=db)
     app = Bodies(app, stall=settings.request_stall)
     app = (in_hand or RequestsInHand()).around(Origins(app, settings))
-    return SecurityHeaders(RequestLog(app))
+    return SecurityHeaders(RefusedBodies(RequestLog(app)))

@@ -26,6 +26,7 @@ from kroma.runs.events import MAX_WATCHERS
 from kroma.terminal import refuse
 from kroma_api.app import api_readiness, create_app
 from kroma_api.in_hand import RequestsInHand
+from kroma_api.memory import give_large_blocks_back
 from kroma_api.middleware.places import MOST_AT_WORK, MOST_RECEIVED
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -60,6 +61,7 @@ async def serve(settings: Settings) -> None:
     check_default(settings)
     _refuse_taken_address(settings.bind)
     connections = _allowed_connections()
+    give_large_blocks_back()
     async with AsyncExitStack() as opened:
         resources = await opened.enter_async_context(open_resources(settings))
         readiness = api_readiness(resources)
