@@ -100,7 +100,7 @@ class EmbeddedPostgres:
         self._home = self._located()
         self._install = postgres_install()
         if self._account is not None:
-            self._install = reachable_postgres(self._install, self._home.parent)
+            self._install = reachable_postgres(self._install, self._home.parent, account=self._account)
         for partial in self._home.parent.glob(f"{self._home.name}.partial-*"):
             self._discard(partial)
         if not self._home.is_dir():
