@@ -15,6 +15,7 @@ from litestar import Request
 from kroma.aside import LARGE_BYTES, aside
 from kroma.auth.service import Caller
 from kroma.bootstrap.errors import Problem
+from kroma.json_depth import refuse_deep
 from kroma.texts import NulCharacterError
 from kroma_api.errors import HttpRuleError
 
@@ -74,6 +75,7 @@ def decode(raw: bytes, shape: type[Shape]) -> Shape:
         NulCharacterError: A text in it holds a NUL.
     """
     try:
+        refuse_deep(raw)
         decoded = msgspec.json.decode(raw, type=shape)
         if _NUL_ESCAPE in raw:
             _refuse_nul(msgspec.json.decode(raw))

@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from kroma.errors import InvalidRequestError
+from kroma.json_depth import refuse_deep
 from kroma.pipeline.errors import ConfigFileError
 from kroma.storage.base import ObjectStore
 from kroma.storage.disk import read_file
@@ -183,6 +184,7 @@ class ConfigObject:
         if file.data is None:
             raise ConfigFileError(file.path, "cannot be read: no such file")
         try:
+            refuse_deep(file.data)
             value = msgspec.json.decode(file.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise ConfigFileError(file.path, f"is not valid JSON: {exc}") from exc

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from kroma.json_depth import refuse_deep
 from kroma.runlog import current, legacy
 from kroma.runlog.entries import RunEntry
 from kroma.runlog.errors import RunLogFieldError, RunLogInvalidError
@@ -64,8 +65,11 @@ def _is_current(data: bytes, source: str) -> bool:
 
 
 def _decoded(data: bytes, kind: type[T], source: str) -> T:
+    is_first_look = kind is _Head
     try:
-        if kind is _Head and b"\\u0000" in data:  # once per log, on the first look
+        if is_first_look:
+            refuse_deep(data)
+        if is_first_look and b"\\u0000" in data:
             _refuse_nul(msgspec.json.decode(data), source)
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
