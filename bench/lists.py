@@ -92,7 +92,7 @@ async def call(app: ASGIApp, path: str, query: str = "") -> bytes:
     scope: Any = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "path": path,
         "raw_path": path.encode(), "query_string": query.encode(), "root_path": "", "scheme": "http",
-        "headers": [], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
+        "headers": [(b"host", b"127.0.0.1")], "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 80),
     }  # fmt: skip
 
     async def receive() -> dict[str, Any]:
