@@ -24,13 +24,20 @@ TURNED_AWAY: Final = frozenset({429, 503})
 """Answers of a service that has enough to do: right, as long as they say when to come again."""
 
 
-def slowed(unladen: Sequence[float], laden: Sequence[float], *, rule: str, failed: Sequence[str]) -> Verdict:
+def slowed(
+    unladen: Sequence[float],
+    laden: Sequence[float],
+    *,
+    rule: str,
+    failed: Sequence[str],
+    least_s: float = LEAST_S,
+) -> Verdict:
     """A neighbor's upload beside a flood against one without, each as it usually is."""
     if not unladen or not laden:
         failed = [*failed, f"{len(unladen)} uploads were timed unladen and {len(laden)} beside the flood"]
         return Verdict(rule=rule, measured="nothing", allowed="a time", wrong=tuple(failed))
     before, during = statistics.median(unladen), statistics.median(laden)
-    bound = max(TIMES_UNLADEN * before, LEAST_S)
+    bound = max(TIMES_UNLADEN * before, least_s)
     wrong = [*failed]
     if during > bound:
         wrong.append(f"{during:.2f} s, at most {bound:.2f} s")
@@ -96,6 +103,7 @@ async def attack(field: Field) -> list[Verdict]:
             luts.seconds,
             rule="another project's upload beside the LUT flood",
             failed=[*unladen.failed, *luts.failed],
+            least_s=field.size.least_upload_s,
         ),
         none_of(
             "no token holds all picture processes",

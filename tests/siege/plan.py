@@ -23,6 +23,9 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     lut_mib: int
     timed_uploads: int
     """Of the neighbor, unladen and beside each flood."""
+    least_upload_s: float
+    """An upload that takes no longer is never slow: six of them on a machine that does other work are too
+    few to tell 40 ms from 80."""
     slow_pictures: int
     """Of the attacker at a time, so that it could hold every picture process."""
     root_races: int
@@ -39,6 +42,7 @@ SHORT: Final = Size(
     keyed_uploads=6,
     lut_mib=20,
     timed_uploads=6,
+    least_upload_s=0.2,
     slow_pictures=4,
     root_races=4,
     remote_modes=1,
@@ -51,6 +55,7 @@ FULL: Final = Size(
     keyed_uploads=20,
     lut_mib=50,
     timed_uploads=12,
+    least_upload_s=0.05,
     slow_pictures=8,
     root_races=20,
     remote_modes=99,
