@@ -7,11 +7,11 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from uuid import UUID
 
 from kroma.errors import KromaError
@@ -44,6 +44,8 @@ from kroma.storage.pieces import pieces_of
 from kroma.storage.references import refuse_undecodable, relative_key
 from kroma.storage.roots import PROJECTS, ProjectPlaces
 from kroma.storage.unfinished import PREFIX, Sweeper, UnfinishedFile, sync_folder
+
+T = TypeVar("T")
 
 DEFAULT_BASE_DIR: Final = "/".join(PROJECTS)
 FOLDERS: Final = ("outputs", "runs", "archive/bad")
@@ -93,19 +95,20 @@ class DirectoryStore:
         return (self._root / key).as_uri()
 
     async def put(self, key: str, data: bytes, *, sha256: str | None = None) -> StoredObject:
-        return await asyncio.to_thread(self._put, key, data, sha256)
+        return await _to_its_end(self._put, key, data, sha256)
 
     async def put_stream(
         self, key: str, chunks: AsyncIterable[bytes], *, limit_bytes: int, sha256: str | None = None
     ) -> StoredObject:
-        path, file = await asyncio.to_thread(self._begun, key)
+        beginning = asyncio.ensure_future(asyncio.to_thread(self._begun, key))
         try:
+            path, file = await asyncio.shield(beginning)
             async for piece in pieces_of(chunks, key, limit_bytes=limit_bytes, piece_bytes=_CHUNK_BYTES):
                 await asyncio.to_thread(_written, key, file, piece)
             return await asyncio.to_thread(_finished, key, path, file, sha256)
         finally:
             # Shielded: a second cancellation must not keep the file from going away.
-            await asyncio.shield(asyncio.to_thread(file.discard))
+            await asyncio.shield(_discarded(beginning))
 
     async def get(self, key: str, *, limit_bytes: int, sha256: str | None = None) -> bytes:
         return await asyncio.to_thread(self._get, key, limit_bytes, sha256)
@@ -152,10 +155,10 @@ class DirectoryStore:
         return await asyncio.to_thread(lambda: os.path.isdir(self._path(key)))
 
     async def move(self, source_key: str, target_key: str) -> None:
-        await asyncio.to_thread(self._move, source_key, target_key)
+        await _to_its_end(self._move, source_key, target_key)
 
     async def delete(self, keys: Sequence[str]) -> None:
-        await asyncio.to_thread(self._delete, keys)
+        await _to_its_end(self._delete, keys)
 
     async def presigned_url(
         self,
@@ -373,6 +376,29 @@ def resolve_root(data_dir: Path, project_slug: str, storage: LocalPlace | None) 
         return data_dir / storage.project_root
     base_dir = DEFAULT_BASE_DIR if storage is None else storage.base_dir
     return data_dir / base_dir / project_slug
+
+
+async def _to_its_end(change: Callable[..., T], *args: object) -> T:
+    """Make a change in a thread, and come back only when it is made or refused.
+
+    A thread goes on when its await is canceled, so the change would otherwise come to pass behind the back of
+    whoever looks next. A cancellation takes effect after it.
+    """
+    changing = asyncio.ensure_future(asyncio.to_thread(change, *args))
+    try:
+        return await asyncio.shield(changing)
+    except asyncio.CancelledError:
+        await asyncio.wait({changing})
+        if not changing.cancelled():
+            changing.exception()  # read, so that it is not reported as lost
+        raise
+
+
+async def _discarded(beginning: asyncio.Future[tuple[str, UnfinishedFile]]) -> None:
+    """Discard the file of a put, also where the put was canceled before it had the file."""
+    with suppress(OSError, KromaError):  # there is no file
+        _, file = await beginning
+        await asyncio.to_thread(file.discard)
 
 
 def _written(key: str, file: UnfinishedFile, data: bytes) -> None:

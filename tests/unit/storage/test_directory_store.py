@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,6 +43,10 @@ def outside(tmp_path: Path) -> Path:
     outside.mkdir()
     (outside / "secret.png").write_bytes(b"secret")
     return outside
+
+
+def sizes_in(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in folder.iterdir()}
 
 
 @contextmanager
@@ -91,6 +95,37 @@ async def test_a_full_disk_leaves_nothing_behind(store: DirectoryStore, root: Pa
     assert caught.value.code == "store_full"
     assert not caught.value.retryable
     assert files_below(root) == []
+
+
+@pytest.mark.parametrize("turns", range(1, 4))
+@pytest.mark.parametrize("method", ["put", "put_stream"])
+async def test_a_canceled_put_is_over_when_it_ends(
+    store: DirectoryStore, root: Path, method: str, turns: int
+) -> None:
+    data = b"x" * 1_000_000
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield data
+
+    for _ in range(5):
+        streamed = method == "put_stream"
+        put = (
+            store.put_stream("a.png", chunks(), limit_bytes=len(data))
+            if streamed
+            else store.put("a.png", data)
+        )
+        putting = asyncio.create_task(put)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        putting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await putting
+
+        left = sizes_in(root)
+        assert left in ({}, {"a.png": len(data)})
+        await asyncio.sleep(0.02)
+        assert sizes_in(root) == left
+        await store.delete(["a.png"])
 
 
 async def test_a_full_disk_keeps_the_object_that_was_there(store: DirectoryStore, root: Path) -> None:
