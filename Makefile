@@ -69,7 +69,7 @@ migrate: install ## Bring the database of KROMA_DATABASE_URL to the current sche
 
 .PHONY: openapi
 openapi: install ## Write docs/openapi.json anew.
-	@$(BIN)/python -m kroma_api.describe > docs/openapi.json
+	@$(BIN)/python -m kroma_api.export_openapi > docs/openapi.json
 
 .PHONY: dist
 dist: install ## Build wheel and source archive into dist/, without a network.

@@ -17,10 +17,10 @@ from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.imaging.style_cards import draw_reference
-from kroma.pipeline.claim import claim_job
-from kroma.pipeline.order import RunOrder
-from kroma.pipeline.sweep import list_due
-from kroma.pipeline.trigger import trigger_run
+from kroma.pipeline.control.trigger import trigger_run
+from kroma.pipeline.execution.claim import claim_job
+from kroma.pipeline.execution.sweep import list_due
+from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers.fake import FakeProvider
 from kroma.queue.memory import MemoryTaskQueue

@@ -10,11 +10,11 @@ from figures import line, once_ms
 from PIL import Image
 
 from kroma.imaging.codec import Picture
-from kroma.imaging.deep import decode_deep, encode_deep
-from kroma.imaging.guard import GuardSettings
+from kroma.imaging.color_check import GuardSettings
+from kroma.imaging.high_bit_depth import decode_deep, encode_deep
 from kroma.imaging.measures.candidate import check_picture
 from kroma.imaging.measures.facts import JobFacts, gather_facts
-from kroma.imaging.measures.orders import CheckOrder, FactsOrder
+from kroma.imaging.measures.request import CheckOrder, FactsOrder
 from kroma.imaging.measures.settings import QualitySettings
 
 WIDTH, HEIGHT = 1024, 1536

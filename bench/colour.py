@@ -8,9 +8,9 @@ import numpy as np
 from figures import line, once_ms
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
-from kroma.imaging.deep import DeepPicture
-from kroma.postprocess.colour import graded
-from kroma.postprocess.orders import BUILTIN_PROFILES
+from kroma.imaging.high_bit_depth import DeepPicture
+from kroma.postprocess.color import graded
+from kroma.postprocess.request import BUILTIN_PROFILES
 
 WIDTH, HEIGHT = 1024, 1536
 TARGET = 3.0

@@ -17,7 +17,7 @@ from figures import line
 from PIL import Image
 
 from kroma.imaging.restyle.engine import redraw
-from kroma.imaging.restyle.order import RedrawOrder
+from kroma.imaging.restyle.request import RedrawOrder
 from kroma.imaging.style_cards import REFERENCE_KINDS, draw_reference
 
 SIZE, SMALL = "768x1152", "48x72"

@@ -19,8 +19,8 @@ from paid import ENVIRONMENT, Buyer, running_double
 from sqlalchemy import select
 from stack import Stack, running_stack, running_worker
 
-from kroma.pipeline.steps import STEPS
-from kroma.pipeline.wait import wait_for_end
+from kroma.pipeline.control.wait import wait_for_end
+from kroma.pipeline.execution.steps import STEPS
 from kroma.runs.models import Run
 
 SCENE = "harbor.png"

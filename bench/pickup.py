@@ -22,9 +22,9 @@ from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.imaging.style_cards import draw_reference
-from kroma.pipeline.order import RunOrder
-from kroma.pipeline.trigger import trigger_run
-from kroma.pipeline.wait import wait_for_end
+from kroma.pipeline.control.trigger import trigger_run
+from kroma.pipeline.control.wait import wait_for_end
+from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers.fake import FakeProvider
 from kroma.queue.arq import ArqTaskQueue

@@ -15,7 +15,7 @@ import uvloop
 from paid import ENVIRONMENT, Buyer, running_double
 from stack import Stack, running_stack, running_worker
 
-from kroma.pipeline.wait import wait_for_end
+from kroma.pipeline.control.wait import wait_for_end
 
 RUNS = 100
 SCENES = ("harbor.png", "tower.png")

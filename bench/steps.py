@@ -27,21 +27,21 @@ from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.imaging.style_cards import draw_reference
-from kroma.ledger.desk import CallDesk
+from kroma.leases.renewer import LeaseKeeper
+from kroma.ledger.call_scheduler import CallDesk
 from kroma.logs import configure_logs
-from kroma.pipeline.access import no_access
-from kroma.pipeline.execute import Workplace
-from kroma.pipeline.keeper import LeaseKeeper
-from kroma.pipeline.order import RunOrder
-from kroma.pipeline.trigger import trigger_run
+from kroma.pipeline.control.trigger import trigger_run
+from kroma.pipeline.execution.execute import Workplace
+from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.projects.service import ProjectDraft, upsert_project
+from kroma.provider_accounts.access import no_access
 from kroma.providers.base import EditRequest, EditResult
 from kroma.providers.fake import FakeProvider
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.runs.models import RunMode, RunStep
 from kroma.storage.directory import DirectoryStores, resolve_root
-from kroma_worker.hands import Hands
 from kroma_worker.registry import TaskDeps, dispatch
+from kroma_worker.slots import Hands
 from kroma_worker.tasks import runs as tasks
 
 TARGET = 0.35

@@ -24,8 +24,8 @@ from stack import running_stack
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.pipeline.order import RunOrder
-from kroma.pipeline.trigger import trigger_run
+from kroma.pipeline.control.trigger import trigger_run
+from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers.local import LocalProvider
 from kroma.queue.memory import MemoryTaskQueue

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from kroma.config import Settings
-from kroma.pipeline.config_files import ConfigFiles
+from kroma.pipeline.planning.config_files import ConfigFiles
 from kroma.storage.directory import DirectoryStore, DirectoryStores
 
 

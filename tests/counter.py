@@ -18,8 +18,8 @@ from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
 from kroma.ledger.admission import Claimed
 from kroma.ledger.answers import Shelved
+from kroma.ledger.call_scheduler import CallDesk
 from kroma.ledger.calls import PaidCalls
-from kroma.ledger.desk import CallDesk
 from kroma.ledger.models import ProviderCall
 from kroma.ledger.outcomes import Answer
 from kroma.providers.base import EditRequest, EditResult, Provider, ProviderAccess, ProviderPicture

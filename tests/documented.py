@@ -9,7 +9,7 @@ import httpx
 from jsonschema import Draft202012Validator
 
 from kroma_api.app import ROUTERS
-from kroma_api.openapi import document
+from kroma_api.openapi.document import document
 
 ClientFactory = Callable[..., httpx.AsyncClient]
 """Makes a client from an optional database and environment variables."""

@@ -13,7 +13,7 @@ from schemathesis.generation.modes import GenerationMode
 from schemathesis.schemas import APIOperation
 
 from kroma_api.app import ROUTERS
-from kroma_api.openapi import document
+from kroma_api.openapi.document import document
 
 OPERATIONS = [
     pytest.param(operation, id=operation.label)

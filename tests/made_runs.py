@@ -12,10 +12,9 @@ from sqlalchemy import select, update
 from factories import scene_png
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
-from kroma.pipeline.execute import planned_job
-from kroma.pipeline.image_job import Candidate
-from kroma.pipeline.joblog import ended_log
-from kroma.pipeline.plan import RunPlan
+from kroma.pipeline.execution.image_job import Candidate, planned_job
+from kroma.pipeline.execution.job_log import ended_log
+from kroma.pipeline.planning.plan import RunPlan
 from kroma.runlog.schema import FileLog, InputLog
 from kroma.runs.models import CandidateStatus, JobStatus, Run, RunCandidate, RunJob
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from factories import scene_png
-from kroma.imaging.guard import GuardSettings
+from kroma.imaging.color_check import GuardSettings
 from kroma.imaging.style_cards import draw_reference
-from kroma.pipeline.image_job import Candidate, ImageJob
-from kroma.pipeline.plan import PlannedJob, PlannedPicture
-from kroma.pipeline.tools import StepTools
+from kroma.pipeline.execution.image_job import Candidate, ImageJob
+from kroma.pipeline.execution.step_tools import StepTools
+from kroma.pipeline.planning.plan import PlannedJob, PlannedPicture
 from kroma.runlog.schema import FileLog
 from kroma.runs.models import CandidateStatus
 from kroma.storage.memory import MemoryStore

@@ -17,11 +17,11 @@ import numpy as np
 from PIL import Image
 
 from kroma.config import FaceModel
-from kroma.imaging.guard import GuardSettings
+from kroma.imaging.color_check import GuardSettings
 from kroma.imaging.measures.candidate import check_candidate, with_duplicates
 from kroma.imaging.measures.facts import gather_facts
-from kroma.imaging.measures.orders import CheckOrder, FactsOrder
 from kroma.imaging.measures.report import CheckResult
+from kroma.imaging.measures.request import CheckOrder, FactsOrder
 from kroma.imaging.measures.settings import QualitySettings
 from kroma.imaging.style_cards import draw_reference
 from made_set import Rgb, drawn, png, spoil

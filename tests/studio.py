@@ -13,14 +13,14 @@ from kroma.config import Settings
 from kroma.costs.models import CostEvent
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.ledger.desk import CallDesk
-from kroma.pipeline.access import AccessLoader, no_access
-from kroma.pipeline.execute import Workplace
-from kroma.pipeline.keeper import LeaseKeeper
-from kroma.pipeline.order import RunOrder
-from kroma.pipeline.postprocess_config import PostprocessSwitches
-from kroma.pipeline.trigger import trigger_run
+from kroma.leases.renewer import LeaseKeeper
+from kroma.ledger.call_scheduler import CallDesk
+from kroma.pipeline.control.trigger import trigger_run
+from kroma.pipeline.execution.execute import Workplace
+from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
+from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.projects.models import Project
+from kroma.provider_accounts.access import AccessLoader, no_access
 from kroma.providers.base import Provider
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.quality.models import QualityReport

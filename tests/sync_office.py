@@ -12,14 +12,14 @@ from kroma.assets.models import Asset
 from kroma.audit.models import AuditEvent
 from kroma.config import Settings
 from kroma.db.engine import Database
-from kroma.pipeline.keeper import LeaseKeeper
-from kroma.pipeline.synchronise import Synchroniser
+from kroma.leases.renewer import LeaseKeeper
 from kroma.projects.models import Project, ProjectStorage
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import upsert_secret
 from kroma.storage.directory import DirectoryStores
 from kroma.sync.claim import claim_sync
 from kroma.sync.models import SyncJob
+from kroma.sync.runner import Synchroniser
 from kroma.sync.service import SyncOrder, prepare_sync, request_sync
 from s3_double import S3Double
 from s3_server import KEY

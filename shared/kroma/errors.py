@@ -12,7 +12,7 @@
 
 ``unknown`` is left to bugs. ``kind`` and ``code`` are part of the HTTP contract; a subclass
 builds its own message from typed arguments. Domain code knows neither HTTP nor ARQ:
-``kroma_api.errors`` maps a class to a status, the worker maps ``retryable`` to a backoff.
+``kroma_api.http.errors`` maps a class to a status, the worker maps ``retryable`` to a backoff.
 """
 
 from datetime import datetime

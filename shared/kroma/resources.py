@@ -11,7 +11,7 @@ from kroma.config import Settings, SettingsError
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.db.schema import check_revision, find_revision
-from kroma.db.waiting import answered
+from kroma.db.wait_for_database import answered
 from kroma.providers import open_providers
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from kroma.pipeline.tools import StepTools
+from kroma.pipeline.execution.step_tools import StepTools
 from kroma.queue.messages import AnyMessage
 from kroma_worker.registry import TASKS
 
@@ -40,7 +40,7 @@ WRITES_TO_A_TERMINAL = {
     "shared/kroma/terminal.py",  # the last line of a program that does not start
     "shared/kroma/logs.py",  # log lines, made visible there
     "shared/kroma/healthcheck.py",  # the answer of a health check, made visible there
-    "services/api/kroma_api/describe.py",  # the OpenAPI document, which is ours, into a file or a pipe
+    "services/api/kroma_api/export_openapi.py",  # the OpenAPI document, which is ours, into a file or a pipe
 }
 PRINTS = re.compile(
     r"(?<![\w.])print\(|\bsys\.(__)?std(out|err)\b|\b(typer|click)\.(echo|secho|prompt|confirm)\b"

@@ -8,10 +8,10 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from kroma_api.app import ROUTERS
-from kroma_api.describe import described
-from kroma_api.examples import REQUESTS
-from kroma_api.openapi import document
-from kroma_api.reference_page import reference_page
+from kroma_api.export_openapi import described
+from kroma_api.openapi.document import document
+from kroma_api.openapi.examples import REQUESTS
+from kroma_api.openapi.reference_page import reference_page
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "openapi.json"
 DOCUMENT = document(ROUTERS)

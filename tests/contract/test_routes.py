@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from kroma_api.app import ROUTERS
-from kroma_api.openapi import document
-from kroma_api.parity import OWN_ROUTES
+from kroma_api.openapi.contract_routes import OWN_ROUTES
+from kroma_api.openapi.document import document
 
 P = "/api/projects/{slug}"
 OPEN = {"/health", "/health/live", "/health/ready", "/agent/callback/{instruction_id}"}

@@ -12,9 +12,9 @@ import pytest
 from kroma.config import Bind, MetricsOptions, SettingsError
 from kroma.db.engine import Database
 from kroma.health import server as servers
-from kroma.health.eyes import eyes_open
 from kroma.health.probe import Check, Probe, Readiness
 from kroma.health.server import HealthServer
+from kroma.health.telemetry import eyes_open
 from kroma.metrics import REGISTRY
 
 pytestmark = pytest.mark.timeout(30)

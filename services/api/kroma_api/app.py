@@ -7,26 +7,29 @@ from typing import Final
 from litestar import Litestar, Router
 from litestar.types import ASGIApp
 
-from kroma.health.parts import parts_probes
+from kroma.health.components import parts_probes
 from kroma.health.probe import Readiness
 from kroma.idempotency.answers import answer_files
 from kroma.resources import Resources
-from kroma_api.authentication import Authentication
-from kroma_api.authorization import Authorization
-from kroma_api.body_budget import BodyBudget
 from kroma_api.dependencies import DEPENDENCIES, WithResources
-from kroma_api.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
-from kroma_api.front import PathRules, RequestLog
-from kroma_api.idempotency import IdempotencyKeys
-from kroma_api.in_hand import RequestsInHand
-from kroma_api.long_requests import TokensWatched
+from kroma_api.http.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
+from kroma_api.http.json_response import JsonResponse
+from kroma_api.http.request_slot import Limits
+from kroma_api.http.strict_json import StrictRequest
+from kroma_api.middleware.authentication import Authentication
+from kroma_api.middleware.authorization import Authorization
 from kroma_api.middleware.bodies import Bodies
+from kroma_api.middleware.body_budget import BodyBudget
+from kroma_api.middleware.idempotency import IdempotencyKeys
+from kroma_api.middleware.in_flight import RequestsInHand
+from kroma_api.middleware.long_requests import TokensWatched
 from kroma_api.middleware.origins import Origins
-from kroma_api.middleware.places import Limits, Places
+from kroma_api.middleware.path_rules import PathRules
 from kroma_api.middleware.refused_bodies import RefusedBodies
+from kroma_api.middleware.request_log import RequestLog
+from kroma_api.middleware.request_slots import Places
 from kroma_api.middleware.security_headers import SecurityHeaders
-from kroma_api.parity import OWN_ROUTES, mounted_routes
-from kroma_api.replies import JsonResponse
+from kroma_api.openapi.contract_routes import OWN_ROUTES, mounted_routes
 from kroma_api.route_facts import RouteTable
 from kroma_api.routes import (
     asset_links,
@@ -56,7 +59,6 @@ from kroma_api.routes import (
     syncs,
     tools,
 )
-from kroma_api.strict_json import StrictRequest
 
 ROUTERS: Final[Sequence[Router]] = (
     health.router,

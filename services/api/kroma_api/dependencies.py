@@ -25,9 +25,9 @@ from kroma.runs.events import RunWatch
 from kroma.secrets.keyring import Keyring
 from kroma.shares import TurnQueue
 from kroma.storage.base import ProjectStores
-from kroma_api.errors import MAX_UPLOAD_BYTES
-from kroma_api.idempotency import STATE_KEY
-from kroma_api.middleware.places import Place, place_of
+from kroma_api.http.errors import MAX_UPLOAD_BYTES
+from kroma_api.http.request_slot import Place, place_of
+from kroma_api.middleware.idempotency import STATE_KEY
 
 Db = NamedDependency[Database]
 Queue = NamedDependency[TaskQueue]

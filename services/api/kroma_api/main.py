@@ -18,16 +18,16 @@ from granian.server.embed import Server
 
 from kroma.config import Bind, Settings, SettingsError
 from kroma.db.schema import WrongSchemaError
-from kroma.health.eyes import eyes_open
+from kroma.health.telemetry import eyes_open
 from kroma.logs import configure_logs
 from kroma.providers import check_default
 from kroma.resources import await_database, open_resources
 from kroma.runs.events import MAX_WATCHERS
 from kroma.terminal import refuse
 from kroma_api.app import api_readiness, create_app
-from kroma_api.in_hand import RequestsInHand
+from kroma_api.http.request_slot import MOST_AT_WORK, MOST_RECEIVED
 from kroma_api.memory import give_large_blocks_back
-from kroma_api.middleware.places import MOST_AT_WORK, MOST_RECEIVED
+from kroma_api.middleware.in_flight import RequestsInHand
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 

@@ -20,34 +20,34 @@ from kroma import __version__
 from kroma.config import Settings, SettingsError
 from kroma.db.base import utc_now
 from kroma.db.schema import WrongSchemaError
-from kroma.health.eyes import eyes_open
-from kroma.health.parts import parts_probes
+from kroma.health.components import parts_probes
 from kroma.health.probe import Probe, Readiness
+from kroma.health.telemetry import eyes_open
 from kroma.instructions.dispatch import Dispatcher
 from kroma.instructions.signature import callback_signer
-from kroma.ledger.desk import CallDesk
+from kroma.leases.renewer import LeaseKeeper, Presence
+from kroma.ledger.call_scheduler import CallDesk
 from kroma.logs import configure_logs
 from kroma.metrics import PLACES
 from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import UrlGuard
-from kroma.pipeline.access import access_loader
-from kroma.pipeline.execute import Workplace
-from kroma.pipeline.keeper import LeaseKeeper, Presence
+from kroma.pipeline.execution.execute import Workplace
 from kroma.postprocess.toolbox import Toolbox
+from kroma.provider_accounts.access import access_loader
 from kroma.providers import check_default
 from kroma.resources import Resources, await_database, open_resources
 from kroma.secrets.service import read_secret
 from kroma.terminal import refuse
-from kroma_worker.hands import Hands
-from kroma_worker.pulse import Pulse
+from kroma_worker.liveness import Pulse
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
+from kroma_worker.slots import Hands
 from kroma_worker.tasks import instructions, runs, sync
 from kroma_worker.tasks.answers import sweep_answers_for_ever
 from kroma_worker.tasks.calls import look_after_calls
 from kroma_worker.tasks.sweep import sweep_for_ever
 
 if TYPE_CHECKING:
-    from kroma.pipeline.synchronise import Synchroniser
+    from kroma.sync.runner import Synchroniser
 
 log = structlog.get_logger(__name__)
 
@@ -199,7 +199,7 @@ async def agent_dispatcher(opened: Resources) -> AsyncGenerator[Dispatcher]:
 
 def synchroniser(opened: Resources) -> "Synchroniser":
     """What carries syncs."""
-    from kroma.pipeline.synchronise import Synchroniser  # noqa: PLC0415 - a client that most workers need not carry
+    from kroma.sync.runner import Synchroniser  # noqa: PLC0415 - a client that most workers need not carry
 
     return Synchroniser(db=opened.db, stores=opened.stores, keyring=opened.keyring, settings=opened.settings)
 

@@ -10,15 +10,15 @@ import msgspec
 import structlog
 
 from kroma.instructions.dispatch import Dispatcher
-from kroma.pipeline.claim import ClaimLostError
-from kroma.pipeline.execute import Workplace
+from kroma.pipeline.execution.claim import ClaimLostError
+from kroma.pipeline.execution.execute import Workplace
 from kroma.queue.base import TaskQueue
 from kroma.queue.messages import AnyMessage
-from kroma_worker.hands import Hands
-from kroma_worker.pulse import Pulse
+from kroma_worker.liveness import Pulse
+from kroma_worker.slots import Hands
 
 if TYPE_CHECKING:
-    from kroma.pipeline.synchronise import Synchroniser
+    from kroma.sync.runner import Synchroniser
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,7 @@ from kroma.errors import KromaError
 if TYPE_CHECKING:
     from kroma.db.engine import Database
     from kroma.tools.files import Item
-    from kroma.tools.workshop import Workshop
+    from kroma.tools.runner import Workshop
 
 
 class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -42,7 +42,7 @@ async def opened_workshop(settings: Settings, *, with_ledger: bool) -> "AsyncGen
     """
     from kroma.cpu import CpuPool
     from kroma.postprocess.toolbox import Toolbox
-    from kroma.tools.workshop import Workshop
+    from kroma.tools.runner import Workshop
 
     cpu = CpuPool(settings.cpu_processes)
     toolbox = Toolbox(cpu, settings.tools, url_allow=settings.url_allow)
@@ -128,6 +128,6 @@ def sources(paths: Sequence[Path]) -> list[Any]:
         PictureTooLargeError: One is over 64 MiB.
     """
     from kroma.tools.files import read_picture
-    from kroma.tools.workshop import Source
+    from kroma.tools.runner import Source
 
     return [Source(path.name, read_picture(path)) for path in paths]

@@ -45,10 +45,10 @@ async def opened_database(settings: Settings) -> "AsyncGenerator[Database]":
         DatabaseUnreachableError: It does not answer.
         WrongSchemaError: It wants to be migrated.
     """
+    from kroma.db.connection_errors import DATABASE_TROUBLE
     from kroma.db.engine import Database
-    from kroma.db.lost import DATABASE_TROUBLE
     from kroma.db.schema import check_revision, find_revision
-    from kroma.db.waiting import wrong_address
+    from kroma.db.wait_for_database import wrong_address
     from kroma.supervisor.errors import DatabaseUnreachableError
 
     db = Database.connect(database_url(settings), pool_size=1)

@@ -16,7 +16,7 @@ from kroma.config import Settings
 if TYPE_CHECKING:
     from kroma.tools.files import Item
     from kroma.tools.options import QaOptions
-    from kroma.tools.workshop import Result, Source, Workshop
+    from kroma.tools.runner import Result, Source, Workshop
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, and folders of pictures.")]
 Output = Annotated[
@@ -343,7 +343,7 @@ def _each(
 
 async def _read(item: "Item") -> "Source":
     from kroma.tools.files import read_picture
-    from kroma.tools.workshop import Source
+    from kroma.tools.runner import Source
 
     return Source(str(item.path), await asyncio.to_thread(read_picture, item.path))
 
@@ -366,7 +366,7 @@ async def _checked(
     styles: "list[Source]",
 ) -> list[Outcome]:
     from kroma.errors import InvalidRequestError
-    from kroma.tools.workshop import unreadable
+    from kroma.tools.runner import unreadable
 
     async with opened_workshop(settings, with_ledger=False) as workshop:
         facts = await workshop.facts(options, scene=scene, styles=styles)

@@ -72,8 +72,8 @@ async def _rerun(
     confirm_spend: bool,
 ) -> "tuple[Run, str]":
     from kroma.auth.caller import OWNER
-    from kroma.pipeline.repeat import Spending
-    from kroma.pipeline.rerun import rerun_run
+    from kroma.pipeline.control.derived_run import Spending
+    from kroma.pipeline.control.rerun import rerun_run
     from kroma.projects.errors import ProjectNotFoundError
     from kroma.projects.models import Project
     from kroma.resources import await_database, open_resources

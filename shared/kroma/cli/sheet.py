@@ -36,7 +36,7 @@ async def draw(settings: Settings, runs: Sequence[str], *, out: Path | None = No
         The file that was written, or the address of the object.
     """
     from kroma.resources import open_stores
-    from kroma.runs.sheet import draw_run_sheet
+    from kroma.runs.contact_sheet import draw_run_sheet
 
     async with open_stores(settings) as stores, opened_database(settings) as db:
         drawn = await draw_run_sheet(db, stores, runs)

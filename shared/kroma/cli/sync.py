@@ -103,13 +103,13 @@ def _carried(project: str, order: "SyncOrder", data_dir: Path | None, *, as_json
 
 async def _carry(settings: Settings, project: str, order: "SyncOrder") -> "SyncJob":
     """Carry it here and now, under a lease like a worker's: it is recorded, and nobody else does the same."""
-    from kroma.pipeline.claim import ClaimLostError
-    from kroma.pipeline.keeper import LeaseKeeper
-    from kroma.pipeline.synchronise import Synchroniser
+    from kroma.leases.renewer import LeaseKeeper
+    from kroma.pipeline.execution.claim import ClaimLostError
     from kroma.resources import open_stores
     from kroma.secrets.keyring import Keyring
     from kroma.sync.models import SyncJob
     from kroma.sync.progress import Progress
+    from kroma.sync.runner import Synchroniser
     from kroma.sync.service import begin_sync, cancel_sync, prepare_sync
 
     async with opened_database(settings) as db, open_stores(settings) as stores:

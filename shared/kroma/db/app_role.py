@@ -13,7 +13,7 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships none
 
 from kroma.config import SettingsError
 from kroma.db.role_sql import literal, role_statements
-from kroma.db.waiting import ANSWER_WITHIN_S, answered
+from kroma.db.wait_for_database import ANSWER_WITHIN_S, answered
 
 ADMIN_VARIABLE: Final = "KROMA_ADMIN_DATABASE_URL"
 

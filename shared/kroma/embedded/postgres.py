@@ -13,10 +13,10 @@ from typing import IO, Final
 
 from kroma.db.role_sql import role_statements
 from kroma.embedded.account import others_can_reach, server_account
-from kroma.embedded.attached import attached_command
 from kroma.embedded.binaries import postgres_install, reachable_postgres
 from kroma.embedded.errors import EmbeddedServerError
-from kroma.embedded.leftovers import wait_for_leftovers
+from kroma.embedded.orphans import wait_for_leftovers
+from kroma.embedded.parent_death import attached_command
 from kroma.embedded.server_process import (
     LOOPBACK,
     SERVER_ENVIRONMENT,

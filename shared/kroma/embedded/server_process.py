@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, Protocol
 
-from kroma.embedded.attached import attached_command
 from kroma.embedded.errors import ServerEndedError
+from kroma.embedded.parent_death import attached_command
 
 READY_TIMEOUT_S: Final = 30.0
 """Replaying the log of a killed server is part of its start."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from kroma.embedded.binaries import valkey_server
-from kroma.embedded.leftovers import wait_for_leftovers
+from kroma.embedded.orphans import wait_for_leftovers
 from kroma.embedded.server_process import LOOPBACK, free_port, spawn, start, stop, wait_until
 
 _CONFIG: Final = """\

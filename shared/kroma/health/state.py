@@ -10,8 +10,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import text
 
+from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.db.engine import Database
-from kroma.db.lost import DATABASE_TROUBLE
 from kroma.db.prepared import Prepared
 
 STANDS_FOR_S: Final = 5.0

@@ -4,8 +4,8 @@ from typing import Final
 
 from kroma.imaging.accepted import AcceptedPicture
 from kroma.imaging.codec import verify
-from kroma.imaging.deep import EXTENSIONS, decode_deep, encode_deep
 from kroma.imaging.header import Format, inspect
+from kroma.imaging.high_bit_depth import EXTENSIONS, decode_deep, encode_deep
 
 _KEPT: Final[frozenset[Format]] = frozenset({"PNG", "JPEG", "WEBP"})
 """Formats whose bytes stay as they were sent."""

@@ -1,6 +1,6 @@
 """Taking an instruction to send it: a row lock to decide, a lease to hold, a fence to write.
 
-As with jobs (``kroma.pipeline.claim``), except that the lease is as long as an attempt may take and
+As with jobs (``kroma.pipeline.execution.claim``), except that the lease is as long as an attempt may take and
 is never renewed: a worker that dies costs that time.
 """
 

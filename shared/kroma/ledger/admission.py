@@ -19,12 +19,13 @@ from sqlalchemy import bindparam, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.db.engine import Database
-from kroma.db.lost import DATABASE_TROUBLE
 from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
-from kroma.ledger import gates, outcomes
-from kroma.ledger.desk import CallDesk
+from kroma.ledger import outcomes
+from kroma.ledger import provider_limits as gates
+from kroma.ledger.call_scheduler import CallDesk
 from kroma.ledger.errors import CallLaterError, ClaimGoneError, ProviderBusyError, named
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.ledger.outcomes import NEVER_SENT, Verdict

@@ -15,11 +15,12 @@ import structlog
 from sqlalchemy import func, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.db.engine import Database
-from kroma.db.lost import DATABASE_TROUBLE
-from kroma.ledger import gates, outcomes
+from kroma.ledger import outcomes
+from kroma.ledger import provider_limits as gates
 from kroma.ledger.admission import Admission, AdmittedCall, Claimed
-from kroma.ledger.desk import CallDesk
+from kroma.ledger.call_scheduler import CallDesk
 from kroma.ledger.errors import (
     AnswerNotKeptError,
     AnswerUnknownError,

@@ -26,10 +26,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
-from kroma.ledger import gates, outcomes
+from kroma.ledger import outcomes
+from kroma.ledger import provider_limits as gates
 from kroma.ledger.admission import OPERATION, PATIENCE, Admission, Claimed
 from kroma.ledger.answers import Answers, Shelf, Shelved
-from kroma.ledger.desk import CallDesk
+from kroma.ledger.call_scheduler import CallDesk
 from kroma.ledger.errors import (
     AnswerNotKeptError,
     AnswerUnknownError,

@@ -13,7 +13,7 @@ from kroma.db.base import Base, Created, Identified
 
 
 class CallStatus(StrEnum):
-    """Where a call that costs money stands; how it moves: ``kroma.runs.states``."""
+    """Where a call that costs money stands; how it moves: ``kroma.ledger.states``."""
 
     INTENT = "intent"
     """Committed before anything leaves; its price is held against the budget."""

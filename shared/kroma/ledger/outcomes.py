@@ -16,8 +16,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.costs.models import CostEvent
+from kroma.db.connection_errors import DATABASE_TROUBLE, is_database_lost
 from kroma.db.engine import Database
-from kroma.db.lost import DATABASE_TROUBLE, is_database_lost
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.runlog.ids import stable_id
 from kroma.runs.events import write_event

@@ -22,7 +22,8 @@ from kroma.config import ProviderLimits
 from kroma.db.engine import Database
 from kroma.db.reader import Reader
 from kroma.errors import KromaError
-from kroma.ledger import gates, outcomes
+from kroma.ledger import outcomes
+from kroma.ledger import provider_limits as gates
 from kroma.ledger.answers import charge_of, to_the_end
 from kroma.ledger.errors import AnswerUnknownError, ProviderBusyError, RetriesSpentError
 from kroma.ledger.models import CallStatus, ProviderCall

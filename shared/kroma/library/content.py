@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 from kroma.assets.models import Asset, AssetKind
 from kroma.imaging.header import MIME_TYPES
+from kroma.library.deduplication import UPLOADED_KINDS, find_key
 from kroma.library.errors import AssetFileMissingError
-from kroma.library.known import UPLOADED_KINDS, find_key
 from kroma.storage.base import ObjectStore
 
 OPAQUE: Final = "application/octet-stream"

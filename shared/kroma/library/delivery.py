@@ -13,8 +13,8 @@ from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.imaging.by_name import accept
 from kroma.imaging.header import PictureHeader
-from kroma.library.known import find_known
-from kroma.library.place import ProjectFiles
+from kroma.library.deduplication import find_known
+from kroma.library.project_files import ProjectFiles
 from kroma.library.spool import Spool, Spooled
 
 
@@ -116,7 +116,7 @@ class Delivery:
 
     async def _decoded(self, file: Spooled) -> Picture:
         async with self._cpu.room(file.size_bytes):
-            accepted = await self._cpu.run(accept, await self._spool.source(file), name=file.name)
+            accepted = await self._cpu.run(accept, await self._spool.read(file), name=file.name)
             kept, spool = file, self._spool
             if accepted.converted is not None:
                 spool = Spool(self._folder)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.assets.models import Asset
 from kroma.db.engine import Database
-from kroma.library.place import ProjectFiles
+from kroma.library.project_files import ProjectFiles
 from kroma.reference_sets.models import ReferenceSetItem
 from kroma.reference_sets.queries import get_reference_set
 

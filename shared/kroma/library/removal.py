@@ -14,10 +14,10 @@ from kroma.assets.models import Asset, AssetLink
 from kroma.audit import service as audit
 from kroma.baselines.models import Baseline
 from kroma.db.engine import Database
+from kroma.library.deduplication import find_key
 from kroma.library.errors import AssetInUseError
-from kroma.library.known import find_key
-from kroma.library.leftovers import discard
-from kroma.library.place import ProjectFiles
+from kroma.library.orphans import discard
+from kroma.library.project_files import ProjectFiles
 from kroma.library.thumbnails import SIZES_PX
 from kroma.projects.contents import get_in_project
 from kroma.quality.models import QualityReport

@@ -11,8 +11,8 @@ from kroma.errors import KromaError
 from kroma.imaging.by_name import thumbnail
 from kroma.imaging.header import MAX_BYTES
 from kroma.library.content import current_file, is_picture
+from kroma.library.deduplication import find_key
 from kroma.library.errors import AssetFileMissingError, NoPictureError
-from kroma.library.known import find_key
 from kroma.storage.base import ObjectStore
 from kroma.storage.checksums import sha256_of
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError

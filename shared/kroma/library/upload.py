@@ -13,10 +13,10 @@ from kroma.assets.models import Asset, AssetKind
 from kroma.audit import service as audit
 from kroma.db.engine import Database
 from kroma.imaging.header import MAX_BYTES, PictureHeader
+from kroma.library.deduplication import BEST_FIRST, find_key, list_changed
 from kroma.library.delivery import Delivery, Picture
-from kroma.library.known import BEST_FIRST, find_key, list_changed
-from kroma.library.leftovers import discard
-from kroma.library.place import ProjectFiles
+from kroma.library.orphans import discard
+from kroma.library.project_files import ProjectFiles
 from kroma.library.references import add_items, check_set
 from kroma.runlog.ids import asset_id
 from kroma.storage.base import ObjectStore

@@ -18,10 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from kroma.addresses import check_database_url
 from kroma.config import SettingsError
 from kroma.db.app_role import ADMIN_VARIABLE, make_role
+from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.db.engine import Database
-from kroma.db.lost import DATABASE_TROUBLE
 from kroma.db.schema import WrongSchemaError, find_revision, needed_revision
-from kroma.db.waiting import answered
+from kroma.db.wait_for_database import answered
 from kroma.environment import Environment, span
 from kroma.errors import InfraError, KromaError
 from kroma.logs import configure_logs

@@ -2,7 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
-from kroma.postprocess.orders import CutoutOrder, Made, UpscaleOrder
+from kroma.postprocess.request import CutoutOrder, Made, UpscaleOrder
 
 
 @runtime_checkable

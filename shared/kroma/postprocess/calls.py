@@ -8,7 +8,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from kroma.imaging.errors import PictureTooLargeError
-from kroma.postprocess.orders import ColourProfile, Comparison, Expected, Format, Made, Size
+from kroma.postprocess.request import ColourProfile, Comparison, Expected, Format, Made, Size
 
 # ruff: noqa: PLC0415 - numpy and OpenCV load where pictures are, not where they are asked for
 

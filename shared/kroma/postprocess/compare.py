@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from kroma.imaging.deep import DeepPicture, decode_deep
 from kroma.imaging.errors import PictureError
-from kroma.postprocess.orders import Comparison, Expected
+from kroma.imaging.high_bit_depth import DeepPicture, decode_deep
+from kroma.postprocess.request import Comparison, Expected
 
 MIN_STRUCTURE: Final = 0.85
 MAX_DRIFT: Final = 0.06

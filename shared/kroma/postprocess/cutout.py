@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kroma.imaging.deep import DeepPicture
+from kroma.imaging.high_bit_depth import DeepPicture
 from kroma.postprocess.errors import UnsureError
 
 TOOL: Final = "local"

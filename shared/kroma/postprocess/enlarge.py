@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kroma.imaging.deep import DeepPicture, Pixels
 from kroma.imaging.errors import PictureTooLargeError
 from kroma.imaging.header import MAX_PIXELS
+from kroma.imaging.high_bit_depth import DeepPicture, Pixels
 
 _LEAST_ALPHA = 1e-4
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from kroma.config import ToolOptions
-from kroma.postprocess.orders import CutoutOrder, PlannedTools, UpscaleOrder
+from kroma.postprocess.request import CutoutOrder, PlannedTools, UpscaleOrder
 
 LANCZOS: Final = "lanczos"
 REALESRGAN: Final = "realesrgan-ncnn"

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kroma.errors import InvalidRequestError
-from kroma.postprocess.orders import MAX_CUBE_BYTES
+from kroma.postprocess.request import MAX_CUBE_BYTES
 
 MAX_SIZE_1D: Final = 65536
 MAX_SIZE_3D: Final = 129

@@ -11,7 +11,7 @@ from kroma.postprocess import calls
 from kroma.postprocess.command import run_program
 from kroma.postprocess.errors import ToolMissingError
 from kroma.postprocess.installed import LOCAL, REMBG, missing_remover
-from kroma.postprocess.orders import CutoutOrder, Made
+from kroma.postprocess.request import CutoutOrder, Made
 from kroma.postprocess.upscalers import read_answer
 
 

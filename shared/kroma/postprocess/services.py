@@ -25,7 +25,7 @@ from kroma.outbound.errors import (
     ReplyTooLargeError,
     UrlRefusedError,
 )
-from kroma.postprocess.orders import CutoutOrder
+from kroma.postprocess.request import CutoutOrder
 from kroma.providers.base import (
     AnswerLostError,
     AnswerUnusableError,

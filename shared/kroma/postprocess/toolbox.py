@@ -11,8 +11,8 @@ from kroma.postprocess import calls
 from kroma.postprocess.base import BackgroundRemover, Upscaler
 from kroma.postprocess.errors import ToolError, ToolMissingError
 from kroma.postprocess.installed import CUTOUT_BACKENDS, UPSCALE_ALIASES, UPSCALE_BACKENDS, missing_tools
-from kroma.postprocess.orders import ColourOrder, CutoutOrder, Made, PlannedTools, UpscaleOrder
 from kroma.postprocess.removers import LocalRemover, RembgRemover
+from kroma.postprocess.request import ColourOrder, CutoutOrder, Made, PlannedTools, UpscaleOrder
 from kroma.postprocess.services import KINDS, CutoutService, ServiceLine
 from kroma.postprocess.upscalers import LanczosUpscaler, RealEsrganUpscaler
 from kroma.providers.base import EditRequest, ProviderAccess, ProviderFailedError, ProviderPicture

@@ -14,7 +14,7 @@ from kroma.postprocess import calls
 from kroma.postprocess.command import run_program
 from kroma.postprocess.errors import ToolError, ToolMissingError
 from kroma.postprocess.installed import LANCZOS, REALESRGAN, missing_upscaler
-from kroma.postprocess.orders import Made, UpscaleOrder
+from kroma.postprocess.request import Made, UpscaleOrder
 
 MAX_ANSWER_BYTES: Final = 4 * MAX_BYTES
 """Of what a program writes; it is as much larger as its picture is."""

@@ -4,14 +4,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from kroma.imaging.deep import DeepPicture, Pixels, decode_deep, encode_deep, mime_type
 from kroma.imaging.errors import PictureError
+from kroma.imaging.high_bit_depth import DeepPicture, Pixels, decode_deep, encode_deep, mime_type
 from kroma.postprocess import cutout
-from kroma.postprocess.colour import graded
+from kroma.postprocess.color import graded
 from kroma.postprocess.enlarge import check_enlarged, enlarged, resized
 from kroma.postprocess.errors import ToolError
 from kroma.postprocess.lut import read_cube
-from kroma.postprocess.orders import ColourProfile, Format, Made, Size
+from kroma.postprocess.request import ColourProfile, Format, Made, Size
 
 SAME_SHAPE: Final = 0.01
 """How much proportions may differ for a picture to count as the same framing."""

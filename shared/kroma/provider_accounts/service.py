@@ -14,7 +14,7 @@ from kroma.projects.queries import get_project
 from kroma.projects.slugs import provider_code
 from kroma.provider_accounts.models import ProviderAccount
 from kroma.provider_accounts.queries import get_provider_account
-from kroma.secrets.access_changed import AccessChanged, nothing_else
+from kroma.secrets.on_access_change import AccessChanged, nothing_else
 from kroma.texts import name_text, optional_text, require_any, required_name
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.imaging.errors import PictureTooLargeError
-from kroma.imaging.restyle.order import RedrawnPicture, RedrawOrder
+from kroma.imaging.restyle.request import RedrawnPicture, RedrawOrder
 from kroma.providers.base import (
     Capabilities,
     EditRequest,

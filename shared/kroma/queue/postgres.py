@@ -9,8 +9,8 @@ from typing import Final, Protocol, cast
 import structlog
 from sqlalchemy import delete, func, insert, select, text
 
+from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.db.engine import Database
-from kroma.db.lost import DATABASE_TROUBLE
 from kroma.queue.base import Handler, serve
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import AnyMessage, encode, readable

@@ -1,4 +1,4 @@
-"""How the statuses of runs, jobs, candidates and provider calls move.
+"""How the statuses of runs, jobs and candidates move; ``kroma.ledger.states`` has those of calls.
 
 ::
 
@@ -12,19 +12,15 @@
     candidate  planned (dry, stays)
                generated -> done | failed_output_guard
                failed (its call gave no picture)
-    call       intent -> sent -> settled | refused | unknown
-               intent -> refused (never sent)
-               unknown -> settled | refused (asked, or decided by a person)
 
 Every write of ours names the status and the fence it expects (``UPDATE ... WHERE status = ... AND
-fence = ...``). Behind that, triggers of the database refuse any other move of a run, a job or a call, and a
+fence = ...``). Behind that, triggers of the database refuse any other move of a run or a job, and a
 fence that falls, whoever asks (migration 0005; a test holds them against these tables).
 """
 
 from collections.abc import Mapping
 from typing import Final
 
-from kroma.ledger.models import CallStatus
 from kroma.runs.models import JobStatus, RunStatus
 
 RUN_MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
@@ -47,12 +43,5 @@ JOB_MOVES: Final[Mapping[JobStatus, frozenset[JobStatus]]] = {
             JobStatus.CANCELED,
         }
     ),
-}
-"""Legal moves; a status that is no key is an end."""
-
-CALL_MOVES: Final[Mapping[CallStatus, frozenset[CallStatus]]] = {
-    CallStatus.INTENT: frozenset({CallStatus.SENT, CallStatus.REFUSED}),
-    CallStatus.SENT: frozenset({CallStatus.SETTLED, CallStatus.REFUSED, CallStatus.UNKNOWN}),
-    CallStatus.UNKNOWN: frozenset({CallStatus.SETTLED, CallStatus.REFUSED}),
 }
 """Legal moves; a status that is no key is an end."""

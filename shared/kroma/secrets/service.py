@@ -18,11 +18,11 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.queries import find_project, get_project, get_project_id
 from kroma.projects.slugs import normalised_slug, provider_code
-from kroma.secrets.access_changed import AccessChanged, nothing_else
 from kroma.secrets.cipher import SecretPlace, is_sealed
 from kroma.secrets.errors import NoSecretOpensError, SecretNotFoundError, SecretUnreadableError
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.models import ProjectSecret
+from kroma.secrets.on_access_change import AccessChanged, nothing_else
 from kroma.secrets.queries import list_secrets, list_secrets_for_change, place_of, stored_values
 from kroma.texts import name_text, optional_text, required_text
 

@@ -24,7 +24,13 @@ from kroma.storage.base import (
     StoredObject,
 )
 from kroma.storage.checksums import ChecksumMemory, checked_chunks, refuse_other
-from kroma.storage.disk import (
+from kroma.storage.errors import (
+    ObjectNotFoundError,
+    RootNotRegisteredError,
+    StoredElsewhereError,
+    StoreUnavailableError,
+)
+from kroma.storage.files import (
     OpenFile,
     checksum_of,
     make_folder,
@@ -34,16 +40,10 @@ from kroma.storage.disk import (
     read_file,
     translated,
 )
-from kroma.storage.errors import (
-    ObjectNotFoundError,
-    RootNotRegisteredError,
-    StoredElsewhereError,
-    StoreUnavailableError,
-)
-from kroma.storage.pieces import pieces_of
+from kroma.storage.rechunk import pieces_of
 from kroma.storage.references import refuse_undecodable, relative_key
 from kroma.storage.roots import PROJECTS, ProjectPlaces
-from kroma.storage.unfinished import PREFIX, Sweeper, UnfinishedFile, sync_folder
+from kroma.storage.temp_files import PREFIX, Sweeper, UnfinishedFile, sync_folder
 
 T = TypeVar("T")
 

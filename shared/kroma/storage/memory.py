@@ -11,7 +11,7 @@ from kroma.errors import KromaError
 from kroma.storage.base import ListedObject, LocalPlace, ObjectEnds, ObjectStore, ObjectStream, StoredObject
 from kroma.storage.checksums import checked_chunks, refuse_other
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StoreUnavailableError
-from kroma.storage.pieces import pieces_of
+from kroma.storage.rechunk import pieces_of
 from kroma.storage.references import in_listing_order, relative_key
 
 _CHUNK_BYTES: Final = 1024**2

@@ -20,9 +20,9 @@ from kroma.storage.errors import (
     StoredElsewhereError,
     StoreUnavailableError,
 )
-from kroma.storage.pieces import pieces_of
+from kroma.storage.rechunk import pieces_of
 from kroma.storage.references import in_listing_order, relative_key
-from kroma.storage.unfinished import PREFIX
+from kroma.storage.temp_files import PREFIX
 
 PART_BYTES: Final = 8 * 1024**2
 _COPYABLE_BYTES: Final = 5 * 1024**3

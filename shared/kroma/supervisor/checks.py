@@ -16,13 +16,13 @@ import msgspec
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.embedded.account import others_can_reach, server_account
-from kroma.embedded.attached import attached_command
 from kroma.embedded.binaries import postgres_install, valkey_server
+from kroma.embedded.parent_death import attached_command
 from kroma.embedded.server_process import SERVER_ENVIRONMENT
 from kroma.errors import KromaError
 from kroma.supervisor.address import chosen_bind
+from kroma.supervisor.components import is_healthy
 from kroma.supervisor.lock import find_holder, is_held
-from kroma.supervisor.parts import is_healthy
 from kroma.supervisor.state import StackState, find_state
 from kroma.supervisor.token_file import find_token, token_path
 
@@ -206,8 +206,8 @@ async def _roots(place: Place) -> Check:
         return Check(part, Verdict.NOT_RUNNING, "start it with `kroma up`")
     if place.settings.store.is_hosted:
         return Check(part, Verdict.OK, "none: files are in a bucket")
+    from kroma.db.connection_errors import DATABASE_TROUBLE  # noqa: PLC0415 - comes with it
     from kroma.db.engine import Database  # noqa: PLC0415 - slow to import
-    from kroma.db.lost import DATABASE_TROUBLE  # noqa: PLC0415 - comes with it
     from kroma.db.schema import find_revision, needed_revision  # noqa: PLC0415 - comes with it
     from kroma.projects.roots import list_root_problems  # noqa: PLC0415 - comes with it
     from kroma.resources import directory_stores  # noqa: PLC0415 - comes with it
@@ -277,8 +277,8 @@ async def _worker(place: Place) -> Check:
 
 async def _living_workers(database_url: str) -> list[str]:
     """Every worker on that database, on whatever machine."""
+    from kroma.db.connection_errors import DATABASE_TROUBLE  # noqa: PLC0415 - comes with it
     from kroma.db.engine import Database  # noqa: PLC0415 - slow to import
-    from kroma.db.lost import DATABASE_TROUBLE  # noqa: PLC0415 - comes with it
     from kroma.workers.queries import list_living  # noqa: PLC0415 - comes with it
 
     db = Database.connect(database_url, pool_size=1)

@@ -6,11 +6,11 @@ from typing import Final
 
 from kroma.auth.service import count_active_tokens, create_token
 from kroma.config import MasterKeyOptions
+from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.db.engine import Database
-from kroma.db.lost import DATABASE_TROUBLE
 from kroma.db.schema import find_revision as asked_revision
 from kroma.db.schema import needed_revision
-from kroma.db.waiting import wrong_address
+from kroma.db.wait_for_database import wrong_address
 from kroma.migrations import run
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import check_secrets_open

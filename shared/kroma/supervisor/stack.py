@@ -14,8 +14,8 @@ from kroma.config import MetricsOptions, Settings
 from kroma.instructions.signature import signing_key
 from kroma.supervisor.address import chosen_bind
 from kroma.supervisor.child import Child, Report
+from kroma.supervisor.components import api_child, postgres_child, reachable_bind, valkey_child, worker_child
 from kroma.supervisor.lock import Holder, StackLock
-from kroma.supervisor.parts import api_child, postgres_child, reachable_bind, valkey_child, worker_child
 from kroma.supervisor.privacy import UMASK, close_data_dir
 from kroma.supervisor.state import StackState, state_path, write_json
 

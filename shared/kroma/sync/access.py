@@ -12,8 +12,8 @@ from kroma.outbound.guard import UrlGuard
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import read_secret
 from kroma.storage.access import S3Access
+from kroma.sync.endpoints import SyncPlace
 from kroma.sync.errors import KeyIncompleteError, OperatorsKeyError
-from kroma.sync.place import SyncPlace
 
 PROVIDER_CODE: Final = "s3"
 KEY_ID: Final = "access_key_id"

@@ -1,7 +1,7 @@
 """Taking a sync to carry it: a row lock to decide, a lease to hold, a fence to write.
 
-As with jobs (``kroma.pipeline.claim``), and kept alive by the same keeper; and of one project one at a
-time, which an index holds.
+As with jobs (``kroma.pipeline.execution.claim``), and kept alive by the same keeper. An index holds that a
+project has one at a time.
 """
 
 from collections.abc import Callable, Mapping

@@ -13,7 +13,7 @@ import msgspec
 from kroma.errors import KromaError
 from kroma.storage.errors import UnusableNameError
 from kroma.storage.references import refuse_undecodable
-from kroma.storage.unfinished import PREFIX
+from kroma.storage.temp_files import PREFIX
 from kroma.sync.errors import FileChangedError, FileGoneError, FileUnreadableError
 from kroma.sync.layout import USUAL, Layout
 

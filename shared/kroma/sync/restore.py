@@ -18,7 +18,7 @@ from kroma.storage.errors import (
     UnusableNameError,
 )
 from kroma.storage.references import relative_key
-from kroma.storage.unfinished import PREFIX
+from kroma.storage.temp_files import PREFIX
 from kroma.sync.compare import compare, look_at_both, objects_below
 from kroma.sync.errors import FilesLeftOutError, PathTakenError, UnusableKeyError
 from kroma.sync.local_files import LocalTree, Scan

@@ -18,9 +18,9 @@ from kroma.projects.queries import get_project
 from kroma.projects.roots import settle_roots
 from kroma.storage.base import ProjectStores
 from kroma.sync.claim import END_EVENT, SyncClaim
+from kroma.sync.endpoints import SyncPlace, check_root, place_of
 from kroma.sync.errors import ProjectRootMissingError, SyncNotAgainError, SyncRunningError
 from kroma.sync.models import OPEN_SYNC_STATUSES, SyncJob, SyncKind, SyncStatus
-from kroma.sync.place import SyncPlace, check_root, place_of
 from kroma.sync.progress import SyncResult
 from kroma.sync.queries import get_sync
 

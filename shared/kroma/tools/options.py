@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from kroma.imaging.measures.settings import CHECKS
-from kroma.postprocess.orders import BUILTIN_PROFILES, Format
+from kroma.postprocess.request import BUILTIN_PROFILES, Format
 from kroma.runs.models import Stage, TimeOfDay, Weather
 from kroma.tools.errors import WrongOptionError
 

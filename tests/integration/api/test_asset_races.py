@@ -12,7 +12,7 @@ from documented import ClientFactory
 from factories import png, scene_png
 from kroma.db.engine import Database
 from kroma.library import upload as uploads
-from kroma.pipeline import trigger
+from kroma.pipeline.control import trigger
 from uploading import files_in, problem, upload, uploaded
 
 pytestmark = pytest.mark.timeout(60)

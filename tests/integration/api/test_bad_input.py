@@ -21,7 +21,7 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.instructions.signature import CALLBACK_PATH, Pass, callback_signer
 from kroma_api.app import ROUTERS
-from kroma_api.openapi import document
+from kroma_api.openapi.document import document
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -22,8 +22,8 @@ from kroma.projects.models import ProjectStorage
 from kroma.projects.queries import get_project
 from kroma.runs.models import Run, RunJob
 from kroma_api.app import ROUTERS
-from kroma_api.examples import REQUESTS
-from kroma_api.openapi import document
+from kroma_api.openapi.document import document
+from kroma_api.openapi.examples import REQUESTS
 from made_runs import ended_run
 
 pytestmark = pytest.mark.timeout(60)

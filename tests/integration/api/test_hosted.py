@@ -16,7 +16,7 @@ from kroma.storage.base import ObjectStore
 from kroma.storage.client import s3_client
 from kroma.storage.errors import ChecksumMismatchError
 from kroma.storage.s3 import S3Stores
-from kroma_api.file_answer import FileAnswer
+from kroma_api.http.file_response import FileAnswer
 from uploading import uploaded
 
 pytestmark = pytest.mark.timeout(60)

@@ -31,9 +31,9 @@ from kroma.storage.base import ObjectStore
 from kroma.storage.directory import DirectoryStores
 from kroma.storage.memory import MemoryStores
 from kroma_api.app import ROUTERS, routes
-from kroma_api.idempotency import CHANGES, READS, REPEATABLE, IdempotencyKeys
-from kroma_api.openapi import document
-from kroma_api.parity import mounted_routes
+from kroma_api.middleware.idempotency import CHANGES, READS, REPEATABLE, IdempotencyKeys
+from kroma_api.openapi.contract_routes import mounted_routes
+from kroma_api.openapi.document import document
 
 KEY = {"Idempotency-Key": "a-1"}
 PATH = "/api/projects/comic/characters"

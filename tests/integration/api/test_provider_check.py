@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from documented import ClientFactory
 from kroma.db.engine import Database
-from kroma.ledger.gates import pause_provider
 from kroma.ledger.models import ProviderGate
+from kroma.ledger.provider_limits import pause_provider
 from kroma.projects.models import Project
 from openai_double import OpenAIDouble, served
 

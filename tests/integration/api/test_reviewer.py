@@ -22,8 +22,8 @@ from kroma.quality.models import QualityReport
 from kroma.runs.events import write_event
 from kroma.runs.models import Run, RunCandidate, RunJob
 from kroma_api.app import ROUTERS
-from kroma_api.openapi import document
-from kroma_api.reviewer_view import for_reviewer
+from kroma_api.http.reviewer_view import for_reviewer
+from kroma_api.openapi.document import document
 from made_runs import MadeRun, ended_run
 
 pytestmark = pytest.mark.timeout(60)

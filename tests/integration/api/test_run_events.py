@@ -22,8 +22,8 @@ from kroma.projects.queries import get_project
 from kroma.runs.events import RunWatch, TooManyWatchersError, ends_run, list_events, write_event
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
 from kroma.shares import current_share
-from kroma_api.event_stream import EventStream
-from kroma_api.middleware.places import PLACE, Limits, Place
+from kroma_api.http.event_stream import EventStream
+from kroma_api.http.request_slot import PLACE, Limits, Place
 from served import served, stopped
 
 STREAM = {"Accept": "text/event-stream"}

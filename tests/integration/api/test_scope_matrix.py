@@ -16,8 +16,8 @@ from kroma.auth.service import create_token
 from kroma.db.engine import Database
 from kroma.idempotency.models import IdempotencyKey
 from kroma_api.app import ROUTERS, routes
-from kroma_api.openapi import document
-from kroma_api.parity import mounted_routes
+from kroma_api.openapi.contract_routes import mounted_routes
+from kroma_api.openapi.document import document
 
 pytestmark = pytest.mark.timeout(120)
 

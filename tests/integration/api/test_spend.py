@@ -17,7 +17,7 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.instructions.signature import signing_key
 from kroma.ledger.models import ProviderCall
-from kroma.pipeline import quote
+from kroma.pipeline.planning import quote
 from kroma.projects.queries import get_project
 from kroma.providers.base import EditRequest
 from kroma.providers.fake import FakeProvider, FakeScript

@@ -18,7 +18,7 @@ from kroma.db.engine import Database
 from kroma.imaging.provenance import find_record
 from kroma.ledger.models import ProviderCall
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
-from kroma_api.errors import MAX_UPLOAD_BYTES
+from kroma_api.http.errors import MAX_UPLOAD_BYTES
 
 pytestmark = pytest.mark.timeout(90)
 

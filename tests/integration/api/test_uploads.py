@@ -17,10 +17,10 @@ from documented import ClientFactory
 from factories import png
 from kroma.assets.models import Asset
 from kroma.db.engine import Database
-from kroma.imaging.deep import decode_deep
+from kroma.imaging.high_bit_depth import decode_deep
 from kroma.storage.keys import upload_key
-from kroma_api.errors import MAX_FORM_BYTES
-from kroma_api.multipart_form import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
+from kroma_api.http.errors import MAX_FORM_BYTES
+from kroma_api.http.multipart_form import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
 from uploading import BOUNDARY, files_in, form, part, problem, send_form, upload, uploaded
 
 pytestmark = pytest.mark.timeout(60)

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from certificates import certificate
 from kroma.config import SettingsError
 from kroma.db.engine import Database
-from kroma.db.waiting import answered
+from kroma.db.wait_for_database import answered
 
 pytestmark = pytest.mark.timeout(60)
 

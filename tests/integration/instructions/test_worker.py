@@ -10,8 +10,8 @@ import pytest
 from agent_server import AgentServer, Received, http, said
 from desk import Desk
 from kroma.cpu import CpuPool
-from kroma.pipeline.execute import Workplace
-from kroma.pipeline.keeper import LeaseKeeper
+from kroma.leases.renewer import LeaseKeeper
+from kroma.pipeline.execution.execute import Workplace
 from kroma.queue.messages import DispatchInstruction
 from kroma.storage.directory import DirectoryStores
 from kroma_worker.main import TASK_MODULES

@@ -10,7 +10,7 @@ import pytest
 
 from counter import Counter, KilledError, Life
 from kroma.errors import ProviderError
-from kroma.ledger.desk import CallDesk
+from kroma.ledger.call_scheduler import CallDesk
 from kroma.ledger.errors import AnswerNotKeptError, AnswerUnknownError, CallLaterError
 from kroma.ledger.models import CallStatus
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript

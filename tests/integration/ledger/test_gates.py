@@ -12,8 +12,8 @@ from sqlalchemy import select, update
 from counter import Counter, no_key_needed
 from kroma.config import ProviderLimits
 from kroma.db.engine import Database
-from kroma.ledger import gates
-from kroma.ledger.desk import CallDesk
+from kroma.ledger import provider_limits as gates
+from kroma.ledger.call_scheduler import CallDesk
 from kroma.ledger.errors import (
     AnswerUnknownError,
     CircuitOpenError,
@@ -24,7 +24,7 @@ from kroma.ledger.errors import (
 )
 from kroma.ledger.models import CallStatus, ProviderGate
 from kroma.ledger.reaper import Reconciler, reap_calls
-from kroma.ledger.resume import Resumption
+from kroma.ledger.unpause import Resumption
 from kroma.projects.models import Project
 from kroma.provider_accounts.models import ProviderAccount
 from kroma.providers.base import ProviderAccess, ProviderKeyRefusedError, ProviderRefusedError

@@ -15,10 +15,10 @@ from factories import jpeg, make_project, png
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.pipeline.errors import InvalidProjectSlugError, PlanningPreflightError
-from kroma.pipeline.order import RunOrder
-from kroma.pipeline.plan import RunPlan
-from kroma.pipeline.trigger import trigger_run
+from kroma.pipeline.control.trigger import trigger_run
+from kroma.pipeline.planning.errors import InvalidProjectSlugError, PlanningPreflightError
+from kroma.pipeline.planning.plan import RunPlan
+from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.projects.errors import ProjectNotFoundError
 from kroma.projects.models import Project
 from kroma.providers.local import LocalProvider

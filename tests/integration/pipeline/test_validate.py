@@ -9,7 +9,7 @@ from config_project import ConfigProject
 from factories import make_project
 from kroma.db.engine import Database
 from kroma.errors import KromaError
-from kroma.pipeline.validate import ConfigSummary, validate_config
+from kroma.pipeline.planning.validate import ConfigSummary, validate_config
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from factories import make_project
 from kroma.db.engine import Database
-from kroma.pipeline.wait import wait_for_end
+from kroma.pipeline.control.wait import wait_for_end
 from kroma.runs.models import Run, RunStatus
 
 pytestmark = pytest.mark.timeout(60)

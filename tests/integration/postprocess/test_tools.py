@@ -15,12 +15,12 @@ from cutout_double import CutoutDouble, Fault
 from kroma.allow_list import AllowList
 from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
-from kroma.imaging.deep import decode_deep
 from kroma.imaging.errors import PictureError
+from kroma.imaging.high_bit_depth import decode_deep
 from kroma.postprocess.base import BackgroundRemover, Upscaler
 from kroma.postprocess.errors import ToolError, ToolMissingError, ToolTimedOutError
 from kroma.postprocess.installed import CUTOUT_BACKENDS
-from kroma.postprocess.orders import BUILTIN_PROFILES, ColourOrder, CutoutOrder, PlannedTools, UpscaleOrder
+from kroma.postprocess.request import BUILTIN_PROFILES, ColourOrder, CutoutOrder, PlannedTools, UpscaleOrder
 from kroma.postprocess.toolbox import Toolbox
 from kroma.providers.base import (
     AnswerLostError,

@@ -9,7 +9,7 @@ import pytest
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.postprocess.toolbox import Toolbox
-from kroma.tools.workshop import Workshop
+from kroma.tools.runner import Workshop
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from kroma.tools.options import (
     UpscaleOptions,
     checked,
 )
-from kroma.tools.workshop import Result, Source, Workshop
+from kroma.tools.runner import Result, Source, Workshop
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -12,7 +12,7 @@ from factories import make_project, scene_png
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.pipeline.sweep import list_due
+from kroma.pipeline.execution.sweep import list_due
 from kroma.runs.models import Run, RunJob
 from kroma.storage.access import Patience
 from kroma.storage.s3 import S3Stores

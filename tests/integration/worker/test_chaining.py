@@ -13,8 +13,11 @@ from kroma.audit.models import AuditEvent
 from kroma.auth.caller import OWNER
 from kroma.baselines.models import Baseline
 from kroma.characters.models import Character
-from kroma.pipeline.baseline import LockedBaselines, lock_baseline
-from kroma.pipeline.errors import (
+from kroma.pipeline.control.baseline import LockedBaselines, lock_baseline
+from kroma.pipeline.control.derived_run import Spending
+from kroma.pipeline.control.rerun import rerun_run
+from kroma.pipeline.control.select import Choice, select_candidate
+from kroma.pipeline.planning.errors import (
     CandidateIndexError,
     InvalidRunRequestError,
     NothingToLockError,
@@ -23,12 +26,9 @@ from kroma.pipeline.errors import (
     RunNotAgainError,
     SpendConfirmationRequiredError,
 )
-from kroma.pipeline.plan import RunPlan
-from kroma.pipeline.postprocess_config import PostprocessSwitches
-from kroma.pipeline.repeat import Spending
-from kroma.pipeline.rerun import rerun_run
-from kroma.pipeline.select import Choice, select_candidate
-from kroma.postprocess.orders import CutoutOrder, PlannedTools
+from kroma.pipeline.planning.plan import RunPlan
+from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
+from kroma.postprocess.request import CutoutOrder, PlannedTools
 from kroma.prompt_templates.models import PromptTemplate
 from kroma.providers.fake import FakeOutcome
 from kroma.quality.models import QualityReport

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import func, update
 
 from kroma.db.base import utc_now
-from kroma.pipeline.claim import ClaimLostError, JobClaim, claim_job, claim_run
-from kroma.pipeline.execute import run_claimed_job
-from kroma.pipeline.recorder import TableRecorder
-from kroma.pipeline.sweep import fail_spent, list_due
+from kroma.pipeline.execution.claim import ClaimLostError, JobClaim, claim_job, claim_run
+from kroma.pipeline.execution.execute import run_claimed_job
+from kroma.pipeline.execution.step_recorder import TableRecorder
+from kroma.pipeline.execution.sweep import fail_spent, list_due
 from kroma.providers.fake import FakeOutcome
 from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.messages import ExecuteJob, FinishRun

@@ -11,20 +11,20 @@ from sqlalchemy import func, select, text, update
 from kroma.audit.models import AuditEvent
 from kroma.auth.caller import OWNER
 from kroma.ledger.models import ProviderCall
-from kroma.pipeline.cancel import cancel_run
-from kroma.pipeline.claim import claim_job
-from kroma.pipeline.errors import (
+from kroma.pipeline.control.cancel import cancel_run
+from kroma.pipeline.control.derived_run import Spending
+from kroma.pipeline.control.pause import pause_project, resume_project
+from kroma.pipeline.control.rerun import rerun_run
+from kroma.pipeline.control.retry import retry_run
+from kroma.pipeline.execution.claim import claim_job
+from kroma.pipeline.execution.sweep import fail_spent, list_due
+from kroma.pipeline.planning.errors import (
     CallsUnresolvedError,
     InvalidRunRequestError,
     PlanningPreflightError,
     RunNotAgainError,
     SpendConfirmationRequiredError,
 )
-from kroma.pipeline.pause import pause_project, resume_project
-from kroma.pipeline.repeat import Spending
-from kroma.pipeline.rerun import rerun_run
-from kroma.pipeline.retry import retry_run
-from kroma.pipeline.sweep import fail_spent, list_due
 from kroma.providers.fake import FakeOutcome
 from kroma.queue.messages import ExecuteJob, FinishRun
 from kroma.runs.errors import RunNotFoundError

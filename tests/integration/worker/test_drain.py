@@ -10,9 +10,9 @@ import pytest
 
 from kroma.providers.fake import FakeOutcome
 from kroma.queue.arq import ArqTaskQueue
-from kroma_worker.hands import Hands
 from kroma_worker.main import drain
 from kroma_worker.registry import TaskDeps, dispatch
+from kroma_worker.slots import Hands
 from kroma_worker.tasks.sweep import sweep_for_ever
 from studio import Studio
 

@@ -11,8 +11,8 @@ from structlog.contextvars import bound_contextvars
 
 from kroma.health.state import InstallationState
 from kroma.metrics import REGISTRY
-from kroma.pipeline.claim import claim_job
-from kroma.pipeline.sweep import fail_spent
+from kroma.pipeline.execution.claim import claim_job
+from kroma.pipeline.execution.sweep import fail_spent
 from kroma.providers.fake import FakeOutcome
 from kroma.runs.models import RunJob
 from studio import Studio

@@ -13,8 +13,8 @@ from sqlalchemy.engine import make_url
 from factories import make_project
 from kroma.db.engine import Database
 from kroma.ingest.service import ingest_log
-from kroma.pipeline.keeper import LeaseKeeper
-from kroma.pipeline.sweep import list_due
+from kroma.leases.renewer import LeaseKeeper
+from kroma.pipeline.execution.sweep import list_due
 from kroma.quality.models import QualityReport
 from kroma.runlog.ids import stable_id
 from kroma.runs.models import Run

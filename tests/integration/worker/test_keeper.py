@@ -16,9 +16,9 @@ from sqlalchemy import func, select, update
 
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
-from kroma.pipeline.claim import ClaimLostError, JobClaim, claim_job
-from kroma.pipeline.keeper import LeaseKeeper, Presence, Stop, WorkStoppedError
-from kroma.pipeline.sweep import list_due
+from kroma.leases.renewer import LeaseKeeper, Presence, Stop, WorkStoppedError
+from kroma.pipeline.execution.claim import ClaimLostError, JobClaim, claim_job
+from kroma.pipeline.execution.sweep import list_due
 from kroma.projects.models import Project
 from kroma.providers.fake import FakeOutcome
 from kroma.runs.models import Run, RunJob
@@ -41,8 +41,8 @@ from datetime import timedelta
 from uuid import UUID
 import kroma.tables
 from kroma.db.engine import Database
-from kroma.pipeline.claim import claim_job
-from kroma.pipeline.keeper import LeaseKeeper
+from kroma.pipeline.execution.claim import claim_job
+from kroma.leases.renewer import LeaseKeeper
 
 async def hold(url, job_id):
     lease = timedelta(seconds=2)

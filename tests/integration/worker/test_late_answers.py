@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy import text
 
 from kroma.ledger.reaper import Reconciler, reap_calls
-from kroma.pipeline.access import no_access
-from kroma.pipeline.cancel import cancel_run
-from kroma.pipeline.found_answers import answer_finder
-from kroma.pipeline.late_answers import LateAnswers
+from kroma.pipeline.control.cancel import cancel_run
+from kroma.pipeline.execution.found_answers import answer_finder
+from kroma.pipeline.execution.late_answers import LateAnswers
+from kroma.provider_accounts.access import no_access
 from kroma.providers.base import EditRequest, EditResult
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.runs.models import Run, RunStatus

@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 
 from kroma.config import Settings
 from kroma.ledger.models import CallStatus, ProviderCall
-from kroma.pipeline.access import access_loader
+from kroma.provider_accounts.access import access_loader
 from kroma.provider_accounts.service import upsert_provider_account
 from kroma.providers.base import Provider
 from kroma.providers.openai import OpenAIProvider

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, text, update
 
 from kroma.costs.models import CostEvent
 from kroma.ledger.models import ProviderCall
-from kroma.ledger.resume import Resumption
+from kroma.ledger.unpause import Resumption
 from kroma.providers.base import EditRequest, EditResult
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.queue.messages import FinishRun

@@ -13,11 +13,11 @@ from sqlalchemy import func, insert, select, update
 from kroma.cpu import CpuPool
 from kroma.db.base import utc_now
 from kroma.imaging import codec
-from kroma.pipeline import execute
-from kroma.pipeline.claim import claim_job, claim_run, waits_for_quiet
-from kroma.pipeline.image_job import STEP_VERSION
-from kroma.pipeline.plan import FULLER_PLAN_VERSION
-from kroma.pipeline.sweep import fail_spent, list_due
+from kroma.pipeline.execution import execute
+from kroma.pipeline.execution.claim import claim_job, claim_run, waits_for_quiet
+from kroma.pipeline.execution.image_job import STEP_VERSION
+from kroma.pipeline.execution.sweep import fail_spent, list_due
+from kroma.pipeline.planning.plan import FULLER_PLAN_VERSION
 from kroma.providers.base import EditRequest, EditResult
 from kroma.providers.fake import FakeOutcome, FakeProvider
 from kroma.queue.arq import MESSAGES, ArqTaskQueue
@@ -25,8 +25,8 @@ from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun, encode, read
 from kroma.queue.models import QueueMessage
 from kroma.queue.postgres import PostgresTaskQueue
 from kroma.runs.models import Run, RunJob, RunStep
-from kroma_worker.hands import Hands
 from kroma_worker.registry import TaskDeps, dispatch
+from kroma_worker.slots import Hands
 from studio import Studio
 
 pytestmark = pytest.mark.timeout(120)

@@ -15,18 +15,18 @@ from cutout_double import Fault as CutoutFault
 from cutout_double import served as cutouts_served
 from kroma.assets.models import Asset, AssetLink
 from kroma.config import Settings
-from kroma.imaging.deep import decode_deep
+from kroma.imaging.high_bit_depth import decode_deep
 from kroma.ingest.service import ingest_log
 from kroma.ledger.models import ProviderCall
-from kroma.pipeline.access import access_loader
-from kroma.pipeline.errors import PlanningPreflightError
-from kroma.pipeline.execute import Workplace
-from kroma.pipeline.order import RunOrder
-from kroma.pipeline.postprocess_config import PostprocessSwitches
-from kroma.pipeline.quote import quote_run
+from kroma.pipeline.execution.execute import Workplace
+from kroma.pipeline.planning.errors import PlanningPreflightError
+from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
+from kroma.pipeline.planning.quote import quote_run
+from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.postprocess.errors import ToolTimedOutError
-from kroma.postprocess.orders import ColourOrder, Made, UpscaleOrder
+from kroma.postprocess.request import ColourOrder, Made, UpscaleOrder
 from kroma.postprocess.toolbox import Toolbox
+from kroma.provider_accounts.access import access_loader
 from kroma.provider_accounts.service import upsert_provider_account
 from kroma.providers.base import Provider
 from kroma.providers.openai import OpenAIProvider

@@ -7,12 +7,12 @@ import pytest
 from sqlalchemy import select
 
 from kroma.db.base import utc_now
-from kroma.pipeline.claim import ClaimLostError, JobClaim, claim_job
-from kroma.pipeline.execute import run_claimed_job
-from kroma.pipeline.image_job import ImageJob
-from kroma.pipeline.recorder import TableRecorder
-from kroma.pipeline.steps import STEPS, Step
-from kroma.pipeline.tools import StepTools
+from kroma.pipeline.execution.claim import ClaimLostError, JobClaim, claim_job
+from kroma.pipeline.execution.execute import run_claimed_job
+from kroma.pipeline.execution.image_job import ImageJob
+from kroma.pipeline.execution.step_recorder import TableRecorder
+from kroma.pipeline.execution.step_tools import StepTools
+from kroma.pipeline.execution.steps import STEPS, Step
 from kroma.providers.fake import FakeOutcome
 from kroma.runs.models import Run, RunEvent, RunStep
 from studio import Studio
@@ -103,7 +103,7 @@ async def test_what_is_held_when_the_next_step_ends_early_is_not_done_again(
     steps = tuple(Step("rank", interrupted, at_once=True) if one.name == "rank" else one for one in STEPS)
     run, claim = await one_job(studio)
     with monkeypatch.context() as patched:
-        patched.setattr("kroma.pipeline.execute.STEPS", steps)
+        patched.setattr("kroma.pipeline.execution.execute.STEPS", steps)
         await asyncio.gather(run_claimed_job(studio.place, claim), return_exceptions=True)
     first = await recorded(studio, claim.job_id)
     await studio.db_value("UPDATE run_jobs SET available_at = NULL RETURNING 1")

@@ -17,9 +17,9 @@ from kroma.imaging.provenance import (
     find_record,
     state_of,
 )
-from kroma.pipeline.errors import RunNotAgainError
-from kroma.pipeline.repeat import Spending
-from kroma.pipeline.rerun import rerun_run
+from kroma.pipeline.control.derived_run import Spending
+from kroma.pipeline.control.rerun import rerun_run
+from kroma.pipeline.planning.errors import RunNotAgainError
 from kroma.providers.fake import FakeOutcome
 from kroma_api.schemas.run_control import RerunRunRequest
 from studio import Studio

@@ -18,8 +18,8 @@ from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import Run
-from kroma_worker.hands import Hands
 from kroma_worker.registry import TaskDeps, dispatch
+from kroma_worker.slots import Hands
 from kroma_worker.tasks.sweep import sweep_for_ever
 from studio import Studio
 

@@ -29,10 +29,10 @@ from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.db.reader import Reader
+from kroma.leases.renewer import LeaseKeeper
 from kroma.ledger.models import ProviderCall
-from kroma.pipeline.execute import Workplace
-from kroma.pipeline.keeper import LeaseKeeper
-from kroma.pipeline.sweep import fail_spent, list_due
+from kroma.pipeline.execution.execute import Workplace
+from kroma.pipeline.execution.sweep import fail_spent, list_due
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import AnyMessage
@@ -50,8 +50,8 @@ from kroma.runs.states import JOB_MOVES, RUN_MOVES
 from kroma.secrets.keyring import Keyring
 from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
-from kroma_worker.hands import Hands
 from kroma_worker.registry import TaskDeps, dispatch
+from kroma_worker.slots import Hands
 from studio import CallDesk, no_access
 
 pytestmark = pytest.mark.timeout(1800)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from kroma.pipeline.claim import claim_job
-from kroma.pipeline.image_job import STEP_VERSION
-from kroma.pipeline.plan import PLAN_VERSION
+from kroma.pipeline.execution.claim import claim_job
+from kroma.pipeline.execution.image_job import STEP_VERSION
+from kroma.pipeline.planning.plan import PLAN_VERSION
 from kroma.queue.messages import MESSAGE_VERSION, ExecuteJob, readable
 from kroma.runs.models import Run
 from studio import Studio

@@ -1,6 +1,6 @@
 import pytest
 
-from kroma_api.authentication import bearer_secret, project_slug
+from kroma_api.middleware.authentication import bearer_secret, project_slug
 
 
 @pytest.mark.parametrize(

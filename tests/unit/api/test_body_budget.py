@@ -9,8 +9,8 @@ import pytest
 from httpx import ASGITransport, AsyncClient, Response
 
 from kroma.shares import shared_as
-from kroma_api.body_budget import BodyBudget
-from kroma_api.errors import send_error
+from kroma_api.http.errors import send_error
+from kroma_api.middleware.body_budget import BodyBudget
 
 pytestmark = pytest.mark.timeout(20)
 

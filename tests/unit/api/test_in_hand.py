@@ -10,9 +10,9 @@ from structlog.contextvars import merge_contextvars
 from structlog.testing import capture_logs
 
 from kroma.metrics import REGISTRY
-from kroma_api.errors import ServerStoppedError
-from kroma_api.front import RequestLog
-from kroma_api.in_hand import RequestsInHand
+from kroma_api.http.errors import ServerStoppedError
+from kroma_api.middleware.in_flight import RequestsInHand
+from kroma_api.middleware.request_log import RequestLog
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -9,8 +9,9 @@ import pytest
 from litestar.types import Receive, Scope, Send
 
 from kroma.shares import ANONYMOUS, current_share
-from kroma_api.errors import ServerBusyError
-from kroma_api.middleware.places import MOST_OF_STRANGERS, Limits, Place, Places, place_of
+from kroma_api.http.errors import ServerBusyError
+from kroma_api.http.request_slot import MOST_OF_STRANGERS, Limits, Place, place_of
+from kroma_api.middleware.request_slots import Places
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from kroma_api.prefer import preferred_wait
+from kroma_api.http.prefer import preferred_wait
 
 
 @pytest.mark.parametrize(

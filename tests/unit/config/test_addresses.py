@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kroma.config import Settings, SettingsError
-from kroma.db.waiting import shown_address
+from kroma.db.wait_for_database import shown_address
 
 NOWHERE = "~nobody-of-this-name/x"
 HOSTED = {"KROMA_STORE": "s3", "KROMA_S3_BUCKET": "comics"}

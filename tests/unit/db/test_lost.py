@@ -10,7 +10,7 @@ from asyncpg import (
 from asyncpg.exceptions import CannotConnectNowError
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 
-from kroma.db.lost import DATABASE_TROUBLE, is_database_lost
+from kroma.db.connection_errors import DATABASE_TROUBLE, is_database_lost
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from PIL import Image
 
 import corpus
 from kroma.imaging.codec import decode
-from kroma.imaging.deep import DeepPicture, decode_deep, encode_deep
 from kroma.imaging.errors import PictureError
+from kroma.imaging.high_bit_depth import DeepPicture, decode_deep, encode_deep
 from kroma.imaging.png_text import read_metadata
 from kroma.imaging.thumbnail import thumbnail
 

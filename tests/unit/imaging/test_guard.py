@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kroma.imaging.chroma import chroma_delta
-from kroma.imaging.guard import GuardSettings, check, judge
+from kroma.imaging.color_check import GuardSettings, check, judge
 
 
 def flat(*colour: int, size: tuple[int, int] = (7, 5)) -> NDArray[np.uint8]:

@@ -208,7 +208,7 @@ def test_other_names_are_no_pictures(name: str) -> None:
 @pytest.mark.timeout(60)
 def test_the_api_can_import_headers_settings_and_providers_without_numpy_or_opencv() -> None:
     program = (
-        "import sys, kroma.imaging.header, kroma.imaging.guard, kroma.providers;"
+        "import sys, kroma.imaging.header, kroma.imaging.color_check, kroma.providers;"
         "print([m for m in ('numpy', 'cv2', 'PIL') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -10,12 +10,12 @@ import pytest
 from numpy.typing import NDArray
 
 from kroma.config import FaceModel, Settings, SettingsError
-from kroma.imaging.guard import GuardSettings
+from kroma.imaging.color_check import GuardSettings
 from kroma.imaging.measures.candidate import check_candidate
 from kroma.imaging.measures.facts import gather_facts
 from kroma.imaging.measures.identity import embedding, windows
-from kroma.imaging.measures.orders import CheckOrder, FactsOrder
 from kroma.imaging.measures.report import CheckResult
+from kroma.imaging.measures.request import CheckOrder, FactsOrder
 from kroma.imaging.measures.settings import QualitySettings
 from made_set import png
 from onnx_file import mean_colours

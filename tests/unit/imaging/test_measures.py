@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from factories import noise_png, png, scene_png
-from kroma.imaging.guard import GuardSettings
+from kroma.imaging.color_check import GuardSettings
 from kroma.imaging.measures.candidate import check_candidate, with_duplicates
 from kroma.imaging.measures.duplicate import nearest, thumbnail
 from kroma.imaging.measures.facts import JobFacts, gather_facts
-from kroma.imaging.measures.grey import grey_of
-from kroma.imaging.measures.in_process import check_candidate as check_in_process
-from kroma.imaging.measures.in_process import gather_facts as gather_in_process
-from kroma.imaging.measures.orders import CheckOrder, FactsOrder
-from kroma.imaging.measures.recent import Recent
+from kroma.imaging.measures.gray import grey_of
+from kroma.imaging.measures.lru_cache import Recent
+from kroma.imaging.measures.remote import check_candidate as check_in_process
+from kroma.imaging.measures.remote import gather_facts as gather_in_process
 from kroma.imaging.measures.report import CheckResult, QualityReport, graded, summed
+from kroma.imaging.measures.request import CheckOrder, FactsOrder
 from kroma.imaging.measures.settings import CheckSettings, QualitySettings, Verdict
 from kroma.imaging.measures.sharpness import blur_effect, detail_kept
 from kroma.imaging.measures.size import aspect_kept, size_kept, wanted_size

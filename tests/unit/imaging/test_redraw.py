@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from kroma.imaging.codec import decode
+from kroma.imaging.color_check import GuardSettings, check
 from kroma.imaging.errors import UnreadablePictureError
-from kroma.imaging.guard import GuardSettings, check
 from kroma.imaging.restyle import night, weather
 from kroma.imaging.restyle.engine import redraw
 from kroma.imaging.restyle.lights import NIGHT_LIGHTS
-from kroma.imaging.restyle.order import InvalidSizeError, RedrawnPicture, RedrawOrder
 from kroma.imaging.restyle.profile import measure
 from kroma.imaging.restyle.recipe import RECIPES, recipe_of, suited
+from kroma.imaging.restyle.request import InvalidSizeError, RedrawnPicture, RedrawOrder
 from kroma.imaging.style_cards import REFERENCE_KINDS, draw_reference
 
 

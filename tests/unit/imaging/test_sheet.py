@@ -3,7 +3,7 @@ import io
 import pytest
 from PIL import Image, ImageFont
 
-from kroma.imaging.sheet import SheetCell, SheetHeader, SheetRow, contact_sheet
+from kroma.imaging.contact_sheet import SheetCell, SheetHeader, SheetRow, contact_sheet
 
 GREEN = (22, 122, 84)
 RED = (176, 46, 42)

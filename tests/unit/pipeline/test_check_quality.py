@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from kroma.imaging.measures.settings import CheckSettings, QualitySettings, Verdict
-from kroma.pipeline.image_job import Candidate
-from kroma.pipeline.steps.check_quality import check_quality
+from kroma.pipeline.execution.image_job import Candidate
+from kroma.pipeline.execution.steps.check_quality import check_quality
 from kroma.runs.models import CandidateStatus
 from kroma.storage.memory import MemoryStore
 from made_set import ForgetfulRecorder, InlineCpu, candidate_of, made_scenes, png, tools_for

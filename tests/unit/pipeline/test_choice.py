@@ -4,8 +4,8 @@ import pytest
 
 from kroma.config import Settings
 from kroma.errors import InvalidRequestError
-from kroma.pipeline.choice import Choice, chosen
-from kroma.pipeline.order import RunOrder
+from kroma.pipeline.planning.model_choice import Choice, chosen
+from kroma.pipeline.planning.run_spec import RunOrder
 
 
 def choice(order: RunOrder | None = None, **variables: str) -> Choice:

@@ -3,8 +3,8 @@
 from uuid import uuid4
 
 from kroma.imaging.measures.report import CheckResult, Outcome, QualityReport, summed
-from kroma.pipeline.explain import checked_sentence, placed_sentence
-from kroma.pipeline.image_job import Candidate
+from kroma.pipeline.execution.explain import checked_sentence, placed_sentence
+from kroma.pipeline.execution.image_job import Candidate
 from kroma.runlog.schema import RankLog
 from kroma.runs.models import CandidateStatus
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kroma.pipeline.job_keys import MAX_STEM_CHARACTERS, cleaned_stem, job_key, scene_name
+from kroma.pipeline.planning.job_keys import MAX_STEM_CHARACTERS, cleaned_stem, job_key, scene_name
 from kroma.runs.models import Stage
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kroma.errors import KromaError
-from kroma.pipeline.order import RunOrder
-from kroma.pipeline.postprocess_config import PostprocessSwitches
+from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
+from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 
 

@@ -14,13 +14,13 @@ from config_project import ConfigProject
 from factories import encoded, jpeg, png
 from kroma.cpu import CpuPool
 from kroma.imaging.accept import accept
-from kroma.imaging.guard import GuardSettings
-from kroma.pipeline.choice import Choice
-from kroma.pipeline.errors import PlanningPreflightError
-from kroma.pipeline.manifest import DEFAULT_PROMPTS
-from kroma.pipeline.order import RunOrder
-from kroma.pipeline.plan import RunPlan
-from kroma.pipeline.planning import check_inputs, plan_run
+from kroma.imaging.color_check import GuardSettings
+from kroma.pipeline.planning.errors import PlanningPreflightError
+from kroma.pipeline.planning.manifest import DEFAULT_PROMPTS
+from kroma.pipeline.planning.model_choice import Choice
+from kroma.pipeline.planning.plan import RunPlan
+from kroma.pipeline.planning.planner import check_inputs, plan_run
+from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.runlog.schema import PostprocessLog
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 from kroma.storage.memory import MemoryStores

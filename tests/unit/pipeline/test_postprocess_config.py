@@ -3,16 +3,16 @@
 import pytest
 
 from config_project import ConfigProject
-from kroma.pipeline.errors import ConfigFileError, PlanningPreflightError
-from kroma.pipeline.postprocess_config import (
+from kroma.pipeline.planning.errors import ConfigFileError, PlanningPreflightError
+from kroma.pipeline.planning.postprocess_config import (
     PostprocessConfig,
     PostprocessSwitches,
     load_postprocess_config,
     planned_postprocess,
     planned_tools,
 )
-from kroma.pipeline.settings import SettingsLayer
-from kroma.postprocess.orders import (
+from kroma.pipeline.planning.settings_layers import SettingsLayer
+from kroma.postprocess.request import (
     ColourOrder,
     ColourProfile,
     CutoutOrder,

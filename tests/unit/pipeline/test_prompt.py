@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kroma.pipeline.errors import PlanningPreflightError
-from kroma.pipeline.manifest import DEFAULT_PROMPTS, Manifest
-from kroma.pipeline.prompt import NO_INVENTION, NO_INVENTION_BUT_CHARACTERS, Setting, compose_prompt
-from kroma.pipeline.template import VARIABLES, WANTING, render
+from kroma.pipeline.planning.errors import PlanningPreflightError
+from kroma.pipeline.planning.manifest import DEFAULT_PROMPTS, Manifest
+from kroma.pipeline.planning.prompt import NO_INVENTION, NO_INVENTION_BUT_CHARACTERS, Setting, compose_prompt
+from kroma.pipeline.planning.template import VARIABLES, WANTING, render
 from kroma.runlog.schema import NamedTextLog, ReferenceLog, WordsLog
 from kroma.runs.models import Stage, TimeOfDay, Weather
 

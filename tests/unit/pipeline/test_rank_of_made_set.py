@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from kroma.pipeline.image_job import ImageJob
-from kroma.pipeline.steps.check_quality import check_quality
-from kroma.pipeline.steps.rank import rank
+from kroma.pipeline.execution.image_job import ImageJob
+from kroma.pipeline.execution.steps.check_quality import check_quality
+from kroma.pipeline.execution.steps.rank import rank
 from kroma.runs.models import CandidateStatus
 from kroma.storage.memory import MemoryStore
 from made_set import SCENES, MadeScene, made_scenes, tools_for

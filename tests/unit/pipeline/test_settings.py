@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config_project import ConfigProject
-from kroma.pipeline.errors import ConfigFileError
-from kroma.pipeline.settings import SettingsLayer, load_layers
+from kroma.pipeline.planning.errors import ConfigFileError
+from kroma.pipeline.planning.settings_layers import SettingsLayer, load_layers
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from kroma.imaging.deep import DeepPicture
-from kroma.postprocess.colour import graded
+from kroma.imaging.high_bit_depth import DeepPicture
+from kroma.postprocess.color import graded
 from kroma.postprocess.lut import read_cube
-from kroma.postprocess.orders import BUILTIN_PROFILES, ColourProfile
+from kroma.postprocess.request import BUILTIN_PROFILES, ColourProfile
 
 Rgb = tuple[int, int, int]
 

@@ -4,11 +4,11 @@ from PIL import Image, ImageFilter
 
 import corpus
 from factories import encoded, scene_png
-from kroma.imaging.deep import DeepPicture, decode_deep, encode_deep
-from kroma.postprocess.colour import graded
+from kroma.imaging.high_bit_depth import DeepPicture, decode_deep, encode_deep
+from kroma.postprocess.color import graded
 from kroma.postprocess.compare import compare
 from kroma.postprocess.enlarge import enlarged
-from kroma.postprocess.orders import BUILTIN_PROFILES, Expected
+from kroma.postprocess.request import BUILTIN_PROFILES, Expected
 
 SOURCE = scene_png(96, 64)
 PICTURE = decode_deep(SOURCE, name="source")

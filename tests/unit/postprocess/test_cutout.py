@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 import corpus
-from kroma.imaging.deep import DeepPicture
+from kroma.imaging.high_bit_depth import DeepPicture
 from kroma.postprocess.cutout import cut_out
 from kroma.postprocess.errors import UnsureError
 

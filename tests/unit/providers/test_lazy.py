@@ -6,7 +6,7 @@ def test_opening_the_providers_loads_no_http_client_no_sdk_and_no_picture_librar
     """Both services open them at their start; the SDK alone is 30 MB and more than a second."""
     script = (
         "import sys\n"
-        "import kroma.pipeline.access\n"
+        "import kroma.provider_accounts.access\n"
         "from kroma.config import Settings\n"
         "from kroma.cpu import CpuPool\n"
         "from kroma.providers import open_providers\n"

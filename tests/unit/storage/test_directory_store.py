@@ -141,7 +141,7 @@ async def test_a_full_disk_keeps_the_object_that_was_there(store: DirectoryStore
 async def test_a_checksum_is_computed_once_and_after_each_change(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kroma.storage.disk._TICK_S", -1.0)
+    monkeypatch.setattr("kroma.storage.files._TICK_S", -1.0)
     memory = Noting()
     store = DirectoryStore(root, memory=memory)
     await store.put("a.png", b"first")

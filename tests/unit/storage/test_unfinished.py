@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from kroma.storage.directory import DirectoryStore
-from kroma.storage.unfinished import PREFIX, Sweeper, UnfinishedFile
+from kroma.storage.temp_files import PREFIX, Sweeper, UnfinishedFile
 
 pytestmark = pytest.mark.timeout(30)
 
 DIES = """
 import os, sys
-from kroma.storage.unfinished import UnfinishedFile
+from kroma.storage.temp_files import UnfinishedFile
 UnfinishedFile(sys.argv[1]).write(b"half of a pict")
 os._exit(9)
 """

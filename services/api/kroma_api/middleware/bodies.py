@@ -8,7 +8,7 @@ from typing import Any, Final
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from kroma.errors import KromaError
-from kroma_api.errors import HttpRuleError, send_error
+from kroma_api.http.errors import HttpRuleError, send_error
 
 SLOWEST_BYTES_S: Final = 8 * 1024
 """Of a sender that is still waited for, on average: a modem's pace. 2 MiB of JSON have four minutes, a form

@@ -8,7 +8,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from kroma.browsers import AnsweredHosts, BadHostError, MisdirectedRequestError, OwnOrigins
 from kroma.config import Settings
-from kroma_api.errors import CrossSiteRequestError, HttpRuleError, send_error
+from kroma_api.http.errors import CrossSiteRequestError, HttpRuleError, send_error
 
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITES: Final = frozenset({"same-origin", "none"})

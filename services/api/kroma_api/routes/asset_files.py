@@ -16,19 +16,19 @@ from kroma.auth.scopes import Scope
 from kroma.errors import FieldRequiredError, InvalidRequestError, NotOneOfError
 from kroma.library.content import current_file, is_picture
 from kroma.library.delivery import Delivery
-from kroma.library.place import ProjectFiles, open_project
+from kroma.library.project_files import ProjectFiles, open_project
 from kroma.library.removal import delete_asset as remove_asset
 from kroma.library.thumbnails import DEFAULT_SIZE_PX, SIZES_PX, thumbnail_tag
 from kroma.library.upload import FOLDERS, UploadOrder, keep_pictures
 from kroma_api.dependencies import AppResources, CurrentCaller, Db, Stores, ThumbnailMaker
-from kroma_api.entity_tags import IfNoneMatch, is_known
-from kroma_api.errors import MAX_FORM_BYTES, HttpRuleError
-from kroma_api.file_answer import CHECKED, UNCHANGING, FileAnswer, safe_headers, wanted_part
-from kroma_api.front import IS_HEAD
-from kroma_api.multipart_form import FormField, FormFile, MultipartForm
+from kroma_api.http.errors import MAX_FORM_BYTES, HttpRuleError
+from kroma_api.http.etag import IfNoneMatch, is_known
+from kroma_api.http.file_response import CHECKED, UNCHANGING, FileAnswer, safe_headers, wanted_part
+from kroma_api.http.multipart_form import FormField, FormFile, MultipartForm
+from kroma_api.http.scope import IS_HEAD
+from kroma_api.http.strict_json import decode
 from kroma_api.route_facts import VIEW, route
 from kroma_api.schemas.asset_files import DeletedAssetResponse, UploadAssetsResponse
-from kroma_api.strict_json import decode
 
 _FIELDS: Final = ("kind", "reference_set_id", "metadata_json")
 

@@ -10,9 +10,9 @@ from kroma.assets.models import AssetKind
 from kroma.lineage.queries import get_lineage
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
+from kroma_api.http.pagination import After, Limit, one_of, window
 from kroma_api.route_facts import VIEW, route
 from kroma_api.routes import asset_files
-from kroma_api.routes.limits import After, Limit, one_of, window
 from kroma_api.schemas.assets import AssetResponse, AssetView, ListAssetsResponse
 from kroma_api.schemas.lineage import LineageResponse
 

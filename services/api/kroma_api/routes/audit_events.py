@@ -10,8 +10,8 @@ from kroma.auth.scopes import Scope
 from kroma.projects.queries import get_project_id
 from kroma.texts import optional_text
 from kroma_api.dependencies import Db
+from kroma_api.http.pagination import After, Limit, window
 from kroma_api.route_facts import route
-from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.audit_events import AuditEventView, ListAuditEventsResponse
 
 EventCode = Annotated[

@@ -10,9 +10,9 @@ from kroma.auth.scopes import Scope
 from kroma.db.base import utc_now
 from kroma.projects.queries import get_local_project
 from kroma_api.dependencies import CurrentCaller, Db
-from kroma_api.replies import NO_STORE
+from kroma_api.http.json_response import NO_STORE
+from kroma_api.http.pagination import After, Limit, open_window
 from kroma_api.route_facts import route
-from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.auth import (
     CreatedTokenView,
     CreateTokenRequest,

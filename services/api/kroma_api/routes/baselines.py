@@ -9,12 +9,12 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from kroma.auth.scopes import Scope
 from kroma.baselines import queries
-from kroma.pipeline import baseline, select
-from kroma.pipeline.repeat import Spending
+from kroma.pipeline.control import baseline, select
+from kroma.pipeline.control.derived_run import Spending
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import CurrentCaller, Db, Providers, Queue, Stores
+from kroma_api.http.pagination import After, Limit, window
 from kroma_api.route_facts import VIEW, route
-from kroma_api.routes.limits import After, Limit, window
 from kroma_api.routes.runs import RETRY_AFTER_S
 from kroma_api.schemas.baselines import (
     BaselineView,

@@ -9,8 +9,8 @@ from kroma.auth.scopes import Scope
 from kroma.costs import queries
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
+from kroma_api.http.pagination import After, Limit, window
 from kroma_api.route_facts import route
-from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.costs import CostEventView, ListCostEventsResponse
 
 RunFilter = Annotated[str | None, QueryParameter(description="Only costs of this run")]

@@ -7,8 +7,8 @@ from kroma.auth.scopes import Scope
 from kroma.exports import queries
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
+from kroma_api.http.pagination import After, Limit, window
 from kroma_api.route_facts import route
-from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.exports import ExportResponse, ExportView, ListExportsResponse
 
 

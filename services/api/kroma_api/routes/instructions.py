@@ -17,8 +17,8 @@ from kroma.instructions.service import ChangedInstruction
 from kroma.instructions.signature import CALLBACK_PATH, Pass, callback_signer
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Queue, resources_of
+from kroma_api.http.pagination import After, Limit, open_window
 from kroma_api.route_facts import NO_TOKEN, route
-from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.instructions import (
     AgentCallbackRequest,
     AgentCallbackResponse,

@@ -11,8 +11,8 @@ from kroma.projects.service import LocalStorageChange, ProjectDraft, S3StorageCh
 from kroma.runs.queries import count_project_contents
 from kroma.spend.queries import project_spend
 from kroma_api.dependencies import CurrentCaller, Db, Stores
+from kroma_api.http.pagination import After, Limit, open_window
 from kroma_api.route_facts import VIEW, route
-from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.projects import (
     ChangeLocalStorageRequest,
     ChangeLocalStorageResponse,

@@ -6,13 +6,13 @@ from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
 from kroma.auth.scopes import Scope
-from kroma.ledger.resume import Resumption
-from kroma.pipeline.check import check_provider
+from kroma.ledger.unpause import Resumption
+from kroma.pipeline.control.check_provider import check_provider
 from kroma.projects.queries import get_project_id
 from kroma.provider_accounts import queries, service
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Keys, Providers, Queue
+from kroma_api.http.pagination import After, Limit, open_window
 from kroma_api.route_facts import route
-from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.provider_accounts import (
     ChangedProviderAccountResponse,
     ChangeProviderAccountRequest,

@@ -11,8 +11,8 @@ from kroma.ledger import queries, service
 from kroma.ledger.models import CallStatus
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import CurrentCaller, Db
+from kroma_api.http.pagination import After, Limit, one_of, window
 from kroma_api.route_facts import route
-from kroma_api.routes.limits import After, Limit, one_of, window
 from kroma_api.schemas.provider_calls import (
     ListProviderCallsResponse,
     ProviderCallView,

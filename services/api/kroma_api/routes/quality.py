@@ -6,8 +6,8 @@ from litestar.params import FromPath
 from kroma.projects.queries import get_project_id
 from kroma.quality import queries
 from kroma_api.dependencies import Db
+from kroma_api.http.pagination import After, Limit, window
 from kroma_api.route_facts import VIEW, route
-from kroma_api.routes.limits import After, Limit, window
 from kroma_api.schemas.quality import ListQualityReportsResponse, QualityReportView
 
 

@@ -8,8 +8,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
 from kroma.auth.scopes import Scope
-from kroma.pipeline import cancel, pause, rerun, retry
-from kroma.pipeline.repeat import Spending
+from kroma.pipeline.control import cancel, pause, rerun, retry
+from kroma.pipeline.control.derived_run import Spending
 from kroma.runs.models import Run
 from kroma_api.dependencies import (
     AppSettings,

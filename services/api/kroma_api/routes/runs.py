@@ -12,17 +12,16 @@ from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 from kroma.aside import aside
 from kroma.auth.scopes import Scope
 from kroma.db.engine import Database
-from kroma.pipeline import trigger
-from kroma.pipeline.order import RunOrder
-from kroma.pipeline.progress import RunProgress, progress_of_new, read_progress, read_version
-from kroma.pipeline.validate import validate_config
-from kroma.pipeline.wait import wait_for_end
+from kroma.pipeline.control import trigger
+from kroma.pipeline.control.progress import RunProgress, progress_of_new, read_progress, read_version
+from kroma.pipeline.control.wait import wait_for_end
+from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.validate import validate_config
 from kroma.projects.queries import get_project, get_project_id
 from kroma.runs import queries
 from kroma.runs.events import list_events
 from kroma.runs.logs import read_run_log
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunJob, RunMode, RunStatus, Stage
-from kroma_api import event_stream
 from kroma_api.dependencies import (
     AppSettings,
     Cpu,
@@ -35,11 +34,12 @@ from kroma_api.dependencies import (
     Stores,
     Watch,
 )
-from kroma_api.entity_tags import IfNoneMatch, entity_tag, is_known
-from kroma_api.prefer import preferred_wait
+from kroma_api.http import event_stream
+from kroma_api.http.etag import IfNoneMatch, entity_tag, is_known
+from kroma_api.http.event_headers import LAST_EVENT, Accept, AfterEvent, LastEventId, event_number
+from kroma_api.http.pagination import DEFAULT_RUNS, MAX_RUNS, After, Limit, one_of, open_window, window
+from kroma_api.http.prefer import preferred_wait
 from kroma_api.route_facts import VIEW, route
-from kroma_api.routes.events import LAST_EVENT, Accept, AfterEvent, LastEventId, event_number
-from kroma_api.routes.limits import DEFAULT_RUNS, MAX_RUNS, After, Limit, one_of, open_window, window
 from kroma_api.schemas.runs import (
     ConfigSummaryView,
     JobView,

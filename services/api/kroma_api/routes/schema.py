@@ -9,7 +9,7 @@ from litestar import MediaType, Response, Router, get
 from litestar.params import HeaderParameter
 
 from kroma.errors import InfraError
-from kroma_api.reference_page import PAGE_POLICY
+from kroma_api.openapi.reference_page import PAGE_POLICY
 from kroma_api.route_facts import NO_TOKEN, route
 
 Accept = Annotated[str | None, HeaderParameter(name="Accept")]
@@ -56,7 +56,7 @@ class _Documents:
 
 async def _made() -> _Document:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "kroma_api.describe", "--served", stdin=DEVNULL, stdout=PIPE
+        sys.executable, "-m", "kroma_api.export_openapi", "--served", stdin=DEVNULL, stdout=PIPE
     )
     try:
         async with asyncio.timeout(_WITHIN_S):

@@ -6,14 +6,14 @@ from litestar import Router, delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from kroma.auth.scopes import Scope
-from kroma.ledger.resume import Resumption
+from kroma.ledger.unpause import Resumption
 from kroma.projects.queries import get_project_id
 from kroma.secrets import queries, service
 from kroma_api.dependencies import CurrentCaller, Db, Keys, Queue
-from kroma_api.front import SLASH_IN_NAME
-from kroma_api.replies import NO_STORE
+from kroma_api.http.json_response import NO_STORE
+from kroma_api.http.pagination import After, Limit, open_window
+from kroma_api.http.scope import SLASH_IN_NAME
 from kroma_api.route_facts import route
-from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.secrets import (
     DeletedSecretResponse,
     ListSecretsResponse,

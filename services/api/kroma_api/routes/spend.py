@@ -8,8 +8,8 @@ from litestar.params import FromPath, JSONBody
 
 from kroma.aside import aside
 from kroma.auth.scopes import Scope
-from kroma.pipeline.order import RunOrder
-from kroma.pipeline.quote import quote_run
+from kroma.pipeline.planning.quote import quote_run
+from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.spend import queries, service
 from kroma_api.dependencies import AppSettings, Cpu, CurrentCaller, Db, Providers, Stores
 from kroma_api.route_facts import route

@@ -9,8 +9,8 @@ from kroma.auth.scopes import Scope
 from kroma.projects.queries import get_project_id
 from kroma.style_guides import queries, service
 from kroma_api.dependencies import Db
+from kroma_api.http.pagination import After, Limit, open_window
 from kroma_api.route_facts import VIEW, route
-from kroma_api.routes.limits import After, Limit, open_window
 from kroma_api.schemas.reply import DeletedResponse
 from kroma_api.schemas.style_guides import (
     ChangeStyleGuideRequest,

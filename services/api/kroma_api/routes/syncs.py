@@ -19,8 +19,8 @@ from kroma.sync import queries, service
 from kroma.sync.models import SyncJob, SyncKind, SyncStatus
 from kroma.sync.service import SyncOrder
 from kroma_api.dependencies import CurrentCaller, Db, Queue, Stores
+from kroma_api.http.pagination import After, Limit, one_of, window
 from kroma_api.route_facts import route
-from kroma_api.routes.limits import After, Limit, one_of, window
 from kroma_api.routes.runs import RETRY_AFTER_S
 from kroma_api.schemas.syncs import ListSyncsResponse, StartSyncRequest, SyncResponse, SyncView
 

@@ -21,14 +21,14 @@ from kroma.errors import FieldRequiredError, InvalidRequestError, NotFoundError
 from kroma.library.spool import Spool, Spooled
 from kroma.resources import Resources
 from kroma_api.dependencies import TOOL_ROOM_OF_ONE_BYTES, AppResources, CurrentCaller, ToolRoom
-from kroma_api.errors import MAX_UPLOAD_BYTES, HttpRuleError
-from kroma_api.multipart_form import FormField, FormFile, MultipartForm
-from kroma_api.picture_answer import Base64Part, InBase64, PictureAnswer
+from kroma_api.http.errors import MAX_UPLOAD_BYTES, HttpRuleError
+from kroma_api.http.multipart_form import FormField, FormFile, MultipartForm
+from kroma_api.http.picture_response import Base64Part, InBase64, PictureAnswer
 from kroma_api.route_facts import route
 from kroma_api.schemas.tools import ToolPictureView, ToolReportView, ToolResponse
 
 if TYPE_CHECKING:
-    from kroma.tools.workshop import Price, Result, Source, Workshop
+    from kroma.tools.runner import Price, Result, Source, Workshop
 
 TOOLS: Final = ("generate", "upscale", "color", "bgremove", "qa", "inspect")
 """``archive-bad`` moves files, so it is only a command."""
@@ -147,7 +147,7 @@ def _room_of(sent: _Sent) -> int:
 
 async def _used_in_toolbox(resources: Resources, caller: Caller, tool: str, form: _Form) -> _Made:
     from kroma.postprocess.toolbox import Toolbox  # noqa: PLC0415 - loads numpy
-    from kroma.tools.workshop import Workshop  # noqa: PLC0415 - as above
+    from kroma.tools.runner import Workshop  # noqa: PLC0415 - as above
 
     settings = resources.settings
     toolbox = Toolbox(resources.cpu, settings.tools, url_allow=settings.url_allow)
@@ -212,7 +212,7 @@ async def _received(request: Request[Any, Any, Any], tool: str, spool: Spool) ->
 
 
 async def _loaded(sent: _Sent, spool: Spool) -> _Form:
-    from kroma.tools.workshop import Source  # noqa: PLC0415 - loads numpy
+    from kroma.tools.runner import Source  # noqa: PLC0415 - loads numpy
 
     files = {
         name: [Source(file.name, await spool.read(file)) for file in spooled]

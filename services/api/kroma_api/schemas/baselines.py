@@ -6,8 +6,8 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from kroma.baselines.models import Baseline
-from kroma.pipeline.baseline import LockedBaselines
-from kroma.pipeline.select import Choice
+from kroma.pipeline.control.baseline import LockedBaselines
+from kroma.pipeline.control.select import Choice
 from kroma_api.schemas.reply import (
     AuditId,
     Id,

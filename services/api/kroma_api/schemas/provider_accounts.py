@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 import msgspec
 from msgspec import UNSET
 
-from kroma.pipeline.check import ProviderCheck
+from kroma.pipeline.control.check_provider import ProviderCheck
 from kroma.provider_accounts.models import ProviderAccount
 from kroma_api.schemas.reply import (
     AuditId,

@@ -5,9 +5,9 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from kroma.pipeline.postprocess_config import PostprocessSwitches
-from kroma.pipeline.progress import RunProgress
-from kroma.pipeline.validate import ConfigSummary
+from kroma.pipeline.control.progress import RunProgress
+from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
+from kroma.pipeline.planning.validate import ConfigSummary
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunEvent, RunJob, RunStatus
 from kroma_api.schemas.reply import (
     Id,

@@ -6,9 +6,9 @@ from typing import Literal, Self
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from kroma.pipeline.plan import PlannedJob
-from kroma.pipeline.price import CURRENCY, JobPrice
-from kroma.pipeline.quote import Quote
+from kroma.pipeline.planning.plan import PlannedJob
+from kroma.pipeline.planning.price import CURRENCY, JobPrice
+from kroma.pipeline.planning.quote import Quote
 from kroma.spend.queries import BudgetState
 from kroma_api.schemas.reply import AuditId, Reply, RequiredText, Stamp, shown_stamp
 

@@ -8,7 +8,7 @@ import msgspec
 from kroma_api.schemas.reply import Reply
 
 if TYPE_CHECKING:
-    from kroma.tools.workshop import Report, Result
+    from kroma.tools.runner import Report, Result
 
 
 class ToolPictureView(msgspec.Struct, frozen=True, kw_only=True):

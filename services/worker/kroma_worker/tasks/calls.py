@@ -6,11 +6,11 @@ from typing import Final
 
 import structlog
 
-from kroma.db.lost import DATABASE_TROUBLE
+from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.ledger.reaper import Reconciler, reap_calls
-from kroma.pipeline.execute import Workplace
-from kroma.pipeline.found_answers import answer_finder
-from kroma.pipeline.late_answers import LateAnswers
+from kroma.pipeline.execution.execute import Workplace
+from kroma.pipeline.execution.found_answers import answer_finder
+from kroma.pipeline.execution.late_answers import LateAnswers
 
 log = structlog.get_logger(__name__)
 

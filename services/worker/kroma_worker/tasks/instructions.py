@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from kroma.queue.messages import DispatchInstruction
 from kroma_worker.registry import TaskDeps, task
-from kroma_worker.ring import ring
+from kroma_worker.wakeups import ring
 
 
 @task(DispatchInstruction, limit=timedelta(minutes=30))

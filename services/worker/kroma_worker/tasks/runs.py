@@ -3,14 +3,14 @@
 from datetime import timedelta
 from uuid import UUID
 
-from kroma.pipeline.claim import JobClaim, claim_job, claim_run, waits_for_quiet
-from kroma.pipeline.execute import run_claimed_job
-from kroma.pipeline.finish import finish_claimed_run
+from kroma.pipeline.execution.claim import JobClaim, claim_job, claim_run, waits_for_quiet
+from kroma.pipeline.execution.execute import run_claimed_job
+from kroma.pipeline.execution.finish import finish_claimed_run
 from kroma.queue.messages import ExecuteJob, FinishRun
 from kroma.shares import project_share, shared_as
 from kroma.sync.sweep import list_due_syncs
 from kroma_worker.registry import TaskDeps, task
-from kroma_worker.ring import ring
+from kroma_worker.wakeups import ring
 
 
 @task(ExecuteJob, limit=timedelta(minutes=30))

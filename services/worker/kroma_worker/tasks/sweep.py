@@ -9,10 +9,10 @@ from typing import Final
 
 import structlog
 
-from kroma.db.lost import DATABASE_TROUBLE
+from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.idempotency.service import forget_expired
 from kroma.instructions.sweep import sweep as sweep_instructions
-from kroma.pipeline.sweep import fail_spent, list_due
+from kroma.pipeline.execution.sweep import fail_spent, list_due
 from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import AnyMessage

@@ -5,7 +5,7 @@ from datetime import timedelta
 from kroma.queue.messages import SyncProject
 from kroma.sync.claim import claim_sync
 from kroma_worker.registry import TaskDeps, task
-from kroma_worker.ring import ring
+from kroma_worker.wakeups import ring
 
 
 @task(SyncProject, limit=timedelta(hours=24))

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from kroma.imaging.measures.grey import WORK_PX, Grey, at_most
+from kroma.imaging.measures.gray import WORK_PX, Grey, at_most
 
 FULL_CONTRAST: Final = 16.0
 """Deviation, in levels of 255, from which a picture is not blank at all; a misty night has twice that."""

@@ -5,18 +5,18 @@ from typing import Final
 import cv2
 import numpy as np
 
-from kroma.imaging import guard
+from kroma.imaging import color_check as guard
 from kroma.imaging.chroma import chroma_delta
 from kroma.imaging.codec import Picture, decode
+from kroma.imaging.color_check import GuardReport, GuardSettings
 from kroma.imaging.errors import PictureError
-from kroma.imaging.guard import GuardReport, GuardSettings
 from kroma.imaging.measures.blank import content, contrast
 from kroma.imaging.measures.duplicate import nearest, thumbnail
 from kroma.imaging.measures.facts import JobFacts, PictureFacts
-from kroma.imaging.measures.grey import Grey, Rgb, grey_of, over_white
+from kroma.imaging.measures.gray import Grey, Rgb, grey_of, over_white
 from kroma.imaging.measures.identity import likeness
-from kroma.imaging.measures.orders import Checked, CheckOrder
 from kroma.imaging.measures.report import CheckResult, Outcome, QualityReport, graded, summed, unmeasured
+from kroma.imaging.measures.request import Checked, CheckOrder
 from kroma.imaging.measures.settings import CheckSettings, QualitySettings, Verdict
 from kroma.imaging.measures.sharpness import detail_kept
 from kroma.imaging.measures.size import aspect_kept, size_kept, wanted_size

@@ -11,7 +11,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from kroma.imaging.measures.grey import Rgb
+from kroma.imaging.measures.gray import Rgb
 
 SIDE: Final = 24
 APART: Final = 8.0

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from kroma.config import FaceModel
 from kroma.imaging.codec import decode
 from kroma.imaging.errors import PictureError
-from kroma.imaging.measures.grey import DETAIL_PX, Grey, Rgb, at_most, grey_of, over_white, resized, size_at
+from kroma.imaging.measures.gray import DETAIL_PX, Grey, Rgb, at_most, grey_of, over_white, resized, size_at
 from kroma.imaging.measures.identity import embedding, face_of
-from kroma.imaging.measures.orders import FactsOrder, NamedPicture
-from kroma.imaging.measures.recent import Recent
+from kroma.imaging.measures.lru_cache import Recent
+from kroma.imaging.measures.request import FactsOrder, NamedPicture
 from kroma.imaging.measures.settings import Verdict
 from kroma.imaging.measures.style import STYLE_PX, Look, look_of
 

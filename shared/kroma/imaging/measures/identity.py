@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from kroma.config import FaceModel
 from kroma.imaging.errors import PictureError
-from kroma.imaging.measures.grey import Rgb
+from kroma.imaging.measures.gray import Rgb
 
 _PARTS: Final = (1, 2, 3)
 """Windows have the shorter side over these."""

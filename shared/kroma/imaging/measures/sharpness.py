@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kroma.imaging.measures.grey import DETAIL_PX, Grey, cut_to, resized
+from kroma.imaging.measures.gray import DETAIL_PX, Grey, cut_to, resized
 
 _SPAN: Final = 9
 """Pixels of the paper's averaging filter."""

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kroma.imaging.measures.grey import WORK_PX, Grey, framings, resized, size_at
+from kroma.imaging.measures.gray import WORK_PX, Grey, framings, resized, size_at
 
 EDGE_SHARE: Final = 0.12
 """Of the pixels, at most, that count as edges: the strongest."""

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kroma.imaging.measures.grey import Rgb, resized, size_at
+from kroma.imaging.measures.gray import Rgb, resized, size_at
 
 STYLE_PX: Final = 384
 """Longer side at which style is compared: the hand of the drawing shows."""

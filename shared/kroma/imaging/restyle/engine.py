@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from kroma.imaging.codec import Picture, decode, encode_png
 from kroma.imaging.restyle import ink, light, weather
-from kroma.imaging.restyle.colour import coloured
+from kroma.imaging.restyle.color import coloured
 from kroma.imaging.restyle.field import Tone, as_tone
 from kroma.imaging.restyle.lights import day_light_of, night_light_of, rainfall_of
 from kroma.imaging.restyle.night import day, night
-from kroma.imaging.restyle.order import RedrawnPicture, RedrawOrder
 from kroma.imaging.restyle.profile import StyleProfile, measure, summary, with_colour_of
 from kroma.imaging.restyle.recipe import Variation, described, recipe_of, suited
+from kroma.imaging.restyle.request import RedrawnPicture, RedrawOrder
 
 _LENT: Final = 0.15
 """Share of their colour that character references lend."""

@@ -1,0 +1,42 @@
+"""Signs that a worker's own loops go on."""
+
+from collections.abc import AsyncIterator
+from time import monotonic
+from typing import Final
+
+from kroma.health.components import WORKER
+from kroma.health.probe import Check, NotWellError, Probe, looked_at
+from kroma.leases.renewer import LeaseKeeper
+from kroma_worker.slots import Hands
+
+SILENT_AFTER_S: Final = 15.0
+"""Both loops have something to do every second; a slow database holds them up a while."""
+
+
+class Pulse:
+    """When the worker last looked for work, and what it has in hand."""
+
+    def __init__(self) -> None:
+        self._beat_at: float | None = None
+
+    def beat(self) -> None:
+        """The worker looked for work."""
+        self._beat_at = monotonic()
+
+    def probe(self, hands: Hands, keeper: LeaseKeeper) -> Probe:
+        """Whether it looks for work and renews its leases."""
+
+        async def look() -> str:
+            now = monotonic()
+            if self._beat_at is None:
+                raise NotWellError("has not begun to look for work")
+            if now - self._beat_at > SILENT_AFTER_S:
+                raise NotWellError(f"has not looked for work for {now - self._beat_at:.0f} s")
+            if keeper.answered_at is not None and now - keeper.answered_at > SILENT_AFTER_S:
+                raise NotWellError(f"has not renewed its leases for {now - keeper.answered_at:.0f} s")
+            return f"looks for work, {hands.busy} of {hands.places} places busy"
+
+        async def ask() -> AsyncIterator[Check]:
+            yield await looked_at(WORKER, look())
+
+        return Probe((WORKER,), ask)

@@ -1,0 +1,153 @@
+"""Waiting for a database that does not answer yet."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from ssl import SSLCertVerificationError
+from time import monotonic
+from typing import Final, TypeVar
+
+import structlog
+from asyncpg import (  # pyright: ignore[reportMissingTypeStubs] - it ships none
+    ClientConfigurationError,
+    InterfaceError,
+    InvalidAuthorizationSpecificationError,
+    InvalidCatalogNameError,
+    PostgresError,
+)
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
+from sqlalchemy.exc import DBAPIError
+
+from kroma.config import SettingsError
+from kroma.db.connection_errors import DATABASE_TROUBLE, is_database_lost
+from kroma.errors import InfraError
+
+T = TypeVar("T")
+
+log = structlog.get_logger(__name__)
+
+PATIENCE: Final = timedelta(seconds=10)
+"""With a server that refuses the user or has no such database: it may be about to make them."""
+SAY_EVERY_S: Final = 10.0
+ANSWER_WITHIN_S: Final = 5.0
+"""One try, from the name's resolution to the answer."""
+_UNREADABLE: Final = (
+    "has a parameter that the driver cannot use: see sslmode (disable, allow, prefer, require, verify-ca, "
+    "verify-full), the files named by sslrootcert, sslcert and sslkey, and target_session_attrs"
+)
+_FIRST_PAUSE_S: Final = 0.1
+_LONGEST_PAUSE_S: Final = 2.0
+
+
+class DatabaseSilentError(InfraError):
+    """The database did not answer in the time there was."""
+
+    def __init__(self, variable: str, address: str, reason: str, waited: timedelta) -> None:
+        super().__init__(
+            f"{variable}: the database {address} did not answer within "
+            f"{waited.total_seconds():g} s ({reason})"
+        )
+
+
+def shown_address(url: str) -> str:
+    """``host:port/name`` of a database's address, without user and password."""
+    return re.split(r"[?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
+
+
+async def answered(
+    ask: Callable[[], Awaitable[T]],
+    *,
+    url: str,
+    limit: timedelta | None = None,
+    patience: timedelta = PATIENCE,
+    variable: str = "KROMA_DATABASE_URL",
+) -> T:
+    """What a database answers, asked again with longer pauses until it does.
+
+    Args:
+        ask: Asks it; called again after every failure of connection or server.
+        url: Its address, for what is said meanwhile.
+        limit: When to give up; None never does.
+        patience: How long to wait for a server that refuses us.
+        variable: Where the address comes from.
+
+    Raises:
+        SettingsError: The server does not know the user, the password or the database, or refuses us for
+            another reason; its certificate is not accepted, or the address has a parameter that is not valid.
+        DatabaseSilentError: The limit was reached.
+    """
+    began, said_at, pause = monotonic(), -SAY_EVERY_S, _FIRST_PAUSE_S
+    while True:
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                found = await ask()
+        except DATABASE_TROUBLE as exc:
+            error = exc
+        else:
+            if said_at >= 0:
+                log.info("database.answers", waited_s=round(monotonic() - began, 1))
+            return found
+        waited = timedelta(seconds=monotonic() - began)
+        refusal = _refusal(error)
+        if refusal is None and (mistake := _mistake(error)) is not None:
+            raise SettingsError(variable, mistake) from error
+        if refusal is not None and waited >= patience:
+            raise SettingsError(variable, refusal) from error
+        if refusal is None and not _may_pass(error):
+            raise error
+        if limit is not None and waited >= limit:
+            raise DatabaseSilentError(variable, shown_address(url), _reason(error), limit) from error
+        if waited.total_seconds() - said_at >= SAY_EVERY_S:
+            said_at = waited.total_seconds()
+            log.warning("database.waiting", address=shown_address(url), reason=_reason(error))
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def wrong_address(error: Exception) -> SettingsError | None:
+    """What a first statement's error says against the address; None when waiting might mend it."""
+    problem = _refusal(error) or _mistake(error)
+    return None if problem is None else SettingsError("KROMA_DATABASE_URL", problem)
+
+
+def _mistake(error: Exception) -> str | None:
+    """What no waiting mends."""
+    match _root(error):
+        case ClientConfigurationError():
+            return _UNREADABLE
+        case SSLCertVerificationError(verify_message=reason):
+            return f"asks for a verified server, and its certificate is not accepted: {reason}"
+        case PostgresError() as said if not is_database_lost(error):
+            # The first line only: the others quote statements.
+            return f"names a database that refuses to be used: {str(said).splitlines()[0]}"
+        case _:
+            return None
+
+
+def _refusal(error: BaseException) -> str | None:
+    match _root(error):
+        case InvalidCatalogNameError():
+            return "names a database that its server does not have"
+        case InvalidAuthorizationSpecificationError():
+            return "has a user or password that its server refuses"
+        case _:
+            return None
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, OSError | TimeoutError | InterfaceError) or is_database_lost(error)
+
+
+def _reason(error: BaseException) -> str:
+    # Not its text: a driver's may quote what it was given.
+    return type(_root(error)).__name__
+
+
+def _root(error: BaseException) -> BaseException:
+    """The driver's own error."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        return _root(error.orig)
+    if isinstance(error, AsyncAdapt_asyncpg_dbapi.Error) and error.__cause__ is not None:
+        return _root(error.__cause__)
+    return error

@@ -1,0 +1,62 @@
+"""What picture processes are asked to check; light enough for every process to import."""
+
+from typing import TypeAlias
+
+import msgspec
+
+from kroma.config import FaceModel
+from kroma.imaging.color_check import GuardReport, GuardSettings
+from kroma.imaging.measures.report import QualityReport
+from kroma.imaging.measures.settings import QualitySettings
+
+NamedPicture: TypeAlias = tuple[str, bytes]
+"""A picture's name, for messages, and its file."""
+
+
+class FactsOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """The inputs of a job."""
+
+    settings: QualitySettings
+    scene: NamedPicture | None
+    styles: tuple[NamedPicture, ...] = ()
+    baseline: NamedPicture | None = None
+    references: tuple[NamedPicture, ...] = ()
+    """Of characters."""
+    face_model: FaceModel | None = None
+
+
+class CheckOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """One candidate to check."""
+
+    name: str
+    data: bytes
+    guard: GuardSettings
+    settings: QualitySettings
+    stage: str = "style"
+    time_of_day: str = "day"
+    weather: str = "clear"
+    size: str | None = None
+    """As asked for; None, or a word like ``auto``, takes the scene's proportions."""
+    with_references: bool = False
+    """Whether the job has references of characters at all."""
+    face_model: FaceModel | None = None
+
+    @property
+    def is_relit(self) -> bool:
+        """Whether light or weather were changed on purpose."""
+        return self.stage in {"time", "weather"}
+
+    @property
+    def hides(self) -> bool:
+        """Whether night or rain may hide a part of the scene."""
+        at_night = self.is_relit and self.time_of_day == "night"
+        return at_night or (self.stage == "weather" and self.weather == "rain")
+
+
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one candidate."""
+
+    guard: GuardReport
+    report: QualityReport
+    thumbnail: bytes = b""
+    """Empty when the picture could not be read."""

@@ -1,0 +1,88 @@
+"""Cancelling a run.
+
+Its queued jobs end in the transaction that cancels it. A job under way is stopped by its worker, which
+looks every second (``kroma.leases.renewer``); no call that costs money is begun once the transaction
+has committed, since the ledger looks at the run's row, locked, in the transaction that marks a call as
+sent. A call in flight is awaited and settled, its picture kept, and both are logged although the run has
+ended meanwhile (``kroma.pipeline.execution.late_answers``).
+"""
+
+from typing import Final
+from uuid import UUID
+
+import structlog
+from sqlalchemy import or_, select, update
+
+from kroma.audit import service as audit
+from kroma.db.base import utc_now
+from kroma.db.engine import Database
+from kroma.pipeline.execution.canceled import CANCELED_REASON
+from kroma.pipeline.execution.claim import ClaimLostError, claim_run, lease_is_free
+from kroma.pipeline.execution.finish import finish_held_run
+from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
+from kroma.runs.queries import get_run
+from kroma.storage.base import ProjectStores
+
+log = structlog.get_logger(__name__)
+
+_WORKER: Final = "cancelling"
+"""The name on the lease of a run that is finished by the request that cancelled it."""
+
+
+async def cancel_run(
+    db: Database, stores: ProjectStores, *, slug: str, run_id: str, actor: UUID | None
+) -> Run:
+    """Cancel a run; one that has ended, is being cancelled or is being finished stays as it is.
+
+    Returns:
+        The run as it is now: ``canceled`` when none of its jobs was under way, else ``cancelling``.
+
+    Raises:
+        RunNotFoundError: The project or the run is unknown.
+    """
+    async with db.transaction() as session:
+        run = await get_run(session, slug=slug, run_id=run_id)
+        if run.status not in {RunStatus.QUEUED, RunStatus.RUNNING}:
+            return run
+        now = utc_now()
+        await session.execute(
+            update(RunJob)
+            .where(RunJob.run_id == run.id, RunJob.status == JobStatus.QUEUED)
+            .values(status=JobStatus.CANCELED, finished_at=now, **CANCELED_REASON)
+            .execution_options(synchronize_session=False)
+        )
+        cancelled = await session.scalar(
+            update(Run)
+            .where(
+                Run.id == run.id,
+                or_(Run.status == RunStatus.QUEUED, Run.status == RunStatus.RUNNING),
+                # A run that is being finished has nothing left to cancel.
+                lease_is_free(Run),
+            )
+            .values(status=RunStatus.CANCELLING, cancel_requested_at=now)
+            .returning(Run.id)
+            .execution_options(synchronize_session=False)
+        )
+        if cancelled is not None:
+            await audit.record(
+                session,
+                code="run.cancel",
+                project_id=run.project_id,
+                actor=actor,
+                payload={"run_id": str(run.id)},
+            )
+    if cancelled is not None:
+        await _finish_if_idle(db, stores, run.id)
+    async with db.transaction() as session:
+        return (await session.scalars(select(Run).where(Run.id == run.id))).one()
+
+
+async def _finish_if_idle(db: Database, stores: ProjectStores, run_id: UUID) -> None:
+    """Write the log of a run with no job under way, so that it ends at once and not when a worker comes."""
+    claim = await claim_run(db, run_id, worker=_WORKER)
+    if claim is None:
+        return
+    try:
+        await finish_held_run(db, stores, claim)
+    except ClaimLostError:
+        log.warning("cancel.finished_elsewhere", run_id=str(run_id))

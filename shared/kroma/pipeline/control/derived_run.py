@@ -1,0 +1,196 @@
+"""What a retry and a rerun share: the run they start from, what is there already, and the new run."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import select
+from sqlalchemy.orm import selectinload
+
+from kroma.auth.caller import Caller
+from kroma.db.engine import Database
+from kroma.errors import InvalidRequestError
+from kroma.pipeline.control.trigger import new_run, ring_for
+from kroma.pipeline.execution.image_job import planned_job
+from kroma.pipeline.execution.reuse import FormerCandidates, input_hash
+from kroma.pipeline.planning.content_hashes import content_hashes, with_baselines
+from kroma.pipeline.planning.errors import (
+    PlanningPreflightError,
+    RunNotAgainError,
+    SpendConfirmationRequiredError,
+)
+from kroma.pipeline.planning.picture_inspection import Located, inspected
+from kroma.pipeline.planning.plan import PlannedJob, PlannedPicture, RunPlan
+from kroma.pipeline.planning.price import check_caller, price_plan
+from kroma.pipeline.planning.project_inputs import standing_baselines
+from kroma.pipeline.planning.project_location import Place, get_place
+from kroma.providers.base import Provider
+from kroma.queue.base import TaskQueue
+from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunMode
+from kroma.runs.queries import get_run
+from kroma.spend.service import confirm_run_in
+from kroma.storage.base import ObjectStore, ProjectStores
+from kroma.storage.errors import ObjectNotFoundError, StoreError
+
+RETRY = "retry"
+RERUN = "rerun"
+
+
+class Origin(NamedTuple):
+    """A run to make again."""
+
+    run: Run
+    """With its jobs."""
+    plan: RunPlan
+    """With the settings snapshot it was made from."""
+    place: Place
+
+
+class Spending(msgspec.Struct, frozen=True, kw_only=True):
+    """Who pays, and whether they said so."""
+
+    providers: Mapping[str, Provider]
+    """By code; asked for prices."""
+    is_confirmed: bool
+    caller: Caller
+    idempotency_id: UUID | None
+
+
+async def get_origin(db: Database, stores: ProjectStores, *, slug: str, run_id: str) -> Origin:
+    """The run with its plan.
+
+    Raises:
+        RunNotFoundError: The project or the run is unknown.
+        RunNotAgainError: It has not ended, or it has no plan that can be read.
+    """
+    async with db.transaction() as session:
+        found = await get_run(session, slug=slug, run_id=run_id)
+        statement = select(Run).where(Run.id == found.id).options(selectinload(Run.jobs))
+        run = (await session.scalars(statement, execution_options={"populate_existing": True})).one()
+    if run.status in OPEN_RUN_STATUSES:
+        raise RunNotAgainError(f"The run is {run.status}; wait for its end, or cancel it")
+    place = await get_place(db, stores, slug)
+    try:
+        plan = msgspec.convert(run.plan_json, RunPlan)
+    except msgspec.ValidationError as exc:
+        raise RunNotAgainError("The run was not planned here, so it cannot be made again") from exc
+    snapshot: dict[str, Any] = {
+        key: value for key, value in run.settings_snapshot_json.items() if key != "timestamp"
+    }
+    return Origin(run, msgspec.structs.replace(plan, settings_snapshot=snapshot), place)
+
+
+async def with_pictures_of_today(store: ObjectStore, origin: Origin, plan: RunPlan) -> RunPlan:
+    """The plan with its pictures as they are now, where the project has its files now.
+
+    Raises:
+        PlanningPreflightError: One is missing, or is none any more.
+    """
+    scenes = [Located("scene", job.scene.ref, job.scene.key) for job in plan.jobs]
+    styles = [Located("style", style.ref, style.key) for style in plan.styles]
+    references = [Located("reference", given.ref, given.key) for given in plan.references]
+    try:
+        await store.check_writable()
+        pictures = await inspected(store, [*scenes, *styles, *references])
+    except PlanningPreflightError:
+        raise
+    except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
+        raise PlanningPreflightError(exc.message) from exc
+    jobs = tuple(_of(job, picture) for job, picture in zip(plan.jobs, pictures, strict=False))
+    others = tuple(pictures[len(scenes) :])
+    return msgspec.structs.replace(
+        plan,
+        jobs=jobs,
+        styles=others[: len(styles)],
+        references=others[len(styles) :],
+        project_root=store.location,
+        real_root=origin.place.real_root,
+    )
+
+
+async def with_baselines_of_today(db: Database, store: ObjectStore, origin: Origin, plan: RunPlan) -> RunPlan:
+    """The plan with what is locked for its scenes now.
+
+    Raises:
+        PlanningPreflightError: A scene cannot be read.
+    """
+    jobs = await with_baselines(store, plan.jobs, await standing_baselines(db, origin.place))
+    return msgspec.structs.replace(plan, jobs=jobs)
+
+
+def _of(job: PlannedJob, scene: PlannedPicture) -> PlannedJob:
+    return msgspec.structs.replace(job, scene=scene)
+
+
+async def repeat(
+    db: Database,
+    queue: TaskQueue,
+    stores: ProjectStores,
+    origin: Origin,
+    plan: RunPlan,
+    *,
+    kind: str,
+    spending: Spending,
+) -> Run:
+    """Confirm, commit and ring for a run that takes what the project made before of the same inputs.
+
+    Raises:
+        PlanningPreflightError: A picture cannot be read.
+        InsufficientScopeError: Calls may cost money, and the caller may not spend any.
+        SpendConfirmationRequiredError: Calls may cost money, and nobody confirmed it.
+        RunNotAgainError: Another retry of the run is under way.
+        BudgetExceededError: The project's budget does not hold what the run may cost.
+        UnknownPriceError: The project has a budget, and nobody knows the price.
+    """
+    made = await _made_before(db, stores, plan, project_id=origin.run.project_id)
+    price = price_plan(spending.providers, plan, made=made)
+    check_caller(spending.caller, price)
+    if price.may_cost and not spending.is_confirmed:
+        raise SpendConfirmationRequiredError
+    run = new_run(
+        origin.run.project_id,
+        plan,
+        estimated_usd=price.total_usd,
+        origin=(kind, origin.run.id),
+        idempotency_id=spending.idempotency_id,
+    )
+    async with db.transaction() as session:
+        # Two retries at once would both pay for what failed.
+        await session.execute(select(Run.id).where(Run.id == origin.run.id).with_for_update(key_share=True))
+        if kind == RETRY:
+            under_way = await session.scalar(
+                select(Run.id).where(
+                    Run.origin_run_id == origin.run.id,
+                    Run.origin_kind == RETRY,
+                    Run.status.in_(OPEN_RUN_STATUSES),
+                )
+            )
+            if under_way is not None:
+                raise RunNotAgainError(f"The run is being retried already, by run {under_way}")
+        await confirm_run_in(session, run, actor=spending.caller.user_id)
+    await ring_for(queue, run)
+    return run
+
+
+async def _made_before(
+    db: Database, stores: ProjectStores, plan: RunPlan, *, project_id: UUID
+) -> frozenset[tuple[int, int]]:
+    """(position of the job, index of the candidate) of what needs no call."""
+    if plan.mode is not RunMode.RUN:
+        return frozenset()
+    store = stores.open(plan.project_root, real_root=plan.real_root)
+    pictures = [*(job.scene for job in plan.jobs), *plan.styles, *plan.references]
+    contents = await content_hashes(store, [picture.key for picture in pictures])
+    styles = [contents[style.key] for style in plan.styles]
+    references = [contents[reference.key] for reference in plan.references]
+    places: dict[str, tuple[int, int]] = {}
+    for position, planned in enumerate(plan.jobs):
+        # Its ids decide nothing of what is made.
+        job = planned_job(plan, run_id=project_id, job_id=project_id, project_id=project_id, ordinal=position)
+        for index in range(1, plan.candidates + 1):
+            scene = contents[planned.scene.key]
+            digest = input_hash(job, scene=scene, styles=styles, references=references, index=index)
+            places[digest] = position, index
+    former = await FormerCandidates(db, project_id).find(places)
+    return frozenset([places[one.input_hash] for one in former if await store.size(one.key) is not None])

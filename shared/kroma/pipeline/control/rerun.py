@@ -1,0 +1,267 @@
+"""Running a run again from its plan, with changes; what stays the same is not made again."""
+
+from pathlib import PurePosixPath
+from typing import Any, Protocol
+
+import msgspec
+
+from kroma.config import Settings
+from kroma.db.engine import Database
+from kroma.db.ids import row_id
+from kroma.errors import InvalidRequestError
+from kroma.pipeline.control.derived_run import (
+    RERUN,
+    Origin,
+    Spending,
+    get_origin,
+    repeat,
+    with_baselines_of_today,
+    with_pictures_of_today,
+)
+from kroma.pipeline.control.trigger import find_made_run
+from kroma.pipeline.execution.image_job import planned_job
+from kroma.pipeline.planning.config_files import ConfigFiles
+from kroma.pipeline.planning.errors import PlanningPreflightError, RunNotAgainError
+from kroma.pipeline.planning.job_keys import job_key, scene_name
+from kroma.pipeline.planning.manifest import Manifest, load_manifest
+from kroma.pipeline.planning.model_choice import chosen
+from kroma.pipeline.planning.named_assets import is_asset_id
+from kroma.pipeline.planning.plan import FULLER_PLAN_VERSION, PlannedJob, RunPlan
+from kroma.pipeline.planning.planner import check_gate, check_inputs
+from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
+from kroma.pipeline.planning.prompt import Setting, compose_prompt
+from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.settings_layers import load_layers
+from kroma.queue.base import TaskQueue
+from kroma.runs.models import Run, RunMode, Stage
+from kroma.storage.base import ProjectStores
+from kroma.storage.errors import ObjectNotFoundError, StoreError
+
+
+class Changes(Protocol):
+    """What to make otherwise than before; None keeps it."""
+
+    @property
+    def candidates(self) -> int | None: ...
+    @property
+    def seed(self) -> int | None: ...
+    @property
+    def provider(self) -> str | None: ...
+    @property
+    def model(self) -> str | None: ...
+    @property
+    def size(self) -> str | None: ...
+    @property
+    def quality(self) -> str | None: ...
+    @property
+    def stage(self) -> str | None: ...
+    @property
+    def time(self) -> str | None: ...
+    @property
+    def weather(self) -> str | None: ...
+
+
+class _RawOrder(msgspec.Struct, frozen=True, kw_only=True):
+    """The trigger's body that would ask for the changed run."""
+
+    mode: str | None
+    confirm_spend: bool | None = True
+    project_root: str | None = None
+    input: str | None = None
+    scene_refs: list[str] | None
+    style_refs: list[str] | None = None
+    stage: str | None
+    time: str | None
+    weather: str | None
+    candidates: int | None
+    storage_sync_s3: bool | None = None
+    provider: str | None
+    model: str | None
+    size: str | None
+    quality: str | None
+    seed: int | None
+    # The plan has these texts and pictures already.
+    style_guide_id: str | None = None
+    prompt_template_id: str | None = None
+    reference_set_ids: list[str] | None = None
+    character_ids: list[str] | None = None
+    baseline_run_id: str | None = None
+    postprocess: PostprocessSwitches | None = None
+
+
+async def rerun_run(
+    db: Database,
+    queue: TaskQueue,
+    stores: ProjectStores,
+    settings: Settings,
+    *,
+    slug: str,
+    run_id: str,
+    changes: Changes,
+    spending: Spending,
+    is_confined: bool,
+    job_id: str | None = None,
+) -> Run:
+    """Queue a run of the same plan, changed; candidates of unchanged inputs are taken and cost nothing.
+
+    With ``job_id`` it makes that one job of the run, as a picture that says where it is from asks for; where
+    the job post-processed a chosen candidate, the one that made it. With ``is_confined`` what the project
+    names must be the project's, as in `ConfigFiles`.
+
+    Raises:
+        RunNotFoundError: The project or the run is unknown.
+        RunNotAgainError: It has not ended, it was not planned here, or it has no such job.
+        InvalidRunRequestError: A change breaks a rule of a trigger's body.
+        PlanningPreflightError: A picture is missing, or the provider does not offer what is asked.
+        InsufficientScopeError: Calls may cost money, and the caller may not spend any.
+        SpendConfirmationRequiredError: Calls may cost money, and nobody confirmed it.
+        BudgetExceededError: The project's budget does not hold what the run may cost.
+        UnknownPriceError: The project has a budget, and nobody knows the price.
+    """
+    if spending.idempotency_id is not None:
+        made = await find_made_run(db, spending.idempotency_id)
+        if made is not None:
+            return made
+    origin = await get_origin(db, stores, slug=slug, run_id=run_id)
+    while any(job.chosen is not None for job in origin.plan.jobs):
+        origin, job_id = await _chosen_from(db, stores, slug, origin, job_id)
+    if job_id is not None:
+        origin = _of_one_job(origin, job_id)
+    order = RunOrder.checked(_order(origin.plan, changes))
+    store = origin.place.open(stores)
+    try:
+        files = ConfigFiles(
+            settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
+        )
+        plan = await _changed(settings, files, origin.plan, order, changes)
+    except PlanningPreflightError:
+        raise
+    except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
+        raise PlanningPreflightError(exc.message) from exc
+    plan = await with_pictures_of_today(store, origin, plan)
+    plan = await with_baselines_of_today(db, store, origin, plan)
+    policy: dict[str, Any] = plan.settings_snapshot.get("policy", {})
+    check_gate(policy.get("require_baseline", ()), plan.stage, plan.jobs)
+    return await repeat(db, queue, stores, origin, plan, kind=RERUN, spending=spending)
+
+
+async def _chosen_from(
+    db: Database, stores: ProjectStores, slug: str, follow_up: Origin, job_id: str | None
+) -> tuple[Origin, str]:
+    """The run, and its job, that made the candidate which a follow-up post-processed."""
+    key = row_id(job_id) if job_id is not None else None
+    job = next((job for job in follow_up.run.jobs if job.id == key), None)
+    if job is None or follow_up.run.origin_run_id is None:
+        raise RunNotAgainError(
+            "The run post-processed a chosen candidate; select it again, or run its origin again"
+        )
+    origin = await get_origin(db, stores, slug=slug, run_id=str(follow_up.run.origin_run_id))
+    made_by = next((made for made in origin.run.jobs if made.job_key == job.job_key), None)
+    if made_by is None:
+        raise RunNotAgainError(f"The run that made the chosen candidate has no job '{job.job_key}'")
+    return origin, str(made_by.id)
+
+
+def _of_one_job(origin: Origin, job_id: str) -> Origin:
+    """The run as if it had planned only this job, with the seed that it had among the others."""
+    key = row_id(job_id)
+    job = next((job for job in origin.run.jobs if job.id == key), None)
+    if job is None:
+        raise RunNotAgainError(f"The run has no job '{job_id}'")
+    before = planned_job(
+        origin.plan,
+        run_id=origin.run.id,
+        job_id=job.id,
+        project_id=origin.run.project_id,
+        ordinal=job.ordinal,
+    )
+    planned = msgspec.structs.replace(before.planned, seed=before.seed)
+    return origin._replace(plan=msgspec.structs.replace(origin.plan, jobs=(planned,)))
+
+
+def _order(plan: RunPlan, changes: Changes) -> _RawOrder:
+    stage = plan.stage if changes.stage is None else changes.stage.strip().lower()
+    keeps_provider = changes.provider is None
+    return _RawOrder(
+        mode=plan.mode,
+        scene_refs=[job.scene.ref for job in plan.jobs],
+        stage=stage,
+        # What the new stage does not take is left out, where it was not asked for.
+        time=changes.time or (plan.time_of_day if stage in {Stage.TIME, Stage.WEATHER} else None),
+        weather=changes.weather or (plan.weather if stage == Stage.WEATHER else None),
+        candidates=changes.candidates,
+        provider=changes.provider or plan.provider,
+        model=changes.model or ((plan.model or None) if keeps_provider else None),
+        size=changes.size or (plan.size if keeps_provider else None),
+        quality=changes.quality or (plan.quality if keeps_provider else None),
+        seed=plan.seed if changes.seed is None else changes.seed,
+    )
+
+
+async def _changed(
+    settings: Settings, files: ConfigFiles, plan: RunPlan, order: RunOrder, changes: Changes
+) -> RunPlan:
+    choice = chosen(order, settings)
+    check_inputs(choice, len(plan.styles), len(plan.references))
+    candidates = plan.candidates if order.candidates is None else order.candidates
+    if plan.mode is RunMode.RUN and candidates > plan.max_candidates:
+        raise PlanningPreflightError(
+            f"{candidates} candidates per scene are over the limit of {plan.max_candidates}"
+            " (generation.max_candidates of the manifest)"
+        )
+    snapshot: dict[str, Any] = {
+        **plan.settings_snapshot,
+        "generation": {"candidates": candidates, "max_candidates": plan.max_candidates},
+        "provider": choice.provider,
+        "model": choice.model,
+        "size": choice.size,
+        "quality": choice.quality,
+        "seed": order.seed,
+    }
+    return msgspec.structs.replace(
+        plan,
+        version=FULLER_PLAN_VERSION if order.stage is Stage.CHARACTER else plan.version,
+        stage=order.stage,
+        time_of_day=order.time_of_day,
+        weather=order.weather,
+        jobs=await _jobs(files, plan, order, has_new_seed=changes.seed is not None),
+        candidates=candidates,
+        provider=choice.provider,
+        model=choice.model,
+        size=choice.size,
+        quality=choice.quality,
+        seed=plan.seed if order.seed is None else order.seed,
+        takes_former=True,
+        settings_snapshot=snapshot,
+    )
+
+
+async def _jobs(
+    files: ConfigFiles, plan: RunPlan, order: RunOrder, *, has_new_seed: bool
+) -> tuple[PlannedJob, ...]:
+    """The jobs; their words are asked of the manifest only where another stage needs others."""
+    jobs = plan.jobs
+    if has_new_seed:
+        jobs = tuple(msgspec.structs.replace(job, seed=None) for job in jobs)
+    if (plan.stage, plan.time_of_day, plan.weather) == (order.stage, order.time_of_day, order.weather):
+        return jobs
+    path = plan.settings_snapshot.get("manifest_path")
+    if path == (await load_layers(files)).app.manifest_path:
+        files = files.of_operator
+    manifest = await load_manifest(files, path)
+    setting = Setting(
+        stage=order.stage, time_of_day=order.time_of_day, weather=order.weather, project=plan.project_slug
+    )
+    return tuple(_otherwise(manifest, plan, setting, job, n) for n, job in enumerate(jobs, start=1))
+
+
+def _otherwise(
+    manifest: Manifest, plan: RunPlan, setting: Setting, job: PlannedJob, number: int
+) -> PlannedJob:
+    """The job in another stage, time or weather."""
+    is_file = plan.baseline_run_id is None
+    path = job.scene.key if is_asset_id(job.scene.ref) else job.scene.ref
+    key = job_key(setting.stage, number, path if is_file else scene_name(job.job_key))
+    name = PurePosixPath(path).stem if is_file else scene_name(job.job_key)
+    setting = msgspec.structs.replace(setting, scene=name, scene_number=number)
+    return msgspec.structs.replace(job, prompt=compose_prompt(manifest, setting, plan.words), job_key=key)

@@ -1,0 +1,209 @@
+"""The trigger: plan, insert, commit, ring."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import msgspec
+import structlog
+from sqlalchemy import select
+from sqlalchemy.orm import selectinload
+
+from kroma.auth.caller import OWNER, Caller
+from kroma.auth.scopes import Scope
+from kroma.config import Settings
+from kroma.cpu import CpuPool
+from kroma.db.base import utc_now
+from kroma.db.engine import Database
+from kroma.logs import current_request_id
+from kroma.pipeline.planning.errors import PlanChangedError
+from kroma.pipeline.planning.named_assets import hold_assets
+from kroma.pipeline.planning.plan import RunPlan
+from kroma.pipeline.planning.planner import plan_run
+from kroma.pipeline.planning.price import check_caller, price_plan
+from kroma.pipeline.planning.project_inputs import gather
+from kroma.pipeline.planning.project_location import get_place
+from kroma.pipeline.planning.quote import opened_quote, plan_hash
+from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.tool_check import with_checked_tools
+from kroma.providers.base import Provider
+from kroma.queue.base import TaskQueue
+from kroma.queue.errors import QueueUnavailableError
+from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
+from kroma.runs.models import JobStatus, Run, RunJob, RunMode, RunStatus
+from kroma.spend.service import confirm_run, confirm_run_in
+from kroma.storage.base import ProjectStores
+from kroma.storage.keys import run_log_key
+
+log = structlog.get_logger(__name__)
+
+
+async def trigger_run(
+    db: Database,
+    queue: TaskQueue,
+    stores: ProjectStores,
+    settings: Settings,
+    *,
+    slug: str,
+    order: RunOrder,
+    providers: Mapping[str, Provider],
+    cpu: CpuPool,
+    quote_token: str | None = None,
+    caller: Caller = OWNER,
+    idempotency_id: UUID | None = None,
+) -> Run:
+    """Plan a run, confirm what it costs, commit it, then ring for its jobs.
+
+    Args:
+        db: Where projects and runs are.
+        queue: The bell.
+        stores: Where pictures are.
+        settings: Of the installation.
+        slug: The project.
+        order: What to make.
+        providers: By code; asked for prices.
+        cpu: Reads what the plan needs of large files.
+        quote_token: Of the quote that the caller saw; without one any plan will do.
+        caller: Who asks; what costs money needs the scope for it.
+        idempotency_id: The record of the request's ``Idempotency-Key``.
+
+    Returns:
+        The run with its jobs, in plan order.
+
+    Raises:
+        ProjectNotFoundError: No project has this slug.
+        InvalidProjectSlugError: One has, but the slug is not written as one.
+        InvalidQuoteTokenError: The token is not ours, another project's, or too old.
+        PlanningPreflightError: Settings, manifest or pictures make no plan; no row stays.
+        InsufficientScopeError: The plan may cost money, or its files shall be copied to the bucket, and the
+            caller's token lacks the scope for that.
+        PlanChangedError: The plan is no longer the one that was quoted.
+        BudgetExceededError: The project's budget does not hold what the run may cost.
+        UnknownPriceError: The project has a budget, and nobody knows the price.
+    """
+    if idempotency_id is not None and (made := await find_made_run(db, idempotency_id)) is not None:
+        await ring_for(queue, made)
+        return made
+    if order.storage_sync_s3:
+        caller.require(Scope.STORAGE)
+    place = await get_place(db, stores, slug)
+    quoted = None if quote_token is None else await opened_quote(settings, place.id, quote_token)
+    # Reads the disk, so outside a transaction.
+    material = await gather(db, place, order)
+    plan = await plan_run(
+        stores,
+        settings,
+        project_slug=place.slug,
+        location=place.location(stores),
+        real_root=place.real_root,
+        is_confined=caller.is_confined,
+        order=order,
+        cpu=cpu,
+        material=material,
+    )
+    plan = await with_checked_tools(db, settings, place.id, plan)
+    price = price_plan(providers, plan)
+    check_caller(caller, price)
+    if quoted is not None and quoted != await plan_hash(stores, plan, price, order=order):
+        raise PlanChangedError
+    run = new_run(place.id, plan, estimated_usd=price.total_usd, idempotency_id=idempotency_id)
+    if material.assets:
+        async with db.transaction() as session:
+            await hold_assets(session, place.id, material.assets)
+            await confirm_run_in(session, run, actor=caller.user_id)
+    else:
+        await confirm_run(db, run, actor=caller.user_id)
+    # Only after the commit: a worker must never receive an id it cannot load.
+    await ring_for(queue, run)
+    return run
+
+
+async def find_made_run(db: Database, idempotency_id: UUID) -> Run | None:
+    """What a request with this record made before its process died, with its jobs."""
+    async with db.transaction() as session:
+        return await session.scalar(
+            select(Run).where(Run.idempotency_id == idempotency_id).options(selectinload(Run.jobs))
+        )
+
+
+def new_run(
+    project_id: UUID,
+    plan: RunPlan,
+    *,
+    estimated_usd: Decimal | None,
+    origin: tuple[str, UUID] | None = None,
+    idempotency_id: UUID | None = None,
+) -> Run:
+    """A queued run of a plan, with its jobs; no session knows it.
+
+    Args:
+        project_id: Whose.
+        plan: Frozen from here on.
+        estimated_usd: What its calls may cost; None is unknown.
+        origin: ``retry`` or ``rerun``, and of which run.
+        idempotency_id: The record of the request's ``Idempotency-Key``.
+    """
+    origin_kind, origin_run_id = origin or (None, None)
+    run_id, now = uuid4(), utc_now()
+    stored_plan = msgspec.structs.replace(plan, settings_snapshot={}, request_id=current_request_id())
+    return Run(
+        id=run_id,
+        project_id=project_id,
+        run_mode=plan.mode,
+        status=RunStatus.QUEUED,
+        stage=plan.stage,
+        time_of_day=plan.time_of_day,
+        weather=plan.weather,
+        model_name=plan.model,
+        provider_code=plan.provider,
+        image_size=plan.size,
+        image_quality=plan.quality,
+        candidates=plan.candidates,
+        plan_json=msgspec.to_builtins(stored_plan),
+        settings_snapshot_json={"timestamp": now.isoformat(), **plan.settings_snapshot},
+        storage_sync_s3=plan.storage_sync_s3,
+        run_log_path=run_log_key(run_id),
+        fence=0,
+        attempt=0,
+        revision=1,
+        estimated_usd=estimated_usd,
+        origin_run_id=origin_run_id,
+        origin_kind=origin_kind,
+        idempotency_id=idempotency_id,
+        stdout="",
+        stderr="",
+        created_at=now,
+        jobs=_new_jobs(run_id, plan, created_at=now),
+    )
+
+
+def _new_jobs(run_id: UUID, plan: RunPlan, *, created_at: datetime) -> list[RunJob]:
+    status = JobStatus.QUEUED if plan.mode is RunMode.RUN else JobStatus.PLANNED
+    return [
+        RunJob(
+            id=uuid4(),
+            run_id=run_id,
+            ordinal=ordinal,
+            job_key=job.job_key,
+            status=status,
+            prompt_text=job.prompt,
+            meta_json={},
+            created_at=created_at,
+        )
+        for ordinal, job in enumerate(plan.jobs)
+    ]
+
+
+async def ring_for(queue: TaskQueue, run: Run) -> None:
+    """Ring for a new run's jobs; while the bell is down, the sweep finds them."""
+    messages: list[AnyMessage] = (
+        [ExecuteJob(job_id=job.id) for job in run.jobs]
+        if run.run_mode == RunMode.RUN
+        else [FinishRun(run_id=run.id)]
+    )
+    try:
+        await queue.enqueue_many(messages)
+    except QueueUnavailableError:
+        # The rows are there: the sweep rings again.
+        log.warning("trigger.bell_down", run_id=str(run.id))

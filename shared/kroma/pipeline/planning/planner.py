@@ -1,0 +1,370 @@
+"""Planning a run: everything a trigger can know before anything is stored or paid."""
+
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+import msgspec
+
+from kroma.aside import aside
+from kroma.config import Settings
+from kroma.cpu import CpuPool
+from kroma.errors import InvalidRequestError
+from kroma.pipeline.planning.config_files import ConfigFiles
+from kroma.pipeline.planning.content_hashes import with_baselines
+from kroma.pipeline.planning.errors import PlanningPreflightError
+from kroma.pipeline.planning.job_keys import job_key, scene_name
+from kroma.pipeline.planning.manifest import Manifest, load_manifest
+from kroma.pipeline.planning.model_choice import Choice, chosen
+from kroma.pipeline.planning.picture_inspection import Located, inspected, located, scenes_of_input
+from kroma.pipeline.planning.plan import FULLER_PLAN_VERSION, PLAN_VERSION, PlannedJob, RunPlan
+from kroma.pipeline.planning.postprocess_config import (
+    load_postprocess_config,
+    planned_postprocess,
+    planned_tools,
+)
+from kroma.pipeline.planning.project_inputs import NOTHING, Material, item_name
+from kroma.pipeline.planning.prompt import Setting, compose_prompt
+from kroma.pipeline.planning.run_spec import SEEDS, RunOrder
+from kroma.pipeline.planning.settings_layers import load_layers
+from kroma.pipeline.planning.tool_files import with_tool_files
+from kroma.postprocess.request import PlannedTools
+from kroma.projects.storage import refuse_unregistered
+from kroma.runlog.schema import ReferenceLog
+from kroma.runs.models import RunMode, Stage
+from kroma.storage.base import ObjectStore, ProjectStores
+from kroma.storage.errors import (
+    ObjectNotFoundError,
+    OutsideProjectError,
+    StoreError,
+)
+
+CANDIDATE_CEILING: Final = 255
+"""Whatever a manifest allows, no job makes more (pipeline.md 3.4)."""
+
+
+_ADDRESS: Final = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:|//)")
+"""How an address begins that is no path: a scheme, or a host."""
+
+
+class Scene(msgspec.Struct, frozen=True, kw_only=True):
+    """A scene to plan a job for."""
+
+    located: Located
+    name: str
+    """What job keys are made of: a file's path, or the name that an earlier job gave it."""
+
+
+async def plan_run(
+    stores: ProjectStores,
+    settings: Settings,
+    *,
+    project_slug: str,
+    location: str,
+    real_root: str | None,
+    is_confined: bool,
+    order: RunOrder,
+    cpu: CpuPool,
+    material: Material = NOTHING,
+) -> RunPlan:
+    """Check in the order of pipeline.md 4.4 all that a run needs, and freeze it.
+
+    Args:
+        stores: Opens the project's files.
+        settings: Of the installation.
+        project_slug: As stored.
+        location: Where the project's files are.
+        real_root: What is registered as its root.
+        is_confined: Whether the caller's settings may name files of the project only, as in `ConfigFiles`.
+        order: What the caller asked for.
+        cpu: Reads a look-up table.
+        material: What of the project's tables it asked for.
+
+    Raises:
+        PlanningPreflightError: The first thing that makes no plan, naming the file or field.
+    """
+    try:
+        return await _planned(
+            stores,
+            settings,
+            project_slug=project_slug,
+            location=location,
+            real_root=real_root,
+            is_confined=is_confined,
+            order=order,
+            cpu=cpu,
+            material=material,
+        )
+    except PlanningPreflightError:
+        raise
+    except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
+        raise PlanningPreflightError(exc.message) from exc
+
+
+async def _planned(
+    stores: ProjectStores,
+    settings: Settings,
+    *,
+    project_slug: str,
+    location: str,
+    real_root: str | None,
+    is_confined: bool,
+    order: RunOrder,
+    cpu: CpuPool,
+    material: Material,
+) -> RunPlan:
+    store = stores.open(location, real_root=real_root)
+    await refuse_unregistered(stores, store, real_root)
+    files = ConfigFiles(
+        settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
+    )
+    layers = await load_layers(files)
+    layer = layers.merged
+    manifest = await load_manifest(layers.files(files, "manifest_path"), layer.manifest_path)
+    scenes = await _scenes(store, manifest, order, material)
+    setting = Setting(
+        stage=order.stage, time_of_day=order.time_of_day, weather=order.weather, project=project_slug
+    )
+    prompts = await aside(len(scenes), _prompts, manifest, setting, scenes, material)
+    config_files = layers.files(files, "postprocess_config_path")
+    config = await load_postprocess_config(config_files, layer.postprocess_config_path)
+    postprocess = planned_postprocess(layer, config, order.postprocess)
+    tools, problems = await planned_tools(config_files, postprocess, config)
+    tools = await with_tool_files(store, cpu, _with_refiner(tools, settings))
+    candidates = _candidates(manifest, order)
+    choice = chosen(order, settings)
+    styles = _styles(store, manifest, order, material)
+    references = _references(store, material)
+    check_inputs(choice, len(styles), len(references))
+    await store.check_writable()
+    pictures = await inspected(store, [*(scene.located for scene in scenes), *styles, *references])
+    others = pictures[len(scenes) :]
+    jobs = await with_baselines(
+        store,
+        [
+            PlannedJob(job_key=job_key(order.stage, n, scene.name), prompt=prompt, scene=picture)
+            for n, (scene, prompt, picture) in enumerate(
+                zip(scenes, prompts, pictures[: len(scenes)], strict=True), start=1
+            )
+        ],
+        material.baselines,
+    )
+    check_gate(manifest.require_baseline, order.stage, jobs)
+    plan = RunPlan(
+        version=FULLER_PLAN_VERSION
+        if references or tools is not None or order.stage is Stage.CHARACTER
+        else PLAN_VERSION,
+        mode=order.mode,
+        stage=order.stage,
+        time_of_day=order.time_of_day,
+        weather=order.weather,
+        jobs=jobs,
+        styles=tuple(others[: len(styles)]),
+        references=tuple(others[len(styles) :]),
+        words=material.words,
+        baseline_run_id=material.baseline_run_id,
+        candidates=candidates,
+        max_candidates=manifest.max_candidates,
+        guard=manifest.guard,
+        checks=manifest.checks,
+        postprocess=postprocess,
+        tools=tools,
+        warnings=problems,
+        provider=choice.provider,
+        model=choice.model,
+        size=choice.size,
+        quality=choice.quality,
+        seed=secrets.randbelow(SEEDS) if order.seed is None else order.seed,
+        project_slug=project_slug,
+        project_root=store.location,
+        real_root=real_root,
+        storage_sync_s3=order.storage_sync_s3,
+    )
+    paths = {"manifest_path": layer.manifest_path, "postprocess_config_path": layer.postprocess_config_path}
+    return msgspec.structs.replace(plan, settings_snapshot=_snapshot(plan, manifest) | paths)
+
+
+def _prompts(manifest: Manifest, setting: Setting, scenes: list[Scene], material: Material) -> list[str]:
+    return [
+        compose_prompt(
+            manifest,
+            msgspec.structs.replace(setting, scene=PurePosixPath(scene.name).stem, scene_number=n),
+            material.words,
+        )
+        for n, scene in enumerate(scenes, start=1)
+    ]
+
+
+def _with_refiner(tools: PlannedTools | None, settings: Settings) -> PlannedTools | None:
+    """The installation's model and quality where the config names none."""
+    if tools is None or tools.refine is None:
+        return tools
+    refine = msgspec.structs.replace(
+        tools.refine,
+        model=tools.refine.model or settings.openai.model,
+        quality=tools.refine.quality or settings.openai.quality,
+    )
+    return msgspec.structs.replace(tools, refine=refine)
+
+
+async def _scenes(store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material) -> list[Scene]:
+    if material.scenes is not None:
+        _check_batch(len(material.scenes), manifest)
+        paths = located(store, "scene", [scene.path for scene in material.scenes])
+        return [
+            Scene(located=path, name=scene_name(scene.job_key))
+            for path, scene in zip(paths, material.scenes, strict=True)
+        ]
+    found = await _scene_files(store, manifest, order, material)
+    return [Scene(located=scene, name=material.path_of(scene.ref)) for scene in found]
+
+
+async def _scene_files(
+    store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material
+) -> list[Located]:
+    if order.input is not None:
+        scenes = await scenes_of_input(store, order.input)
+        _check_batch(len(scenes), manifest)
+        return scenes
+    refs = manifest.scene_refs if order.scene_refs is None else order.scene_refs
+    if not refs:
+        raise PlanningPreflightError(
+            "No scene references: give scene_refs or input, or list them in the manifest"
+        )
+    _check_batch(len(refs), manifest)
+    return await aside(len(refs), located, store, "scene", refs, material.path_of)
+
+
+def _styles(store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material) -> list[Located]:
+    refs = manifest.style_refs if order.style_refs is None else order.style_refs
+    styles = located(store, "style", refs, material.path_of)
+    if manifest.allowed_style_roots is not None:
+        roots = located(store, "style", manifest.allowed_style_roots)
+        for style in styles:
+            if not any(_is_below(style.key, root.key) for root in roots):
+                allowed = ", ".join(manifest.allowed_style_roots)
+                raise PlanningPreflightError(
+                    f"Style '{style.ref}' is outside the manifest's policy.allowed_style_roots ({allowed})"
+                )
+    return styles
+
+
+def _references(store: ObjectStore, material: Material) -> list[Located]:
+    """The pictures of the reference items, heaviest first.
+
+    Raises:
+        PlanningPreflightError: An item's address is no path inside the project; nothing is fetched.
+    """
+    if material.words is None:
+        return []
+    return [
+        _reference(store, item, item.path, material.path_of(item.path))
+        for item in material.words.references
+        if item.path is not None
+    ]
+
+
+def _reference(store: ObjectStore, item: ReferenceLog, given: str, path: str) -> Located:
+    called = item_name(item)
+    problem = PlanningPreflightError(
+        f"The content_uri '{given}' of {called} is no path inside the project;"
+        " put the picture below the project root and name it by its path,"
+        " or upload it and name it by its asset's id"
+    )
+    if _ADDRESS.match(path):
+        raise problem
+    try:
+        key = store.key_of(path)
+    except OutsideProjectError:
+        raise problem from None
+    return Located("reference", given, key, f"{called[0].upper()}{called[1:]} ('{given}')")
+
+
+def check_gate(gated: Sequence[str], stage: Stage, jobs: Sequence[PlannedJob]) -> None:
+    """Refuse a stage that the manifest makes wait until each scene has a locked baseline.
+
+    Raises:
+        PlanningPreflightError: A scene has none.
+    """
+    if stage not in gated:
+        return
+    for job in jobs:
+        if job.baseline is None:
+            raise PlanningPreflightError(
+                f"Scene '{job.scene.ref}' has no locked baseline, which policy.require_baseline of the"
+                f" manifest asks for in stage '{stage}': lock one with POST runs/{{runId}}/lock-baseline"
+            )
+
+
+def _is_below(key: str, root: str) -> bool:
+    """Whether a key is a root or below it, by whole path segments; the root ``""`` is the project."""
+    return not root or key == root or key.startswith(f"{root}/")
+
+
+def _check_batch(count: int, manifest: Manifest) -> None:
+    limit = manifest.safe_batch_limit
+    if count > limit:
+        raise PlanningPreflightError(
+            f"{count} scenes are over the batch limit of {limit};"
+            " split the run, or raise safe_batch_limit in the manifest"
+        )
+
+
+def _candidates(manifest: Manifest, order: RunOrder) -> int:
+    """How many to make per job; a dry run makes none, so nothing caps it (pipeline.md 3.4)."""
+    count = manifest.candidates if order.candidates is None else order.candidates
+    cap = min(manifest.max_candidates, CANDIDATE_CEILING)
+    if order.mode is RunMode.RUN and count > cap:
+        raise PlanningPreflightError(
+            f"{count} candidates per scene are over the limit of {cap}"
+            " (generation.max_candidates of the manifest)"
+        )
+    return count
+
+
+def check_inputs(choice: Choice, styles: int, references: int = 0) -> None:
+    """Refuse more styles and references than the provider takes beside a scene.
+
+    Raises:
+        PlanningPreflightError: There are more.
+    """
+    if choice.max_inputs is None or 1 + styles + references <= choice.max_inputs:
+        return
+    limit = f"Provider '{choice.provider}' takes at most {choice.max_inputs} pictures a call"
+    if not references:
+        raise PlanningPreflightError(
+            f"{limit}: the scene and {choice.max_inputs - 1} style references, not {styles}"
+        )
+    raise PlanningPreflightError(
+        f"{limit}, not {1 + styles + references}: the scene, {styles} style references and {references}"
+        " pictures of reference sets"
+    )
+
+
+def _snapshot(plan: RunPlan, manifest: Manifest) -> dict[str, Any]:
+    """What pipeline.md 9.2 keeps of a run's settings, and what a later run needs to repeat it."""
+    snapshot: dict[str, Any] = {
+        "generation": {"candidates": plan.candidates, "max_candidates": plan.max_candidates},
+        "postprocess": msgspec.to_builtins(plan.postprocess),
+        "output_guard": {"enabled": True, **msgspec.structs.asdict(plan.guard)},
+        "checks": msgspec.to_builtins(plan.checks),
+        "safe_batch_limit": manifest.safe_batch_limit,
+        "policy": {
+            "default_no_invention": manifest.default_no_invention,
+            "allowed_style_roots": manifest.allowed_style_roots,
+            "require_baseline": list(manifest.require_baseline),
+        },
+        "style_refs": [style.ref for style in plan.styles],
+        "provider": plan.provider,
+        "model": plan.model,
+        "size": plan.size,
+        "quality": plan.quality,
+        "seed": plan.seed,
+    }
+    if plan.words is not None:
+        snapshot["words"] = msgspec.to_builtins(plan.words)
+    if plan.baseline_run_id is not None:
+        snapshot["baseline_run_id"] = str(plan.baseline_run_id)
+    return snapshot

@@ -1,0 +1,37 @@
+"""The files inside a project that its tools read, fixed by their hashes when a run is planned."""
+
+import asyncio
+import hashlib
+
+import msgspec
+
+from kroma.cpu import CpuPool
+from kroma.errors import KromaError
+from kroma.pipeline.planning.errors import PlanningPreflightError
+from kroma.postprocess.calls import check_cube
+from kroma.postprocess.request import MAX_CUBE_BYTES, LutFile, PlannedTools
+from kroma.storage.base import ObjectStore
+
+
+async def with_tool_files(
+    store: ObjectStore, cpu: CpuPool, tools: PlannedTools | None
+) -> PlannedTools | None:
+    """The tools with the look-up table of their colour profile, read and found good.
+
+    Raises:
+        PlanningPreflightError: It lies outside the project, is missing, or is no such table.
+    """
+    if tools is None or tools.colour is None or tools.colour.values.lut is None:
+        return tools
+    path = tools.colour.values.lut
+    try:
+        key = store.key_of(path)
+        async with cpu.room(await store.size(key) or 0):
+            data = await store.get(key, limit_bytes=MAX_CUBE_BYTES)
+            await cpu.run(check_cube, data, name=path)
+            digest = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
+    except KromaError as exc:
+        profile = tools.colour.profile
+        raise PlanningPreflightError(f"Colour profile '{profile}': {exc.message}") from exc
+    colour = msgspec.structs.replace(tools.colour, lut=LutFile(key=key, sha256=digest))
+    return msgspec.structs.replace(tools, colour=colour)
