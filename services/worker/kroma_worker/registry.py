@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from kroma.instructions.dispatch import Dispatcher
-from kroma.pipeline.execution.claim import ClaimLostError
+from kroma.leases.claim import ClaimLostError
 from kroma.pipeline.execution.execute import Workplace
 from kroma.queue.base import TaskQueue
 from kroma.queue.messages import AnyMessage

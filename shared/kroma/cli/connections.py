@@ -45,6 +45,7 @@ async def opened_database(settings: Settings) -> "AsyncGenerator[Database]":
         DatabaseUnreachableError: It does not answer.
         WrongSchemaError: It wants to be migrated.
     """
+    import kroma.tables  # noqa: F401  # pyright: ignore[reportUnusedImport] - a write sorts its tables
     from kroma.db.connection_errors import DATABASE_TROUBLE
     from kroma.db.engine import Database
     from kroma.db.schema import check_revision, find_revision

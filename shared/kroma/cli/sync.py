@@ -103,8 +103,8 @@ def _carried(project: str, order: "SyncOrder", data_dir: Path | None, *, as_json
 
 async def _carry(settings: Settings, project: str, order: "SyncOrder") -> "SyncJob":
     """Carry it here and now, under a lease like a worker's: it is recorded, and nobody else does the same."""
+    from kroma.leases.claim import ClaimLostError
     from kroma.leases.renewer import LeaseKeeper
-    from kroma.pipeline.execution.claim import ClaimLostError
     from kroma.resources import open_stores
     from kroma.secrets.keyring import Keyring
     from kroma.sync.models import SyncJob

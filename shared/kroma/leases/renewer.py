@@ -22,8 +22,7 @@ import msgspec
 import structlog
 
 from kroma.db.connection_errors import DATABASE_TROUBLE
-from kroma.pipeline.execution.claim import LEASE, ClaimLostError, JobClaim, RunClaim
-from kroma.sync.claim import SyncClaim
+from kroma.leases.claim import LEASE, Claim, ClaimLostError, LeaseTable
 
 log = structlog.get_logger(__name__)
 
@@ -35,69 +34,9 @@ _ANSWER_WITHIN_S: Final = 8.0
 """For a connection or a statement; after it a new connection is tried, while the leases still hold."""
 _CLOSE_WITHIN_S: Final = 10.0
 
-# Rows that a write of ours has locked just now are skipped and renewed at the next look; nobody else
-# can claim them meanwhile.
-_RENEW_JOBS: Final = """
-    WITH held AS (SELECT * FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::text[])
-                  AS held(place, id, fence, owner)),
-    free AS (SELECT place, job.id FROM run_jobs job JOIN held ON job.id = held.id
-             WHERE job.fence = held.fence AND job.lease_owner = held.owner
-             FOR NO KEY UPDATE OF job SKIP LOCKED)
-    UPDATE run_jobs SET lease_expires_at = clock_timestamp() + $5::interval
-    FROM free WHERE run_jobs.id = free.id RETURNING place
+_HELD: Final = """
+    unnest($1::int[], $2::uuid[], $3::bigint[], $4::text[]) AS held(position, id, fence, owner)
 """
-_RENEW_RUNS: Final = """
-    WITH held AS (SELECT * FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::text[])
-                  AS held(place, id, fence, owner)),
-    free AS (SELECT place, run.id FROM runs run JOIN held ON run.id = held.id
-             WHERE run.fence = held.fence AND run.lease_owner = held.owner
-             FOR NO KEY UPDATE OF run SKIP LOCKED)
-    UPDATE runs SET lease_expires_at = clock_timestamp() + $5::interval
-    FROM free WHERE runs.id = free.id RETURNING place
-"""
-_STOPPED_JOBS: Final = """
-    SELECT place, CASE
-        WHEN job.id IS NULL OR job.fence <> held.fence OR job.lease_owner IS DISTINCT FROM held.owner
-            THEN 'lost'
-        WHEN run.status NOT IN ('queued', 'running') THEN 'cancelled'
-        ELSE 'paused' END AS stop
-    FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::text[]) AS held(place, id, fence, owner)
-    LEFT JOIN run_jobs job ON job.id = held.id
-    LEFT JOIN runs run ON run.id = job.run_id
-    LEFT JOIN projects project ON project.id = run.project_id
-    WHERE job.id IS NULL OR job.fence <> held.fence OR job.lease_owner IS DISTINCT FROM held.owner
-       OR run.status NOT IN ('queued', 'running') OR project.paused_at IS NOT NULL
-"""
-_STOPPED_RUNS: Final = """
-    SELECT place, 'lost' AS stop
-    FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::text[]) AS held(place, id, fence, owner)
-    LEFT JOIN runs run ON run.id = held.id
-    WHERE run.id IS NULL OR run.fence <> held.fence OR run.lease_owner IS DISTINCT FROM held.owner
-"""
-_RENEW_SYNCS: Final = """
-    WITH held AS (SELECT * FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::text[])
-                  AS held(place, id, fence, owner)),
-    free AS (SELECT place, sync.id FROM sync_jobs sync JOIN held ON sync.id = held.id
-             WHERE sync.fence = held.fence AND sync.lease_owner = held.owner
-             FOR NO KEY UPDATE OF sync SKIP LOCKED)
-    UPDATE sync_jobs SET lease_expires_at = clock_timestamp() + $5::interval
-    FROM free WHERE sync_jobs.id = free.id RETURNING place
-"""
-_STOPPED_SYNCS: Final = """
-    SELECT place, CASE
-        WHEN sync.id IS NULL OR sync.fence <> held.fence OR sync.lease_owner IS DISTINCT FROM held.owner
-            THEN 'lost'
-        ELSE 'cancelled' END AS stop
-    FROM unnest($1::int[], $2::uuid[], $3::bigint[], $4::text[]) AS held(place, id, fence, owner)
-    LEFT JOIN sync_jobs sync ON sync.id = held.id
-    WHERE sync.id IS NULL OR sync.fence <> held.fence OR sync.lease_owner IS DISTINCT FROM held.owner
-       OR sync.cancel_requested_at IS NOT NULL
-"""
-_STATEMENTS: Final = (
-    (JobClaim, _RENEW_JOBS, _STOPPED_JOBS),
-    (RunClaim, _RENEW_RUNS, _STOPPED_RUNS),
-    (SyncClaim, _RENEW_SYNCS, _STOPPED_SYNCS),
-)
 _PRESENT: Final = """
     INSERT INTO workers (name, host, pid, version, started_at, seen_at, jobs)
     VALUES ($1, $2, $3, $4, $5, clock_timestamp(), $6)
@@ -107,14 +46,36 @@ _LONG_GONE: Final = "DELETE FROM workers WHERE seen_at < clock_timestamp() - int
 _GONE: Final = "DELETE FROM workers WHERE name = $1"
 
 
-AnyClaim = JobClaim | RunClaim | SyncClaim
+def _renewal(table: LeaseTable) -> str:
+    # Rows that a write of ours has locked just now are skipped and renewed at the next look; nobody else
+    # can claim them meanwhile.
+    return f"""
+        WITH free AS (
+            SELECT position, leased.id FROM {table.name} leased JOIN {_HELD} ON leased.id = held.id
+            WHERE leased.fence = held.fence AND leased.lease_owner = held.owner
+            FOR NO KEY UPDATE OF leased SKIP LOCKED)
+        UPDATE {table.name} SET lease_expires_at = clock_timestamp() + $5::interval
+        FROM free WHERE {table.name}.id = free.id RETURNING position
+    """  # noqa: S608 - tables of our own
+
+
+def _stops(table: LeaseTable) -> str:
+    return f"""
+        SELECT position, stop FROM (
+            SELECT position, CASE
+                WHEN leased.id IS NULL OR leased.fence <> held.fence
+                    OR leased.lease_owner IS DISTINCT FROM held.owner THEN 'lost'
+                ELSE {table.stop} END AS stop
+            FROM {_HELD} LEFT JOIN {table.name} leased ON leased.id = held.id {table.joins}) AS looked_at
+        WHERE stop IS NOT NULL
+    """  # noqa: S608 - as above
 
 
 class Stop(StrEnum):
     """Why work must not go on."""
 
     LOST = "lost"
-    CANCELLED = "cancelled"
+    CANCELED = "canceled"
     PAUSED = "paused"
 
 
@@ -140,9 +101,9 @@ class Presence(msgspec.Struct, frozen=True, kw_only=True):
 class _Held:
     """One claim, and the task that works under it."""
 
-    def __init__(self, claim: AnyClaim, task: "asyncio.Task[Any]", *, renewed_at: float) -> None:
-        self.row_id = _row_id(claim)
-        self.kind = type(claim)
+    def __init__(self, claim: Claim, task: "asyncio.Task[Any]", *, renewed_at: float) -> None:
+        self.row_id = claim.row_id
+        self.table = claim.lease_table
         self.fence = claim.fence
         self.owner = claim.worker
         self.task = task
@@ -223,7 +184,7 @@ class LeaseKeeper:
         await asyncio.to_thread(thread.join, _CLOSE_WITHIN_S)
 
     @asynccontextmanager
-    async def kept_alive(self, claim: AnyClaim) -> AsyncGenerator[None]:
+    async def kept_alive(self, claim: Claim) -> AsyncGenerator[None]:
         """Renew a claim's lease while the block runs; cancel the block when it must not go on.
 
         Raises:
@@ -295,17 +256,15 @@ class LeaseKeeper:
         with self._lock:
             held = list(self._held)
         now = monotonic()
-        for kind, renew, stopped in _STATEMENTS:
-            rows = [one for one in held if one.kind is kind]
-            if not rows:
-                continue
+        for table in {one.table for one in held}:
+            rows = [one for one in held if one.table == table]
             arrays = _arrays(rows)
             if any(now - one.renewed_at >= self._renew_every_s for one in rows):
-                for (place,) in await connection.fetch(renew, *arrays, self.lease):
-                    rows[int(place)].renewed_at = now
-            for place, stop in await connection.fetch(stopped, *arrays):
-                rows[int(place)].stop_soon(Stop(stop))
-        await self._show_presence(connection, now, jobs=sum(one.kind is JobClaim for one in held))
+                for (position,) in await connection.fetch(_renewal(table), *arrays, self.lease):
+                    rows[int(position)].renewed_at = now
+            for position, stop in await connection.fetch(_stops(table), *arrays):
+                rows[int(position)].stop_soon(Stop(stop))
+        await self._show_presence(connection, now, jobs=sum(one.table.is_job for one in held))
 
     async def _show_presence(self, connection: Any, now: float, *, jobs: int) -> None:  # noqa: ANN401 - asyncpg ships no types
         me = self._presence
@@ -326,18 +285,8 @@ class LeaseKeeper:
             connection.terminate()
 
 
-def _row_id(claim: AnyClaim) -> UUID:
-    match claim:
-        case JobClaim():
-            return claim.job_id
-        case RunClaim():
-            return claim.run_id
-        case SyncClaim():
-            return claim.sync_id
-
-
 def _arrays(rows: Sequence[_Held]) -> tuple[list[int], list[UUID], list[int], list[str]]:
-    """Places, ids, fences and owners, as ``unnest`` takes them."""
+    """Positions, ids, fences and owners, as ``unnest`` takes them."""
     return (
         list(range(len(rows))),
         [one.row_id for one in rows],

@@ -10,6 +10,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, Numeric, 
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from kroma.db.base import Base, Created, Identified
+from kroma.leases.models import Failable, Leased
 
 
 class RunMode(StrEnum):
@@ -83,23 +84,7 @@ class CandidateStatus(StrEnum):
     FAILED = "failed"
 
 
-class Leased:
-    """A row that one worker at a time may work on."""
-
-    fence: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
-    """Rises with every claim; a write that names an older one changes nothing."""
-    lease_owner: Mapped[str | None]
-    lease_expires_at: Mapped[datetime | None]
-    attempt: Mapped[int] = mapped_column(default=0, server_default=text("0"))
-    """Claims so far."""
-    available_at: Mapped[datetime | None]
-    """Not to be claimed before; None is at once."""
-    error: Mapped[str | None]
-    error_kind: Mapped[str | None]
-    error_code: Mapped[str | None]
-
-
-class Run(Identified, Created, Leased, Base):
+class Run(Identified, Created, Leased, Failable, Base):
     """One triggered execution; its lease is the one for finishing it."""
 
     __tablename__ = "runs"
@@ -167,7 +152,7 @@ class Run(Identified, Created, Leased, Base):
     jobs: Mapped[list["RunJob"]] = relationship(lazy="raise", order_by="RunJob.ordinal")
 
 
-class RunJob(Identified, Created, Leased, Base):
+class RunJob(Identified, Created, Leased, Failable, Base):
     """One image to make: a scene, redrawn."""
 
     __tablename__ = "run_jobs"

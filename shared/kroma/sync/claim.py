@@ -6,7 +6,7 @@ project has one at a time.
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,7 @@ from kroma.assets.models import Asset
 from kroma.audit import service as audit
 from kroma.db.engine import Database
 from kroma.errors import KromaError
+from kroma.leases.claim import RELEASED, LeaseTable, claimed, held_by, is_due, lease_is_free
 from kroma.sync.models import SyncJob, SyncKind, SyncStatus
 from kroma.sync.progress import Progress, SyncResult
 
@@ -35,6 +36,9 @@ _RECENT: Final = 20
 class SyncClaim(msgspec.Struct, frozen=True, kw_only=True):
     """The right to carry a sync until the lease ends."""
 
+    lease_table: ClassVar = LeaseTable(
+        name="sync_jobs", stop="CASE WHEN leased.cancel_requested_at IS NOT NULL THEN 'canceled' END"
+    )
     sync_id: UUID
     project_id: UUID
     requested_by: UUID | None
@@ -53,6 +57,11 @@ class SyncClaim(msgspec.Struct, frozen=True, kw_only=True):
     """Objects that earlier attempts deleted."""
     delete_names: list[str]
     """The first of these."""
+
+    @property
+    def row_id(self) -> UUID:
+        """The sync."""
+        return self.sync_id
 
     @property
     def is_last_attempt(self) -> bool:
@@ -81,11 +90,6 @@ class SyncClaim(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def lease_is_free() -> ColumnElement[bool]:
-    """Whether nobody alive holds the row."""
-    return or_(SyncJob.lease_expires_at.is_(None), SyncJob.lease_expires_at < func.clock_timestamp())
-
-
 def is_claimable() -> ColumnElement[bool]:
     """Queued and due while no other of its project runs, or running under a lease that has ended."""
     other = aliased(SyncJob)
@@ -98,10 +102,10 @@ def is_claimable() -> ColumnElement[bool]:
         or_(
             and_(
                 SyncJob.status == SyncStatus.QUEUED,
-                or_(SyncJob.available_at.is_(None), SyncJob.available_at <= func.clock_timestamp()),
+                is_due(SyncJob),
                 ~runs_beside,
             ),
-            and_(SyncJob.status == SyncStatus.RUNNING, lease_is_free()),
+            and_(SyncJob.status == SyncStatus.RUNNING, lease_is_free(SyncJob)),
         ),
         SyncJob.attempt < SyncJob.max_attempts,
         SyncJob.cancel_requested_at.is_(None),
@@ -120,10 +124,7 @@ async def claim_sync(db: Database, sync_id: UUID, *, worker: str, lease: timedel
         .where(SyncJob.id.in_(free.scalar_subquery()))
         .values(
             status=SyncStatus.RUNNING,
-            fence=SyncJob.fence + 1,
-            attempt=SyncJob.attempt + 1,
-            lease_owner=worker,
-            lease_expires_at=func.clock_timestamp() + lease,
+            **claimed(SyncJob, worker=worker, lease=lease),
             started_at=func.coalesce(SyncJob.started_at, func.clock_timestamp()),
         )
         .returning(SyncJob)
@@ -136,18 +137,17 @@ async def claim_sync(db: Database, sync_id: UUID, *, worker: str, lease: timedel
         return None  # two of one project were claimed in one moment: this one waits
 
 
-def _held(claim: SyncClaim) -> tuple[ColumnElement[bool], ...]:
-    return (
-        SyncJob.id == claim.sync_id,
-        SyncJob.fence == claim.fence,
-        SyncJob.lease_owner == claim.worker,
-        SyncJob.status == SyncStatus.RUNNING,
-    )
-
-
 async def _write(session: AsyncSession, claim: SyncClaim, values: Mapping[str, object]) -> bool:
     """Whether the claim still held, so that the values were written."""
-    statement = update(SyncJob).where(*_held(claim)).values(**values).returning(SyncJob.id)
+    statement = (
+        update(SyncJob)
+        .where(
+            *held_by(SyncJob, row_id=claim.sync_id, fence=claim.fence, worker=claim.worker),
+            SyncJob.status == SyncStatus.RUNNING,
+        )
+        .values(**values)
+        .returning(SyncJob.id)
+    )
     written = await session.scalar(statement, execution_options={"synchronize_session": False})
     if written is None:
         log.info("sync.outcome_dropped", sync_id=str(claim.sync_id))
@@ -315,14 +315,13 @@ def _ended(status: SyncStatus) -> dict[str, Any]:
     return {
         "status": status,
         "finished_at": func.clock_timestamp(),
-        "lease_owner": None,
-        "lease_expires_at": None,
         "available_at": None,
+        **RELEASED,
     }
 
 
 def _queued() -> dict[str, Any]:
-    return {"status": SyncStatus.QUEUED, "lease_owner": None, "lease_expires_at": None}
+    return {"status": SyncStatus.QUEUED, **RELEASED}
 
 
 def _error(error: KromaError) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kroma.db.base import Base, Created, Identified
+from kroma.leases.models import Failable, Leased
 
 
 class SyncKind(StrEnum):
@@ -36,7 +37,7 @@ OPEN_SYNC_STATUSES: Final = frozenset({SyncStatus.QUEUED, SyncStatus.RUNNING})
 MAX_ATTEMPTS: Final = 5
 
 
-class SyncJob(Identified, Created, Base):
+class SyncJob(Identified, Created, Leased, Failable, Base):
     """One sync, restore or verification of a project; docs/sync.md draws its moves."""
 
     __tablename__ = "sync_jobs"
@@ -79,15 +80,7 @@ class SyncJob(Identified, Created, Base):
     result_json: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     uploads_json: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default=text("'{}'"))
     """The SHA-256 of what each multipart upload that this one began is of, by the upload's id."""
-    error: Mapped[str | None]
-    error_kind: Mapped[str | None]
-    error_code: Mapped[str | None]
-    attempt: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     max_attempts: Mapped[int] = mapped_column(default=MAX_ATTEMPTS, server_default=text("5"))
-    available_at: Mapped[datetime | None]
-    fence: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
-    lease_owner: Mapped[str | None]
-    lease_expires_at: Mapped[datetime | None]
     cancel_requested_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]

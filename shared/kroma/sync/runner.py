@@ -17,8 +17,8 @@ from kroma.db.connection_errors import DATABASE_TROUBLE, is_database_lost
 from kroma.db.engine import Database
 from kroma.errors import KromaError
 from kroma.leases.backoff import next_try
+from kroma.leases.claim import ClaimLostError
 from kroma.leases.renewer import LeaseKeeper, WorkStoppedError
-from kroma.pipeline.execution.claim import ClaimLostError
 from kroma.projects.models import Project
 from kroma.secrets.keyring import Keyring
 from kroma.storage.base import ProjectStores

@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kroma.audit import service as audit
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.leases.claim import lease_is_free
 from kroma.queue.messages import SyncProject
-from kroma.sync.claim import END_EVENT, is_claimable, lease_is_free
+from kroma.sync.claim import END_EVENT, is_claimable
 from kroma.sync.models import SyncJob, SyncStatus
 
 BATCH: Final = 200
@@ -37,7 +38,7 @@ async def _end(session: AsyncSession) -> None:
         select(SyncJob)
         .where(
             SyncJob.status == SyncStatus.RUNNING,
-            lease_is_free(),
+            lease_is_free(SyncJob),
             or_(SyncJob.attempt >= SyncJob.max_attempts, SyncJob.cancel_requested_at.is_not(None)),
         )
         .limit(BATCH)

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from kroma.db.engine import Database
-from kroma.pipeline.execution.claim import ClaimLostError
+from kroma.leases.claim import ClaimLostError
 from kroma.storage.errors import RootNotAllowedError
 from kroma.sync import mirror
 from kroma.sync.claim import claim_sync, fail_sync, give_back

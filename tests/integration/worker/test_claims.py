@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import func, update
 
 from kroma.db.base import utc_now
-from kroma.pipeline.execution.claim import ClaimLostError, JobClaim, claim_job, claim_run
+from kroma.leases.claim import ClaimLostError
+from kroma.pipeline.execution.claim import JobClaim, claim_job, claim_run
 from kroma.pipeline.execution.execute import run_claimed_job
 from kroma.pipeline.execution.step_recorder import TableRecorder
 from kroma.pipeline.execution.sweep import fail_spent, list_due

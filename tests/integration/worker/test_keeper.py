@@ -16,8 +16,9 @@ from sqlalchemy import func, select, update
 
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.leases.claim import ClaimLostError
 from kroma.leases.renewer import LeaseKeeper, Presence, Stop, WorkStoppedError
-from kroma.pipeline.execution.claim import ClaimLostError, JobClaim, claim_job
+from kroma.pipeline.execution.claim import JobClaim, claim_job
 from kroma.pipeline.execution.sweep import list_due
 from kroma.projects.models import Project
 from kroma.providers.fake import FakeOutcome
@@ -155,13 +156,13 @@ async def test_one_claim_that_is_lost_costs_no_other(studio: Studio) -> None:
             await working
 
 
-@pytest.mark.parametrize("stop", [Stop.CANCELLED, Stop.PAUSED])
+@pytest.mark.parametrize("stop", [Stop.CANCELED, Stop.PAUSED])
 async def test_work_that_is_not_wanted_any_more_is_cancelled(studio: Studio, stop: Stop) -> None:
     claim = await claimed(studio, await first_job(studio))
     async with keeping(studio) as keeper:
         working = asyncio.ensure_future(endless(keeper, claim))
         async with studio.db.transaction() as session:
-            if stop is Stop.CANCELLED:
+            if stop is Stop.CANCELED:
                 await session.execute(update(Run).values(status="cancelling"))
             else:
                 await session.execute(update(Project).values(paused_at=utc_now()))

@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import select
 
 from kroma.db.base import utc_now
-from kroma.pipeline.execution.claim import ClaimLostError, JobClaim, claim_job
+from kroma.leases.claim import ClaimLostError
+from kroma.pipeline.execution.claim import JobClaim, claim_job
 from kroma.pipeline.execution.execute import run_claimed_job
 from kroma.pipeline.execution.image_job import ImageJob
 from kroma.pipeline.execution.step_recorder import TableRecorder

@@ -16,8 +16,9 @@ from sqlalchemy import or_, select, update
 from kroma.audit import service as audit
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.leases.claim import ClaimLostError, lease_is_free
 from kroma.pipeline.execution.canceled import CANCELED_REASON
-from kroma.pipeline.execution.claim import ClaimLostError, claim_run, lease_is_free
+from kroma.pipeline.execution.claim import claim_run
 from kroma.pipeline.execution.finish import finish_held_run
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
 from kroma.runs.queries import get_run

@@ -1,15 +1,13 @@
 """Taking a job or a run to work on: a row lock to decide, a lease to hold, a fence to write.
 
-A claim succeeds when the row is due and nobody else's lease on it is alive. It raises the
-row's fence, and every later write names the fence and the worker it was given: a worker that slept
-through its lease finds that its fence is old and that its writes change nothing.
+``kroma.leases.claim`` has what all leases share, and the fence rule.
 
 What a newer Kroma planned or recorded is left to a newer worker; what nobody can read ends here, with
 the reason, and not in a worker that fails over it again and again.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 import msgspec
@@ -27,7 +25,6 @@ from sqlalchemy import (
     exists,
     func,
     literal_column,
-    null,
     or_,
     select,
     update,
@@ -35,6 +32,7 @@ from sqlalchemy import (
 
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
+from kroma.leases.claim import LEASE, RELEASED, LeaseTable, claimed, is_due, lease_is_free
 from kroma.ledger.provider_limits import provider_is_paused
 from kroma.metrics import LEASES_EXPIRED
 from kroma.pipeline.execution.image_job import STEP_VERSION
@@ -52,7 +50,6 @@ from kroma.runs.models import (
 
 log = structlog.get_logger(__name__)
 
-LEASE: Final = timedelta(seconds=30)  # docs/decisions/0006: a killed worker costs at most 45 s
 FINISH_ATTEMPTS: Final = 3
 SUSPECT_AFTER: Final = 2
 """A job that lost so many workers is carried with nothing beside it, which it might take along."""
@@ -62,6 +59,17 @@ PLAN_UNREADABLE: Final = "plan_unreadable"
 class JobClaim(msgspec.Struct, frozen=True, kw_only=True):
     """The right to work on a job until the lease ends."""
 
+    lease_table: ClassVar = LeaseTable(
+        name="run_jobs",
+        joins="""
+            LEFT JOIN runs ON runs.id = leased.run_id LEFT JOIN projects ON projects.id = runs.project_id
+        """,
+        stop="""
+            CASE WHEN runs.status NOT IN ('queued', 'running') THEN 'canceled'
+                 WHEN projects.paused_at IS NOT NULL THEN 'paused' END
+        """,
+        is_job=True,
+    )
     job_id: UUID
     run_id: UUID
     project_id: UUID
@@ -77,6 +85,11 @@ class JobClaim(msgspec.Struct, frozen=True, kw_only=True):
     plan: RunPlan
 
     @property
+    def row_id(self) -> UUID:
+        """The job."""
+        return self.job_id
+
+    @property
     def is_last_attempt(self) -> bool:
         """Whether a failure now is the end."""
         return self.attempt >= self.max_attempts
@@ -85,6 +98,7 @@ class JobClaim(msgspec.Struct, frozen=True, kw_only=True):
 class RunClaim(msgspec.Struct, frozen=True, kw_only=True):
     """The right to finish a run until the lease ends."""
 
+    lease_table: ClassVar = LeaseTable(name="runs")
     run_id: UUID
     project_id: UUID
     fence: int
@@ -93,23 +107,14 @@ class RunClaim(msgspec.Struct, frozen=True, kw_only=True):
     plan: RunPlan
 
     @property
+    def row_id(self) -> UUID:
+        """The run."""
+        return self.run_id
+
+    @property
     def is_last_attempt(self) -> bool:
         """Whether the run ends now whatever goes wrong."""
         return self.attempt >= FINISH_ATTEMPTS
-
-
-class ClaimLostError(Exception):
-    """Another worker holds a newer claim, or the row has moved on; nothing was written."""
-
-
-def lease_is_free(row: type[RunJob] | type[Run]) -> ColumnElement[bool]:
-    """Whether nobody alive holds the row."""
-    return or_(row.lease_expires_at.is_(None), row.lease_expires_at < func.clock_timestamp())
-
-
-def is_due(row: type[RunJob] | type[Run]) -> ColumnElement[bool]:
-    """Whether the row may be worked on now."""
-    return or_(row.available_at.is_(None), row.available_at <= func.clock_timestamp())
 
 
 def job_is_claimable() -> ColumnElement[bool]:
@@ -180,16 +185,12 @@ def _claim_statement() -> Select[Any]:
         .with_for_update(of=RunJob, skip_locked=True, key_share=True)
         .cte("picked")
     )
-    claimed = (
+    taken = (
         update(RunJob)
         .where(RunJob.id == picked.c.id)
         .values(
             status=JobStatus.RUNNING,
-            fence=RunJob.fence + 1,
-            attempt=RunJob.attempt + 1,
-            lease_owner=bindparam("worker"),
-            lease_expires_at=now + bindparam("lease", type_=Interval()),
-            available_at=null(),
+            **claimed(RunJob, worker=bindparam("worker"), lease=bindparam("lease", type_=Interval())),
             started_at=func.coalesce(RunJob.started_at, now),
         )
         .returning(
@@ -205,14 +206,12 @@ def _claim_statement() -> Select[Any]:
     )
     started = (
         update(Run)
-        .where(Run.id == claimed.c.run_id, Run.status == RunStatus.QUEUED)
+        .where(Run.id == taken.c.run_id, Run.status == RunStatus.QUEUED)
         .values(status=RunStatus.RUNNING, started_at=func.coalesce(Run.started_at, now))
         .returning(Run.id)
         .cte("started")
     )
-    return (
-        select(claimed, Run.project_id, Run.plan_json).join(Run, Run.id == claimed.c.run_id).add_cte(started)
-    )
+    return select(taken, Run.project_id, Run.plan_json).join(Run, Run.id == taken.c.run_id).add_cte(started)
 
 
 _CLAIM: Final = Prepared(_claim_statement())
@@ -229,8 +228,7 @@ _FAIL_UNREADABLE: Final = Prepared(
     .values(
         status=JobStatus.FAILED,
         finished_at=func.clock_timestamp(),
-        lease_owner=null(),
-        lease_expires_at=null(),
+        **RELEASED,
         error=bindparam("problem", type_=Text()),
         error_kind="infra",
         error_code=PLAN_UNREADABLE,
@@ -316,10 +314,7 @@ _CLAIM_RUN: Final = Prepared(
     )
     .values(
         status=case((Run.status == RunStatus.QUEUED, RunStatus.RUNNING), else_=Run.status),
-        fence=Run.fence + 1,
-        attempt=Run.attempt + 1,
-        lease_owner=bindparam("worker"),
-        lease_expires_at=func.clock_timestamp() + bindparam("lease", type_=Interval()),
+        **claimed(Run, worker=bindparam("worker"), lease=bindparam("lease", type_=Interval())),
         started_at=func.coalesce(Run.started_at, func.clock_timestamp()),
         finishing_at=func.coalesce(Run.finishing_at, func.clock_timestamp()),
     )
@@ -341,8 +336,7 @@ _END_UNREADABLE: Final = Prepared(
     .values(
         status=case((Run.status == RunStatus.CANCELLING, RunStatus.CANCELED), else_=RunStatus.FAILED),
         finished_at=func.clock_timestamp(),
-        lease_owner=null(),
-        lease_expires_at=null(),
+        **RELEASED,
         error=bindparam("problem", type_=Text()),
         stderr=bindparam("problem", type_=Text()),
         error_kind="infra",

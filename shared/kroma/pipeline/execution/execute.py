@@ -19,7 +19,6 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     func,
-    null,
     or_,
     select,
     update,
@@ -33,12 +32,13 @@ from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.errors import KromaError
 from kroma.leases.backoff import backoff, next_try
+from kroma.leases.claim import LEASE, RELEASED, ClaimLostError, held_by
 from kroma.leases.renewer import LeaseKeeper, Stop, WorkStoppedError
 from kroma.ledger.admission import OPERATION, Claimed
 from kroma.ledger.call_scheduler import CallDesk
 from kroma.ledger.calls import PaidCalls
 from kroma.metrics import JOBS_ENDED
-from kroma.pipeline.execution.claim import LEASE, ClaimLostError, JobClaim
+from kroma.pipeline.execution.claim import JobClaim
 from kroma.pipeline.execution.image_job import Candidate, FinishedStep, ImageJob, planned_job
 from kroma.pipeline.execution.instrumentation import job_context, watched
 from kroma.pipeline.execution.job_log import ended_log
@@ -273,9 +273,12 @@ def so_far(job: ImageJob, steps: Sequence[FinishedStep]) -> ImageJob:
 def _mine(*statuses: JobStatus) -> tuple[ColumnElement[bool], ...]:
     """The job in the hands of the claim of ``job_id``, ``claimed_fence`` and ``worker``."""
     return (
-        RunJob.id == bindparam("job_id", type_=Uuid()),
-        RunJob.fence == bindparam("claimed_fence", type_=RunJob.fence.type),
-        RunJob.lease_owner == bindparam("worker", type_=Text()),
+        *held_by(
+            RunJob,
+            row_id=bindparam("job_id", type_=Uuid()),
+            fence=bindparam("claimed_fence", type_=RunJob.fence.type),
+            worker=bindparam("worker", type_=Text()),
+        ),
         or_(*(RunJob.status == status for status in statuses)),
     )
 
@@ -306,8 +309,7 @@ _REQUEUE: Final = Prepared(
     .values(
         status=JobStatus.QUEUED,
         available_at=func.clock_timestamp() + bindparam("delay", type_=Interval()),
-        lease_owner=null(),
-        lease_expires_at=null(),
+        **RELEASED,
         **_given("attempt", "error", "error_kind", "error_code"),
     )
 )
@@ -315,8 +317,7 @@ _END: Final = Prepared(
     update(RunJob)
     .where(*_mine(JobStatus.RUNNING))
     .values(
-        lease_owner=null(),
-        lease_expires_at=null(),
+        **RELEASED,
         **_given(
             "status",
             "selected_candidate_index",

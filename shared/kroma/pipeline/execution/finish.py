@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 import structlog
-from sqlalchemy import case, func, select, update
+from sqlalchemy import ColumnElement, case, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.base import utc_now
@@ -19,8 +19,9 @@ from kroma.db.engine import Database
 from kroma.errors import ConflictError, InvalidRequestError, KromaError
 from kroma.ingest.service import ingest_log
 from kroma.leases.backoff import backoff
+from kroma.leases.claim import RELEASED, ClaimLostError, held_by
 from kroma.metrics import RUNS_ENDED
-from kroma.pipeline.execution.claim import ClaimLostError, RunClaim
+from kroma.pipeline.execution.claim import RunClaim
 from kroma.pipeline.execution.execute import UnexpectedFailureError, Workplace, so_far
 from kroma.pipeline.execution.hand_over import hand_over
 from kroma.pipeline.execution.image_job import planned_job
@@ -256,6 +257,10 @@ def _spoiled(outcome: Outcome, error: KromaError) -> Outcome:
     return Outcome(status=RunStatus.FAILED, error=error.message, kind=error.kind, code=error.code)
 
 
+def _held(claim: RunClaim) -> tuple[ColumnElement[bool], ...]:
+    return held_by(Run, row_id=claim.run_id, fence=claim.fence, worker=claim.worker)
+
+
 async def _finish_later(
     db: Database,
     claim: RunClaim,
@@ -268,10 +273,9 @@ async def _finish_later(
     async with db.transaction() as session:
         await session.execute(
             update(Run)
-            .where(Run.id == claim.run_id, Run.fence == claim.fence, Run.lease_owner == claim.worker)
+            .where(*_held(claim))
             .values(
-                lease_owner=None,
-                lease_expires_at=None,
+                **RELEASED,
                 attempt=claim.attempt - 1 + attempts_used,
                 available_at=func.clock_timestamp() + delay,
                 error=error.message if error else None,
@@ -308,7 +312,7 @@ async def _end(
     async with db.transaction() as session:
         ended = await session.scalar(
             update(Run)
-            .where(Run.id == claim.run_id, Run.fence == claim.fence, Run.lease_owner == claim.worker)
+            .where(*_held(claim))
             .values(
                 status=canceled,
                 finished_at=utc_now(),
@@ -317,8 +321,7 @@ async def _end(
                 error_code=outcome.code,
                 stdout=stdout,
                 stderr=stderr,
-                lease_owner=None,
-                lease_expires_at=None,
+                **RELEASED,
             )
             .returning(Run.id)
             .execution_options(synchronize_session=False)

@@ -10,10 +10,11 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from kroma.errors import KromaError
+from kroma.leases.claim import ClaimLostError
 from kroma.leases.renewer import WorkStoppedError
 from kroma.logs import REQUEST_ID
 from kroma.metrics import STEP_SECONDS
-from kroma.pipeline.execution.claim import ClaimLostError, JobClaim, RunClaim
+from kroma.pipeline.execution.claim import JobClaim, RunClaim
 
 log = structlog.get_logger(__name__)
 

@@ -16,7 +16,8 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.errors import InfraError
-from kroma.pipeline.execution.claim import ClaimLostError, JobClaim
+from kroma.leases.claim import ClaimLostError
+from kroma.pipeline.execution.claim import JobClaim
 from kroma.pipeline.execution.image_job import STEP_VERSION, Candidate, FinishedStep
 from kroma.pipeline.execution.job_log import candidate_log
 from kroma.runs.models import CandidateStatus, JobStatus, RunCandidate, RunJob, RunStep

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
+from kroma.leases.claim import RELEASED, is_due, lease_is_free
 from kroma.ledger.provider_limits import provider_is_paused
 from kroma.metrics import LEASES_EXPIRED
 from kroma.pipeline.execution.canceled import CANCELED_REASON
@@ -15,9 +16,7 @@ from kroma.pipeline.execution.claim import (
     FINISH_ATTEMPTS,
     has_newer_steps,
     has_open_jobs,
-    is_due,
     job_is_claimable,
-    lease_is_free,
     plan_is_newer,
     run_is_open,
 )
@@ -108,8 +107,7 @@ async def _cancel_jobs(session: AsyncSession) -> None:
             status=JobStatus.CANCELED,
             fence=RunJob.fence + 1,
             finished_at=utc_now(),
-            lease_owner=None,
-            lease_expires_at=None,
+            **RELEASED,
             **CANCELED_REASON,
         )
         .execution_options(synchronize_session=False)
@@ -134,8 +132,7 @@ async def _fail_jobs(session: AsyncSession) -> None:
             status=JobStatus.FAILED,
             fence=RunJob.fence + 1,
             finished_at=utc_now(),
-            lease_owner=None,
-            lease_expires_at=None,
+            **RELEASED,
             error=func.coalesce(
                 RunJob.error, text("'Its worker was lost ' || run_jobs.max_attempts || ' times'")
             ),
@@ -163,8 +160,7 @@ async def _fail_runs(session: AsyncSession) -> None:
             status=case((Run.status == RunStatus.CANCELLING, RunStatus.CANCELED), else_=RunStatus.FAILED),
             fence=Run.fence + 1,
             finished_at=utc_now(),
-            lease_owner=None,
-            lease_expires_at=None,
+            **RELEASED,
             error=problem,
             stderr=problem,
             error_kind="infra",

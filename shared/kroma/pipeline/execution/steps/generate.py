@@ -9,11 +9,11 @@ import msgspec
 
 from kroma.db.base import utc_now
 from kroma.errors import ProviderError
+from kroma.leases.claim import ClaimLostError
 from kroma.ledger.calls import PaidCalls
 from kroma.ledger.errors import CallLaterError, ClaimGoneError
 from kroma.metrics import CallWatch
 from kroma.pipeline.execution.answer_store import CandidateShelf, judged
-from kroma.pipeline.execution.claim import ClaimLostError
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.reuse import input_hash
 from kroma.pipeline.execution.step_tools import StepTools

@@ -14,9 +14,9 @@ import msgspec
 
 from kroma.db.base import utc_now
 from kroma.errors import KromaError
+from kroma.leases.claim import ClaimLostError
 from kroma.ledger.errors import CallLaterError, ClaimGoneError
 from kroma.ledger.outcomes import CUTOUT_OPERATION, REFINE_OPERATION
-from kroma.pipeline.execution.claim import ClaimLostError
 from kroma.pipeline.execution.derived_pictures import (
     DerivedShelf,
     Finish,
