@@ -67,7 +67,7 @@ def shown_pictures() -> Iterator[Shown]:
     scene = photograph("astronaut.png", 60, 0, 330)
     day = _drawn(scene)
     rng = np.random.default_rng(1)
-    yield from _both("colour", day, spoil("recoloured", day, rng), scene)
+    yield from _both("color", day, spoil("recoloured", day, rng), scene)
     yield from _both("blank", _drawn(scene, at_night=True), spoil("blank", day, rng), scene)
     yield from _both("sharpness", _drawn(scene, at_night=True), spoil("blurred", day, rng), scene)
     yield from _both("structure", _drawn(scene, in_rain=True), spoil("shifted", day, rng), scene)

@@ -279,10 +279,10 @@ def nothing_was_sent_after_a_cancel(history: History) -> Iterator[str]:
     calls = _grouped(history.calls, lambda call: call.run_id)
     runs = _by_id(history.runs)
     for cancelled in history.told.cancelled:
-        if cancelled.status not in {"cancelling", "canceled"}:
+        if cancelled.status not in {"canceling", "canceled"}:
             continue
         run_id = UUID(cancelled.run_id)
-        if runs[run_id].status not in {"cancelling", "canceled"}:
+        if runs[run_id].status not in {"canceling", "canceled"}:
             yield f"run {run_id} was {cancelled.status} and is {runs[run_id].status}"
         for call in calls.get(run_id, []):
             if call.sent_at is not None and call.sent_at > cancelled.answered_at:

@@ -27,7 +27,7 @@ IN_FLIGHT: Final = "request_in_flight"
 UNDECIDED: Final = "provider_calls_unresolved"
 RIGHT_REFUSALS: Final = frozenset({"budget_exceeded", "run_not_repeatable", UNDECIDED})
 OPEN: Final = (
-    ("runs", "runs", ("queued", "running", "cancelling")),
+    ("runs", "runs", ("queued", "running", "canceling")),
     ("provider-calls", "provider_calls", ("intent", "sent", "unknown")),
 )
 """Lists, what they name their rows, and the statuses that have no place after an experiment."""

@@ -18,7 +18,7 @@ LONGEST_CHECK_S: Final = 25.0
 LONGEST_WORK_S: Final = 45.0
 MOST_USD: Final = 5.0
 """More than one picture can cost by any list of prices."""
-OPEN: Final = ("queued", "running", "cancelling", "confirmed", "pending")
+OPEN: Final = ("queued", "running", "canceling", "confirmed", "pending")
 
 
 class Outcome(msgspec.Struct, kw_only=True):

@@ -393,7 +393,7 @@ def _say_checked(outcome: Outcome) -> None:
         return
     report = outcome.results[0]
     score, delta = report["quality"].get("score"), report["guard"].get("chroma_delta")
-    parts = [f"colour {delta:g}" if delta is not None else "unreadable"]
+    parts = [f"color {delta:g}" if delta is not None else "unreadable"]
     if score is not None:
         parts.append(f"score {score:g}")
     parts += report["soft_warnings"]

@@ -17,7 +17,7 @@ from kroma.workers.queries import count_living
 
 DATABASE: Final = "database"
 MIGRATIONS: Final = "migrations"
-BELL: Final = "bell"
+QUEUE: Final = "queue"
 STORE: Final = "store"
 WORKER: Final = "worker"
 STORE_STANDS_FOR_S: Final = 10.0
@@ -33,7 +33,7 @@ def parts_probes(
 
     Args:
         db: What is true.
-        queue: What rings.
+        queue: What wakes workers.
         stores: What keeps the pictures.
         with_workers: Whether the service counts on workers.
     """
@@ -58,12 +58,12 @@ def database_probe(db: Database, *, with_workers: bool) -> Probe:
 
 
 def bell_probe(queue: TaskQueue) -> Probe:
-    """What rings for work."""
+    """Redis, or the table that does its work."""
 
     async def ask() -> AsyncIterator[Check]:
-        yield await looked_at(BELL, _rings(queue))
+        yield await looked_at(QUEUE, _rings(queue))
 
-    return Probe((BELL,), ask)
+    return Probe((QUEUE,), ask)
 
 
 def store_probe(stores: ProjectStores) -> Probe:

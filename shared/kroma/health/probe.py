@@ -14,6 +14,7 @@ import structlog
 from msgspec import Meta
 
 from kroma.errors import NotOneOfError
+from kroma.old_names import current_name
 
 log = structlog.get_logger(__name__)
 
@@ -27,7 +28,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     """One part, looked at."""
 
     name: Annotated[str, Meta(examples=["database"])]
-    """`database`, `migrations`, `bell`, `store` or `worker`."""
+    """`database`, `migrations`, `queue`, `store` or `worker`."""
     ok: bool
     detail: Annotated[str, Meta(examples=["answers"])]
     """What was found; never where."""
@@ -137,7 +138,7 @@ class Readiness:
         Raises:
             NotOneOfError: ``without`` names what is no check.
         """
-        left_out = {name.strip() for name in (without or "").split(",")} - {""}
+        left_out = {current_name(name.strip()) for name in (without or "").split(",")} - {""}
         if not left_out <= set(self.names):
             raise NotOneOfError("without", self.names)
         asked = [probe for probe in self._probes if not left_out.issuperset(probe.names)]

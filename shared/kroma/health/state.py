@@ -49,7 +49,7 @@ _STATE: Final = Prepared(
             (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(since)), 0)::float8 FROM due),
             (SELECT count(*) FROM run_jobs WHERE status = 'queued'),
             (SELECT count(*) FROM run_jobs WHERE status = 'running'),
-            (SELECT count(*) FROM runs WHERE status IN ('queued', 'running', 'cancelling')),
+            (SELECT count(*) FROM runs WHERE status IN ('queued', 'running', 'canceling')),
             (SELECT coalesce(sum(found), 0)::bigint FROM ({_UNKNOWN}) AS unknown),
             (SELECT count(*) FROM open_syncs),
             (SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8

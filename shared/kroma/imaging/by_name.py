@@ -1,13 +1,14 @@
 """Work for picture processes, for those who only send it there: they load no picture library themselves."""
 
 from kroma.imaging.accepted import AcceptedPicture
+from kroma.imaging.file_part import FilePart
 
 
-def accept(data: bytes, *, name: str) -> AcceptedPicture:
+def accept(data: bytes | FilePart, *, name: str) -> AcceptedPicture:
     """See ``kroma.imaging.accept``."""
     from kroma.imaging.accept import accept  # noqa: PLC0415 - loads numpy and OpenCV
 
-    return accept(data, name=name)
+    return accept(data.read() if isinstance(data, FilePart) else data, name=name)
 
 
 def thumbnail(data: bytes, size_px: int, *, name: str) -> bytes:

@@ -116,7 +116,7 @@ class Delivery:
 
     async def _decoded(self, file: Spooled) -> Picture:
         async with self._cpu.room(file.size_bytes):
-            accepted = await self._cpu.run(accept, await self._spool.read(file), name=file.name)
+            accepted = await self._cpu.run(accept, await self._spool.source(file), name=file.name)
             kept, spool = file, self._spool
             if accepted.converted is not None:
                 spool = Spool(self._folder)

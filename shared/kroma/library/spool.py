@@ -13,6 +13,7 @@ from typing import Final, Self
 import msgspec
 
 from kroma.imaging.errors import PictureTooLargeError
+from kroma.imaging.file_part import FilePart
 from kroma.imaging.header import MAX_BYTES
 from kroma.storage.files import translated
 
@@ -103,6 +104,10 @@ class Spool:
         """All of a file."""
         return await asyncio.to_thread(self._read, file.offset, file.size_bytes)
 
+    async def source(self, file: Spooled) -> bytes | FilePart:
+        """All of a file, for a picture process: where it lies if that process can open it, else its bytes."""
+        return self._part(file) or await self.read(file)
+
     async def chunks(self, file: Spooled) -> AsyncIterator[bytes]:
         """A file, piece by piece."""
         end = file.offset + file.size_bytes
@@ -133,6 +138,10 @@ class Spool:
             with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
                 self._descriptor = os.dup(file.fileno())
         return self._descriptor
+
+    def _part(self, file: Spooled) -> FilePart | None:
+        with self._using:
+            return FilePart.find(self._opened(), offset=file.offset, size_bytes=file.size_bytes)
 
     def _read(self, offset: int, length: int) -> bytes:
         parts: list[bytes] = []

@@ -48,7 +48,7 @@ class RunStatus(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
-    CANCELLING = "cancelling"
+    CANCELLING = "canceling"
     OK = "ok"
     PARTIAL = "partial"
     FAILED = "failed"
@@ -92,7 +92,7 @@ class Run(Identified, Created, Leased, Failable, Base):
         UniqueConstraint("project_id", "run_log_path"),
         CheckConstraint("run_mode IN ('dry', 'run')", name="run_mode"),
         CheckConstraint(
-            "status IN ('queued', 'running', 'cancelling', 'ok', 'partial', 'failed', 'canceled', 'unknown')",
+            "status IN ('queued', 'running', 'canceling', 'ok', 'partial', 'failed', 'canceled', 'unknown')",
             name="status",
         ),
         CheckConstraint("candidates >= 1", name="candidates"),
@@ -112,7 +112,7 @@ class Run(Identified, Created, Leased, Failable, Base):
         Index(
             "ix_runs_open",
             "created_at",
-            postgresql_where=text("status IN ('queued', 'running', 'cancelling')"),
+            postgresql_where=text("status IN ('queued', 'running', 'canceling')"),
         ),
     )
 

@@ -3,7 +3,7 @@
 ::
 
     run        queued -> running -> ok | partial | failed | canceled
-               queued | running -> cancelling -> canceled
+               queued | running -> canceling -> canceled
                queued -> canceled
     job        planned (dry, stays)
                queued -> running -> done | failed_output_guard | failed | canceled

@@ -390,7 +390,7 @@ class Workshop:
         hard = list(found.guard.hard_fail_reasons)
         soft = list(found.guard.soft_warnings)
         for check in found.report.checks:
-            if check.name != "colour" and check.outcome in {"failed", "warning"}:
+            if check.name != "color" and check.outcome in {"failed", "warning"}:
                 said = f"{check.name}: {check.reason}" if check.reason else check.name
                 (hard if check.outcome == "failed" else soft).append(said)
         score = found.report.score

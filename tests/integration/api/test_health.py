@@ -19,7 +19,7 @@ from kroma.queue.memory import MemoryTaskQueue
 from kroma.workers.models import WorkerRow
 from served import free_port
 
-PARTS = ["database", "migrations", "worker", "bell", "store"]
+PARTS = ["database", "migrations", "worker", "queue", "store"]
 
 
 async def test_health_needs_no_token_and_counts_the_contracts_routes(auth_client: AsyncClient) -> None:
@@ -103,13 +103,19 @@ async def test_without_a_worker_it_is_not_ready_unless_the_asker_does_without_on
     auth_client: AsyncClient,
 ) -> None:
     status, body, failed = await readiness(auth_client)
-    status_without, body_without, _ = await readiness(auth_client, "?without=worker,%20bell")
+    status_without, body_without, _ = await readiness(auth_client, "?without=worker,%20queue")
 
     assert (status, failed) == (503, {"worker": "none was seen in the last 30 s"})
     assert (body["ok"], body["error"]) == (False, "Not ready: worker")
     assert (body["error_kind"], body["error_code"], body["status"]) == ("infra", "not_ready", "not_ready")
     assert status_without == 200
     assert [check["name"] for check in body_without["checks"]] == ["database", "migrations", "store"]
+
+
+async def test_the_queue_can_be_left_out_by_its_old_name(auth_client: AsyncClient) -> None:
+    _, body, _ = await readiness(auth_client, "?without=bell")
+
+    assert [check["name"] for check in body["checks"]] == ["database", "migrations", "worker", "store"]
 
 
 async def test_what_is_no_check_cannot_be_left_out(auth_client: AsyncClient) -> None:
@@ -180,7 +186,7 @@ async def test_a_bell_that_does_not_answer_is_not_ready(client_with: ClientFacto
     status, body, failed = await readiness(client_with(queue=bell))
     await bell.close()
 
-    assert (status, failed) == (503, {"bell": "does not answer"})
+    assert (status, failed) == (503, {"queue": "does not answer"})
     assert "secret-word" not in str(body)
 
 

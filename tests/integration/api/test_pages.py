@@ -393,6 +393,8 @@ async def test_limits_below_one_count_as_one(client: httpx.AsyncClient, limit: i
         pytest.param({"mode": "run"}, ["c", "b"], id="mode"),
         pytest.param({"mode": "run", "stage": "time"}, ["b"], id="two of them"),
         pytest.param({"status": "partial"}, [], id="none"),
+        pytest.param({"status": "canceling"}, ["d"], id="being canceled"),
+        pytest.param({"status": "cancelling"}, ["d"], id="by its old name"),
     ],
 )
 async def test_runs_are_filtered(
@@ -400,7 +402,12 @@ async def test_runs_are_filtered(
 ) -> None:
     async with db.transaction() as session:
         for number, (name, mode, stage, status) in enumerate(
-            [("a", "dry", "time", "ok"), ("b", "run", "time", "failed"), ("c", "run", "style", "ok")]
+            [
+                ("a", "dry", "time", "ok"),
+                ("b", "run", "time", "failed"),
+                ("c", "run", "style", "ok"),
+                ("d", "dry", "style", "canceling"),
+            ]
         ):
             row = run(project, number * 2, run_mode=mode, stage=stage, status=status, model_name=name)
             await _added(session, row)
@@ -416,7 +423,7 @@ async def test_runs_are_filtered(
         pytest.param(
             f"{P}/runs",
             "status",
-            "queued, running, cancelling, ok, partial, failed, canceled, unknown",
+            "queued, running, canceling, ok, partial, failed, canceled, unknown",
             id="run status",
         ),
         pytest.param(f"{P}/runs", "stage", "style, time, weather, character", id="run stage"),

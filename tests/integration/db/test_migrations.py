@@ -306,3 +306,40 @@ def test_a_version_that_knows_no_scopes_gets_no_token_that_had_some(fresh_databa
         ("all", None, True),
         ("narrow", None, False),
     ]
+
+
+def test_a_run_that_is_being_canceled_is_respelled_with_its_events(fresh_database_url: str) -> None:
+    url = fresh_database_url
+    script = ScriptDirectory.from_config(config("")).get_revision("0014")
+    assert isinstance(script.down_revision, str)
+    asyncio.run(
+        execute(
+            url,
+            """
+            INSERT INTO app_users (id, username, display_name) VALUES (gen_random_uuid(), 'x', 'x');
+            INSERT INTO projects (id, slug, name, owner_user_id)
+            SELECT gen_random_uuid(), 'x', 'x', id FROM app_users;
+            INSERT INTO runs (id, project_id, run_mode, stage, time_of_day, weather, run_log_path, status,
+                candidates, plan_json)
+            SELECT gen_random_uuid(), id, 'run', 'style', 'day', 'clear', 'x', 'queued', 1, '{"jobs": []}'
+            FROM projects;
+            UPDATE runs SET status = 'canceling';
+            """,
+        )
+    )
+    before = asyncio.run(answer(url, _CANCELED_RUN))
+
+    downgrade(url, script.down_revision)
+    below = asyncio.run(answer(url, _CANCELED_RUN))
+    upgrade(url)
+
+    assert [(row["status"], row["told"]) for row in below] == [("cancelling", ["queued", "cancelling"])]
+    assert [(row["status"], row["told"]) for row in before] == [("canceling", ["queued", "canceling"])]
+    assert asyncio.run(answer(url, _CANCELED_RUN)) == before
+
+
+_CANCELED_RUN = """
+    SELECT status, revision, (
+        SELECT array_agg(data_json ->> 'status' ORDER BY seq) FROM run_events WHERE run_id = runs.id
+    ) AS told FROM runs
+"""

@@ -163,7 +163,7 @@ async def test_work_that_is_not_wanted_any_more_is_cancelled(studio: Studio, sto
         working = asyncio.ensure_future(endless(keeper, claim))
         async with studio.db.transaction() as session:
             if stop is Stop.CANCELED:
-                await session.execute(update(Run).values(status="cancelling"))
+                await session.execute(update(Run).values(status="canceling"))
             else:
                 await session.execute(update(Project).values(paused_at=utc_now()))
         with pytest.raises(WorkStoppedError) as raised:
@@ -189,7 +189,7 @@ async def test_a_cancelled_run_stops_the_free_work_under_way(studio: Studio) -> 
         while not studio.provider.calls:
             await asyncio.sleep(0.02)
     async with studio.db.transaction() as session:
-        await session.execute(update(Run).values(status="cancelling"))
+        await session.execute(update(Run).values(status="canceling"))
     await working
     rows = await studio.rows(run)
     assert (rows.run.status, rows.jobs[0].status) == ("canceled", "canceled")

@@ -84,7 +84,7 @@ async def test_a_hard_verdict_rejects_and_the_guards_counters_stay(studio: Studi
     assert (blank.status, blank.rank_hard_failures) == ("failed_output_guard", 0)
     assert (studio.root / f"archive/bad/{rows.run.id}/style_1_harbor__c1_bad.png").is_file()
     assert blank.meta_json["output_guard"]["bad_archive"] == blank.output_path
-    assert blank.meta_json["reason"].startswith("Rejected: colour 0 against a threshold of 2, blank failed")
+    assert blank.meta_json["reason"].startswith("Rejected: color 0 against a threshold of 2, blank failed")
     assert said_of(rows, 1)["quality"]["failures"] == 1
     assert good.meta_json["reason"].startswith("Chosen: the only candidate that passed; ")
     assert rows.run.status == "ok"

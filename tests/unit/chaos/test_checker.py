@@ -108,7 +108,7 @@ def _accept(history: History, key: str, run: UUID) -> None:
 
 def _cancelled(history: History, answered_at: datetime) -> None:
     history.told.cancelled = [
-        Cancelled(run_id=str(RUN), asked_at=NOON, answered_at=answered_at, status="cancelling")
+        Cancelled(run_id=str(RUN), asked_at=NOON, answered_at=answered_at, status="canceling")
     ]
 
 

@@ -87,7 +87,7 @@ def test_a_good_drawing_passes_every_check_that_applies() -> None:
         pytest.param(np.full_like(INK, 240), {"blank", "sharpness", "structure"}, id="blank"),
         pytest.param(cv2.GaussianBlur(INK, (0, 0), 2.5), {"sharpness"}, id="blurred"),
         pytest.param(moved(INK, 12, 18), {"structure"}, id="shifted"),
-        pytest.param(INK[:, :, :] // 2 + np.array([90, 40, 0], np.uint8), {"colour", "style"}, id="tinted"),
+        pytest.param(INK[:, :, :] // 2 + np.array([90, 40, 0], np.uint8), {"color", "style"}, id="tinted"),
         pytest.param(INK[:30], {"structure", "size"}, id="cut off"),
     ],
 )
@@ -256,12 +256,12 @@ def test_transparent_colour_counts_unless_it_is_ignored() -> None:
 
 
 def test_the_colour_check_repeats_the_guards_word() -> None:
-    colour = result(checked(png(96, 144, (100, 90, 80))), "colour")
+    colour = result(checked(png(96, 144, (100, 90, 80))), "color")
     assert (colour.outcome, colour.threshold) == ("warning", 2.0)
     assert colour.score == round(1 - 11.3333 / 168, 4)
     strict = GuardSettings(enforce_grayscale=True)
     report = checked(png(96, 144, (100, 90, 80)), guard=strict)
-    assert result(report, "colour").outcome == "failed"
+    assert result(report, "color").outcome == "failed"
     assert report.failures == 0, "the guard's own counters have it already"
 
 

@@ -15,7 +15,7 @@ def test_every_figure_of_the_document_is_what_the_code_measures() -> None:
 
     assert [line for line in text.splitlines() if "](images/quality/" in line] == [s.line for s in shown]
     assert [(s.check, s.kind) for s in shown] == [
-        (name, kind) for name in ("colour", *CHECKS) for kind in ("pass", "fail")
+        (name, kind) for name in ("color", *CHECKS) for kind in ("pass", "fail")
     ]
     assert [s.result.outcome for s in shown] == ["passed", "warning"] * (len(CHECKS) + 1)
     for picture in shown:

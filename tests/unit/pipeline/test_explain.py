@@ -28,31 +28,37 @@ def candidate(
     )
 
 
-GREY = check("colour", 1.0, "colour 0.5 against a threshold of 2")
+GREY = check("color", 1.0, "color 0.5 against a threshold of 2")
 SHARP = check("sharpness", 0.97, "97% as sharp as the scene")
 BLURRED = check("sharpness", 0.4, "40% as sharp as the scene", Outcome.WARNING)
 
 
 def test_what_passed_is_named_and_what_failed_too() -> None:
     assert checked_sentence(candidate(1, GREY, SHARP)) == (
-        "Passed: colour 0.5 against a threshold of 2, 97% as sharp as the scene."
+        "Passed: color 0.5 against a threshold of 2, 97% as sharp as the scene."
     )
     blank = check("blank", 0.0, "contrast of 0.3 levels", Outcome.FAILED)
     rejected = candidate(1, GREY, blank, status=CandidateStatus.FAILED_OUTPUT_GUARD)
     assert checked_sentence(rejected) == (
-        "Rejected: colour 0.5 against a threshold of 2, blank failed with contrast of 0.3 levels."
+        "Rejected: color 0.5 against a threshold of 2, blank failed with contrast of 0.3 levels."
     )
+
+
+def test_a_check_of_an_earlier_version_is_named_too() -> None:
+    colour = check("colour", 1.0, "colour 0.5 against a threshold of 2")
+
+    assert checked_sentence(candidate(1, colour)) == "Passed: colour 0.5 against a threshold of 2."
 
 
 def test_the_winner_says_by_what_it_won() -> None:
     best, second = candidate(2, GREY, SHARP), candidate(1, GREY, BLURRED)
     assert placed_sentence(best, [best, second]) == (
         "Chosen: fewest warnings (0 against 1);"
-        " colour 0.5 against a threshold of 2, 97% as sharp as the scene."
+        " color 0.5 against a threshold of 2, 97% as sharp as the scene."
     )
     assert placed_sentence(second, [best, second]) == (
         "Place 2: more warnings than candidate 2 (1 against 0);"
-        " colour 0.5 against a threshold of 2, sharpness warns of 40% as sharp as the scene."
+        " color 0.5 against a threshold of 2, sharpness warns of 40% as sharp as the scene."
     )
 
 

@@ -191,9 +191,10 @@ def test_a_blank_slot_that_is_not_needed_is_not_missed() -> None:
     assert compose_prompt(manifest, setting(Stage.TIME, TimeOfDay.DAY, Weather.RAIN))
 
 
-async def test_checks_take_thresholds_verdicts_and_weights(project: ConfigProject) -> None:
+@pytest.mark.parametrize("color", ["color", "colour"])
+async def test_checks_take_thresholds_verdicts_and_weights(project: ConfigProject, color: str) -> None:
     quality = {
-        "colour": {"weight": 0, "ignore_transparent": True},
+        color: {"weight": 0, "ignore_transparent": True},
         "sharpness": {"threshold": 0.5, "verdict": "HARD", "weight": 4},
         "style": {"verdict": "off"},
         "unknown": {"threshold": 9},

@@ -7,6 +7,7 @@ from litestar.params import QueryParameter
 
 from kroma.db.keyset import Window
 from kroma.errors import NotOneOfError
+from kroma.old_names import current_name
 
 Limit = Annotated[
     int | None, QueryParameter(description="Elements at most; a value outside the list's range is clamped")
@@ -42,6 +43,6 @@ def one_of(field: str, text: str | None, vocabulary: type[Vocabulary]) -> Vocabu
     if text is None:
         return None
     try:
-        return vocabulary(text.strip().lower())
+        return vocabulary(current_name(text.strip().lower()))
     except ValueError:
         raise NotOneOfError(field, tuple(vocabulary)) from None

@@ -25,7 +25,7 @@ _ANSWERS: Final = {
 }
 Without = Annotated[
     str | None,
-    QueryParameter(description="Checks to leave out, with commas between: `worker,bell`"),
+    QueryParameter(description="Checks to leave out, with commas between: `worker,queue`"),
 ]
 
 

@@ -29,7 +29,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
     run_mode: str
     """``dry`` or ``run``."""
     status: str
-    """``queued``, ``running``, ``cancelling``; at the end ``ok``, ``partial``, ``failed`` or ``canceled``."""
+    """``queued``, ``running``, ``canceling``; at the end ``ok``, ``partial``, ``failed`` or ``canceled``."""
     done: bool
     """Whether the run has ended, well or not."""
     stage: str

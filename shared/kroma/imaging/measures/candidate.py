@@ -73,13 +73,13 @@ def colour_result(report: GuardReport, settings: GuardSettings, checks: QualityS
         outcome = Outcome.WARNING
     strict = settings.enforce_grayscale or settings.fail_on_chroma_exceed
     return CheckResult(
-        name="colour",
+        name="color",
         outcome=outcome,
         score=round(max(0.0, 1.0 - report.avg_chroma_exceed / room), 4),
         threshold=settings.max_chroma_delta,
         verdict=Verdict.HARD if strict else Verdict.SOFT,
         weight=checks.colour_weight,
-        reason=f"colour {report.chroma_delta:g} against a threshold of {settings.max_chroma_delta:g}",
+        reason=f"color {report.chroma_delta:g} against a threshold of {settings.max_chroma_delta:g}",
     )
 
 
@@ -154,7 +154,7 @@ class _Checks:
         if scene is None or self._order.is_relit or self._is_grey:
             return unmeasured("style", settings, "there are no style references")
         kept = colours_kept(self._look, scene.look)
-        return graded("style", kept, settings, f"colours {kept:.0%} those of the scene")
+        return graded("style", kept, settings, f"colors {kept:.0%} those of the scene")
 
     def _size_check(self, settings: CheckSettings) -> CheckResult:
         width, height = self._size

@@ -86,7 +86,7 @@ def unmeasured(
 
 def summed(checks: list[CheckResult]) -> QualityReport:
     """The report over all checks; the colour guard's counters are its own and not counted again."""
-    own = [check for check in checks if check.name != "colour"]
+    own = [check for check in checks if check.name != "color"]
     weighed = [(check.score, check.weight) for check in checks if check.score is not None and check.weight]
     total = sum(weight for _, weight in weighed)
     score = sum(score * weight for score, weight in weighed) / total if total else None

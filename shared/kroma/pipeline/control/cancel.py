@@ -26,7 +26,7 @@ from kroma.storage.base import ProjectStores
 
 log = structlog.get_logger(__name__)
 
-_WORKER: Final = "cancelling"
+_WORKER: Final = "canceling"
 """The name on the lease of a run that is finished by the request that cancelled it."""
 
 
@@ -36,7 +36,7 @@ async def cancel_run(
     """Cancel a run; one that has ended, is being cancelled or is being finished stays as it is.
 
     Returns:
-        The run as it is now: ``canceled`` when none of its jobs was under way, else ``cancelling``.
+        The run as it is now: ``canceled`` when none of its jobs was under way, else ``canceling``.
 
     Raises:
         RunNotFoundError: The project or the run is unknown.

@@ -193,7 +193,7 @@ async def _reason(reader: Reader, run: Run, jobs: Sequence[RunJob]) -> Reason:
     if run.status not in OPEN_RUN_STATUSES:
         return Reason(run.error or "", run.error_code or "")
     if run.status == RunStatus.CANCELLING:
-        return Reason("Being cancelled: a call in flight is awaited", "cancelling")
+        return Reason("Being canceled: a call in flight is awaited", "canceling")
     (pause,) = await reader.records(_PAUSE, project_id=run.project_id)
     if pause["paused_at"] is not None:
         return Reason(_because("The project is paused", pause["paused_reason"]), "project_paused")

@@ -3,11 +3,12 @@
 from typing import Final
 
 from kroma.imaging.measures.report import CheckResult, Outcome, QualityReport
+from kroma.old_names import current_name
 from kroma.pipeline.execution.image_job import Candidate
 from kroma.runs.models import CandidateStatus
 
 UNREADABLE: Final = "the picture could not be read"
-_SHOWN: Final = {"colour", "sharpness", "structure", "style", "drift", "identity"}
+_SHOWN: Final = {"color", "sharpness", "structure", "style", "drift", "identity"}
 """Checks that a sentence names although they passed."""
 
 
@@ -60,7 +61,7 @@ def _findings(report: QualityReport | None) -> str:
 
 def _is_shown(check: CheckResult) -> bool:
     told = check.score is not None or check.outcome is Outcome.NOT_CONFIGURED
-    return check.name in _SHOWN and told
+    return current_name(check.name) in _SHOWN and told
 
 
 def _mark(check: CheckResult) -> str:

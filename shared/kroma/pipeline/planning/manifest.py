@@ -7,6 +7,7 @@ import msgspec
 
 from kroma.imaging.color_check import GuardSettings
 from kroma.imaging.measures.settings import CHECKS, CheckSettings, QualitySettings, Verdict
+from kroma.old_names import current_name
 from kroma.pipeline.planning.config_files import ConfigFiles, ConfigObject
 from kroma.runs.models import Stage
 
@@ -119,7 +120,9 @@ def _gated_stages(policy: ConfigObject) -> tuple[Stage, ...]:
 def _checks(section: ConfigObject) -> QualitySettings:
     """``quality``: per check a threshold, a verdict and a weight, each optional (docs/quality.md)."""
     defaults = QualitySettings()
-    colour = section.section("colour")
+    # The old name is looked for first, since an absent section is empty.
+    old = [name for name in section.fields() if current_name(name) == "color"]
+    colour = section.section(old[0] if old else "color")
     weight = colour.number("weight", maximum=MAX_WEIGHT)
     return QualitySettings(
         ignore_transparent=colour.flag("ignore_transparent") or False,
