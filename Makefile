@@ -1,4 +1,4 @@
-# `make help` lists what there is. Everything runs in .venv; nothing is installed outside of it.
+# `make help` lists the targets. Everything runs in .venv; nothing is installed outside of it.
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -7,28 +7,28 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# pytest-xdist takes one process for each core.
+# pytest-xdist starts one process per core.
 PYTEST_OPTIONS ?= -n auto --dist worksteal
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
 .PHONY: help
-help: ## Show this list.
+help: ## List the targets.
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
-install: $(INSTALLED) ## Build .venv from the lock (uv where it can be had, else pip).
+install: $(INSTALLED) ## Build .venv from the lock, with uv if available, else pip.
 
 $(INSTALLED): requirements.lock pyproject.toml
 	@PYTHON="$(PYTHON)" sh deploy/install.sh "$(VENV)"
 	@touch $@
 
 .PHONY: demo
-demo: install ## Show the main job: four photographs, redrawn, checked, ranked, on one sheet.
+demo: install ## Run the main job: redraw, check and rank four photographs, and write one contact sheet.
 	@$(BIN)/kroma demo
 
 .PHONY: up
-up: install ## Start everything; Ctrl-C stops it.
+up: install ## Start the whole stack; Ctrl-C stops it.
 	@exec $(BIN)/kroma up
 
 .PHONY: test
@@ -36,7 +36,7 @@ test: install ## Run all tests.
 	@$(BIN)/pytest $(PYTEST_OPTIONS)
 
 .PHONY: check
-check: install fmt-check lint types imports drift siege-short bench-smoke test ## Run everything that must pass; CI runs this.
+check: install fmt-check lint types imports drift siege-short bench-smoke test ## Run every check that must pass, as CI does.
 
 .PHONY: fmt
 fmt: install ## Format the code.
@@ -47,38 +47,43 @@ fmt-check: install
 	@$(BIN)/ruff format --check .
 
 .PHONY: lint
-lint: install ## Lint the code and spell its comments.
+lint: install ## Lint the code and check its spelling.
 	@$(BIN)/ruff check .
 	@$(BIN)/codespell
 
 .PHONY: types
-types: install ## Check the types.
+types: install ## Check types with pyright.
 	@$(BIN)/pyright
 
 .PHONY: imports
-imports: install ## Check which package imports which.
+imports: install ## Check that packages import downward only.
 	@$(BIN)/lint-imports --no-cache
 
 .PHONY: drift
-drift: install ## Check that the migrations make what the models say.
+drift: install ## Check that migrations match the models, and the picture of the layers the import contracts.
 	@$(BIN)/python -m kroma.migrations.drift
+	@$(BIN)/python docs/draw_layers.py --check
 
 .PHONY: migrate
-migrate: install ## Bring the database of KROMA_DATABASE_URL to the current schema.
+migrate: install ## Migrate the database of KROMA_DATABASE_URL to the current schema.
 	@$(BIN)/python -m kroma.migrations.run upgrade
 
+.PHONY: docs
+docs: install ## Redraw the picture of the layers in docs/architecture.md.
+	@$(BIN)/python docs/draw_layers.py
+
 .PHONY: openapi
-openapi: install ## Write docs/openapi.json anew.
+openapi: install ## Regenerate docs/openapi.json.
 	@$(BIN)/python -m kroma_api.export_openapi > docs/openapi.json
 
 .PHONY: dist
-dist: install ## Build wheel and source archive into dist/, without a network.
+dist: install ## Build wheel and source archive into dist/, offline.
 	@$(BIN)/python -m hatchling build
 
 LOCK = $(or $(shell command -v uv),$(BIN)/uv) pip compile --quiet --generate-hashes --no-header --no-annotate
 
 .PHONY: lock
-lock: install ## Pin what pyproject.toml asks for, in all locks; needs uv (UPGRADE=--upgrade: newer versions).
+lock: install ## Update the three lock files from pyproject.toml; needs uv (UPGRADE=--upgrade for newer versions).
 	@$(LOCK) $(UPGRADE) --universal --python-version 3.11 --all-extras --group dev pyproject.toml \
 		--output-file requirements.lock
 	@$(LOCK) --python-version 3.12 --constraints requirements.lock pyproject.toml \
@@ -87,15 +92,15 @@ lock: install ## Pin what pyproject.toml asks for, in all locks; needs uv (UPGRA
 		--output-file deploy/build.lock
 
 .PHONY: fuzz
-fuzz: install ## Try every route of a running stack with 200 generated requests.
+fuzz: install ## Send 200 generated requests to every route of a running stack.
 	@KROMA_FUZZ_EXAMPLES=200 $(BIN)/pytest $(PYTEST_OPTIONS) tests/e2e/fuzz.py
 
 .PHONY: chaos
-chaos: install ## Kill what can be killed under load and check what is left (CHAOS_RUNS, CHAOS_SEED).
+chaos: install ## Kill every part under load and verify the result (CHAOS_RUNS, CHAOS_SEED).
 	@PYTHONPATH=tests $(BIN)/python -m chaos
 
 .PHONY: siege
-siege: install ## Attack the running stack and name the rules that break (SIEGE=short, SIEGE_SEED).
+siege: install ## Attack a running stack and list the rules that break (SIEGE=short, SIEGE_SEED).
 	@PYTHONPATH=tests $(BIN)/python -m siege
 
 .PHONY: siege-short
@@ -103,13 +108,13 @@ siege-short: install
 	@SIEGE=short PYTHONPATH=tests $(BIN)/python -m siege
 
 .PHONY: compose-test
-compose-test: install ## Prove docker-compose.yml on the Docker engine that DOCKER_HOST or the default names.
+compose-test: install ## Test docker-compose.yml on the Docker engine of DOCKER_HOST, or the default one.
 	@PYTHONPATH=tests $(BIN)/python deploy/compose_test.py
 
 .PHONY: bench
-bench: install ## Measure, each figure beside a raw primitive; rewrites docs/benchmarks.md (BENCHES: these alone).
+bench: install ## Run the benchmarks and rewrite docs/benchmarks.md (BENCHES selects some).
 	@$(BIN)/python bench/report.py $(BENCHES)
 
 .PHONY: bench-smoke
-bench-smoke: install ## Show that every bench still works; measures and writes nothing.
+bench-smoke: install ## Run every benchmark briefly, without measuring or writing.
 	@$(BIN)/python bench/report.py --smoke

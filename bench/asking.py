@@ -1,4 +1,4 @@
-"""A client that costs little beside what it asks: HTTP over connections that stay open."""
+"""An HTTP client with persistent connections that costs little compared with what it requests."""
 
 import asyncio
 from collections.abc import Collection

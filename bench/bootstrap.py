@@ -1,7 +1,7 @@
-"""Settings with 2,000 reference items: their prompt, and an import that replaces them, beside bare SQL.
+"""Prompt and import of settings with 2,000 reference items, compared with plain SQL.
 
-The raw side of the prompt reads the same rows over a bare asyncpg connection; that of the import reads
-them, removes them, inserts them anew from arrays and stores the undo record, in one transaction.
+For the prompt, the raw side reads the same rows over one asyncpg connection. For the import, it reads,
+deletes and inserts the rows from arrays and stores the undo record, in one transaction.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A claim in tables that hold a million finished runs, beside the same claim in empty ones."""
+"""A claim in tables with a million finished runs, compared with the same claim in empty tables."""
 
 import json
 import statistics
@@ -137,7 +137,7 @@ def measure(*, smoke: bool = False) -> dict[str, Any]:
     with running_stack() as stack:
         bench = Bench(stack.database_url, stack.folder, rounds=rounds, backlog=backlog)
         before, after = uvloop.run(_compared(bench))
-    found = line("claim beside a million runs", list(zip(after[0], before[0], strict=True)), at_most=TARGET)
+    found = line("claim with a million old runs", list(zip(after[0], before[0], strict=True)), at_most=TARGET)
     looks = {"before": statistics.median(before[1]), "after": statistics.median(after[1])}
     return found | {"look_ms": {when: round(took, 3) for when, took in looks.items()}}
 

@@ -1,4 +1,4 @@
-"""The colour chain of ``cinematic_warm`` beside the same steps in Pillow, on a picture of 1024x1536."""
+"""The color chain of ``cinematic_warm``, compared with the same steps in Pillow, at 1024x1536."""
 
 import json
 from typing import Any

@@ -1,9 +1,9 @@
-"""One project's uploads beside another's flood, beside the same uploads with nobody else there.
+"""One project's uploads during another project's flood, compared with the same uploads without load.
 
-The flood of one token is six callers that send, again and again and each with an `Idempotency-Key`, look-up
-tables of 50 MB of comments, pictures that are enlarged to 64 megapixels, and pictures of 60 MiB that are
-no pictures. The target is that the other project's upload takes at most three times its unladen time, and
-that the API process, its picture processes apart, stays under 400 MB.
+The flood of one token is six callers that repeatedly send, each time with an `Idempotency-Key`, look-up
+tables with 50 MB of comments, pictures that are upscaled to 64 megapixels, and 60 MiB files that are
+not pictures. Targets: the other project's upload takes at most three times as long as without load, and
+the API process, without its picture processes, stays under 400 MB.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""The colour guard beside the same formula in plain NumPy, on a noise picture of 768x1152."""
+"""The color guard, compared with the same formula in plain NumPy, on a noise picture of 768x1152."""
 
 import json
 from typing import Any

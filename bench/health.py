@@ -1,8 +1,8 @@
-"""How many requests for /health a second, beside an empty Litestar handler on the same server.
+"""Requests per second for /health, compared with an empty Litestar handler on the same server.
 
-Both run as processes of their own under the embedded granian that the API uses; eight connections
-ask one after the other, each waiting for its answer. The same client in Python asks both, so its own
-cost stands in both figures.
+Both run as separate processes under the embedded granian that the API uses. Eight connections send one
+request after the other, each waiting for its response. The same Python client measures both, so its own
+cost is part of both figures.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""Ingest of a log with 1,000 jobs of 4 candidates beside COPY of the very rows it makes.
+"""Ingest of a log with 1,000 jobs of 4 candidates, compared with COPY of the resulting rows.
 
-Ours starts from the log's bytes. The raw side has the rows in PostgreSQL's own binary form already
+Kroma starts from the bytes of the log. The raw side already has the rows in PostgreSQL's binary format
 and copies them into the same tables, with the same indexes and constraints, in one transaction.
 """
 

@@ -1,8 +1,8 @@
-"""Single reads and pages of 100 rows beside the same SQL over bare asyncpg, in full tables.
+"""Single reads and pages of 100 rows from full tables, compared with the same SQL over asyncpg.
 
-Ours is the whole application called in process as ASGI, so that the parsing of HTTP counts on
-neither side; the raw side runs the very statements that ours sends, prepared, over one connection
-and turns nothing into JSON. Page 10,000 stands beside page 1 of the same list, both ours.
+Kroma is the whole application, called in process as ASGI, so HTTP parsing counts on neither side. The
+raw side runs the same prepared statements over one connection and produces no JSON. Page 10,000 is
+compared with page 1 of the same list, both of Kroma.
 """
 
 import json
@@ -35,7 +35,7 @@ from kroma_api.app import create_app
 
 TARGET = 2.5
 TARGET_DEEP = 1.3
-DEEP = "page 10,000 beside page 1"
+DEEP = "page 10,000 compared with page 1"
 PAGE = 100
 DEEP_PAGE = 10_000
 SIZES = {"projects": 1000, "runs": 100_000, "assets": 1_000_000}

@@ -1,12 +1,12 @@
-"""200 requests a second for five minutes on one API and one worker: 95 % reads, 5 % dry triggers.
+"""200 requests per second for five minutes on one API and one worker: 95 % reads, 5 % dry triggers.
 
-Requests are due at moments fixed beforehand, at random like those of many users, and each counts from
-when it was due: one that waits behind a slow one pays for the wait. The reads are runs with their `ETag`,
-jobs, events, assets, pictures, thumbnails, quality reports, costs and health, over projects whose runs
-were drawn before; each triggered run is carried to its end by the worker meanwhile. The raw side is an
-empty Litestar handler on the same server for a minute under as many requests a second. The target is no
-error and flat memory: in the last quarter of the time the median resident set of each process tree lies
-at most 12 MB above that of the second quarter.
+Requests are scheduled in advance at random times, like those of many users, and each is timed from its
+scheduled moment, so one that waits behind a slow one pays for the wait. The reads are runs with their
+`ETag`, jobs, events, assets, pictures, thumbnails, quality reports, costs and health, over projects
+whose runs were drawn before; the worker finishes each triggered run in the meantime. The raw side is an
+empty Litestar handler on the same server for one minute at the same rate. Targets: no errors, and flat
+memory: in the last quarter, the median resident set of each process tree is at most 12 MB above that of
+the second quarter.
 """
 
 import asyncio

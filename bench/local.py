@@ -1,7 +1,7 @@
-"""One candidate of the local provider at 768x1152, beside Pillow's PNG encode of the very result.
+"""One candidate of the local provider at 768x1152, compared with Pillow's PNG encode of the result.
 
-Scene and references are photographs and drawings as the demo uses them. Each kind of candidate is
-drawn and its result encoded in turn, on one core, in CPU time; the line shows the dearest kind.
+Scenes and references are photographs and drawings like those of the demo. Each kind of candidate is
+drawn, and its result encoded, in turn on one core, in CPU time; the line shows the most expensive kind.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""Idle memory of the API and of the worker: the resident sets of each process tree, added up."""
+"""Idle memory of the API and of the worker: the sum of the resident sets of each process tree."""
 
 import json
 import time

@@ -1,9 +1,9 @@
-"""What the platform adds to each stage of a paid picture, beside one committed UPDATE.
+"""The platform's cost per stage of a paid picture, compared with one committed UPDATE.
 
-Ours is a run of one scene with one candidate, from its start to its end, less the provider double's
-fixed delay, divided by its stages: the recorded steps and the finish, which writes the run log and
-ingests it. It holds the ledger's commits, the call over HTTP, the picture's check and the store's
-writes. The raw side is one UPDATE of one row with its commit, on the same server.
+Kroma is a run of one scene with one candidate, from start to end, minus the fixed delay of the
+provider's double, divided by its stages: the recorded steps, and the finish, which writes the run log
+and ingests it. It includes the ledger's commits, the call over HTTP, the check of the picture and the
+writes to the store. The raw side is one UPDATE of one row with its commit, on the same server.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A project that draws with the paid provider, and the double that answers for it after a fixed delay."""
+"""A project that uses the paid provider, and the double that responds for it after a fixed delay."""
 
 import subprocess
 import sys

@@ -1,7 +1,7 @@
-"""From a trigger's commit to the first step on an idle worker, beside a bare NOTIFY after a commit.
+"""From a trigger's commit to the first step on an idle worker, compared with a NOTIFY after a commit.
 
-Ours rings through Redis and wakes a worker in another process, which claims the job and begins its
-first step. The raw side is one NOTIFY, and a listener in another process that notes when it came.
+Kroma notifies a worker in another process through Redis; the worker claims the job and starts its first
+step. The raw side is one NOTIFY, and a listener in another process that records its arrival.
 """
 
 import asyncio

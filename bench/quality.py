@@ -1,7 +1,7 @@
-"""Guard, sharpness, structure and style of one candidate of 1024x1536 beside Pillow's decode of its PNG.
+"""Guard, sharpness, structure and style of one candidate of 1024x1536, compared with Pillow's PNG decode.
 
-Ours has the pixels already, and scene and references as they are measured once per job; beside the
-four it makes the other checks too, since no call leaves them out.
+Kroma already has the pixels, and the measurements of scene and references, which are made once per job.
+It also runs the other checks, because every call includes them.
 """
 
 import io

@@ -1,9 +1,10 @@
-"""A worker without Redis: how soon it finds work in the table, and how soon the bell wakes it again.
+"""A worker without Redis: how soon it finds work in the tables, and how soon Redis wakes it again.
 
-Redis is killed and frozen in turn under an idle worker. While it is away, runs are triggered at uneven
-moments: from the trigger's transaction to the first step. Then it comes back, and runs are triggered
-until the bell is heard again, which is when three in a row begin within a quarter of the second between
-two looks into the table: from Redis's return to the first step of the first of them.
+Redis is killed and frozen in turn under an idle worker. While it is away, runs are triggered at
+irregular moments; the time is from the trigger's transaction to the first step. After Redis returns,
+runs are triggered until it wakes the worker again, which is when three in a row start within a quarter
+of the second between two polls of the tables; the time is from Redis's return to the first step of the
+first of them.
 """
 
 import asyncio
@@ -137,7 +138,7 @@ def measure(*, smoke: bool = False) -> dict[str, Any]:
     found_shown = f"{statistics.median(found):.2f}/{p95(found):.2f} s"
     return {
         "name": "Redis away",
-        "shown": f"found without Redis {found_shown} (p50/p95), bell heard again after {max(back):.2f} s",
+        "shown": f"found without Redis {found_shown} (p50/p95), woken by Redis again after {max(back):.2f} s",
         "target": f"<={FOUND_TARGET_S:g} s, <={BACK_TARGET_S:g} s",
         "ok": p95(found) <= FOUND_TARGET_S and max(back) <= BACK_TARGET_S,
         "found_s": {"p50": round(statistics.median(found), 2), "p95": round(p95(found), 2)},

@@ -1,8 +1,8 @@
-"""Run the benches and write what they measured into docs/benchmarks.md.
+"""Run the benchmarks and write the results into docs/benchmarks.md.
 
-Every module here with a function ``measure(*, smoke: bool)`` is a bench; SUPPORT are those that only
-help. Names as arguments measure these alone: the others keep the figures of docs/benchmarks.json. With
-``--smoke`` each makes one small round, nothing is judged and nothing written: it shows that it still works.
+Every module here with a function ``measure(*, smoke: bool)`` is a benchmark; SUPPORT lists the others.
+Arguments select benchmarks; the others keep their figures from docs/benchmarks.json. With ``--smoke``,
+each runs one small round to show that it works; nothing is judged or written.
 """
 
 import argparse
@@ -41,11 +41,11 @@ PACKAGES: Final = (
 HEADING: Final = """\
 # Benchmarks
 
-Written by `make bench`, also the parts that `make bench BENCHES="steps pickup"` measures alone. Each line
-stands beside a raw primitive measured in the same run: the ratio travels between machines, the times do not.
-Times are medians, or what the line says, with the medians in brackets; the spread is the least and the
-greatest ratio of five parts of the rounds. `load` is the machine's before the bench began: the work of
-others shows in 95th percentiles.
+`make bench` writes this page; `make bench BENCHES="steps pickup"` measures some benchmarks and keeps the
+other figures. Each line compares Kroma ("ours") with a raw primitive measured in the same run: ratios can
+be compared across machines, times cannot. Times are medians, or what the line says, with the medians in
+brackets. The spread is the lowest and the highest ratio of five parts of the rounds. `load` is the load of
+the machine before the benchmark started: other work shows in the 95th percentiles.
 """
 
 
@@ -177,12 +177,12 @@ def _took_s(kept: dict[str, Measured], name: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--smoke", action="store_true", help="one small round each, nothing written")
-    parser.add_argument("names", nargs="*", metavar="bench", help="these alone")
+    parser.add_argument("--smoke", action="store_true", help="run one small round each, write nothing")
+    parser.add_argument("names", nargs="*", metavar="bench", help="run only these")
     given = parser.parse_args()
     unknown = set(given.names) - set(benches())
     if unknown:
-        parser.error(f"no bench is called {', '.join(sorted(unknown))}; there are {', '.join(benches())}")
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from: {', '.join(benches())}")
     configure_logs(LogOptions(level="error"))
     (smoke_all if given.smoke else measure_all)(given.names or benches())
 

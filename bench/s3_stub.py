@@ -1,7 +1,8 @@
-"""An S3 server that keeps no bytes and answers after 20 ms: ``python bench/s3_stub.py`` prints its address.
+"""An S3 server that stores no bytes and responds after 20 ms: ``python bench/s3_stub.py`` prints its address.
 
-It stands for a bucket that is far away: what a client spends beside waiting is the client's own. Objects
-are remembered by size and MD5, as listings show them; parts by their number. It ends with its standard input.
+It represents a distant bucket: all time a client spends besides waiting is the client's own. It
+remembers objects by size and MD5, as listings show them, and parts by number. It exits when its
+standard input closes.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
-"""How busy a limit of 16 parallel provider calls is kept by 100 runs of 2 scenes with 4 candidates each.
+"""How well 100 runs of 2 scenes with 4 candidates each use a limit of 16 concurrent provider calls.
 
-The double answers every call two seconds after it accepted it (a real one takes ten or more). Its own
-record counts, from the one to the other: what it takes to reach it and to read it is no time busy.
-Measured on warm workers from the first call until fewer than 16 are left; the raw side is 16 calls at
-every moment.
+The double responds two seconds after it accepted a call (a real provider takes ten or more). Its own
+record counts, from accepting to responding; the time to reach it and to read the response does not
+count as busy. Measured on warm workers from the first call until fewer than 16 are left. The raw side
+is 16 calls at all times.
 """
 
 import json
@@ -58,7 +58,7 @@ def measure(*, smoke: bool = False) -> dict[str, Any]:
     share = busy_share(accepted_at, places=PLACES, delay_s=delay_s)
     return {
         "name": "saturation",
-        "shown": f"{len(accepted_at)} calls, {share:.1%} of {PLACES} places busy",
+        "shown": f"{len(accepted_at)} calls, {share:.1%} of {PLACES} slots busy",
         "ratio": round(share, 3),
         "target": f">={TARGET:g}",
         "ok": share >= TARGET,

@@ -1,4 +1,4 @@
-"""A private PostgreSQL and Valkey for a bench, and the services where it needs them."""
+"""A private PostgreSQL and Valkey for a benchmark, and the services it needs."""
 
 import asyncio
 import os

@@ -1,10 +1,10 @@
-"""Steps of jobs that one worker records a second, beside a bare claim-and-complete loop in SQL.
+"""Job steps that one worker records per second, compared with a claim-and-complete loop in SQL.
 
-Ours carries jobs of one candidate, four at a time, through the real tasks: claim, five recorded steps
-with their candidates and events, the job's end and the run's log; the provider answers at once with the
-same small picture, and no scene was ever seen before. The raw side takes rows of a plain table one after
-the other, over one connection: an UPDATE that claims the next with SKIP LOCKED, an UPDATE that completes
-it, each a transaction.
+Kroma runs jobs of one candidate, four at a time, through the real tasks: claim, five recorded steps
+with their candidates and events, the end of the job and the run's log. The provider responds
+immediately with the same small picture, and no scene was seen before. The raw side processes rows of a
+simple table one after the other, over one connection: an UPDATE that claims the next with SKIP LOCKED
+and an UPDATE that completes it, each in its own transaction.
 """
 
 import asyncio

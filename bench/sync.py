@@ -1,9 +1,9 @@
-"""Copying a project to a bucket that answers after 20 ms.
+"""Copying a project to a bucket that responds after 20 ms.
 
-New files: 2,000 of 2 to 8 KiB beside boto3 one at a time (a tenth of them, times ten) and beside a bare
-gather of aioboto3 puts at the same concurrency. Nothing new: 10,000 files beside a loop that takes their
-MD5s, and lists the bucket with aioboto3. Memory: the peak of a process that sends a file of 2 GiB beside
-that of one that sends 256 MiB.
+New files: 2,000 files of 2 to 8 KiB, compared with boto3 sending one at a time (a tenth of them, times
+ten), and with a gather of aioboto3 puts at the same concurrency. Nothing new: 10,000 files, compared
+with a loop that computes their MD5s and lists the bucket with aioboto3. Memory: the peak of a process
+that sends a file of 2 GiB, compared with one that sends 256 MiB.
 """
 
 import asyncio
@@ -126,8 +126,8 @@ def _new_files(stub: str, root: Path, rounds: int) -> list[dict[str, Any]]:
         pairs.append((ours, _timed_ms(_gathered(stub, root, f"bare{number}/"))))
         slow.append((ours, 10 * _timed_ms(lambda number=number: _one_by_one(stub, root, f"slow{number}/"))))
     return [
-        line("sync of new files beside boto3", slow, at_least=SLOWEST),
-        line("sync of new files beside a gather", pairs, at_most=OF_BARE),
+        line("sync of new files compared with boto3", slow, at_least=SLOWEST),
+        line("sync of new files compared with a gather", pairs, at_most=OF_BARE),
     ]
 
 

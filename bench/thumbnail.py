@@ -1,8 +1,9 @@
-"""The first thumbnail of a 12 megapixel JPEG over HTTP, beside Pillow's `thumbnail` of it.
+"""The first thumbnail of a 12 megapixel JPEG over HTTP, compared with Pillow's `thumbnail`.
 
-Pillow decodes at a fraction of the size (draft mode) and resizes, in the bench's own process; ours also
-finds the asset, reads and hashes its file, turns and converts the picture and encodes it as WebP; it is kept
-behind the answer. Each round has a picture of its own, told apart by bytes behind its end.
+Pillow decodes at a fraction of the size (draft mode) and resizes, in the benchmark's own process. Kroma
+also finds the asset, reads and hashes its file, rotates and converts the picture and encodes it as
+WebP; it stores the thumbnail after responding. Each round uses a different picture, made different by
+bytes after its end.
 """
 
 import io

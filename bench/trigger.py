@@ -1,8 +1,8 @@
-"""The trigger of four scenes with its commit, beside a bare asyncpg insert of the very same rows.
+"""The trigger of four scenes with its commit, compared with an asyncpg insert of the same rows.
 
-Ours looks the project up, reads settings and the six pictures' ends from the disk, plans, inserts,
-commits and rings a queue in memory. The raw side has the values ready and inserts them in one
-transaction, over a connection of its own to the same server.
+Kroma looks up the project, reads settings and the ends of the six pictures from disk, plans, inserts,
+commits and notifies a queue in memory. The raw side has the values ready and inserts them in one
+transaction, over its own connection to the same server.
 """
 
 import asyncio

@@ -1,10 +1,10 @@
-"""A picture up and down over HTTP, beside a bare Litestar handler that streams the same bytes.
+"""Upload and download of a picture over HTTP, compared with a Litestar handler that streams the same bytes.
 
-Three ratios, of which the worst counts. *Content*: a file read whole, beside `Stream` of a file. *Known*: an
-upload of bytes that the project has, which is received, hashed and found, beside a handler that streams the
-body into a file on the disk. *New*: an upload that is kept, beside the same handler, which then decodes the
-picture with Pillow, since no stranger's picture is kept undecoded; ours also adds its rows.
-The files are photographs as a camera makes them, 12 megapixels, repeated to 16 MiB where nothing is decoded.
+The worst of three ratios counts. *Content*: reading a whole file, compared with `Stream` of a file.
+*Known*: an upload of bytes that the project has, which is received, hashed and found, compared with a
+handler that streams the body into a file. *New*: an upload that is stored, compared with the same
+handler plus a decode by Pillow, because uploaded pictures are always decoded; Kroma also writes the
+rows. The files are camera photographs of 12 megapixels, repeated to 16 MiB where nothing is decoded.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""Two workers with one picture process each beside one, over the same servers, with the local provider.
+"""Two workers with one picture process each, compared with one, on the same servers, with the local provider.
 
-Each draws the same runs from the first trigger to the last end: claims, drawing, checks, rank, files,
-log and ingest. The ratio is how many times as many candidates two make in the same time. Two cores also
-carry both servers here, so a ratio of two cannot be reached.
+Both sides draw the same runs, from the first trigger to the last end: claims, drawing, checks, rank,
+files, log and ingest. The ratio is how many times as many candidates two workers make in the same time.
+The two cores also run both servers, so a ratio of two cannot be reached.
 """
 
 import json

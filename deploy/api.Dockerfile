@@ -1,20 +1,20 @@
 # The API: docker build -f deploy/api.Dockerfile -t kroma-api .
 #
-# Down to "This image alone" the two Dockerfiles are the same, so that their images share these layers and the
-# build cache; tests/architecture/test_images.py compares them. No instruction needs BuildKit.
-# docs/decisions/0027 says why it is built like this.
+# The two Dockerfiles are identical down to "This image alone", so that their images share layers and build cache;
+# tests/architecture/test_images.py compares them. No instruction needs BuildKit.
+# docs/decisions/0027 has the reasons.
 
 ARG PYTHON_IMAGE=python:3.12-slim
 FROM ${PYTHON_IMAGE} AS packages
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
 COPY deploy/requirements.lock ./
-# Wheels only: nothing is compiled, so nothing that compiles is needed.
+# Wheels only: nothing is compiled, so no compiler is needed.
 RUN python -m venv --without-pip /opt/kroma \
  && pip --python /opt/kroma/bin/python install --only-binary :all: --require-hashes -r requirements.lock
-# Left out: tests of packages, headers for compilers, names and streets in seventy languages, and the descriptions of
-# the 400 services that Kroma never calls (S3 stays, and what a profile may sign in with). Bytecode is made here and
-# trusted without a look at its source, because neither changes any more.
+# Removed: tests and headers of packages, Faker's data in seventy languages, and the descriptions of 400 AWS services that
+# Kroma never calls (all but S3 and those a profile may sign in with). Bytecode is compiled here and never compared with
+# its source again, because neither changes.
 RUN cd /opt/kroma/lib/python3.12/site-packages \
  && find . -type d \( -name tests -o -name include \) -prune -exec rm -r {} + \
  && find faker/providers -mindepth 2 -maxdepth 2 -type d ! -name en_US -exec rm -r {} + \
@@ -34,8 +34,8 @@ RUN pip wheel -q --no-deps --no-build-isolation --wheel-dir /wheels . \
 
 FROM ${PYTHON_IMAGE}
 ARG PYTHON_IMAGE
-# No installer stays in an image that installs nothing. The standard library gets its bytecode here, as a process
-# without a place to write to would compile it at each start. The folder gives a new volume its owner.
+# The image installs nothing at run time, so installers are removed. The standard library is compiled here, because a
+# read-only container would compile it at every start. The folder determines the owner of a new volume.
 RUN rm -rf /usr/local/lib/python3.12/site-packages/* /usr/local/lib/python3.12/ensurepip /usr/local/bin/pip* \
  && python -m compileall -q --invalidation-mode unchecked-hash \
       -x '/(idlelib|lib2to3|pydoc_data|tkinter|turtledemo)/' /usr/local/lib/python3.12 \
@@ -44,7 +44,7 @@ RUN rm -rf /usr/local/lib/python3.12/site-packages/* /usr/local/lib/python3.12/e
  && install -d -o 10001 -g 10001 -m 0750 /var/lib/kroma
 COPY --from=packages /opt/kroma /opt/kroma
 COPY --from=package /staged/opt/kroma /opt/kroma
-# Workers know the API's address too: what is allowed on loopback alone is then forbidden to both.
+# Workers get the API's address, too, so that settings allowed only on loopback are off for both.
 ENV PATH=/opt/kroma/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

@@ -1,11 +1,11 @@
-"""``make compose-test``: proves docker-compose.yml on the Docker engine that the environment names.
+"""``make compose-test``: tests docker-compose.yml on the Docker engine of the environment.
 
-From nothing to nothing, beside whatever else the engine runs: a compose project, a port and secrets of its
-own. It builds the images, starts the stack with four workers, draws a run through the API, kills a worker's
-container, a worker's process and PostgreSQL while it is drawn, takes everything down and up again, and
-compares every picture byte for byte. Then once more with the pictures in an S3 server and no common disk.
+It uses its own compose project, port and secrets, so it can run next to anything else. It builds the images,
+starts the stack with four workers, triggers a run over the API, kills a worker's container, a worker's
+process and PostgreSQL during the run, stops and starts everything, and compares every picture byte for byte.
+Then it repeats this with the pictures in an S3 server and no shared disk.
 
-Variables: DOCKER_HOST and whatever else `docker` reads; KROMA_COMPOSE_KEEP=1 leaves a failed stack standing;
+Variables: DOCKER_HOST and the others of `docker`; KROMA_COMPOSE_KEEP=1 keeps the stack after a failure;
 KROMA_COMPOSE_HEALTHY_S allows a busy machine more than 90 s until everything is healthy.
 """
 
@@ -37,7 +37,7 @@ HEALTHY_WITHIN_S: Final = float(os.environ.get("KROMA_COMPOSE_HEALTHY_S", "90"))
 END_WITHIN_S: Final = 300.0
 WORKERS: Final = 4
 SCENES: Final = 20
-"""More than four workers take at a time."""
+"""More than four workers run at a time."""
 CANDIDATES: Final = 2
 SERVICES: Final = {"postgres", "redis", "api", "worker"}
 S3_DEFAULT: Final = "versity/versitygw:v1.8.0"
@@ -49,36 +49,36 @@ services:
     tmpfs: ["/tmp:mode=1777", "/var/lib/kroma:uid=10001,gid=10001,mode=0750"]
   worker: *own
 """
-"""Nothing in common: what lies on one container's disk no other one sees, and goes with it."""
+"""No shared disk: a container's files are invisible to the others and are deleted with it."""
 
 _began = time.monotonic()
 
 
 class ComposeTestError(Exception):
-    """Something is not as it must be."""
+    """A check failed."""
 
 
 def say(text: str) -> None:
-    """A line with the time since the start."""
+    """Print a line with the time since the start."""
     print(f"{time.monotonic() - _began:7.1f} s  {text}", flush=True)
 
 
 def check(condition: object, problem: str) -> None:
-    """Go on only if it holds."""
+    """Stop the test unless the condition holds."""
     if not condition:
         raise ComposeTestError(problem)
 
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
-    """Say how long something took."""
+    """Print how long something took."""
     began = time.monotonic()
     yield
     say(f"{text} ({time.monotonic() - began:.1f} s)")
 
 
 def eventually(condition: Callable[[], T | None], *, within_s: float, otherwise: str) -> T:
-    """What it gives as soon as it gives something."""
+    """Call a function until it returns something, and return that."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         check(time.monotonic() < deadline, otherwise)
@@ -87,7 +87,7 @@ def eventually(condition: Callable[[], T | None], *, within_s: float, otherwise:
 
 
 def docker(*arguments: str, env: dict[str, str] | None = None) -> str:
-    """What the command prints.
+    """Run a command and return its output.
 
     Raises:
         ComposeTestError: It failed; with the end of what it said.
@@ -102,7 +102,7 @@ def docker(*arguments: str, env: dict[str, str] | None = None) -> str:
 
 
 class Compose:
-    """A project of docker compose that nobody else uses."""
+    """A compose project for this test only."""
 
     def __init__(self, folder: Path, *files: Path, settings: Path, **variables: str) -> None:
         self.port = free_port()
@@ -110,7 +110,7 @@ class Compose:
             *("--project-name", f"kroma-test-{os.getpid()}", "--env-file", str(settings)),
             *(option for file in (ROOT / "docker-compose.yml", *files) for option in ("--file", str(file))),
         ]
-        # What the caller has set for a stack of his own is not for this one.
+        # Settings of the caller's own stack must not affect this one.
         own = {name: v for name, v in os.environ.items() if not name.startswith(("KROMA_", "COMPOSE_"))}
         self._env = own | {
             "KROMA_SECRETS": str(folder / "secrets"),
@@ -124,7 +124,7 @@ class Compose:
         return docker("compose", *self._options, *arguments, env=self._env)
 
     def up(self, *, workers: int) -> None:
-        """Start what does not run and wait until all is healthy; ``--scale`` where the settings say less."""
+        """Start what is not running and wait until everything is healthy."""
         began = time.monotonic()
         scale = () if self._env.get("KROMA_WORKERS") == str(workers) else ("--scale", f"worker={workers}")
         self("up", "--detach", "--wait", *scale)
@@ -137,21 +137,21 @@ class Compose:
         check(took <= HEALTHY_WITHIN_S, f"healthy after {took:.0f} s, not within {HEALTHY_WITHIN_S:.0f} s")
 
     def services(self) -> list[str]:
-        """Of each running container."""
+        """One row per running container."""
         return sorted(json.loads(line)["Service"] for line in self("ps", "--format", "json").splitlines())
 
     def query(self, statement: str) -> list[str]:
-        """The rows' first columns."""
+        """The first column of a query's rows."""
         psql = ("psql", "--username", "kroma", "--no-psqlrc", "--tuples-only", "--no-align")
         return self("exec", "-T", "postgres", *psql, "--command", statement).split()
 
     def busy_workers(self) -> list[str]:
-        """The names on the leases of jobs, each the container's, its process's number and a few letters."""
+        """The owners of job leases: container name, process id and a few letters each."""
         return self.query("SELECT DISTINCT lease_owner FROM run_jobs WHERE lease_owner IS NOT NULL")
 
 
 class Studio:
-    """A project on a running stack, by HTTP alone."""
+    """A project on a running stack, over HTTP only."""
 
     def __init__(self, compose: Compose) -> None:
         self._address = f"http://127.0.0.1:{compose.port}"
@@ -188,7 +188,7 @@ class Studio:
         return [asset["id"] for asset in kept]
 
     def begin(self, *, scenes: int) -> str:
-        """Make the project, bring scenes and a style, and trigger; the run's id."""
+        """Create the project, upload scenes and a style, trigger a run, and return its id."""
         self.post("/api/projects", json={"name": "Hero Book"})
         drawn = [(f"scene_{number}.png", scene_png(480, 320, seed=number)) for number in range(scenes)]
         self.upload("input", drawn)
@@ -198,7 +198,7 @@ class Studio:
         return triggered["run"]["id"]
 
     def run(self, run_id: str) -> dict[str, Any] | None:
-        """The run with its jobs; None while the API cannot say."""
+        """The run with its jobs; None while the API is unavailable."""
         try:
             answer = self.client.get(f"{self.path}/runs/{run_id}")
         except httpx.TransportError:
@@ -206,12 +206,12 @@ class Studio:
         return answer.json() if answer.is_success else None
 
     def done_jobs(self, run_id: str) -> int:
-        """So many are done; 0 while nobody can say."""
+        """How many jobs are done; 0 while the API is unavailable."""
         found = self.run(run_id)
         return 0 if found is None else sum(job["status"] == "done" for job in found["jobs"])
 
     def ended(self, run_id: str, *, scenes: int) -> None:
-        """Wait for the end, and see that it is a good one with every candidate."""
+        """Wait for the end of the run, and check that it is ok and has every candidate."""
 
         def found() -> dict[str, Any] | None:
             answer = self.run(run_id)
@@ -227,7 +227,7 @@ class Studio:
         check(len(made) == scenes * CANDIDATES, f"{len(made)} candidates with a picture")
 
     def kept(self, run_id: str) -> dict[str, Any]:
-        """All that a restart must not change: project, run, and the checksum of each picture's bytes."""
+        """Everything a restart must not change: project, run, and the checksum of each picture."""
         assets: list[dict[str, Any]] = []
         page: dict[str, Any] = {"next": ""}
         while page["next"] is not None:
@@ -244,7 +244,7 @@ class Studio:
 
 
 def disk_run(compose: Compose) -> None:
-    """The stack with one disk: a run over four workers, through two kills and a dead database."""
+    """Test the stack with one disk: a run on four workers, two killed workers and a killed database."""
     with step("build: both images"):
         compose("build")
     for name in ("api", "worker"):
@@ -291,7 +291,7 @@ def disk_run(compose: Compose) -> None:
 def down_and_up(
     compose: Compose, studio: Studio, run_id: str, before: dict[str, Any], *, workers: int
 ) -> None:
-    """Take the containers away, make new ones, and compare."""
+    """Remove the containers, create new ones, and compare."""
     with step("down"):
         compose("down")
     with step("up --wait"):
@@ -302,7 +302,7 @@ def down_and_up(
 
 
 def s3_run(compose: Compose) -> None:
-    """The stack with the pictures in an S3 server, and no disk in common."""
+    """Test the stack with the pictures in an S3 server and no shared disk."""
     with step("profile s3, up --wait: healthy with 2 workers and no common disk"):
         compose.up(workers=2)
     studio = Studio(compose)
@@ -318,7 +318,7 @@ def s3_run(compose: Compose) -> None:
 
 
 def s3_image() -> str | None:
-    """The one of docker-compose.yml, where the engine has it or can fetch it; else any of its versions."""
+    """The image of docker-compose.yml if the engine has it or can pull it, otherwise any of its versions."""
     for image in (S3_DEFAULT, S3_ANY):
         for look in (("image", "inspect", image), ("pull", "--quiet", image)):
             try:
@@ -331,7 +331,7 @@ def s3_image() -> str | None:
 
 @contextmanager
 def stack(name: str, compose: Compose) -> Iterator[Compose]:
-    """Everything of it is gone at the end, but for the images."""
+    """A compose project that is removed at the end, except for its images."""
     try:
         yield compose
     except BaseException:
@@ -344,10 +344,10 @@ def stack(name: str, compose: Compose) -> Iterator[Compose]:
 
 
 def engine() -> str:
-    """Its version and compose's.
+    """The versions of the engine and of compose.
 
     Raises:
-        ComposeTestError: None answers, or it has no compose.
+        ComposeTestError: No engine responds, or it has no compose.
     """
     host = os.environ.get("DOCKER_HOST", "the default address")
     check(shutil.which("docker"), "there is no `docker` on the PATH")
@@ -361,10 +361,10 @@ def engine() -> str:
 
 
 def prove(folder: Path) -> None:
-    """All of it.
+    """Run the whole test.
 
     Raises:
-        ComposeTestError: Something is not as it must be.
+        ComposeTestError: A check failed.
     """
     say(engine())
     subprocess.run(
@@ -386,8 +386,8 @@ def prove(folder: Path) -> None:
 
 
 def main() -> None:
-    """Exit code 1 and the reason, if something is not as it must be."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # not without taking the stack down
+    """Run the test; exit with 1 and the reason if a check fails."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # exit normally, so that the stack is removed
     with tempfile.TemporaryDirectory(prefix="kroma-compose-") as folder:
         try:
             prove(Path(folder))

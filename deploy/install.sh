@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds a virtual environment from requirements.lock: sh deploy/install.sh DIRECTORY
-# PYTHON names the interpreter; any 3.11 or newer does.
+# PYTHON selects the interpreter, 3.11 or newer.
 set -eu
 cd "$(dirname "$0")/.."
 venv=$1
@@ -31,7 +31,7 @@ find_uv() {
 }
 
 with_uv() {
-    # Compiled now, or the first start would compile a thousand modules (pip always does).
+    # Compile now, so that the first start need not compile a thousand modules (pip always compiles).
     VIRTUAL_ENV=$venv "$1" pip install --quiet --compile-bytecode --require-hashes -r requirements.lock &&
         VIRTUAL_ENV=$venv "$1" pip install --quiet --no-deps --no-build-isolation --editable .
 }
@@ -51,11 +51,11 @@ if ! new_enough "$venv/bin/python"; then
         exit 1
     fi
 fi
-# An absolute path, because uv may be asked from anywhere.
+# An absolute path, because uv may run in another folder.
 venv=$(cd "$venv" && pwd)
 uv=$(find_uv)
 if [ -z "$uv" ] || ! with_uv "$uv"; then
-    echo "uv cannot be had here; pip takes a minute"
+    echo "uv is not available; using pip, which takes a minute"
     with_pip
 fi
 "$venv/bin/python" -m compileall -q shared services

@@ -2,7 +2,7 @@
 
     python examples/journey.py [ADDRESS] [TOKEN]
 
-Address and token default to ``KROMA`` and ``TOKEN``. It can run again: what is there already is kept.
+Address and token default to ``KROMA`` and ``TOKEN``. It can be run again and keeps what exists.
 Start Kroma with ``kroma up``; ``kroma token show`` prints the token.
 """
 
@@ -28,7 +28,7 @@ class Api:
         self._token = token
 
     def send(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-        """The status and the reply, which is JSON also when it is a refusal."""
+        """The status and the response, which is JSON even when it is an error."""
         request = urllib.request.Request(  # noqa: S310 - the address is the caller's own
             self._address + path,
             method=method,
@@ -51,11 +51,11 @@ class Api:
         return self._sure("PUT", path, body)
 
     def named(self, section: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The row of this name: made, or found when an earlier run made it."""
+        """The row with this name, created unless it exists."""
         plural = section.replace("-", "_")
         for row in self.get(f"{AT}/{section}")[plural]:
             if row["name"] == body["name"]:
-                print(f"       {section}: {body['name']!r} is there already")
+                print(f"       {section}: {body['name']!r} exists")
                 return row
         return self.post(f"{AT}/{section}", body)[plural.removesuffix("s")]
 
@@ -68,18 +68,18 @@ class Api:
 
 
 def onboarding(api: Api) -> None:
-    """J00: it answers, a token is at hand, a provider's account and key are stored."""
+    """J00: check that Kroma responds, and create a token."""
     print("J00 onboarding")
     health = api.get("/health")
     print(f"       {health['service']} {health['version']}, {health['route_count']} routes")
     label = "examples/journey.py"
     if not any(row["label"] == label and row["active"] for row in api.get("/auth/tokens")["auth_tokens"]):
         made = api.post("/auth/token", {"label": label})["auth_token"]
-        print(f"       made a token, {made['token_prefix']}..., shown this once")
+        print(f"       created a token, {made['token_prefix']}..., shown only once")
 
 
 def project(api: Api) -> Path:
-    """J01: a project, and the folder its files live in."""
+    """J01: create a project with a provider account and a key."""
     print("J01 project")
     api.post("/api/projects", {"name": "Journey", "description": "A walk through Kroma"})
     api.post(
@@ -89,30 +89,30 @@ def project(api: Api) -> Path:
     secret = {"provider_code": "openai", "secret_name": "api_key", "secret_value": "not-a-real-key"}
     api.post(f"{AT}/secrets", secret)
     root = Path(api.get(f"{AT}/storage")["storage"]["local"]["project_root"])
-    print(f"       files live in {root}")
+    print(f"       files are in {root}")
     return root
 
 
 def references(api: Api, root: Path) -> None:
-    """J02: pictures, reference sets, a style guide, a character and a prompt template."""
+    """J02: add pictures, a reference set, a style guide, a character and a prompt template."""
     print("J02 references")
-    pictures = {"scenes/harbour.png": (90, 140, 190), "styles/ink.png": (40, 40, 40)}
+    pictures = {"scenes/harbor.png": (90, 140, 190), "styles/ink.png": (40, 40, 40)}
     for name, color in pictures.items():
         write_picture(root / name, color)
         print(f"       wrote {name}")
-    harbour = api.named("reference-sets", {"name": "Harbour", "description": "Where it begins"})
-    items = f"{AT}/reference-sets/{harbour['id']}/items"
+    harbor = api.named("reference-sets", {"name": "Harbor", "description": "Where it begins"})
+    items = f"{AT}/reference-sets/{harbor['id']}/items"
     if not api.get(items)["items"]:
-        api.post(items, {"label": "The quay", "content_uri": "scenes/harbour.png"})
+        api.post(items, {"label": "The quay", "content_uri": "scenes/harbor.png"})
         api.post(items, {"label": "Light", "content_text": "Early, from the east", "sort_order": 1})
-    guide = {"name": "Ink", "instructions": "Heavy outlines, two greys", "notes": "No colour"}
+    guide = {"name": "Ink", "instructions": "Heavy outlines, two grays", "notes": "No color"}
     api.named("style-guides", guide)
-    api.named("characters", {"name": "Mara", "description": "The pilot", "prompt_text": "a grey braid"})
+    api.named("characters", {"name": "Mara", "description": "The pilot", "prompt_text": "a gray braid"})
     api.named("prompt-templates", {"name": "Page", "template_text": "{character} at {place}"})
 
 
 def bootstrap(api: Api) -> None:
-    """J03: a prompt for any chat model; its answer is tried, then imported."""
+    """J03: export a prompt for any chat model, preview its answer, then import it."""
     print("J03 bootstrap")
     prompt = api.get(f"{AT}/bootstrap-prompt")["bootstrap"]["prompt"]
     print(f"       a prompt of {len(prompt)} characters, to paste into a chat")
@@ -122,7 +122,7 @@ def bootstrap(api: Api) -> None:
         done = api.post(f"{AT}/bootstrap-import", body)["bootstrap_import"]
         changes = done["changes"]["characters"]
         print(
-            f"       {'would make' if dry_run else 'made'} {changes['created']} characters,"
+            f"       {'would create' if dry_run else 'created'} {changes['created']} characters,"
             f" {'change' if dry_run else 'changed'} {changes['updated']}"
         )
 
@@ -131,11 +131,11 @@ ANSWER = {
     "mode": "merge",
     "settings": {"characters": [{"name": "Tomas", "description": "The keeper", "prompt_text": "a red coat"}]},
 }
-"""What a chat model might make of the prompt."""
+"""What a chat model might answer."""
 
 
 def plan(api: Api) -> None:
-    """A look ahead: what a run would make, without making it."""
+    """Plan a run without making anything."""
     print("and then")
     order = {"mode": "dry", "input": "scenes", "style_refs": ["styles/ink.png"], "candidates": 2}
     run = api.post(f"{AT}/runs/trigger", order)["run"]
@@ -144,7 +144,7 @@ def plan(api: Api) -> None:
 
 
 def write_picture(path: Path, color: tuple[int, int, int], size: int = 64) -> None:
-    """A PNG of one colour; uploading over HTTP is not there yet."""
+    """Write a PNG of one color, directly into the project's folder."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -162,7 +162,7 @@ def write_picture(path: Path, color: tuple[int, int, int], size: int = 64) -> No
 
 
 def main() -> None:
-    """Walk all steps."""
+    """Run all steps."""
     given = dict(zip(("KROMA", "TOKEN"), sys.argv[1:], strict=False))
     address = given.get("KROMA") or os.environ.get("KROMA", "http://127.0.0.1:8788")
     token = given.get("TOKEN") or os.environ.get("TOKEN")

@@ -1,8 +1,7 @@
-"""A third provider, as docs/providers.md builds it: Stability AI's style transfer.
+"""An example of a third provider (docs/providers.md): Stability AI's style transfer.
 
-Everything it needs to be one: this module, one entry in ``kroma.providers.PROVIDERS``, and the
-conformance suite (``tests/integration/providers/test_conformance.py``), which runs on it as it does on
-``local`` and ``openai``.
+A provider consists of a module like this and one entry in ``kroma.providers.PROVIDERS``. It must pass the
+conformance suite (``tests/integration/providers/test_conformance.py``), like ``local`` and ``openai``.
 """
 
 import asyncio
@@ -53,7 +52,7 @@ CODE: Final = "stability"
 OFFICIAL_URL: Final = "https://api.stability.ai"
 MODEL: Final = "style-transfer"
 PRICE_USD: Final = Decimal("0.08")
-"""Eight credits of a cent; a real provider keeps such figures in a dated data file."""
+"""Eight credits of one cent each; a real provider keeps prices in a dated data file."""
 _LIMIT: Final = timedelta(seconds=120)
 _SEEDS: Final = 4_294_967_295
 _KEY: Final = re.compile(r"[!-~]+")
@@ -67,10 +66,10 @@ class _Balance(msgspec.Struct, frozen=True):
 
 
 class StabilityProvider:
-    """Puts the style of one reference over the scene; implements ``kroma.providers.base.Provider``."""
+    """Applies the style of one reference to the scene; implements ``kroma.providers.base.Provider``."""
 
     def __init__(self, cpu: CpuPool, *, url_allow: AllowList | None = None) -> None:
-        """Make it; ``url_allow`` holds the hosts and ranges that need not be public."""
+        """Set it up; ``url_allow`` lists the hosts and ranges that need not be public."""
         self._cpu = cpu
         self._url_allow = url_allow or AllowList()
         self._client: OutboundClient | None = None
@@ -78,28 +77,28 @@ class StabilityProvider:
 
     @classmethod
     def opened(cls, cpu: CpuPool, settings: Settings) -> Self:
-        """The provider of an installation."""
+        """Set up the provider with the settings of an installation."""
         return cls(cpu, url_allow=settings.url_allow)
 
     @staticmethod
     def models() -> tuple[ModelOffer, ...]:
-        """One, which takes the scene and one style reference."""
+        """The only model, which takes the scene and one style reference."""
         return (ModelOffer(name=MODEL, max_inputs=2),)
 
     @property
     def code(self) -> str:
-        """Its name."""
+        """The provider's code."""
         return CODE
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it takes and gives."""
+        """Formats, limits and properties of the service."""
         return Capabilities(
             models=self.models(),
             mime_types=_TYPES,
             max_input_pixels=_LIMITS.max_pixels,
             max_input_bytes=_LIMITS.max_bytes,
-            deterministic=False,  # it takes a seed, but promises nothing
+            deterministic=False,  # it accepts a seed, but does not promise equal pictures
             free=False,
             takes_key=True,
             official_url=OFFICIAL_URL,
@@ -111,10 +110,10 @@ class StabilityProvider:
         return PRICE_USD
 
     async def edit(self, request: EditRequest) -> EditResult:
-        """Make one candidate, by one call.
+        """Make one candidate with one call.
 
         Raises:
-            ProviderRefusedError: It was not done and cost nothing.
+            ProviderRefusedError: The call was not carried out and cost nothing.
             AnswerLostError: It may have been done and charged.
             AnswerUnusableError: It was charged, and brought no picture.
             PictureError: An input does not decode.
@@ -135,11 +134,11 @@ class StabilityProvider:
         return await self._result(reply, seed)
 
     async def find_call(self, call_id: UUID, access: ProviderAccess) -> FoundCall | None:  # noqa: ARG002 - cannot be asked
-        """Nothing: the service cannot be asked what became of a call."""
+        """Return nothing: the service cannot be asked about a call."""
         return None
 
     async def health(self, access: ProviderAccess) -> ProviderHealth:
-        """Ask for the balance, which costs nothing."""
+        """Request the balance, which is free."""
         try:
             key, url = _checked(access)
             client = await self._loaded()
@@ -159,12 +158,12 @@ class StabilityProvider:
         return ProviderHealth(ok=True, message=f"Key and address work; {balance.credits:g} credits are left")
 
     async def close(self) -> None:
-        """Give back connections; the pool belongs to the caller."""
+        """Close connections; the pool belongs to the caller."""
         if self._client is not None:
             await self._client.close()
 
     async def _loaded(self) -> "OutboundClient":
-        """The client behind the URL guard: what a process needs only if it calls."""
+        """The client behind the URL guard, loaded only in processes that make calls."""
         async with self._loading:
             if self._client is None:
                 await asyncio.to_thread(__import__, "kroma.outbound.client")
@@ -175,7 +174,7 @@ class StabilityProvider:
         return self._client
 
     async def _fitted(self, picture: ProviderPicture) -> tuple[str, bytes, str]:
-        """The picture as the service takes it: decoded in a picture process, never here."""
+        """The picture in a form the service accepts; it is decoded in a picture process."""
         changed = await self._cpu.run(fitted, picture.data, picture.name, _LIMITS)
         if changed is None:
             return "picture", picture.data, picture.mime_type
@@ -189,7 +188,7 @@ class StabilityProvider:
         *,
         key: str,
     ) -> "OutboundReply":
-        """Send once, and say what a missing answer means for the money."""
+        """Send once, and translate each failure into whether money was spent."""
         client = await self._loaded()
         try:
             return await client.post_form(
@@ -248,7 +247,7 @@ def _bearer(key: str) -> dict[str, str]:
 
 
 def _failure(reply: "OutboundReply") -> ProviderFailedError:
-    """What a status other than 200 means (docs/decisions/0014); never the service's own text."""
+    """The error for a status other than 200 (docs/decisions/0014), without the service's text."""
     status = reply.status
     if status == HTTPStatus.UNAUTHORIZED:
         return ProviderKeyRefusedError(CODE, "it refused the API key")

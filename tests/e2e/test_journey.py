@@ -29,9 +29,9 @@ def test_the_journey_can_be_walked_twice(shared_stack: Up) -> None:
     for step in ("J00", "J01", "J02", "J03", "74 routes", "planned 1 job(s)"):
         assert step in first
         assert step in second
-    assert "made 1 characters, changed 0" in first
-    assert "made 0 characters, changed 0" in second
-    assert "'Mara' is there already" in second
+    assert "created 1 characters, changed 0" in first
+    assert "created 0 characters, changed 0" in second
+    assert "'Mara' exists" in second
 
 
 def test_without_a_token_it_says_where_to_get_one(shared_stack: Up) -> None:

@@ -2,7 +2,7 @@
 
 ``models.py`` has the columns of such a row, ``claim.py`` the SQL expressions every kind of work shares
 (and the fence rule), ``renewer.py`` the thread that renews the leases of a process, ``backoff.py`` when
-failed work is tried again, ``sweep.py`` what happens to work whose worker was lost.
+failed work is tried again.
 
 To add a kind of work, give its model the ``Leased`` columns and its claim a ``lease_table``.
 """

@@ -1,4 +1,8 @@
-"""The providers by their codes. Importing this loads no picture library and no SDK."""
+"""The providers by their codes. Importing this loads no picture library and no SDK.
+
+``base.py`` is the protocol. To add a provider, copy ``examples/stability_provider.py`` into a module here,
+add it to ``PROVIDERS``, and join tests/integration/providers/test_conformance.py (docs/providers.md).
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple

@@ -1,1 +1,1 @@
-"""Which workers live, on whatever machine."""
+"""Which workers are alive, on any machine: one row per worker, renewed with its leases."""

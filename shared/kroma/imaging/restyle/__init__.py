@@ -2,15 +2,15 @@
 
 Every module is one stage of one way through::
 
-    order      what to draw, and what came of it (no picture library)
-    profile    what the references look like: paper, ink, tones, line, hatching, colour
+    request    what to draw, and what came of it (no picture library)
+    profile    what the references look like: paper, ink, tones, line, hatching, color
     recipe     which way of drawing a candidate is
     lights     which light, and which rain, it has
     light      the scene's tones by day; what of it is open sky or ground
     night      the tones in that light: it falls off, and by night lamps glow
     ink        lines, hatching, wash: the drawing itself, or a drawing in another light
     weather    over the drawing: haze, wet ground, streaks
-    colour     the references' palette laid over it
+    color      the references' palette laid over it
     engine     all of it, in order
     field      what they share: blurs, noise, the flow of the scene's edges
 

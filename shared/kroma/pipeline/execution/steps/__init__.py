@@ -1,4 +1,8 @@
-"""The steps of a job, in order."""
+"""The steps of a job, in order.
+
+Each module is one step: a frozen ``ImageJob`` in, a frozen one out, the outside world only through
+``StepTools``. To add a step, copy ``rank.py`` and add it to ``STEPS``.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
