@@ -16,7 +16,6 @@ from stack import running_stack
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.execution.claim import claim_job
 from kroma.pipeline.execution.sweep import list_due
@@ -27,6 +26,7 @@ from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import RunMode
 from kroma.storage.directory import DirectoryStores, resolve_root
+from style_references import style_reference
 
 TARGET = 1.10
 ROUNDS = 200
@@ -65,7 +65,7 @@ class Bench:
         root = resolve_root(self.settings.data_dir, "bench", None)
         root.mkdir(parents=True)
         for name in self.scenes:
-            (root / name).write_bytes(draw_reference("noir ink", size=(64, 48)))
+            (root / name).write_bytes(style_reference("noir ink", size=(64, 48)))
         connection = await asyncpg.connect(self.url)
         project_id = await connection.fetchval("SELECT id FROM projects")
         await connection.close()

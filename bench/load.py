@@ -32,7 +32,6 @@ from kroma.auth.service import create_token
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.control.wait import wait_for_end
 from kroma.pipeline.planning.run_spec import RunOrder
@@ -41,6 +40,7 @@ from kroma.providers.fake import FakeProvider
 from kroma.queue.arq import ArqTaskQueue
 from kroma.runs.models import Run, RunMode
 from kroma.storage.directory import DirectoryStores, resolve_root
+from style_references import style_reference
 
 RATE: Final = 200
 TRIGGERS: Final = 0.05
@@ -88,7 +88,7 @@ async def _fill(stack: Stack, size: Size) -> Filled:
         root = resolve_root(stack.folder, slug, None)
         root.mkdir(parents=True)
         for scene in SCENES:
-            (root / scene).write_bytes(draw_reference("noir ink", size=(160, 200)))
+            (root / scene).write_bytes(style_reference("noir ink", size=(160, 200)))
         made = [
             await trigger_run(
                 db,

@@ -18,7 +18,7 @@ from PIL import Image
 
 from kroma.imaging.restyle.engine import redraw
 from kroma.imaging.restyle.request import RedrawOrder
-from kroma.imaging.style_cards import REFERENCE_KINDS, draw_reference
+from style_references import REFERENCE_KINDS, style_reference
 
 SIZE, SMALL = "768x1152", "48x72"
 TARGET = 8.0
@@ -80,9 +80,9 @@ def measure(*, smoke: bool = False) -> dict[str, Any]:
     """The dearest kind of candidate, from a photograph and from a drawing whose strokes are kept."""
     rounds, size = (1, SMALL) if smoke else (5, SIZE)
     cv2.setNumThreads(1)
-    photograph = draw_reference("noir ink", size=(48, 72)) if smoke else _scene()
+    photograph = style_reference("noir ink", size=(48, 72)) if smoke else _scene()
     kinds_of_style = REFERENCE_KINDS[:1] if smoke else REFERENCE_KINDS
-    styles = tuple((name, draw_reference(name)) for name in kinds_of_style)
+    styles = tuple((name, style_reference(name)) for name in kinds_of_style)
     baseline = redraw(_order("style", photograph, styles, size)).png
     kinds = ["rain"] if smoke else list(KINDS)
     orders = {kind: _order(kind, photograph, styles, size) for kind in kinds}

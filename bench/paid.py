@@ -14,7 +14,6 @@ from stack import Stack
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.projects.service import ProjectDraft, upsert_project
@@ -23,6 +22,7 @@ from kroma.providers import open_providers
 from kroma.queue.arq import ArqTaskQueue
 from kroma.runs.models import Run, RunMode
 from kroma.storage.directory import DirectoryStores, resolve_root
+from style_references import style_reference
 
 DOUBLE: Final = Path(__file__).parent.parent / "tests" / "openai_double.py"
 SLUG: Final = "bench"
@@ -74,7 +74,7 @@ class Buyer:
         root = resolve_root(self._settings.data_dir, SLUG, None)
         root.mkdir(parents=True, exist_ok=True)
         for scene in scenes:
-            (root / scene).write_bytes(draw_reference("noir ink", size=(160, 200)))
+            (root / scene).write_bytes(style_reference("noir ink", size=(160, 200)))
 
     async def trigger(self, scenes: Sequence[str], *, candidates: int) -> Run:
         """One run, confirmed."""

@@ -21,7 +21,6 @@ from stack import Stack, running_stack, running_worker
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.control.wait import wait_for_end
 from kroma.pipeline.planning.run_spec import RunOrder
@@ -33,6 +32,7 @@ from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import Run, RunJob, RunMode, RunStep
 from kroma.storage.directory import DirectoryStores, resolve_root
+from style_references import style_reference
 
 TARGET = 6.0
 PROVIDERS = {"fake": FakeProvider()}
@@ -101,7 +101,7 @@ async def _compared(stack: Stack, rounds: int, warm_up: int) -> list[tuple[float
     )
     root = resolve_root(stack.folder, "bench", None)
     root.mkdir(parents=True)
-    (root / "scene.png").write_bytes(draw_reference("noir ink", size=(160, 200)))
+    (root / "scene.png").write_bytes(style_reference("noir ink", size=(160, 200)))
     order = RunOrder(mode=RunMode.RUN, scene_refs=("scene.png",), candidates=1)
     sender = await asyncpg.connect(stack.database_url)
     arrivals, theirs = multiprocessing.Pipe(duplex=False)

@@ -30,7 +30,6 @@ from kroma.config import LogOptions, Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.embedded.valkey import EmbeddedValkey
-from kroma.imaging.style_cards import draw_reference
 from kroma.logs import configure_logs
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.control.wait import wait_for_end
@@ -40,6 +39,7 @@ from kroma.providers.fake import FakeProvider
 from kroma.queue.arq import ArqTaskQueue
 from kroma.runs.models import RunMode
 from kroma.storage.directory import DirectoryStores, resolve_root
+from style_references import style_reference
 
 FOUND_TARGET_S = 2.0
 BACK_TARGET_S = 5.0
@@ -60,7 +60,7 @@ class _Trigger:
         await upsert_project(self.db, self._stores, ProjectDraft.checked(name="bench"), actor=None)
         root = resolve_root(self._settings.data_dir, "bench", None)
         root.mkdir(parents=True)
-        (root / "scene.png").write_bytes(draw_reference("noir ink", size=(160, 200)))
+        (root / "scene.png").write_bytes(style_reference("noir ink", size=(160, 200)))
 
     async def picked_up_s(self) -> tuple[float, float]:
         """Seconds from the trigger's transaction to the first step, and when that was by the wall clock."""

@@ -26,7 +26,7 @@ from kroma.logs import configure_logs
 
 HERE: Final = Path(__file__).parent
 DOCS: Final = HERE.parent / "docs"
-SUPPORT: Final = frozenset({"asking", "figures", "paid", "report", "s3_stub", "stack"})
+SUPPORT: Final = frozenset({"asking", "figures", "paid", "report", "s3_stub", "stack", "style_references"})
 PACKAGES: Final = (
     "asyncpg",
     "sqlalchemy",

@@ -26,7 +26,6 @@ from stack import running_stack
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.imaging.style_cards import draw_reference
 from kroma.leases.renewer import LeaseKeeper
 from kroma.ledger.call_scheduler import CallDesk
 from kroma.logs import configure_logs
@@ -43,6 +42,7 @@ from kroma.storage.directory import DirectoryStores, resolve_root
 from kroma_worker.registry import TaskDeps, dispatch
 from kroma_worker.slots import Hands
 from kroma_worker.tasks import runs as tasks
+from style_references import style_reference
 
 TARGET = 0.35
 SCENES = 20
@@ -117,7 +117,7 @@ class Ours:
 
     def _draw_scenes(self) -> None:
         self._round += 1
-        picture = Image.open(io.BytesIO(draw_reference("noir ink", size=(64, 48)))).convert("RGB")
+        picture = Image.open(io.BytesIO(style_reference("noir ink", size=(64, 48)))).convert("RGB")
         root = resolve_root(self.settings.data_dir, "bench", None)
         for number, name in enumerate(self._scenes):
             picture.putpixel((0, 0), (self._round % 256, number, 0))

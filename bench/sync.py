@@ -26,7 +26,7 @@ from aiobotocore.config import AioConfig
 from figures import line
 from s3_stub import running_stub
 
-from kroma.storage.access import S3Access
+from kroma.config import S3Access
 from kroma.storage.bucket import open_bucket
 from kroma.sync.local_files import LocalTree
 from kroma.sync.mirror import mirror

@@ -19,7 +19,6 @@ from stack import Stack, running_stack, running_worker
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.control.wait import wait_for_end
 from kroma.pipeline.planning.run_spec import RunOrder
@@ -28,6 +27,7 @@ from kroma.providers import open_providers
 from kroma.queue.arq import ArqTaskQueue
 from kroma.runs.models import Run, RunMode
 from kroma.storage.directory import DirectoryStores, resolve_root
+from style_references import style_reference
 
 SLUG = "bench"
 TARGET = 1.6
@@ -63,7 +63,7 @@ async def _draw(stack: Stack, work: Work) -> float:
     root.mkdir(parents=True, exist_ok=True)
     scenes = tuple(f"scene_{number}.png" for number in range(work.scenes))
     for scene in scenes:
-        (root / scene).write_bytes(draw_reference("ink wash", size=work.size))
+        (root / scene).write_bytes(style_reference("ink wash", size=work.size))
     order = RunOrder(mode=RunMode.RUN, scene_refs=scenes, candidates=work.candidates)
 
     async def trigger() -> Run:

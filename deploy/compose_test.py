@@ -28,7 +28,7 @@ import httpx
 
 from factories import scene_png
 from kroma.embedded.server_process import free_port
-from kroma.imaging.style_cards import draw_reference
+from style_references import style_reference
 
 T = TypeVar("T")
 
@@ -192,7 +192,7 @@ class Studio:
         self.post("/api/projects", json={"name": "Hero Book"})
         drawn = [(f"scene_{number}.png", scene_png(480, 320, seed=number)) for number in range(scenes)]
         self.upload("input", drawn)
-        styles = self.upload("reference", [("ink.png", draw_reference("noir ink", size=(480, 640)))])
+        styles = self.upload("reference", [("ink.png", style_reference("noir ink", size=(480, 640)))])
         order = {"mode": "run", "confirm_spend": True, "input": "scenes", "style_refs": styles}
         triggered = self.post(f"{self.path}/runs/trigger", json={**order, "candidates": CANDIDATES})
         return triggered["run"]["id"]

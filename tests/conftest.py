@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from xdist.workermanage import WorkerController
 
 from databases import copied, rolled_back, unpooled
+from kroma.config import S3Access
 from kroma.db.engine import Database
 from kroma.logs import configure_logs
-from kroma.storage.access import S3Access
 from s3_server import access_to, new_bucket, running_s3
 from servers import Addresses, Servers
 

@@ -13,13 +13,13 @@ from PIL import Image
 
 from factories import scene_png
 from kroma.imaging.color_check import GuardSettings
-from kroma.imaging.style_cards import draw_reference
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.step_tools import StepTools
 from kroma.pipeline.planning.plan import PlannedJob, PlannedPicture
 from kroma.runlog.schema import FileLog
 from kroma.runs.models import CandidateStatus
 from kroma.storage.memory import MemoryStore
+from style_references import style_reference
 
 SIZE = (96, 144)
 SCENES = 40
@@ -78,7 +78,7 @@ def pixels(data: bytes) -> Rgb:
 
 async def made_scenes(store: MemoryStore, count: int = SCENES) -> list[MadeScene]:
     """The set; the same every time, the place of the good one shuffled by the scene's number."""
-    styles = [await _put(store, f"styles/{kind}.png", draw_reference(kind, (160, 200))) for kind in STYLES]
+    styles = [await _put(store, f"styles/{kind}.png", style_reference(kind, (160, 200))) for kind in STYLES]
     return [await _made(store, number, tuple(styles)) for number in range(count)]
 
 

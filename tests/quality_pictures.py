@@ -23,9 +23,9 @@ from kroma.imaging.measures.facts import gather_facts
 from kroma.imaging.measures.report import CheckResult
 from kroma.imaging.measures.request import CheckOrder, FactsOrder
 from kroma.imaging.measures.settings import QualitySettings
-from kroma.imaging.style_cards import draw_reference
 from made_set import Rgb, drawn, png, spoil
 from onnx_file import mean_colours
+from style_references import style_reference
 
 DOCS = Path(__file__).parent.parent / "docs"
 FOLDER = DOCS / "images" / "quality"
@@ -71,7 +71,7 @@ def shown_pictures() -> Iterator[Shown]:
     yield from _both("blank", _drawn(scene, at_night=True), spoil("blank", day, rng), scene)
     yield from _both("sharpness", _drawn(scene, at_night=True), spoil("blurred", day, rng), scene)
     yield from _both("structure", _drawn(scene, in_rain=True), spoil("shifted", day, rng), scene)
-    styles = tuple((kind, draw_reference(kind, (160, 200))) for kind in ("noir ink", "ink wash"))
+    styles = tuple((kind, style_reference(kind, (160, 200))) for kind in ("noir ink", "ink wash"))
     yield from _both("style", day, scene, scene, styles=styles)
     yield from _both("size", day, np.ascontiguousarray(day[50:250]), scene, size="200x300")
     yield from _duplicates(scene, day)

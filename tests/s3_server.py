@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import httpx
 
-from kroma.storage.access import S3Access
+from kroma.config import S3Access
 
 KEY = "kroma-test"
 """Access key and secret of ``access_to``; moto asks for none in particular."""

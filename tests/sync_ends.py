@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from kroma.storage.access import S3Access
+from kroma.config import S3Access
 from kroma.storage.bucket import Bucket
 from kroma.storage.directory import DirectoryStore
 from kroma.sync.layout import Layout

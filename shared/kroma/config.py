@@ -337,20 +337,14 @@ class ToolOptions(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Where projects' files are kept (docs/storage.md); its representation shows no key.
+class S3Access(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an S3 service is and who asks; its representation shows no key.
 
-    All but ``kind`` concerns a bucket. What is None there comes from ``AWS_*``, the profile, or the role of
-    the machine.
+    What is None comes from ``AWS_*``, the profile, or the role of the machine.
     """
 
-    kind: str = "directory"
-    """``directory``, below the data directory, or ``s3``: hosted, where no machine's disk is shared."""
-    bucket: str = ""
-    prefix: str = _S3_PREFIX
-    """Without slashes around it; projects are below."""
     endpoint_url: str | None = None
-    """None is AWS itself."""
+    """None is AWS itself; anything else is asked with the bucket in the path."""
     region: str | None = None
     profile: str | None = None
     access_key_id: str | None = None
@@ -358,10 +352,21 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     session_token: str | None = None
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}(kind={self.kind!r}, bucket={self.bucket!r}, prefix={self.prefix!r})"
+        return f"{type(self).__name__}(endpoint_url={self.endpoint_url!r}, region={self.region!r})"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return [("kind", self.kind), ("bucket", self.bucket), ("prefix", self.prefix)]
+        return [("endpoint_url", self.endpoint_url), ("region", self.region), ("profile", self.profile)]
+
+
+class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Where projects' files are kept (docs/storage.md); all but ``kind`` concerns a bucket."""
+
+    kind: str = "directory"
+    """``directory``, below the data directory, or ``s3``: hosted, where no machine's disk is shared."""
+    bucket: str = ""
+    prefix: str = _S3_PREFIX
+    """Without slashes around it; projects are below."""
+    access: S3Access = S3Access()
 
     @property
     def is_hosted(self) -> bool:
@@ -386,12 +391,14 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
             kind=kind,
             bucket=_bucket_name(env),
             prefix=_bucket_prefix(env),
-            endpoint_url=_endpoint(env),
-            region=_region(env),
-            profile=env.text("S3_PROFILE"),
-            access_key_id=key,
-            secret_access_key=secret,
-            session_token=env.text("S3_SESSION_TOKEN"),
+            access=S3Access(
+                endpoint_url=_endpoint(env),
+                region=_region(env),
+                profile=env.text("S3_PROFILE"),
+                access_key_id=key,
+                secret_access_key=secret,
+                session_token=env.text("S3_SESSION_TOKEN"),
+            ),
         )
 
 

@@ -13,6 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
+from importlib import import_module
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from kroma.errors import InfraError
@@ -53,6 +54,39 @@ class PictureWorkLostError(InfraError):
         super().__init__(
             "A picture process ended before its work was done; the picture may need too much memory or time"
         )
+
+
+class remote:  # noqa: N801 - stands where a module would
+    """A module whose functions only picture processes run: it is imported there and not here.
+
+    Stands in the ``else`` of ``if TYPE_CHECKING: from package import module``, which gives the types.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, name: str) -> "_RemoteFunction":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _RemoteFunction(self._module, name)
+
+
+class _RemoteFunction:
+    """Pickles as the function it names."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self.__name__ = name
+        self._names = (module, name)
+
+    def __reduce__(self) -> tuple[Callable[[str, str], Callable[..., Any]], tuple[str, str]]:
+        return _imported, self._names
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        return _imported(*self._names)(*args, **kwargs)
+
+
+def _imported(module: str, name: str) -> Callable[..., Any]:
+    return getattr(import_module(module), name)
 
 
 def _prepare_process(memory_limit_bytes: int, parent: int) -> None:

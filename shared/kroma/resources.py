@@ -17,7 +17,6 @@ from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import check_secrets_open
-from kroma.storage.access import S3Access
 from kroma.storage.base import ProjectStores
 from kroma.storage.directory import DirectoryStores
 from kroma.storage.errors import StoreCredentialsError, StoreUnavailableError
@@ -92,15 +91,7 @@ async def open_stores(settings: Settings) -> AsyncGenerator[ProjectStores]:
         return
     from kroma.storage.s3 import S3Stores  # noqa: PLC0415 - only the chosen one costs memory
 
-    access = S3Access(
-        endpoint_url=store.endpoint_url,
-        region=store.region,
-        profile=store.profile,
-        access_key_id=store.access_key_id,
-        secret_access_key=store.secret_access_key,
-        session_token=store.session_token,
-    )
-    stores = S3Stores(store.bucket, store.prefix, access)
+    stores = S3Stores(store.bucket, store.prefix, store.access)
     try:
         await stores.prepare()
     except StoreCredentialsError as exc:

@@ -16,7 +16,7 @@ import httpx
 import psutil
 
 from factories import scene_png
-from kroma.imaging.style_cards import draw_reference
+from style_references import style_reference
 
 READY = "Kroma is ready at "
 _WAIT_S = 90.0
@@ -141,7 +141,7 @@ class Project:
         self.root = Path(made["storage"]["local"]["project_root"])
         for seed, scene in enumerate(("scenes/harbor.png", "scenes/tower.png")):
             self.put(scene, scene_png(seed=seed))
-        self.put("styles/noir.png", draw_reference("noir ink", size=(160, 200)))
+        self.put("styles/noir.png", style_reference("noir ink", size=(160, 200)))
 
     def put(self, key: str, data: bytes) -> None:
         target = self.root / key

@@ -13,7 +13,7 @@ from PIL import Image
 from stacks import Up, environment
 
 from factories import jpeg, scene_png
-from kroma.imaging.style_cards import draw_reference
+from style_references import style_reference
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -37,7 +37,7 @@ def last_object(output: str) -> dict[str, Any]:
 def test_every_step_of_the_first_page_leads_to_the_next(shared_stack: Up, tmp_path: Path) -> None:
     (tmp_path / "harbor.jpg").write_bytes(jpeg(96, 64))
     Image.open(io.BytesIO(scene_png(96, 64, seed=7))).save(tmp_path / "tower.jpg")
-    (tmp_path / "ink.png").write_bytes(draw_reference("noir ink", size=(120, 160)))
+    (tmp_path / "ink.png").write_bytes(style_reference("noir ink", size=(120, 160)))
     known = {"KROMA": shared_stack.address, "TOKEN": shared_stack.token()}
 
     def run(block: str) -> str:

@@ -16,10 +16,10 @@ from stacks import BODY
 
 from databases import copied
 from factories import scene_png
-from kroma.imaging.style_cards import draw_reference
 from s3_server import s3_environment
 from served import environment, served
 from servers import Addresses
+from style_references import style_reference
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -74,7 +74,7 @@ def test_two_workers_without_a_common_disk_finish_a_run(tmp_path: Path, variable
             ("file", (f"{name}.png", scene_png(seed=seed), "image/png")) for seed, name in enumerate(SCENES)
         ]
         client.post(f"{project}/assets", files=scenes, data={"kind": "input"}).raise_for_status()
-        style = ("noir.png", draw_reference("noir ink", size=(160, 200)), "image/png")
+        style = ("noir.png", style_reference("noir ink", size=(160, 200)), "image/png")
         kept = client.post(f"{project}/assets", files={"file": style}, data={"kind": "reference"})
         (reference,) = kept.raise_for_status().json()["assets"]
         order = BODY | {

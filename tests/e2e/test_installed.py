@@ -16,8 +16,8 @@ from PIL import Image
 from stacks import Project, Up, environment, is_alive
 
 from factories import scene_png
-from kroma.cli.demo import PHOTOGRAPHS
-from kroma.imaging.style_cards import draw_reference
+from kroma.cli.demo import PHOTOGRAPHS, REFERENCES
+from style_references import style_reference
 
 pytestmark = pytest.mark.timeout(300)  # a minute where pip has to fetch; seconds where uv finds its cache
 
@@ -90,12 +90,14 @@ def test_nothing_in_an_installation_comes_from_the_sources(installation: Path, t
     assert [entry for entry in path if Path(entry or tmp_path).is_relative_to(ROOT)] == []
     assert [file for file in files if not Path(file).is_relative_to(installation)] == []
     assert (Path(files[0]).parent / "py.typed").exists()
+    shipped = {path.name: path.read_bytes() for path in (Path(files[0]).parent / "cli/references").iterdir()}
+    assert shipped == {path.name: path.read_bytes() for path in REFERENCES.iterdir()}
     assert [name for name in PHOTOGRAPHS if not (Path(files[-1]).parent / "data" / name).is_file()] == []
 
 
 def test_the_installed_command_redraws_a_scene(kroma: Callable[..., str], tmp_path: Path) -> None:
     (tmp_path / "harbor.png").write_bytes(scene_png(96, 64))
-    (tmp_path / "ink.png").write_bytes(draw_reference("noir ink", size=(120, 160)))
+    (tmp_path / "ink.png").write_bytes(style_reference("noir ink", size=(120, 160)))
     (written,) = kroma("generate", "harbor.png", "--style", "ink.png").splitlines()
     with Image.open(tmp_path / written) as picture:
         assert (picture.format, picture.size) == ("PNG", (96, 64))

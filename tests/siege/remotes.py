@@ -8,10 +8,10 @@ from typing import Any, Final
 import msgspec
 
 from factories import scene_png
-from kroma.imaging.style_cards import draw_reference
 from siege.hostile import MODES, Hostile, served
 from siege.rules import Verdict, none_of
 from siege.targets import Field
+from style_references import style_reference
 
 LONGEST_CHECK_S: Final = 25.0
 """A check has 15 s; the rest is for a busy machine."""
@@ -93,7 +93,7 @@ async def _project(field: Field, hostile: Hostile, mode: str) -> tuple[str, str]
     at = f"/api/projects/{made['project']['slug']}"
     for kind, name, data in (
         ("input", "harbor.png", scene_png(seed=5)),
-        ("reference", "ink.png", draw_reference("noir ink", size=(160, 200))),
+        ("reference", "ink.png", style_reference("noir ink", size=(160, 200))),
     ):
         files = {"file": (name, data, "image/png")}
         await owner.made("POST", f"{at}/assets", files=files, data={"kind": kind})

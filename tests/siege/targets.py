@@ -14,11 +14,11 @@ import httpx
 import msgspec
 
 from factories import scene_png
-from kroma.imaging.style_cards import draw_reference
 from siege.evidence import Answer, Caller, Evidence
 from siege.plan import FULL, Size
 from siege.planted import Planted
 from siege.stack import Prober, Stack, Watch
+from style_references import style_reference
 
 SCOPES: Final = ("read", "review", "create", "spend", "storage", "secrets", "admin")
 RUN: Final = {
@@ -188,7 +188,7 @@ async def _target(owner: Caller, stack: Stack, name: str) -> Target:
     root = Path(made["storage"]["local"]["project_root"])
     for number, scene in enumerate(("scenes/harbor.png", "scenes/tower.png")):
         _put(root / scene, scene_png(seed=int(mark[-6:], 16) + number))
-    _put(root / "styles/ink.png", draw_reference("noir ink", size=(160, 200)))
+    _put(root / "styles/ink.png", style_reference("noir ink", size=(160, 200)))
     _put(root / "notes.json", json.dumps({"mark": mark}).encode())
     at = f"/api/projects/{quote(slug)}"
     ran = await owner.made("POST", f"{at}/runs/trigger", json=RUN, headers={"Prefer": "wait=60"}, timeout=90)

@@ -5,25 +5,21 @@ import gc
 import resource
 import signal
 import socket
-import sys
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any, Final
 
 import structlog
-import uvloop
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from kroma.config import Bind, Settings, SettingsError
-from kroma.db.schema import WrongSchemaError
+from kroma.entry_point import run_service
 from kroma.health.telemetry import eyes_open
-from kroma.logs import configure_logs
 from kroma.providers import check_default
 from kroma.resources import await_database, open_resources
 from kroma.runs.events import MAX_WATCHERS
-from kroma.terminal import refuse
 from kroma_api.app import api_readiness, create_app
 from kroma_api.http.request_slot import MOST_AT_WORK, MOST_RECEIVED
 from kroma_api.memory import give_large_blocks_back
@@ -31,8 +27,6 @@ from kroma_api.middleware.in_flight import RequestsInHand
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
-EXIT_WRONG_SETTINGS: Final = 2
-EXIT_WRONG_SCHEMA: Final = 3
 FIRST_LOOK_S: Final = 0.5
 """What can be known of the database before we listen: then a wrong one is never served."""
 GRACE_S: Final = 1.5
@@ -152,16 +146,5 @@ def _refuse_taken_address(bind: Bind) -> None:
 
 
 def main() -> None:
-    """Run the service; a wrong environment or schema is one line on standard error, and exit code 2 or 3."""
-    configure_logs()
-    try:
-        settings = Settings.from_environment()
-        configure_logs(settings.logs)
-        settings.refuse_keys_of_one_machine()
-        uvloop.run(serve(settings))
-    except SettingsError as exc:
-        refuse("kroma_api", exc.message)
-        sys.exit(EXIT_WRONG_SETTINGS)
-    except WrongSchemaError as exc:
-        refuse("kroma_api", exc.message)
-        sys.exit(EXIT_WRONG_SCHEMA)
+    """Run the service."""
+    run_service("kroma_api", serve)

@@ -5,7 +5,6 @@ import gc
 import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -14,12 +13,11 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import structlog
-import uvloop
 
 from kroma import __version__
 from kroma.config import Settings, SettingsError
 from kroma.db.base import utc_now
-from kroma.db.schema import WrongSchemaError
+from kroma.entry_point import run_service
 from kroma.health.components import parts_probes
 from kroma.health.probe import Probe, Readiness
 from kroma.health.telemetry import eyes_open
@@ -27,7 +25,6 @@ from kroma.instructions.dispatch import Dispatcher
 from kroma.instructions.signature import callback_signer
 from kroma.leases.renewer import LeaseKeeper, Presence
 from kroma.ledger.call_scheduler import CallDesk
-from kroma.logs import configure_logs
 from kroma.metrics import PLACES
 from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import UrlGuard
@@ -37,7 +34,6 @@ from kroma.provider_accounts.access import access_loader
 from kroma.providers import check_default
 from kroma.resources import Resources, await_database, open_resources
 from kroma.secrets.service import read_secret
-from kroma.terminal import refuse
 from kroma_worker.liveness import Pulse
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
 from kroma_worker.slots import Hands
@@ -54,8 +50,6 @@ log = structlog.get_logger(__name__)
 TASK_MODULES: Final = (runs, instructions, sync)
 """Importing a module registers its tasks."""
 SHOWN_WITHIN_S: Final = 2.0
-EXIT_WRONG_SETTINGS: Final = 2
-EXIT_WRONG_SCHEMA: Final = 3
 SETTLE: Final = timedelta(seconds=30)
 """After the grace time, for paid calls in flight: their answers are money. The supervisor waits longer."""
 
@@ -67,6 +61,7 @@ async def work(settings: Settings) -> None:
         SettingsError: An address is missing, or a key or provider is wrong.
         WrongSchemaError: The database wants to be migrated.
     """
+    settings.refuse_missing_files()
     check_complete()
     check_default(settings)
     stopping = asyncio.Event()
@@ -213,17 +208,5 @@ def announce_ready() -> None:
 
 
 def main() -> None:
-    """Run the worker; a wrong environment or schema ends it with one line, and exit code 2 or 3."""
-    configure_logs()
-    try:
-        settings = Settings.from_environment()
-        configure_logs(settings.logs)
-        settings.refuse_keys_of_one_machine()
-        settings.refuse_missing_files()
-        uvloop.run(work(settings))
-    except SettingsError as exc:
-        refuse("kroma_worker", exc.message)
-        sys.exit(EXIT_WRONG_SETTINGS)
-    except WrongSchemaError as exc:
-        refuse("kroma_worker", exc.message)
-        sys.exit(EXIT_WRONG_SCHEMA)
+    """Run the worker."""
+    run_service("kroma_worker", work)

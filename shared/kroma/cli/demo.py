@@ -20,6 +20,8 @@ from kroma.supervisor.token_file import find_token
 
 PHOTOGRAPHS: Final = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 """Public domain, as scikit-image ships them: NASA, Stéfan van der Walt, Rachel Michetti, SpaceX."""
+REFERENCES: Final = Path(__file__).parent / "references"
+"""Two style references, both gray: a noir ink street and an ink-wash landscape."""
 CANDIDATES: Final = 2
 VARIATIONS: Final = (
     ("time: night", {"stage": "time", "time": "night"}, "cinematic_warm"),
@@ -75,8 +77,7 @@ def demo(
 async def _demo(settings: Settings) -> None:
     started = perf_counter()
     photographs = _photographs()
-    with busy("Starting Kroma and drawing two style references"):
-        references = asyncio.ensure_future(asyncio.to_thread(_draw_references))
+    with busy("Starting Kroma"):
         stack = running_stack(settings, report=complain)
         running = await stack.__aenter__()
     try:
@@ -84,7 +85,7 @@ async def _demo(settings: Settings) -> None:
         token = find_token(settings.data_dir)
         headers = {"Authorization": f"Bearer {token}"}
         async with httpx.AsyncClient(base_url=running.address, headers=headers, timeout=30) as client:
-            slug = await _prepare(client, photographs, await references)
+            slug = await _prepare(client, photographs)
             made = await _make(client, slug)
             costs = (await _answer(client, "GET", f"/api/projects/{slug}/cost-events"))["cost_events"]
         _show(made, costs)
@@ -122,15 +123,7 @@ def _photographs() -> dict[str, Path]:
     return {name: folder / name for name in PHOTOGRAPHS}
 
 
-def _draw_references() -> dict[str, bytes]:
-    from kroma.imaging.style_cards import REFERENCE_KINDS, draw_reference
-
-    return {f"{kind.replace(' ', '-')}.png": draw_reference(kind) for kind in REFERENCE_KINDS}
-
-
-async def _prepare(
-    client: httpx.AsyncClient, photographs: dict[str, Path], references: dict[str, bytes]
-) -> str:
+async def _prepare(client: httpx.AsyncClient, photographs: dict[str, Path]) -> str:
     """Make the project and put its pictures in.
 
     Returns:
@@ -139,7 +132,7 @@ async def _prepare(
     made = await _answer(client, "POST", "/api/projects", {"name": "Demo"})
     root = Path(made["storage"]["local"]["project_root"])
     pictures = {f"scenes/{name}": path.read_bytes() for name, path in photographs.items()}
-    pictures |= {f"styles/{name}": data for name, data in references.items()}
+    pictures |= {f"styles/{path.name}": path.read_bytes() for path in REFERENCES.iterdir()}
     for name, data in pictures.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)

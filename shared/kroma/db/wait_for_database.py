@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from kroma.config import SettingsError
 from kroma.db.connection_errors import DATABASE_TROUBLE, is_database_lost
 from kroma.errors import InfraError
+from kroma.retries import retry
 
 T = TypeVar("T")
 
@@ -36,8 +37,6 @@ _UNREADABLE: Final = (
     "has a parameter that the driver cannot use: see sslmode (disable, allow, prefer, require, verify-ca, "
     "verify-full), the files named by sslrootcert, sslcert and sslkey, and target_session_attrs"
 )
-_FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 2.0
 
 
 class DatabaseSilentError(InfraError):
@@ -48,6 +47,10 @@ class DatabaseSilentError(InfraError):
             f"{variable}: the database {address} did not answer within "
             f"{waited.total_seconds():g} s ({reason})"
         )
+
+
+class _NotYetError(Exception):
+    """It may answer later."""
 
 
 def shown_address(url: str) -> str:
@@ -77,17 +80,16 @@ async def answered(
             another reason; its certificate is not accepted, or the address has a parameter that is not valid.
         DatabaseSilentError: The limit was reached.
     """
-    began, said_at, pause = monotonic(), -SAY_EVERY_S, _FIRST_PAUSE_S
-    while True:
+    began, said_at = monotonic(), -SAY_EVERY_S
+
+    @retry(on=_NotYetError, attempts=None, timeout=None, wait_max=2, wait_jitter=0)
+    async def ask_again() -> T:
+        nonlocal said_at
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
-                found = await ask()
+                return await ask()
         except DATABASE_TROUBLE as exc:
             error = exc
-        else:
-            if said_at >= 0:
-                log.info("database.answers", waited_s=round(monotonic() - began, 1))
-            return found
         waited = timedelta(seconds=monotonic() - began)
         refusal = _refusal(error)
         if refusal is None and (mistake := _mistake(error)) is not None:
@@ -101,8 +103,12 @@ async def answered(
         if waited.total_seconds() - said_at >= SAY_EVERY_S:
             said_at = waited.total_seconds()
             log.warning("database.waiting", address=shown_address(url), reason=_reason(error))
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE_S)
+        raise _NotYetError from error
+
+    found = await ask_again()
+    if said_at >= 0:
+        log.info("database.answers", waited_s=round(monotonic() - began, 1))
+    return found
 
 
 def wrong_address(error: Exception) -> SettingsError | None:

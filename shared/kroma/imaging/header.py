@@ -39,6 +39,14 @@ MIME_TYPES: Final[dict[Format, str]] = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
 }
+EXTENSIONS: Final = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/bmp": "bmp",
+    "image/tiff": "tif",
+}
+"""Of files that we write, by MIME type."""
 
 _FOREIGN: Final = (
     (b"GIF8", "it is a GIF"),
@@ -71,6 +79,19 @@ class PictureHeader(msgspec.Struct, frozen=True):
     mime_type: str
     width: int
     height: int
+
+
+class AcceptedPicture(msgspec.Struct, frozen=True, kw_only=True):
+    """A stranger's picture that may be kept."""
+
+    header: PictureHeader
+    """Of what is kept."""
+    sent: PictureHeader
+    """Of what was sent."""
+    extension: str
+    """Of what is kept, without a dot."""
+    converted: bytes | None
+    """What is kept instead of the bytes that were sent; None keeps those."""
 
 
 class _Bytes:

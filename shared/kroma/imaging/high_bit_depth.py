@@ -17,20 +17,13 @@ from PIL import Image
 
 from kroma.imaging.codec import Picture, decode, encode_png, is_negative, tiff_tag, verify
 from kroma.imaging.errors import UnreadablePictureError
-from kroma.imaging.header import Format, PictureHeader, inspect
+from kroma.imaging.header import PictureHeader, inspect
 from kroma.imaging.png_text import SIGNATURE, chunk, with_metadata
 
 Pixels = NDArray[np.uint8 | np.uint16]
 """(height, width, 3 or 4), RGB or RGBA with straight alpha."""
 FileFormat = Literal["png", "jpg", "webp"]
 
-EXTENSIONS: Final[dict[Format, str]] = {
-    "PNG": "png",
-    "JPEG": "jpg",
-    "WEBP": "webp",
-    "BMP": "bmp",
-    "TIFF": "tif",
-}
 _RGBA: Final = 4
 _DEEP_BITS: Final = 16
 _BITS_PER_SAMPLE: Final = 258

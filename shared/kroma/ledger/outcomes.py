@@ -1,11 +1,8 @@
 """What became of a call, written by its id: no fence, no lease and no cancellation keeps a money fact out."""
 
-import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
-from time import monotonic
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -16,9 +13,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.costs.models import CostEvent
-from kroma.db.connection_errors import DATABASE_TROUBLE, is_database_lost
+from kroma.db.connection_errors import is_database_lost
 from kroma.db.engine import Database
 from kroma.ledger.models import CallStatus, ProviderCall
+from kroma.retries import retry
 from kroma.runlog.ids import stable_id
 from kroma.runs.events import write_event
 
@@ -217,23 +215,19 @@ async def written(
         sqlalchemy.exc.DBAPIError: It was away for longer than ``within``, or refuses.
         OSError: The same, before a connection stood.
     """
-    until = monotonic() + within.total_seconds()
-    pause = 0.1
-    while True:
-        try:
-            async with db.transaction() as session:
-                return await write(session)
-        except DATABASE_TROUBLE as exc:
-            if not _is_passing(exc) or monotonic() > until:
-                raise
-            log.warning("ledger.database_away", error=type(exc).__name__)
-        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load, keeps no secret
-        pause = min(2 * pause, 5.0)
+
+    @retry(on=_is_away, attempts=None, timeout=within, wait_jitter=0.1)
+    async def write_once() -> T:
+        async with db.transaction() as session:
+            return await write(session)
+
+    return await write_once()
 
 
-def _is_passing(error: Exception) -> bool:
-    if isinstance(error, OSError) or is_database_lost(error):
-        return True
+def _is_away(error: Exception) -> bool:
     # Classes of SQLSTATE: connection, rollback (deadlock), resources, operator intervention.
     state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
-    return state[:2] in {"08", "40", "53", "57"}
+    passes = isinstance(error, OSError) or is_database_lost(error) or state[:2] in {"08", "40", "53", "57"}
+    if passes:
+        log.warning("ledger.database_away", error=type(error).__name__)
+    return passes

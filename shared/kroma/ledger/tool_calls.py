@@ -24,6 +24,7 @@ from kroma.db.reader import Reader
 from kroma.errors import KromaError
 from kroma.ledger import outcomes
 from kroma.ledger import provider_limits as gates
+from kroma.ledger.admission import PATIENCE
 from kroma.ledger.answers import charge_of, to_the_end
 from kroma.ledger.errors import AnswerUnknownError, ProviderBusyError, RetriesSpentError
 from kroma.ledger.models import CallStatus, ProviderCall
@@ -37,8 +38,6 @@ from kroma.providers.base import (
     ProviderRefusedError,
 )
 
-PATIENCE: Final = timedelta(seconds=10)
-"""For the gates, and between two tries."""
 LONGEST_PAUSE: Final = timedelta(milliseconds=500)
 
 

@@ -4,18 +4,22 @@ import asyncio
 from collections.abc import AsyncIterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
 from kroma.assets.models import Asset
-from kroma.cpu import CpuPool
+from kroma.cpu import CpuPool, remote
 from kroma.db.engine import Database
-from kroma.imaging.by_name import accept
 from kroma.imaging.header import PictureHeader
 from kroma.library.deduplication import find_known
 from kroma.library.project_files import ProjectFiles
 from kroma.library.spool import Spool, Spooled
+
+if TYPE_CHECKING:
+    from kroma.imaging.accept import accept
+else:
+    accept = remote("kroma.imaging.accept").accept
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):

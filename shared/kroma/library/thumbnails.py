@@ -1,14 +1,13 @@
 """Thumbnails: made once, kept in the project's store, made again when they are missing."""
 
 import asyncio
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
 from kroma.assets.models import Asset
-from kroma.cpu import CpuPool
+from kroma.cpu import CpuPool, remote
 from kroma.errors import KromaError
-from kroma.imaging.by_name import thumbnail
 from kroma.imaging.header import MAX_BYTES
 from kroma.library.content import current_file, is_picture
 from kroma.library.deduplication import find_key
@@ -17,6 +16,11 @@ from kroma.storage.base import ObjectStore
 from kroma.storage.checksums import sha256_of
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError
 from kroma.storage.keys import thumbnail_key
+
+if TYPE_CHECKING:
+    from kroma.imaging.thumbnail import thumbnail
+else:
+    thumbnail = remote("kroma.imaging.thumbnail").thumbnail
 
 log = structlog.get_logger(__name__)
 

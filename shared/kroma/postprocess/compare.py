@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from kroma.imaging.errors import PictureError
 from kroma.imaging.high_bit_depth import DeepPicture, decode_deep
+from kroma.postprocess.memory import within_memory
 from kroma.postprocess.request import Comparison, Expected
 
 MIN_STRUCTURE: Final = 0.85
@@ -32,6 +33,7 @@ _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
 Plane = NDArray[np.float32]
 
 
+@within_memory
 def compare(source: bytes, result: bytes, expected: Expected) -> Comparison:
     """Decode both and compare; for a picture process.
 

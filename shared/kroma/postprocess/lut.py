@@ -106,6 +106,15 @@ def read_cube(data: bytes, *, name: str) -> CubeLut:
     return _Reader(name).read(_lines(text, name))
 
 
+def check_cube(data: bytes, *, name: str) -> None:
+    """Read a look-up table and send nothing back.
+
+    Raises:
+        CubeError: It is none, with the line where it stops being one.
+    """
+    read_cube(data, name=name)
+
+
 def _lines(text: str, name: str) -> list[str]:
     """The lines of a file that may be looked at one by one: not too many, and none too long.
 

@@ -4,15 +4,20 @@ import asyncio
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kroma.config import ToolOptions
-from kroma.cpu import CpuPool
-from kroma.postprocess import calls
+from kroma.cpu import CpuPool, remote
 from kroma.postprocess.command import run_program
 from kroma.postprocess.errors import ToolMissingError
 from kroma.postprocess.installed import LOCAL, REMBG, missing_remover
 from kroma.postprocess.request import CutoutOrder, Made
 from kroma.postprocess.upscalers import read_answer
+
+if TYPE_CHECKING:
+    from kroma.postprocess import work
+else:
+    work = remote("kroma.postprocess.work")
 
 
 class LocalRemover:
@@ -32,7 +37,7 @@ class LocalRemover:
 
     async def remove(self, data: bytes, order: CutoutOrder, *, name: str) -> Made:
         """By ``kroma.postprocess.cutout``."""
-        return await self._cpu.run(calls.remove_backdrop, data, order.format, order.quality, name=name)
+        return await self._cpu.run(work.remove_backdrop, data, order.format, order.quality, name=name)
 
 
 class RembgRemover:
@@ -57,7 +62,7 @@ class RembgRemover:
         missing = await asyncio.to_thread(self.missing, order)
         if missing is not None or program is None:
             raise ToolMissingError(self.code, missing or "its program has gone")
-        given = await self._cpu.run(calls.plain_png, data, name=name)
+        given = await self._cpu.run(work.plain_png, data, name=name)
         with tempfile.TemporaryDirectory(prefix="kroma-cutout-") as kept:
             folder = Path(kept)
             source, target = folder / "in.png", folder / "out.png"
@@ -66,7 +71,7 @@ class RembgRemover:
             await run_program(self.code, arguments, timeout=self._options.command_timeout, folder=folder)
             answer = await asyncio.to_thread(read_answer, target, self.code)
         made = await self._cpu.run(
-            calls.finish_cutout, data, answer, order.format, order.quality, crop=False, tool=self.code
+            work.finish_cutout, data, answer, order.format, order.quality, crop=False, tool=self.code
         )
         made.details["model"] = order.rembg_model
         return made

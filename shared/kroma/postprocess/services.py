@@ -7,7 +7,6 @@ docs/decisions/0014-what-may-be-sent-again.md says.
 """
 
 import asyncio
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from http import HTTPStatus
@@ -26,6 +25,7 @@ from kroma.outbound.errors import (
     UrlRefusedError,
 )
 from kroma.postprocess.request import CutoutOrder
+from kroma.providers.answers import TRANSIENT, retry_after, usable_key
 from kroma.providers.base import (
     AnswerLostError,
     AnswerUnusableError,
@@ -41,16 +41,13 @@ from kroma.providers.base import (
     ProviderPicture,
     ProviderRefusedError,
 )
-from kroma.providers.openai_answers import retry_after
 
 if TYPE_CHECKING:
     from kroma.outbound.client import OutboundClient, OutboundReply
 
 OPERATION: Final = "background_removal"
 """What the ledger calls such a call."""
-_KEY: Final = re.compile(r"[!-~]+")
 _NO_CREDIT: Final = HTTPStatus.PAYMENT_REQUIRED
-_TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY})
 _TYPES: Final = ("image/png", "image/jpeg", "image/webp")
 
 
@@ -161,7 +158,7 @@ class CutoutService:
     async def health(self, access: ProviderAccess) -> ProviderHealth:
         """Whether there is a key; neither service answers anything that is free of charge."""
         try:
-            self._key(access)
+            usable_key(self.code, access)
         except ProviderKeyRefusedError as exc:
             return ProviderHealth(ok=False, code="key_missing", message=exc.message)
         return ProviderHealth(
@@ -171,15 +168,8 @@ class CutoutService:
     async def close(self) -> None:
         """Nothing: the line belongs to the toolbox."""
 
-    def _key(self, access: ProviderAccess) -> str:
-        if not access.api_key:
-            raise ProviderKeyRefusedError(self.code, "there is no API key")
-        if _KEY.fullmatch(access.api_key) is None:
-            raise ProviderKeyRefusedError(self.code, "the API key holds characters that no key has")
-        return access.api_key
-
     async def _reply(self, request: EditRequest) -> "OutboundReply":
-        key = self._key(request.access)
+        key = usable_key(self.code, request.access)
         client = await self._line.client()
         try:
             return await client.post_form(
@@ -230,7 +220,7 @@ class CutoutService:
             )
         if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return ProviderRefusedError(
-                code, f"it refused the picture ({status})", retryable=status in _TRANSIENT
+                code, f"it refused the picture ({status})", retryable=status in TRANSIENT
             )
         return AnswerLostError(code, f"it or a gateway answered with {status}, which may come after the work")
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from kroma.allow_list import AllowList
 from kroma.config import ToolOptions
-from kroma.cpu import CpuPool
+from kroma.cpu import CpuPool, remote
 from kroma.errors import KromaError
-from kroma.postprocess import calls
 from kroma.postprocess.base import BackgroundRemover, Upscaler
 from kroma.postprocess.errors import ToolError, ToolMissingError
 from kroma.postprocess.installed import CUTOUT_BACKENDS, UPSCALE_ALIASES, UPSCALE_BACKENDS, missing_tools
@@ -16,6 +16,11 @@ from kroma.postprocess.request import ColourOrder, CutoutOrder, Made, PlannedToo
 from kroma.postprocess.services import KINDS, CutoutService, ServiceLine
 from kroma.postprocess.upscalers import LanczosUpscaler, RealEsrganUpscaler
 from kroma.providers.base import EditRequest, ProviderAccess, ProviderFailedError, ProviderPicture
+
+if TYPE_CHECKING:
+    from kroma.postprocess import work
+else:
+    work = remote("kroma.postprocess.work")
 
 
 class Toolbox:
@@ -70,7 +75,7 @@ class Toolbox:
             PictureError: The picture does not decode.
             CubeError: The table cannot be read.
         """
-        return await self._cpu.run(calls.grade, data, order.values, lut, name=name)
+        return await self._cpu.run(work.grade, data, order.values, lut, name=name)
 
     async def remove_background(
         self,
@@ -126,7 +131,7 @@ class Toolbox:
             ToolError: It is no cut-out of the source.
         """
         return await self._cpu.run(
-            calls.finish_cutout, data, answer, order.format, order.quality, crop=order.crop, tool=code
+            work.finish_cutout, data, answer, order.format, order.quality, crop=order.crop, tool=code
         )
 
     async def service_picture(self, data: bytes, *, name: str) -> ProviderPicture:
@@ -135,7 +140,7 @@ class Toolbox:
         Raises:
             PictureError: It does not decode.
         """
-        png = await self._cpu.run(calls.plain_png, data, name=name)
+        png = await self._cpu.run(work.plain_png, data, name=name)
         return ProviderPicture(name="picture.png", data=png, mime_type="image/png")
 
     def service_price(self, code: str, order: CutoutOrder) -> Decimal | None:

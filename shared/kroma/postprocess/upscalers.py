@@ -3,18 +3,22 @@
 import asyncio
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from kroma.config import ToolOptions
-from kroma.cpu import CpuPool
+from kroma.cpu import CpuPool, remote
 from kroma.imaging.header import MAX_BYTES
-from kroma.postprocess import calls
 from kroma.postprocess.command import run_program
 from kroma.postprocess.errors import ToolError, ToolMissingError
 from kroma.postprocess.installed import LANCZOS, REALESRGAN, missing_upscaler
 from kroma.postprocess.request import Made, UpscaleOrder
+
+if TYPE_CHECKING:
+    from kroma.postprocess import work
+else:
+    work = remote("kroma.postprocess.work")
 
 MAX_ANSWER_BYTES: Final = 4 * MAX_BYTES
 """Of what a program writes; it is as much larger as its picture is."""
@@ -37,7 +41,7 @@ class LanczosUpscaler:
 
     async def upscale(self, data: bytes, order: UpscaleOrder, *, name: str) -> Made:
         """By ``kroma.postprocess.enlarge``, in all the bits that the picture has."""
-        return await self._cpu.run(calls.enlarge, data, order.scale, order.format, order.quality, name=name)
+        return await self._cpu.run(work.enlarge, data, order.scale, order.format, order.quality, name=name)
 
 
 class RealEsrganUpscaler:
@@ -61,10 +65,10 @@ class RealEsrganUpscaler:
         missing = await asyncio.to_thread(self.missing, order)
         if missing is not None:
             raise ToolMissingError(self.code, missing)
-        given = await self._cpu.run(calls.plain_png, data, name=name, limit_scale=order.scale)
+        given = await self._cpu.run(work.plain_png, data, name=name, limit_scale=order.scale)
         answer = await self._answered(given, order)
         made = await self._cpu.run(
-            calls.finish_enlarged, data, answer, order.scale, order.format, order.quality, tool=self.code
+            work.finish_enlarged, data, answer, order.scale, order.format, order.quality, tool=self.code
         )
         made.details["model"] = order.model
         return made

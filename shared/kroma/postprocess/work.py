@@ -11,6 +11,7 @@ from kroma.postprocess.color import graded
 from kroma.postprocess.enlarge import check_enlarged, enlarged, resized
 from kroma.postprocess.errors import ToolError
 from kroma.postprocess.lut import read_cube
+from kroma.postprocess.memory import within_memory
 from kroma.postprocess.request import ColourProfile, Format, Made, Size
 
 SAME_SHAPE: Final = 0.01
@@ -19,6 +20,7 @@ _NOTHING: Final = 0.002
 """Share below which a cut-out shows, or hides, nothing."""
 
 
+@within_memory
 def grade(data: bytes, profile: ColourProfile, lut: tuple[str, bytes] | None, *, name: str) -> Made:
     """A PNG in the profile's colours; ``lut`` is the name and the bytes of a ``.cube`` file.
 
@@ -31,6 +33,7 @@ def grade(data: bytes, profile: ColourProfile, lut: tuple[str, bytes] | None, *,
     return _made(graded(picture, profile, table), "png")
 
 
+@within_memory
 def enlarge(data: bytes, scale: int, kind: Format, quality: int, *, name: str) -> Made:
     """The picture ``scale`` times as wide and as high.
 
@@ -40,6 +43,7 @@ def enlarge(data: bytes, scale: int, kind: Format, quality: int, *, name: str) -
     return _made(enlarged(decode_deep(data, name=name), scale, name=name), kind, quality)
 
 
+@within_memory
 def remove_backdrop(data: bytes, kind: Format, quality: int, *, name: str) -> Made:
     """The subject of a picture with a plain backdrop, on a transparent ground; in JPEG on white.
 
@@ -51,6 +55,7 @@ def remove_backdrop(data: bytes, kind: Format, quality: int, *, name: str) -> Ma
     return _made(found.picture, kind, quality, confidence=found.confidence, reason=found.reason)
 
 
+@within_memory
 def plain_png(data: bytes, *, name: str, limit_scale: int = 1) -> bytes:
     """Any picture as an upright PNG of 8 bits with its alpha, as other programs take it.
 
@@ -62,6 +67,7 @@ def plain_png(data: bytes, *, name: str, limit_scale: int = 1) -> bytes:
     return encode_deep(_in_bytes(picture))
 
 
+@within_memory
 def finish_enlarged(
     source: bytes, answer: bytes, scale: int, kind: Format, quality: int, *, tool: str
 ) -> Made:
@@ -83,6 +89,7 @@ def finish_enlarged(
     return _made(DeepPicture(pixels, before.icc_profile), kind, quality)
 
 
+@within_memory
 def finish_cutout(source: bytes, answer: bytes, kind: Format, quality: int, *, crop: bool, tool: str) -> Made:
     """What a program or a service cut out, at the source's size, in its depth and colour space.
 
@@ -110,6 +117,7 @@ def finish_cutout(source: bytes, answer: bytes, kind: Format, quality: int, *, c
     return _made(DeepPicture(pixels, before.icc_profile), kind, quality)
 
 
+@within_memory
 def framed(data: bytes, size: Size, *, name: str) -> bytes:
     """A PNG of 8 bits with a transparent margin that brings it to the proportions of a size.
 
@@ -124,6 +132,7 @@ def framed(data: bytes, size: Size, *, name: str) -> bytes:
     return encode_deep(picture.replaced(out))
 
 
+@within_memory
 def finish_refined(
     source: bytes, answer: bytes, size: Size, kind: Format, quality: int, *, tool: str
 ) -> Made:

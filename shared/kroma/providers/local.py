@@ -6,13 +6,12 @@ face: character references lend a little colour, and it says so in its parameter
 """
 
 from decimal import Decimal
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
 from kroma.config import Settings
-from kroma.cpu import CpuPool
-from kroma.imaging.errors import PictureTooLargeError
-from kroma.imaging.restyle.request import RedrawnPicture, RedrawOrder
+from kroma.cpu import CpuPool, remote
+from kroma.imaging.restyle.request import RedrawOrder
 from kroma.providers.base import (
     Capabilities,
     EditRequest,
@@ -22,6 +21,11 @@ from kroma.providers.base import (
     ProviderAccess,
     ProviderHealth,
 )
+
+if TYPE_CHECKING:
+    from kroma.imaging.restyle.engine import redraw
+else:
+    redraw = remote("kroma.imaging.restyle.engine").redraw
 
 _MODEL = "kroma-ink-1"
 
@@ -82,7 +86,7 @@ class LocalProvider:
             seed=request.seed,
             size=request.size,
         )
-        redrawn = await self._cpu.run(redraw_in_process, order)
+        redrawn = await self._cpu.run(redraw, order)
         return EditResult(
             data=redrawn.png,
             mime_type="image/png",
@@ -102,23 +106,3 @@ class LocalProvider:
 
     async def close(self) -> None:
         """Nothing to give back; the pool belongs to the caller."""
-
-
-def redraw_in_process(order: RedrawOrder) -> RedrawnPicture:
-    """What the picture process runs.
-
-    Raises:
-        PictureError: The scene or a reference does not decode, or there is not memory enough for them.
-        InvalidSizeError: The size is no ``<width>x<height>`` within the limit.
-    """
-    import cv2  # noqa: PLC0415 - numpy and OpenCV stay out of the worker
-
-    from kroma.imaging.restyle.engine import redraw  # noqa: PLC0415 - as above
-
-    try:
-        return redraw(order)
-    except (MemoryError, cv2.error) as exc:
-        if isinstance(exc, cv2.error) and exc.code != cv2.Error.StsNoMem:
-            raise
-        problem = "drawing it needs more memory than a picture process has"
-        raise PictureTooLargeError(order.scene_name, problem, "64 megapixels") from exc

@@ -5,7 +5,6 @@ decides whether there is a next one.
 """
 
 import asyncio
-import re
 from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, NoReturn, Self
@@ -13,10 +12,10 @@ from uuid import UUID
 
 from kroma.allow_list import AllowList
 from kroma.config import OpenAIOptions, Settings
-from kroma.cpu import CpuPool
+from kroma.cpu import CpuPool, remote
 from kroma.imaging.errors import PictureError
 from kroma.imaging.header import PictureHeader
-from kroma.providers.answers import LEAST_ANSWER_PX
+from kroma.providers.answers import LEAST_ANSWER_PX, usable_key
 from kroma.providers.base import (
     AnswerUnusableError,
     Capabilities,
@@ -30,16 +29,20 @@ from kroma.providers.base import (
     ProviderPicture,
     ProviderRefusedError,
 )
-from kroma.providers.inputs import InputLimits, fitted, is_plainly_ready, verified
+from kroma.providers.inputs import InputLimits, is_plainly_ready
 from kroma.providers.openai_answers import CODE, ImageReply, RawAnswer, picture_of, read_reply, request_id
 from kroma.providers.price_list import PricedModel, ReportedCost, kept_usage, openai_prices
 
 if TYPE_CHECKING:
+    from kroma.imaging.codec import verify
     from kroma.outbound.guard import UrlGuard
+    from kroma.providers.fitting import fitted
     from kroma.providers.openai_client import EditForm, OpenAICalls
+else:
+    verify = remote("kroma.imaging.codec").verify
+    fitted = remote("kroma.providers.fitting").fitted
 
 OFFICIAL_URL: Final = "https://api.openai.com/v1"
-_KEY: Final = re.compile(r"[!-~]+")
 
 
 class OpenAIProvider:
@@ -225,7 +228,7 @@ class OpenAIProvider:
 
     async def _verified(self, data: bytes) -> PictureHeader | None:
         try:
-            return await self._cpu.run(verified, data)
+            return await self._cpu.run(verify, data, name="answer")
         except PictureError:
             return None
 
@@ -236,11 +239,7 @@ def _checked(access: ProviderAccess) -> tuple[str, str]:
     Raises:
         ProviderKeyRefusedError: There is no key, or one that no header can carry.
     """
-    if not access.api_key:
-        raise ProviderKeyRefusedError(CODE, "there is no API key")
-    if _KEY.fullmatch(access.api_key) is None:
-        raise ProviderKeyRefusedError(CODE, "the API key holds characters that no key has")
-    return access.api_key, access.base_url or OFFICIAL_URL
+    return usable_key(CODE, access), access.base_url or OFFICIAL_URL
 
 
 def _charged(reply: ImageReply, model: PricedModel, form: "EditForm") -> ReportedCost:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kroma.providers.answers import retry_after
+from kroma.providers.answers import TRANSIENT, retry_after
 from kroma.providers.base import (
     AnswerLostError,
     ProviderFailedError,
@@ -32,7 +32,6 @@ _PROSE: Final[Mapping[str, str]] = {
     "model_not_found": "it does not offer this model to this key",
     **dict.fromkeys(_NO_MONEY, "the account has no credit left"),
 }
-_TRANSIENT: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY})
 _OWN_FAILURES: Final = frozenset({HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.SERVICE_UNAVAILABLE})
 """That the service itself answers; other 5xx come from what stands between it and us."""
 
@@ -108,7 +107,7 @@ def failure(answer: RawAnswer) -> ProviderFailedError:
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return ProviderRefusedError(CODE, f"it answered with a redirect ({status}), which is not followed")
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return ProviderRefusedError(CODE, _refusal(status, error), retryable=status in _TRANSIENT)
+        return ProviderRefusedError(CODE, _refusal(status, error), retryable=status in TRANSIENT)
     if status in _OWN_FAILURES and error is not None:
         return ProviderRefusedError(
             CODE,

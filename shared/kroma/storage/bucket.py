@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from kroma.config import S3Access
 from kroma.outbound.guard import UrlGuard
-from kroma.storage.access import Patience, S3Access
+from kroma.storage.access import Patience
 from kroma.storage.base import ObjectStream
 from kroma.storage.bucket_errors import PUT, translated
 from kroma.storage.checksums import checked_chunks, refuse_other, sha256_of

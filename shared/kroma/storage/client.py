@@ -19,8 +19,9 @@ from botocore.loaders import Loader
 from yarl import URL
 
 from kroma import __version__
+from kroma.config import S3Access
 from kroma.outbound.guard import UrlGuard
-from kroma.storage.access import Patience, S3Access
+from kroma.storage.access import Patience
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client  # the service's types are no part of an installation

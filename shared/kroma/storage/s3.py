@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
+from kroma.config import S3Access
 from kroma.errors import KromaError
-from kroma.storage.access import Patience, S3Access
+from kroma.storage.access import Patience
 from kroma.storage.base import ListedObject, LocalPlace, ObjectEnds, ObjectStore, ObjectStream, StoredObject
 from kroma.storage.bucket import Bucket, BucketPart, open_bucket
 from kroma.storage.checksums import ChecksumMemory, refuse_other

@@ -5,13 +5,12 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kroma.config import Settings
+from kroma.config import S3Access, Settings
 from kroma.db.engine import Database
 from kroma.db.ids import row_id
 from kroma.outbound.guard import UrlGuard
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import read_secret
-from kroma.storage.access import S3Access
 from kroma.sync.endpoints import SyncPlace
 from kroma.sync.errors import KeyIncompleteError, OperatorsKeyError
 

@@ -2,18 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from kroma.errors import KromaError
-from kroma.storage.bucket import Bucket
+from kroma.storage.bucket import DELETED_AT_ONCE, Bucket
 from kroma.sync.compare import Comparison, compare, look_at_both, objects_below
 from kroma.sync.errors import FilesLeftOutError, KeyTooLongError, WouldDeleteAllError
 from kroma.sync.layout import MAX_KEY_BYTES
 from kroma.sync.local_files import LocalFile, LocalTree
 from kroma.sync.progress import Progress, SyncResult, first_names
 from kroma.sync.upload import Uploader, UploadNotes
-
-_DELETED_AT_ONCE: Final = 1000
 
 
 class Mirrored(NamedTuple):
@@ -119,8 +117,8 @@ async def _delete_extra(
     extra = sorted(key for key in objects if key not in scan.files)
     progress.enter("deleting", files=len(extra))
     deleted: list[str] = []
-    for start in range(0, len(extra), _DELETED_AT_ONCE):
-        batch = await asyncio.to_thread(_without_file, tree, extra[start : start + _DELETED_AT_ONCE])
+    for start in range(0, len(extra), DELETED_AT_ONCE):
+        batch = await asyncio.to_thread(_without_file, tree, extra[start : start + DELETED_AT_ONCE])
         await bucket.delete([prefix + key for key in batch])
         deleted += batch
         result.deleted += len(batch)

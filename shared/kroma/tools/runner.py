@@ -8,20 +8,19 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
 import msgspec
 
 from kroma.config import Settings
-from kroma.cpu import CpuPool
+from kroma.cpu import CpuPool, remote
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.errors import InvalidRequestError
-from kroma.imaging import codec
 from kroma.imaging.color_check import READ_FAILED, GuardReport, GuardSettings
 from kroma.imaging.errors import PictureError
-from kroma.imaging.measures.remote import check_candidate, gather_facts
+from kroma.imaging.header import EXTENSIONS
 from kroma.imaging.measures.report import QualityReport
 from kroma.imaging.measures.request import CheckOrder, FactsOrder
 from kroma.imaging.measures.settings import QualitySettings, Verdict
@@ -31,9 +30,8 @@ from kroma.pipeline.planning.manifest import DEFAULT_PROMPTS
 from kroma.pipeline.planning.model_choice import Choice, chosen
 from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.postprocess.errors import ToolError, ToolMissingError
-from kroma.postprocess.request import BUILTIN_PROFILES, ColourOrder, CutoutOrder, UpscaleOrder
+from kroma.postprocess.request import BUILTIN_PROFILES, ColourOrder, CutoutOrder, Made, UpscaleOrder
 from kroma.postprocess.toolbox import CUTOUT_BACKENDS, Toolbox, service_request
-from kroma.postprocess.work import Made
 from kroma.provider_accounts.access import environment_key
 from kroma.providers import open_provider
 from kroma.providers.base import (
@@ -55,13 +53,13 @@ from kroma.tools.options import (
     UpscaleOptions,
 )
 
-EXTENSIONS: Final[Mapping[str, str]] = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/webp": "webp",
-    "image/bmp": "bmp",
-    "image/tiff": "tif",
-}
+if TYPE_CHECKING:
+    from kroma.imaging import codec
+    from kroma.imaging.measures import remote as measures
+else:
+    codec = remote("kroma.imaging.codec")
+    measures = remote("kroma.imaging.measures.remote")
+
 IMAGE_EDIT: Final = "image_edit"
 BACKGROUND_REMOVAL: Final = "background_removal"
 
@@ -372,7 +370,7 @@ class Workshop:
     async def facts(self, options: QaOptions, *, scene: Source | None, styles: Sequence[Source]) -> bytes:
         """What pictures are compared with, measured once."""
         order = FactsOrder(settings=_checks(options), scene=scene, styles=tuple(styles))
-        return await self.cpu.run(gather_facts, order)
+        return await self.cpu.run(measures.gather_facts, order)
 
     async def check(self, source: Source, options: QaOptions, facts: bytes) -> Report:
         """What the checks say of a picture; one that cannot be read is a hard failure, not an error."""
@@ -386,7 +384,7 @@ class Workshop:
             ),
             settings=_checks(options),
         )
-        found = await self.cpu.run(check_candidate, order, facts)
+        found = await self.cpu.run(measures.check_candidate, order, facts)
         hard = list(found.guard.hard_fail_reasons)
         soft = list(found.guard.soft_warnings)
         for check in found.report.checks:

@@ -11,7 +11,8 @@ from httpx import AsyncClient
 
 from documented import ClientFactory
 from factories import scene_png
-from kroma.storage.access import Patience, S3Access
+from kroma.config import S3Access
+from kroma.storage.access import Patience
 from kroma.storage.base import ObjectStore
 from kroma.storage.client import s3_client
 from kroma.storage.errors import ChecksumMismatchError

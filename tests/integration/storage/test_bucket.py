@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from kroma.storage.access import S3Access
+from kroma.config import S3Access
 from kroma.storage.bucket import Bucket, BucketPart, open_bucket
 from kroma.storage.errors import (
     BucketNotFoundError,

@@ -6,8 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from kroma.config import S3Access
 from kroma.db.engine import Database
-from kroma.storage.access import Patience, S3Access
+from kroma.storage.access import Patience
 from kroma.storage.bucket import open_bucket
 from s3_double import S3Double, s3_double
 from sync_ends import Ends

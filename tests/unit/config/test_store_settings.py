@@ -32,7 +32,11 @@ def test_a_bucket_is_chosen_with_where_it_is_and_who_asks() -> None:
     ).store
 
     assert store.is_hosted
-    assert (store.bucket, store.prefix, store.endpoint_url) == ("comics", "studio/kroma", "http://s3:7070")
+    assert (store.bucket, store.prefix, store.access.endpoint_url) == (
+        "comics",
+        "studio/kroma",
+        "http://s3:7070",
+    )
     assert "hush" not in repr(store)
     assert settings(**HOSTED).store.prefix == "iat-projects"
 

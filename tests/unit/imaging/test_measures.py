@@ -16,7 +16,6 @@ from kroma.imaging.measures.candidate import check_candidate, with_duplicates
 from kroma.imaging.measures.duplicate import nearest, thumbnail
 from kroma.imaging.measures.facts import JobFacts, gather_facts
 from kroma.imaging.measures.gray import grey_of
-from kroma.imaging.measures.lru_cache import Recent
 from kroma.imaging.measures.remote import check_candidate as check_in_process
 from kroma.imaging.measures.remote import gather_facts as gather_in_process
 from kroma.imaging.measures.report import CheckResult, QualityReport, graded, summed
@@ -323,12 +322,13 @@ def test_the_same_content_is_measured_once() -> None:
     assert first.styles[0] is first.styles[1] is again.styles[0]
 
 
-def test_what_was_not_used_for_the_longest_time_is_forgotten() -> None:
-    recent = Recent[int](2)
-    measured = [
-        recent.get(data, lambda n=n: n) for n, data in enumerate((b"a", b"b", b"a", b"c", b"a", b"b"))
-    ]
-    assert measured == [0, 1, 0, 3, 0, 5]
+def test_a_scene_is_measured_once_for_all_jobs_and_under_every_name() -> None:
+    data = scene_png(96, 144, seed=23)
+    first = gather_facts(FactsOrder(settings=SETTINGS, scene=("a.png", data), styles=(("b.png", data),)))
+    again = gather_facts(FactsOrder(settings=SETTINGS, scene=("c.png", data), styles=(("d.png", data),)))
+    assert first.scene is not None
+    assert again.scene is first.scene
+    assert again.styles[0] is first.styles[0]
 
 
 def test_the_look_of_the_scene_is_measured_where_a_check_asks_for_it() -> None:

@@ -32,7 +32,7 @@ class NoCpu:
     """Refuses work."""
 
     async def run(self, function: Any, *args: Any) -> Any:
-        if function.__name__ == "compare_candidates":
+        if function.__name__ == "with_duplicates":
             return await InlineCpu().run(function, *args)
         raise AssertionError(function)
 

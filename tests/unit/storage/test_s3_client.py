@@ -5,7 +5,8 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.endpoint_provider import RuleSet
 
-from kroma.storage.access import Patience, S3Access
+from kroma.config import S3Access
+from kroma.storage.access import Patience
 from kroma.storage.client import s3_client
 
 pytestmark = pytest.mark.timeout(60)

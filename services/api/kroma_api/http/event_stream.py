@@ -14,6 +14,7 @@ from kroma.db.engine import Database
 from kroma.runs.events import RunWatch, TooManyWatchersError, Watcher, ends_run, list_events
 from kroma.runs.models import RunEvent
 from kroma_api.http.errors import send_error
+from kroma_api.http.file_response import send_part
 from kroma_api.http.request_slot import place_of
 from kroma_api.http.reviewer_view import for_reviewer
 from kroma_api.http.scope import ON_STOP
@@ -23,8 +24,6 @@ MEDIA_TYPE: Final = "text/event-stream"
 RETRY_MS: Final = 1000
 AT_ONCE: Final = 200
 """Rows that are read together; what a slow reader holds in memory."""
-STALLED_AFTER: Final = timedelta(seconds=60)
-"""A reader that takes nothing for so long gives its place to others; it may come back where it was."""
 
 _HEADERS: Final = (
     (b"content-type", MEDIA_TYPE.encode()),
@@ -83,13 +82,13 @@ class EventStream:
 
     async def _send_all(self, watcher: Watcher, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": list(_HEADERS)})
-        await _send_part(send, f"retry: {RETRY_MS}\n\n".encode())
+        await send_part(send, f"retry: {RETRY_MS}\n\n".encode())
         while not watcher.is_over:
             watcher.woken.clear()
             events = await list_events(self._db, self._run_id, after=self._after, limit=AT_ONCE)
             if events:
                 self._after = events[-1].seq
-                await _send_part(send, b"".join(map(self._shown, events)))
+                await send_part(send, b"".join(map(self._shown, events)))
                 self._is_done = self._is_done or any(ends_run(event) for event in events)
                 continue
             if self._is_done:
@@ -104,7 +103,7 @@ class EventStream:
                 async with asyncio.timeout(self._heartbeat.total_seconds()):
                     await watcher.woken.wait()
             except TimeoutError:
-                await _send_part(send, b": still here\n\n")
+                await send_part(send, b": still here\n\n")
 
     def _shown(self, event: RunEvent) -> bytes:
         data = msgspec.json.encode(RunEventView.of(event))
@@ -120,11 +119,6 @@ async def _end_when_gone(receive: Receive, watcher: Watcher) -> None:
             message = await receive()
     finally:  # its request may have a body, and that may break off
         watcher.end()
-
-
-async def _send_part(send: Send, part: bytes) -> None:
-    async with asyncio.timeout(STALLED_AFTER.total_seconds()):
-        await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
 class EventStreamResponse(Response[Any]):

@@ -1,13 +1,10 @@
-"""``/api/tools/{tool}``: one upload in, a picture or a report out; no project.
-
-The libraries of pictures load with the first use: an API that is never asked for a tool does without.
-"""
+"""``/api/tools/{tool}``: one upload in, a picture or a report out; no project."""
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, Router, post
@@ -19,16 +16,24 @@ from kroma.auth.errors import ForbiddenError
 from kroma.auth.scopes import Scope
 from kroma.errors import FieldRequiredError, InvalidRequestError, NotFoundError
 from kroma.library.spool import Spool, Spooled
+from kroma.postprocess.toolbox import Toolbox
 from kroma.resources import Resources
+from kroma.tools.inspection import inspected
+from kroma.tools.options import (
+    BgremoveOptions,
+    ColorOptions,
+    GenerateOptions,
+    QaOptions,
+    UpscaleOptions,
+    checked,
+)
+from kroma.tools.runner import Price, Result, Source, Workshop
 from kroma_api.dependencies import TOOL_ROOM_OF_ONE_BYTES, AppResources, CurrentCaller, ToolRoom
 from kroma_api.http.errors import MAX_UPLOAD_BYTES, HttpRuleError
 from kroma_api.http.multipart_form import FormField, FormFile, MultipartForm
 from kroma_api.http.picture_response import Base64Part, InBase64, PictureAnswer
 from kroma_api.route_facts import route
 from kroma_api.schemas.tools import ToolPictureView, ToolReportView, ToolResponse
-
-if TYPE_CHECKING:
-    from kroma.tools.runner import Price, Result, Source, Workshop
 
 TOOLS: Final = ("generate", "upscale", "color", "bgremove", "qa", "inspect")
 """``archive-bad`` moves files, so it is only a command."""
@@ -55,16 +60,16 @@ Accept = Annotated[
 class _Form:
     """An upload, taken apart."""
 
-    def __init__(self, files: dict[str, list["Source"]], fields: dict[str, Any]) -> None:
+    def __init__(self, files: dict[str, list[Source]], fields: dict[str, Any]) -> None:
         self.files = files
         self.fields = fields
 
     @property
-    def picture(self) -> "Source":
+    def picture(self) -> Source:
         """The one to work on."""
         return self.files["file"][0]
 
-    def find(self, name: str) -> "Source | None":
+    def find(self, name: str) -> Source | None:
         """A file beside it."""
         return next(iter(self.files.get(name, ())), None)
 
@@ -88,7 +93,7 @@ class _Made:
     def __init__(
         self,
         *,
-        pictures: list["Result"] | None = None,
+        pictures: list[Result] | None = None,
         report: ToolReportView | None = None,
         inspection: object = None,
     ) -> None:
@@ -146,9 +151,6 @@ def _room_of(sent: _Sent) -> int:
 
 
 async def _used_in_toolbox(resources: Resources, caller: Caller, tool: str, form: _Form) -> _Made:
-    from kroma.postprocess.toolbox import Toolbox  # noqa: PLC0415 - loads numpy
-    from kroma.tools.runner import Workshop  # noqa: PLC0415 - as above
-
     settings = resources.settings
     toolbox = Toolbox(resources.cpu, settings.tools, url_allow=settings.url_allow)
     workshop = Workshop(
@@ -212,8 +214,6 @@ async def _received(request: Request[Any, Any, Any], tool: str, spool: Spool) ->
 
 
 async def _loaded(sent: _Sent, spool: Spool) -> _Form:
-    from kroma.tools.runner import Source  # noqa: PLC0415 - loads numpy
-
     files = {
         name: [Source(file.name, await spool.read(file)) for file in spooled]
         for name, spooled in sent.files.items()
@@ -231,7 +231,7 @@ def _take(fields: dict[str, Any], name: str, text: str) -> None:
         fields[name] = text
 
 
-def _check_caller(caller: Caller, price: "Price") -> None:
+def _check_caller(caller: Caller, price: Price) -> None:
     """Refuse a call that costs money to a token of one project, whose budget it would not touch."""
     if price.may_cost:
         if caller.project_id is not None:
@@ -239,37 +239,33 @@ def _check_caller(caller: Caller, price: "Price") -> None:
         caller.require(Scope.SPEND)
 
 
-async def _used(workshop: "Workshop", tool: str, form: _Form, caller: Caller) -> _Made:
-    from kroma.tools import options  # noqa: PLC0415 - loads numpy
-
+async def _used(workshop: Workshop, tool: str, form: _Form, caller: Caller) -> _Made:
     picture = form.picture
     match tool:
         case "generate":
             return await _generated(workshop, form, caller)
         case "upscale":
-            upscale = options.checked(options.UpscaleOptions, form.fields)
+            upscale = checked(UpscaleOptions, form.fields)
             return _Made(pictures=[await workshop.upscale(picture, upscale)])
         case "color":
-            color = options.checked(options.ColorOptions, form.fields)
+            color = checked(ColorOptions, form.fields)
             return _Made(pictures=[await workshop.color(picture, color, form.find("lut"))])
         case "bgremove":
-            bgremove = options.checked(options.BgremoveOptions, form.fields)
+            bgremove = checked(BgremoveOptions, form.fields)
             price = workshop.cutout_price(bgremove, pictures=1)
             workshop.check_spend(price, is_confirmed=bgremove.confirm_spend)
             _check_caller(caller, price)
             return _Made(pictures=[await workshop.bgremove(picture, bgremove)])
         case "qa":
-            qa = options.checked(options.QaOptions, form.fields)
+            qa = checked(QaOptions, form.fields)
             facts = await workshop.facts(qa, scene=form.find("scene"), styles=form.files.get("style", []))
             return _Made(report=ToolReportView.of(await workshop.check(picture, qa, facts)))
         case _:
             return await _inspected(form)
 
 
-async def _generated(workshop: "Workshop", form: _Form, caller: Caller) -> _Made:
-    from kroma.tools import options as options_of  # noqa: PLC0415 - loads numpy
-
-    options = options_of.checked(options_of.GenerateOptions, form.fields)
+async def _generated(workshop: Workshop, form: _Form, caller: Caller) -> _Made:
+    options = checked(GenerateOptions, form.fields)
     styles = form.files.get("style", [])
     choice = workshop.chosen(options, styles=len(styles))
     maker = workshop.provider(choice.provider)
@@ -284,8 +280,6 @@ async def _generated(workshop: "Workshop", form: _Form, caller: Caller) -> _Made
 
 
 async def _inspected(form: _Form) -> _Made:
-    from kroma.tools.inspection import inspected  # noqa: PLC0415 - with the tools
-
     if form.fields:
         raise InvalidRequestError(f"Unknown field '{next(iter(form.fields))}'; 'inspect' takes none")
     beside = form.find("sidecar")

@@ -1,14 +1,12 @@
 """Bodies of ``/api/tools/{tool}``."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import msgspec
 
+from kroma.tools.runner import Report, Result
 from kroma_api.schemas.reply import Reply
-
-if TYPE_CHECKING:
-    from kroma.tools.runner import Report, Result
 
 
 class ToolPictureView(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +25,7 @@ class ToolPictureView(msgspec.Struct, frozen=True, kw_only=True):
     """The file."""
 
     @classmethod
-    def of(cls, result: "Result", *, data_base64: str) -> Self:
+    def of(cls, result: Result, *, data_base64: str) -> Self:
         """Show a result; hashes all of it, so off the event loop."""
         return cls(
             mime_type=result.mime_type,
@@ -52,7 +50,7 @@ class ToolReportView(msgspec.Struct, frozen=True, kw_only=True):
     """Every check with its score, threshold and reason."""
 
     @classmethod
-    def of(cls, report: "Report") -> Self:
+    def of(cls, report: Report) -> Self:
         """Show a report."""
         return cls(
             has_hard_failures=report.has_hard_failures,

@@ -4,10 +4,11 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from hashlib import sha256
 
 import cv2
 import numpy as np
+from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 
 from kroma.config import FaceModel
@@ -15,7 +16,6 @@ from kroma.imaging.codec import decode
 from kroma.imaging.errors import PictureError
 from kroma.imaging.measures.gray import DETAIL_PX, Grey, Rgb, at_most, grey_of, over_white, resized, size_at
 from kroma.imaging.measures.identity import embedding, face_of
-from kroma.imaging.measures.lru_cache import Recent
 from kroma.imaging.measures.request import FactsOrder, NamedPicture
 from kroma.imaging.measures.settings import Verdict
 from kroma.imaging.measures.style import STYLE_PX, Look, look_of
@@ -52,11 +52,6 @@ class JobFacts:
     """Why there are none although a model is configured."""
 
 
-_RECENT_PICTURES: Final = Recent[PictureFacts](16)
-"""Less than 2 MiB each."""
-_RECENT_LOOKS: Final = Recent[Look](256)
-
-
 def gather_facts(order: FactsOrder) -> JobFacts:
     """Decode and measure each input once; one that does not decode is left out."""
     cv2.setNumThreads(1)  # the pool has a process per core already
@@ -76,14 +71,20 @@ def gather_facts(order: FactsOrder) -> JobFacts:
 def _facts(picture: NamedPicture | None) -> PictureFacts | None:
     if picture is None:
         return None
-    name, data = picture
     try:
-        return _RECENT_PICTURES.get(data, lambda: _measured(_seen(name, data)))
+        return _measured(*picture)
     except PictureError:
         return None  # who makes candidates of it has said so already
 
 
-def _measured(rgb: Rgb) -> PictureFacts:
+def _content(_: str, data: bytes) -> bytes:
+    return sha256(data).digest()
+
+
+# Scenes and references come back with every job of a run; less than 2 MiB each.
+@cached(LRUCache[bytes, PictureFacts](16), key=_content)
+def _measured(name: str, data: bytes) -> PictureFacts:
+    rgb = _seen(name, data)
     return PictureFacts(
         size=(rgb.shape[1], rgb.shape[0]),
         grey=at_most(grey_of(rgb), DETAIL_PX),
@@ -95,8 +96,13 @@ def _looks(pictures: Sequence[NamedPicture]) -> tuple[Look, ...]:
     found: list[Look] = []
     for name, data in pictures:
         with contextlib.suppress(PictureError):  # as above
-            found.append(_RECENT_LOOKS.get(data, lambda n=name, d=data: look_of(_seen(n, d))))
+            found.append(_look(name, data))
     return tuple(found)
+
+
+@cached(LRUCache[bytes, Look](256), key=_content)
+def _look(name: str, data: bytes) -> Look:
+    return look_of(_seen(name, data))
 
 
 def _seen(name: str, data: bytes) -> Rgb:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kroma.imaging.codec import Picture, decode, encode_png
+from kroma.imaging.errors import PictureTooLargeError
 from kroma.imaging.restyle import ink, light, weather
 from kroma.imaging.restyle.color import coloured
 from kroma.imaging.restyle.field import Tone, as_tone
@@ -31,9 +32,19 @@ def redraw(order: RedrawOrder) -> RedrawnPicture:
     """Draw one candidate.
 
     Raises:
-        PictureError: The scene or a reference does not decode.
+        PictureError: The scene or a reference does not decode, or there is not memory enough for them.
         InvalidSizeError: The size is no ``<width>x<height>`` within the limit.
     """
+    try:
+        return _redrawn(order)
+    except (MemoryError, cv2.error) as exc:
+        if isinstance(exc, cv2.error) and exc.code != cv2.Error.StsNoMem:
+            raise
+        problem = "drawing it needs more memory than a picture process has"
+        raise PictureTooLargeError(order.scene_name, problem, "64 megapixels") from exc
+
+
+def _redrawn(order: RedrawOrder) -> RedrawnPicture:
     cv2.setNumThreads(1)  # the pool has a process per core already
     size = order.size_px
     scene = decode(order.scene, name=order.scene_name)

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 Tone = NDArray[np.float32]
 """(height, width) float32."""
-Rng = np.random.Generator
 
 _EXACT_SIGMA: Final = 6.0
 """Wider blurs are done on a smaller picture: nobody sees the difference, and it costs a tenth."""
@@ -48,7 +47,7 @@ def mix(first: Tone, second: Tone | float, share: Tone | float) -> Tone:
     return as_tone(first + (second - first) * share)
 
 
-def noise(shape: tuple[int, int], cell_px: tuple[float, float], rng: Rng) -> Tone:
+def noise(shape: tuple[int, int], cell_px: tuple[float, float], rng: np.random.Generator) -> Tone:
     """Smooth noise of about unit deviation, its cells ``(wide, high)`` pixels."""
     height, width = shape
     columns = max(2, round(width / cell_px[0]) + 2)

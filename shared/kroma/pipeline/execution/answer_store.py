@@ -6,20 +6,22 @@ settlement only afterwards: a worker that ends in between leaves everything for 
 
 import asyncio
 import hashlib
-from datetime import timedelta
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import msgspec
 
-from kroma.imaging import codec
+from kroma.cpu import remote
 from kroma.imaging.errors import PictureError
+from kroma.imaging.header import EXTENSIONS
 from kroma.ledger.answers import Shelved
 from kroma.ledger.outcomes import Answer
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.picture_record import kept_picture, record_of
 from kroma.pipeline.execution.step_tools import StepTools
 from kroma.providers.base import EditResult
+from kroma.retries import retry
 from kroma.runlog.ids import asset_id
 from kroma.runlog.schema import FileLog
 from kroma.runs.models import CandidateStatus
@@ -27,12 +29,14 @@ from kroma.storage.base import ObjectStore
 from kroma.storage.errors import ObjectNotFoundError, StoreUnavailableError
 from kroma.storage.keys import answer_key, output_key
 
-EXTENSIONS: Final = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "BMP": "bmp", "TIFF": "tif"}
+if TYPE_CHECKING:
+    from kroma.imaging import codec
+else:
+    codec = remote("kroma.imaging.codec")
+
 NOTE_VERSION: Final = 1
 _NOTE_LIMIT_BYTES: Final = 1024 * 1024
 _PICTURE_LIMIT_BYTES: Final = 64 * 1024 * 1024
-_PAUSES: Final = (timedelta(seconds=0.5), timedelta(seconds=1), timedelta(seconds=2))
-"""Before the further tries to keep what was paid for."""
 
 
 class AnswerNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,10 +112,7 @@ class CandidateShelf:
         candidate = made.candidate
         note = AnswerNote(call_id=call_id, candidate=candidate, usage=result.usage)
         files = {answer_key(self._job.run_id, call_id): msgspec.json.encode(note), **made.files}
-        puts = [persistently(store, key, data) for key, data in files.items()]
-        for outcome in await asyncio.gather(*puts, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await put_all(store, files)
         return candidate
 
     async def find(self, call_id: UUID) -> Shelved[Candidate] | None:
@@ -150,7 +151,7 @@ async def judged(
     except PictureError as exc:
         reason = f"Its answer is no usable picture ({exc.code})"
         return Judged(candidate=msgspec.structs.replace(answered, error=reason, reason=reason))
-    extension = EXTENSIONS[header.format]
+    extension = EXTENSIONS[header.mime_type]
     key = output_key(job.run_id, job.planned.job_key, base.index, extension, variant=variant)
     kept = await asyncio.to_thread(kept_picture, result.data, record_of(job, answered), key, header.mime_type)
     file = FileLog(
@@ -167,6 +168,20 @@ async def judged(
     return Judged(candidate=candidate, files=kept.files)
 
 
+async def put_all(store: ObjectStore, files: Mapping[str, bytes]) -> None:
+    """Put what was paid for, by key; each file has its tries, whatever becomes of the others.
+
+    Raises:
+        StoreUnavailableError: The store stays away.
+        StoreFullError: No space is left.
+    """
+    puts = [persistently(store, key, data) for key, data in files.items()]
+    for outcome in await asyncio.gather(*puts, return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome
+
+
+@retry(on=StoreUnavailableError, attempts=4, timeout=None, wait_initial=0.5, wait_jitter=0)
 async def persistently(store: ObjectStore, key: str, data: bytes) -> None:
     """Put what was paid for, again while the store is away for a moment.
 
@@ -174,11 +189,4 @@ async def persistently(store: ObjectStore, key: str, data: bytes) -> None:
         StoreUnavailableError: It stays away.
         StoreFullError: No space is left.
     """
-    for pause in _PAUSES:
-        try:
-            await store.put(key, data)
-        except StoreUnavailableError:
-            await asyncio.sleep(pause.total_seconds())
-        else:
-            return
     await store.put(key, data)

@@ -8,9 +8,9 @@ from uuid import UUID
 
 import msgspec
 
-from kroma.imaging.header import MAX_BYTES
+from kroma.imaging.header import EXTENSIONS, MAX_BYTES
 from kroma.ledger.answers import Shelved
-from kroma.pipeline.execution.answer_store import AnswerNote, find_note, persistently
+from kroma.pipeline.execution.answer_store import AnswerNote, find_note, put_all
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.picture_record import kept_picture, record_of
 from kroma.pipeline.execution.step_tools import StepTools
@@ -30,7 +30,6 @@ FOLDERS: Final[dict[StepName, str]] = {
     "upscale": "upscaled",
     "color": "color_corrected",
 }
-EXTENSIONS: Final = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,10 +152,7 @@ class DerivedShelf:
             candidate = msgspec.structs.replace(candidate, derived=(*candidate.derived, entry))
         note = AnswerNote(call_id=call_id, candidate=candidate, usage=result.usage)
         files[answer_key(self._work.job.run_id, call_id)] = msgspec.json.encode(note)
-        puts = [persistently(self._tools.store, key, data) for key, data in files.items()]
-        for outcome in await asyncio.gather(*puts, return_exceptions=True):
-            if isinstance(outcome, BaseException):
-                raise outcome
+        await put_all(self._tools.store, files)
         return candidate
 
     async def find(self, call_id: UUID) -> Shelved[Candidate] | None:

@@ -52,6 +52,7 @@ from kroma.postprocess.toolbox import Toolbox
 from kroma.provider_accounts.access import AccessLoader, no_access
 from kroma.providers import UnknownProviderError
 from kroma.providers.base import Provider, ProviderAccess
+from kroma.retries import retry
 from kroma.runlog.schema import InputLog
 from kroma.runs.errors import RunCancelledError
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
@@ -60,7 +61,9 @@ from kroma.storage.base import ProjectStores
 
 log = structlog.get_logger(__name__)
 
-ASK_DATABASE_EVERY_S: Final = 0.5
+_ask_database: Final = retry(
+    on=is_database_lost, attempts=None, timeout=None, wait_initial=0.5, wait_max=0.5, wait_jitter=0
+)
 
 
 class Workplace(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,17 +143,10 @@ async def _run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | Non
 async def _give_back_later(db: Database, claim: JobClaim, error: Exception) -> timedelta:
     """The database went away, which is not the job's fault: no attempt is used if it is back soon."""
     log.warning("job.database_lost", job_id=str(claim.job_id), error=type(error).__name__)
+    delay = backoff(claim.attempt)
     async with asyncio.timeout(LEASE.total_seconds()):
-        while True:
-            try:
-                delay = backoff(claim.attempt)
-                await _requeue(db, claim, delay=delay, attempts_used=0)
-            except Exception as exc:
-                if not is_database_lost(exc):
-                    raise
-                await asyncio.sleep(ASK_DATABASE_EVERY_S)
-            else:
-                return delay
+        await _ask_database(_requeue)(db, claim, delay=delay, attempts_used=0)
+    return delay
 
 
 async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorder, job: ImageJob) -> ImageJob:

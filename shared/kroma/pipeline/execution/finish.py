@@ -32,6 +32,7 @@ from kroma.pipeline.execution.step_recorder import list_steps
 from kroma.pipeline.execution.steps import step_names
 from kroma.pipeline.planning.plan import RunPlan
 from kroma.pipeline.planning.project_location import open_planned
+from kroma.retries import retry_context
 from kroma.runlog.schema import GenerationLog, JobLog, RunLog, StorageLog
 from kroma.runlog.times import iso
 from kroma.runlog.writer import encode, summary_lines
@@ -231,23 +232,25 @@ async def _ingested(db: Database, run: Run, data: bytes) -> list[str]:
     Raises:
         Exception: The database stays away.
     """
-    for attempt in range(1, INGEST_TRIES + 1):
-        try:
-            await ingest_log(db, project_id=run.project_id, log_path=run_log_key(run.id), data=data)
-        except Exception as exc:
-            log.exception("ingest.failed", run_id=str(run.id), attempt=attempt)
-            reason = exc.message if isinstance(exc, KromaError) else "internal error"
-            hopeless = isinstance(exc, (InvalidRequestError, ConflictError))
-            if attempt == INGEST_TRIES and is_database_lost(exc):
-                raise  # whoever finishes the run when it is back ingests it
-            if hopeless or attempt == INGEST_TRIES:
-                tries = "once" if attempt == 1 else f"{attempt} times"
-                return [
-                    f"Ingest was tried {tries} and failed: {reason}; `kroma ingest` takes the run log again"
-                ]
-            await asyncio.sleep(backoff(1).total_seconds())
-        else:
-            break
+    tries = 0
+
+    def pause(error: BaseException) -> timedelta | bool:
+        if not isinstance(error, Exception):
+            return False
+        log.error("ingest.failed", exc_info=error, run_id=str(run.id), attempt=tries)
+        return False if isinstance(error, (InvalidRequestError, ConflictError)) else backoff(1)
+
+    try:
+        async for attempt in retry_context(on=pause, attempts=INGEST_TRIES, timeout=None):
+            with attempt:
+                tries = attempt.num
+                await ingest_log(db, project_id=run.project_id, log_path=run_log_key(run.id), data=data)
+    except Exception as exc:
+        if is_database_lost(exc):
+            raise  # whoever finishes the run when it is back ingests it
+        reason = exc.message if isinstance(exc, KromaError) else "internal error"
+        how_often = "once" if tries == 1 else f"{tries} times"
+        return [f"Ingest was tried {how_often} and failed: {reason}; `kroma ingest` takes the run log again"]
     return []
 
 

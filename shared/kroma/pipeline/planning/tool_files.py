@@ -2,15 +2,20 @@
 
 import asyncio
 import hashlib
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from kroma.cpu import CpuPool
+from kroma.cpu import CpuPool, remote
 from kroma.errors import KromaError
 from kroma.pipeline.planning.errors import PlanningPreflightError
-from kroma.postprocess.calls import check_cube
 from kroma.postprocess.request import MAX_CUBE_BYTES, LutFile, PlannedTools
 from kroma.storage.base import ObjectStore
+
+if TYPE_CHECKING:
+    from kroma.postprocess.lut import check_cube
+else:
+    check_cube = remote("kroma.postprocess.lut").check_cube
 
 
 async def with_tool_files(

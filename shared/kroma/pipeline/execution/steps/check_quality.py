@@ -1,13 +1,14 @@
 """Judge every generated candidate before anything is spent on it; reject what fails hard."""
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from kroma.cpu import remote
 from kroma.db.base import utc_now
 from kroma.imaging.color_check import GuardReport
 from kroma.imaging.header import MAX_BYTES
-from kroma.imaging.measures.remote import check_candidate, compare_candidates, gather_facts
 from kroma.imaging.measures.report import QualityReport
 from kroma.imaging.measures.request import CheckOrder, FactsOrder, NamedPicture
 from kroma.imaging.measures.settings import Verdict
@@ -23,6 +24,13 @@ from kroma.storage.base import ObjectStore
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError
 from kroma.storage.keys import bad_key
 
+if TYPE_CHECKING:
+    from kroma.imaging.measures import remote as measures
+    from kroma.imaging.measures.candidate import with_duplicates
+else:
+    measures = remote("kroma.imaging.measures.remote")
+    with_duplicates = remote("kroma.imaging.measures.candidate").with_duplicates
+
 
 async def check_quality(job: ImageJob, tools: StepTools) -> ImageJob:
     """Make every check of docs/quality.md on the generated pictures, in parallel.
@@ -34,7 +42,7 @@ async def check_quality(job: ImageJob, tools: StepTools) -> ImageJob:
     if new:
         order = await _facts_order(job, tools)
         # What only one candidate needs is gathered where it is checked.
-        facts = order if new == 1 else await tools.cpu.run(gather_facts, order)
+        facts = order if new == 1 else await tools.cpu.run(measures.gather_facts, order)
         recorded = await asyncio.gather(*(_checked(job, one, facts, tools) for one in recorded))
     compared = await _compared(job, recorded, tools)
     candidates = await asyncio.gather(*(_put_away(job, candidate, tools) for candidate in compared))
@@ -98,7 +106,7 @@ async def _checked(
         with_references=bool(job.references),
         face_model=tools.face_model,
     )
-    found = await tools.cpu.run(check_candidate, order, facts)
+    found = await tools.cpu.run(measures.check_candidate, order, facts)
     checked = _with_report(
         msgspec.structs.replace(
             candidate,
@@ -144,7 +152,7 @@ async def _compared(job: ImageJob, candidates: list[Candidate], tools: StepTools
         return candidates
     thumbnails = {candidate.index: candidate.thumbnail for candidate in candidates}
     reports = await tools.cpu.run(
-        compare_candidates,
+        with_duplicates,
         list(told.values()),
         [thumbnails[index] for index in told],
         list(told),

@@ -8,10 +8,11 @@ import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from kroma.cpu import remote
 from kroma.db.base import utc_now
 from kroma.errors import KromaError
 from kroma.leases.claim import ClaimLostError
@@ -28,7 +29,6 @@ from kroma.pipeline.execution.derived_pictures import (
 )
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.step_tools import StepTools
-from kroma.postprocess import calls
 from kroma.postprocess.errors import ToolError, ToolMissingError
 from kroma.postprocess.request import (
     MAX_CUBE_BYTES,
@@ -52,6 +52,12 @@ from kroma.providers.base import (
 from kroma.runs.errors import RunCancelledError
 from kroma.runs.models import CandidateStatus
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError
+
+if TYPE_CHECKING:
+    from kroma.postprocess.work import finish_refined, framed
+else:
+    finish_refined = remote("kroma.postprocess.work").finish_refined
+    framed = remote("kroma.postprocess.work").framed
 
 REFINE: Final = "refine"
 """What a provider is told instead of a stage."""
@@ -264,16 +270,14 @@ async def _refined(
 ) -> Candidate:
     source = work.source
     size = refine_size(provider.capabilities, order, (source.file.width, source.file.height))
-    framed = await tools.cpu.run(calls.framed, source.data, size, name=source.name)
+    sent = await tools.cpu.run(framed, source.data, size, name=source.name)
 
     async def finish(answer: bytes) -> Made:
         return await tools.cpu.run(
-            calls.finish_refined, source.data, answer, size, kind, quality, tool=work.backend
+            finish_refined, source.data, answer, size, kind, quality, tool=work.backend
         )
 
-    picture = ProviderPicture(
-        name=f"{source.name.rpartition('.')[0]}.png", data=framed, mime_type="image/png"
-    )
+    picture = ProviderPicture(name=f"{source.name.rpartition('.')[0]}.png", data=sent, mime_type="image/png")
     request = refine_request(order, picture, seed=work.job.seed, size=size, index=work.candidate.index)
     return await _paid(work, provider, request, tools, operation=REFINE_OPERATION, finish=finish)
 

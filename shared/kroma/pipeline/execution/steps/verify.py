@@ -1,15 +1,22 @@
 """Check what post-processing made against the picture it was made of."""
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
+from kroma.cpu import remote
 from kroma.db.base import utc_now
 from kroma.imaging.header import MAX_BYTES
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.step_tools import StepTools
-from kroma.postprocess import calls
 from kroma.postprocess.errors import ResultRejectedError
 from kroma.postprocess.request import Expected
 from kroma.runlog.schema import ResultLog
+
+if TYPE_CHECKING:
+    from kroma.postprocess.compare import compare
+else:
+    compare = remote("kroma.postprocess.compare").compare
 
 
 async def verify(job: ImageJob, tools: StepTools) -> ImageJob:
@@ -35,7 +42,7 @@ async def _checked(job: ImageJob, candidate: Candidate, tools: StepTools) -> Can
     started_at = utc_now()
     source = await tools.store.get(candidate.file.path, limit_bytes=MAX_BYTES)
     result = await tools.store.get(candidate.final.path, limit_bytes=4 * MAX_BYTES)
-    found = await tools.cpu.run(calls.compare, source, result, expected(job, candidate))
+    found = await tools.cpu.run(compare, source, result, expected(job, candidate))
     checked = msgspec.structs.replace(
         candidate,
         result=ResultLog(

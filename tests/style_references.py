@@ -1,0 +1,19 @@
+"""The style references of `kroma demo`, in any size."""
+
+import io
+from typing import Final
+
+from PIL import Image
+
+from kroma.cli.demo import REFERENCES
+
+REFERENCE_KINDS: Final = ("noir ink", "ink wash")
+
+
+def style_reference(kind: str, size: tuple[int, int] | None = None) -> bytes:
+    """A reference as an RGB PNG, ``(width, height)`` pixels; None keeps the 640 by 800 it is shipped in."""
+    with Image.open(REFERENCES / f"{kind.replace(' ', '-')}.png") as picture:
+        buffer = io.BytesIO()
+        rgb = picture.convert("RGB").resize(size or picture.size, Image.Resampling.BOX)
+        rgb.save(buffer, format="PNG")
+    return buffer.getvalue()
