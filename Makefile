@@ -11,6 +11,8 @@ INSTALLED := $(VENV)/.installed
 PYTEST_OPTIONS ?= -n auto --dist worksteal
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# Every test process and every program that a test starts would compile its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## List the targets.

@@ -24,7 +24,7 @@ from kroma.runs.models import Run, RunMode
 from kroma.storage.directory import DirectoryStores, resolve_root
 from style_references import style_reference
 
-DOUBLE: Final = Path(__file__).parent.parent / "tests" / "openai_double.py"
+DOUBLE: Final = Path(__file__).parent.parent / "tests" / "support" / "doubles" / "openai_double.py"
 SLUG: Final = "bench"
 ENVIRONMENT: Final = {"OPENAI_API_KEY": "sk-bench", "KROMA_URL_ALLOW": "127.0.0.1"}
 

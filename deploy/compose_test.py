@@ -26,9 +26,9 @@ from typing import Any, Final, TypeVar
 
 import httpx
 
-from factories import scene_png
 from kroma.embedded.server_process import free_port
 from style_references import style_reference
+from support.builders.factories import scene_png
 
 T = TypeVar("T")
 

@@ -11,12 +11,12 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 from xdist.workermanage import WorkerController
 
-from databases import copied, rolled_back, unpooled
 from kroma.config import S3Access
 from kroma.db.engine import Database
 from kroma.logs import configure_logs
-from s3_server import access_to, new_bucket, running_s3
-from servers import Addresses, Servers
+from support.servers.databases import EmptyDatabases, copied, pooled, rolled_back
+from support.servers.postgres_and_valkey import Addresses, Servers
+from support.servers.s3_server import access_to, new_bucket, running_s3
 
 _SERVERS = pytest.StashKey[Servers]()
 _TESTS = Path(__file__).parent
@@ -77,9 +77,10 @@ def database_url(server_addresses: Addresses) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def engine(database_url: str) -> AsyncEngine:
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """For ``db``."""
-    return unpooled(database_url)
+    async with pooled(database_url) as engine:
+        yield engine
 
 
 @pytest.fixture
@@ -89,10 +90,18 @@ async def db(engine: AsyncEngine) -> AsyncIterator[Database]:
         yield database
 
 
+@pytest.fixture(scope="session")
+def empty_databases(server_addresses: Addresses) -> Iterator[EmptyDatabases]:
+    """For ``fresh_database_url``."""
+    databases = EmptyDatabases(server_addresses)
+    yield databases
+    databases.close()
+
+
 @pytest.fixture
-def fresh_database_url(server_addresses: Addresses) -> Iterator[str]:
+def fresh_database_url(empty_databases: EmptyDatabases) -> Iterator[str]:
     """A migrated, empty database for one test, for what needs several connections."""
-    yield from copied(server_addresses)
+    yield from empty_databases.lent()
 
 
 @pytest.fixture

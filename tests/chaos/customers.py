@@ -17,7 +17,7 @@ import msgspec
 
 from chaos.bill import read_bills
 from chaos.plan import HOUSES, LONGEST_FREEZE_S, SCENES, Order, Pause
-from factories import scene_png
+from support.builders.factories import scene_png
 
 GIVE_UP_S: Final = 90.0
 POLL_S: Final = 0.7

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
-from openai_double import Fault
+from support.doubles.openai_double import Fault
 
 SCENES = ("scenes/bridge.png", "scenes/harbor.png", "scenes/tower.png")
 WORKERS = 3

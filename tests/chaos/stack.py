@@ -175,7 +175,7 @@ class Stack:
 
     def _start_double(self) -> None:
         log = self.folder / "logs" / "double.log"
-        command = [sys.executable, str(TESTS / "openai_double.py"), "--port", "0"]
+        command = [sys.executable, str(TESTS / "support" / "doubles" / "openai_double.py"), "--port", "0"]
         options = ["--state", str(self.bills), "--seed", str(self._seed)]
         with log.open("ab") as output:
             self._services[DOUBLE] = spawn(

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from kroma_api.app import ROUTERS
 from kroma_api.export_openapi import described
-from kroma_api.openapi.document import document
 from kroma_api.openapi.examples import REQUESTS
 from kroma_api.openapi.reference_page import reference_page
+from support.harness.documented_api import api_document
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "openapi.json"
-DOCUMENT = document(ROUTERS)
+DOCUMENT = api_document()
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
 

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from kroma_api.app import ROUTERS
 from kroma_api.openapi.contract_routes import OWN_ROUTES
-from kroma_api.openapi.document import document
+from support.harness.documented_api import api_document
 
 P = "/api/projects/{slug}"
 OPEN = {"/health", "/health/live", "/health/ready", "/agent/callback/{instruction_id}"}
@@ -90,7 +89,7 @@ CONTRACT_ROUTES = {
 
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
-    return document(ROUTERS)
+    return api_document()
 
 
 def operations(described: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:

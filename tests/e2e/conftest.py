@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stacks import Up
+
+from support.servers.kroma_stack import Up
 
 
 @pytest.fixture(scope="session")

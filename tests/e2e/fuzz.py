@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
-from stacks import Up
 
-from filled import fill_project
-from generated import OPERATIONS, cases, with_examples
 from kroma.db.engine import Database
+from support.builders.generated_requests import OPERATIONS, cases, with_examples
+from support.builders.populated_project import fill_project
+from support.servers.kroma_stack import Up
 
 EXAMPLES = int(os.environ.get("KROMA_FUZZ_EXAMPLES", "200"))
 

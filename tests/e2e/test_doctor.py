@@ -3,10 +3,10 @@ import json
 from pathlib import Path
 
 import pytest
-from stacks import Up, kroma
 
-from factories import make_project
 from kroma.db.engine import Database
+from support.builders.factories import make_project
+from support.servers.kroma_stack import Up, kroma
 
 pytestmark = pytest.mark.timeout(180)
 

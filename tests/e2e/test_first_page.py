@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from stacks import Up, environment
 
-from factories import jpeg, scene_png
 from style_references import style_reference
+from support.builders.factories import jpeg, scene_png
+from support.servers.kroma_stack import Up, environment
 
 pytestmark = pytest.mark.timeout(240)
 

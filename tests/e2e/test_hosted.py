@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from stacks import BODY
 
-from databases import copied
-from factories import scene_png
-from s3_server import s3_environment
-from served import environment, served
-from servers import Addresses
 from style_references import style_reference
+from support.builders.factories import scene_png
+from support.servers.api_process import environment, served
+from support.servers.databases import copied
+from support.servers.kroma_stack import BODY
+from support.servers.postgres_and_valkey import Addresses
+from support.servers.s3_server import s3_environment
 
 pytestmark = pytest.mark.timeout(180)
 

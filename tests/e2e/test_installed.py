@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from stacks import Project, Up, environment, is_alive
 
-from factories import scene_png
 from kroma.cli.demo import PHOTOGRAPHS, REFERENCES
 from style_references import style_reference
+from support.builders.factories import scene_png
+from support.servers.kroma_stack import Project, Up, environment, is_alive
 
 pytestmark = pytest.mark.timeout(300)  # a minute where pip has to fetch; seconds where uv finds its cache
 

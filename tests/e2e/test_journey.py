@@ -3,7 +3,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from stacks import Up, environment
+
+from support.servers.kroma_stack import Up, environment
 
 pytestmark = pytest.mark.timeout(240)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from stacks import BODY, Project, Up, eventually, kroma
 
-from factories import scene_png
+from support.builders.factories import scene_png
+from support.servers.kroma_stack import BODY, Project, Up, eventually, kroma
 
 pytestmark = pytest.mark.timeout(240)
 

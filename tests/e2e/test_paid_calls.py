@@ -12,10 +12,10 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from stacks import BODY, Project, Up, eventually
 
-import openai_double
 from kroma.embedded.server_process import spawn
+from support.doubles import openai_double
+from support.servers.kroma_stack import BODY, Project, Up, eventually
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from stacks import Project, Up
 
 from kroma.storage.roots import KEPT
+from support.servers.kroma_stack import Project, Up
 
 pytestmark = pytest.mark.timeout(240)
 

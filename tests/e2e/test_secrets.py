@@ -11,7 +11,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-from stacks import Up, environment, kroma
 
 from kroma.config import Settings
 from kroma.db.engine import Database
@@ -21,6 +20,7 @@ from kroma.secrets.keyring import Keyring
 from kroma.secrets.models import ProjectSecret
 from kroma.secrets.service import read_secret
 from kroma.storage.memory import MemoryStores
+from support.servers.kroma_stack import Up, environment, kroma
 
 pytestmark = pytest.mark.timeout(180)
 

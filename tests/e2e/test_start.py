@@ -15,13 +15,13 @@ from typing import Any
 import asyncpg
 import httpx
 import pytest
-from stacks import environment, eventually
 
-from databases import copied
 from kroma.db.schema import needed_revision
 from kroma.logs import masked
-from served import free_port
-from servers import Addresses
+from support.servers.api_process import free_port
+from support.servers.databases import copied
+from support.servers.kroma_stack import environment, eventually
+from support.servers.postgres_and_valkey import Addresses
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -6,7 +6,8 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from stacks import Up, kroma
+
+from support.servers.kroma_stack import Up, kroma
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from stacks import Up, eventually, is_alive, kroma
+
+from support.servers.kroma_stack import Up, eventually, is_alive, kroma
 
 pytestmark = pytest.mark.timeout(240)
 

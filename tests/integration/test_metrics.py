@@ -13,7 +13,7 @@ from kroma.health import state as states
 from kroma.health.state import InstallationState
 from kroma.metrics import REGISTRY
 from kroma.storage.errors import StoreError
-from served import free_port
+from support.servers.api_process import free_port
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
-from factories import png
 from siege.evidence import Answer
 from siege.pictures import bombs, cube_of_comments, cube_of_one_line
 from siege.rules import Verdict, none_of
 from siege.targets import Field
+from support.builders.factories import png
 
 LONGEST_S: Final = 15.0
 """For one bomb on a busy machine; a good picture of the largest size takes as long as that."""

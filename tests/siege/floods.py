@@ -10,11 +10,11 @@ from typing import Final
 
 from PIL import Image
 
-from factories import noise_png, png
 from siege.evidence import Answer
 from siege.pictures import cube_of_comments, marked, noise_of
 from siege.rules import Verdict, none_of
 from siege.targets import Field
+from support.builders.factories import noise_png, png
 
 TIMES_UNLADEN: Final = 3
 LEAST_S: Final = 0.05

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from openai_double import grey_blocks
+from support.doubles.openai_double import grey_blocks
 
 ENDLESS_BYTES: Final = 400 * 1024**2
 """What it sends at most: more than an honest service ever would, and more than we may keep."""

@@ -8,12 +8,12 @@ from urllib.parse import quote
 
 import msgspec
 
-from factories import png
 from siege import wire
 from siege.evidence import Answer, Caller
 from siege.expectations import EXPECTED, Access, opened_by
 from siege.rules import Verdict, none_of
 from siege.targets import SCOPES, Field, Target, shows
+from support.builders.factories import png
 
 AT_ONCE: Final = 12
 CODES: Final = {

@@ -10,12 +10,12 @@ from typing import Any, Final
 
 import httpx
 
-from e2e.stacks import Up, eventually
 from kroma.embedded.server_process import free_port
 from siege import wire
 from siege.evidence import Answer
 from siege.rules import Verdict, none_of
 from siege.targets import Field
+from support.servers.kroma_stack import Up, eventually
 
 FOREIGN: Final = (
     {"Origin": "https://evil.example"},

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from factories import png
+from support.builders.factories import png
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 MIB: Final = 1024 * 1024

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import msgspec
 
-from factories import scene_png
 from siege.hostile import MODES, Hostile, served
 from siege.rules import Verdict, none_of
 from siege.targets import Field
 from style_references import style_reference
+from support.builders.factories import scene_png
 
 LONGEST_CHECK_S: Final = 25.0
 """A check has 15 s; the rest is for a busy machine."""

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import psutil
 
-from e2e.stacks import kroma
 from siege.planted import (
     LEAST_KINDS,
     Secret,
@@ -26,6 +25,7 @@ from siege.planted import (
 )
 from siege.rules import Verdict, none_of
 from siege.targets import Field, changes, rows_of
+from support.servers.kroma_stack import kroma
 
 KEPT: Final = (
     "token",

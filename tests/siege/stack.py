@@ -14,10 +14,10 @@ from typing import Any, Final, Self
 
 import psutil
 
-from e2e.stacks import Up, eventually
 from kroma.embedded.server_process import free_port, spawn
 from siege.planted import Planted
 from siege.prober import Samples
+from support.servers.kroma_stack import Up, eventually
 
 TESTS: Final = Path(__file__).parent.parent
 LOOK_EVERY_S: Final = 0.05
@@ -210,7 +210,7 @@ class Stack:
 
     def _start_double(self) -> None:
         log = self.folder / "double.log"
-        command = [sys.executable, str(TESTS / "openai_double.py"), "--port", "0"]
+        command = [sys.executable, str(TESTS / "support" / "doubles" / "openai_double.py"), "--port", "0"]
         with log.open("ab") as output:
             self._double = spawn(
                 [*command, "--state", str(self.folder / "bills.jsonl")],

@@ -13,12 +13,12 @@ import asyncpg
 import httpx
 import msgspec
 
-from factories import scene_png
 from siege.evidence import Answer, Caller, Evidence
 from siege.plan import FULL, Size
 from siege.planted import Planted
 from siege.stack import Prober, Stack, Watch
 from style_references import style_reference
+from support.builders.factories import scene_png
 
 SCOPES: Final = ("read", "review", "create", "spend", "storage", "secrets", "admin")
 RUN: Final = {

@@ -7,12 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 
-from databases import copied, unpooled
-from documented import CheckedTransport, ClientFactory, Documentation
-from factories import scene_png
-from filled import Filled, fill_project
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
@@ -25,7 +20,11 @@ from kroma.secrets.keyring import Keyring
 from kroma.storage.base import ProjectStores
 from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
-from servers import Addresses
+from support.builders.factories import insert_posted_project, scene_png
+from support.builders.populated_project import Filled, fill_project
+from support.harness.documented_api import CheckedTransport, ClientFactory, Documentation
+from support.servers.databases import copied, pooled
+from support.servers.postgres_and_valkey import Addresses
 
 BYPASS = {"KROMA_API_AUTH_DEV_BYPASS": "1"}
 
@@ -47,10 +46,10 @@ def filled_database_url(server_addresses: Addresses) -> Iterator[str]:
     yield from copied(server_addresses)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest.fixture(scope="session")
 async def filled(
     filled_database_url: str, documentation: Documentation, tmp_path_factory: pytest.TempPathFactory
-) -> Filled:
+) -> AsyncIterator[Filled]:
     """For tests over all routes; each works in a transaction that is rolled back."""
     database = Database.connect(filled_database_url)
     settings = Settings.from_environment(BYPASS, data_dir=tmp_path_factory.mktemp("filled"))
@@ -68,7 +67,8 @@ async def filled(
         known = await fill_project(client, database)
         await fill_project(client, database, "Other")
     await database.close()
-    return Filled(unpooled(filled_database_url), known)
+    async with pooled(filled_database_url) as engine:
+        yield Filled(engine, known)
 
 
 @pytest.fixture(scope="session")
@@ -134,10 +134,10 @@ def auth_client(client_with: ClientFactory) -> httpx.AsyncClient:
 
 
 @pytest.fixture
-async def slug(client: httpx.AsyncClient) -> str:
-    """A project, made as clients make one."""
-    response = await client.post("/api/projects", json={"name": "Comic"})
-    return response.json()["project"]["slug"]
+async def slug(db: Database) -> str:
+    """A project as clients make one; test_projects.py holds the two together."""
+    async with db.transaction() as session:
+        return await insert_posted_project(session)
 
 
 @pytest.fixture

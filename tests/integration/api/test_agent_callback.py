@@ -8,13 +8,13 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from documented import ClientFactory
-from factories import make_project
 from kroma.config import Settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.instructions.models import AgentInstruction, AgentInstructionEvent
 from kroma.instructions.signature import CallbackSigner, Pass, callback_signer
+from support.builders.factories import make_project
+from support.harness.documented_api import ClientFactory
 
 HOUR = timedelta(hours=1)
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-import corpus
-from factories import noise_png
 from kroma.assets.models import Asset
 from kroma.db.engine import Database
 from kroma.projects.queries import get_project
-from uploading import problem, uploaded
+from support.builders import corpus
+from support.builders.factories import noise_png
+from support.builders.uploads import problem, uploaded
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -9,13 +9,13 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import select
 
-from factories import png
 from kroma.assets.models import Asset
 from kroma.baselines.models import Baseline
 from kroma.db.engine import Database
 from kroma.quality.models import QualityReport
 from kroma.runs.models import Run, RunCandidate, RunJob
-from uploading import files_in, problem, uploaded
+from support.builders.factories import png
+from support.builders.uploads import files_in, problem, uploaded
 
 pytestmark = pytest.mark.timeout(60)
 

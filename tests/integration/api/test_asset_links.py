@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-from documented import ClientFactory
 from kroma.assets.models import Asset
 from kroma.db.engine import Database
 from kroma.projects.queries import get_project
+from support.harness.documented_api import ClientFactory
 
 UNKNOWN_ID = "0f2d5c9e-4a7b-4c1d-8e3f-5a6b7c8d9e0f"
 TYPES = "Field 'link_type' must be one of: derived_from, variant_of, mask_for, reference_of"

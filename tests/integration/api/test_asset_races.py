@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from httpx import AsyncClient, Response
 
-from documented import ClientFactory
-from factories import png, scene_png
 from kroma.db.engine import Database
 from kroma.library import upload as uploads
 from kroma.pipeline.control import trigger
-from uploading import files_in, problem, upload, uploaded
+from support.builders.factories import png, scene_png
+from support.builders.uploads import files_in, problem, upload, uploaded
+from support.harness.documented_api import ClientFactory
 
 pytestmark = pytest.mark.timeout(60)
 

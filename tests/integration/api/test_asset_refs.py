@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from httpx import AsyncClient
 
-from factories import scene_png
-from uploading import problem, uploaded
+from support.builders.factories import scene_png
+from support.builders.uploads import problem, uploaded
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from httpx import AsyncClient
 
-from documented import ClientFactory
 from kroma.audit.models import AuditEvent
 from kroma.audit.service import record
 from kroma.db.engine import Database
 from kroma.projects.queries import get_project
+from support.harness.documented_api import ClientFactory
 
 
 async def put_events(db: Database, slug: str, *codes: str) -> None:

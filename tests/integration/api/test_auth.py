@@ -9,8 +9,6 @@ import pytest
 from httpx import AsyncClient, Response
 from sqlalchemy import select, update
 
-from documented import ClientFactory
-from factories import make_user
 from kroma.audit.models import AuditEvent
 from kroma.auth.models import ApiToken
 from kroma.auth.service import create_token
@@ -19,6 +17,8 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.models import Project
 from kroma.projects.queries import get_project
+from support.builders.factories import make_user
+from support.harness.documented_api import ClientFactory
 
 
 def bearer(token: str) -> dict[str, str]:

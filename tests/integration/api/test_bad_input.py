@@ -14,18 +14,17 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from databases import rolled_back
-from filled import Filled
 from kroma.config import Settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.instructions.signature import CALLBACK_PATH, Pass, callback_signer
-from kroma_api.app import ROUTERS
-from kroma_api.openapi.document import document
+from support.builders.populated_project import Filled
+from support.harness.documented_api import api_document
+from support.servers.databases import rolled_back
 
 pytestmark = pytest.mark.timeout(120)
 
-DOCUMENT = document(ROUTERS)
+DOCUMENT = api_document()
 OPERATIONS = [
     pytest.param(method, path, id=f"{method.upper()} {path}")
     for path, item in DOCUMENT["paths"].items()

@@ -9,7 +9,7 @@ import pytest
 from httpx import AsyncClient
 
 from kroma.db.engine import Database
-from made_runs import ended_run
+from support.builders.ended_runs import ended_run
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("root")]
 

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from documented import ClientFactory
 from kroma.db.engine import Database
 from kroma.tables import metadata
+from support.harness.documented_api import ClientFactory
 
 ITEMS_TEXT = "Field 'reference_sets[].items' is required (use [] to provide an empty set)"
 SECTIONS = (

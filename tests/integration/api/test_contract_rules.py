@@ -7,7 +7,6 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import select, text, update
 
-from documented import ClientFactory
 from kroma.assets.models import Asset
 from kroma.costs.models import CostEvent
 from kroma.db.engine import Database
@@ -15,6 +14,7 @@ from kroma.projects.models import AppUser, Project
 from kroma.projects.queries import get_project
 from kroma.quality.models import QualityReport
 from kroma.runs.models import Run, RunCandidate, RunJob
+from support.harness.documented_api import ClientFactory
 
 STYLE = {"name": "Ink", "instructions": "lines"}
 

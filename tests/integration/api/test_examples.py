@@ -9,9 +9,6 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from databases import rolled_back
-from factories import scene_png
-from filled import Filled
 from kroma.assets.models import Asset
 from kroma.config import Settings
 from kroma.db.base import utc_now
@@ -21,17 +18,19 @@ from kroma.instructions.signature import CALLBACK_PATH, Pass, callback_signer
 from kroma.projects.models import ProjectStorage
 from kroma.projects.queries import get_project
 from kroma.runs.models import Run, RunJob
-from kroma_api.app import ROUTERS
-from kroma_api.openapi.document import document
 from kroma_api.openapi.examples import REQUESTS
-from made_runs import ended_run
+from support.builders.ended_runs import ended_run
+from support.builders.factories import scene_png
+from support.builders.populated_project import Filled
+from support.harness.documented_api import api_document
+from support.servers.databases import rolled_back
 
 pytestmark = pytest.mark.timeout(60)
 
 HOUR = timedelta(hours=1)
 WITH_BODY = [
     pytest.param(method, path, operation["requestBody"]["content"]["application/json"], id=f"{method} {path}")
-    for path, item in document(ROUTERS)["paths"].items()
+    for path, item in api_document()["paths"].items()
     for method, operation in item.items()
     if "application/json" in operation.get("requestBody", {}).get("content", {})
 ]

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis.schemas import APIOperation
 
-from databases import rolled_back
-from filled import Filled
-from generated import OPERATIONS, as_httpx, cases, with_examples
 from kroma.db.engine import Database
+from support.builders.generated_requests import OPERATIONS, as_httpx, cases, with_examples
+from support.builders.populated_project import Filled
+from support.servers.databases import rolled_back
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import insert, text
 
-from documented import ClientFactory
 from kroma import __version__
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
@@ -17,7 +16,8 @@ from kroma.metrics import REGISTRY
 from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.workers.models import WorkerRow
-from served import free_port
+from support.harness.documented_api import ClientFactory
+from support.servers.api_process import free_port
 
 PARTS = ["database", "migrations", "worker", "queue", "store"]
 

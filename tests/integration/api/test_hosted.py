@@ -9,8 +9,6 @@ import msgspec
 import pytest
 from httpx import AsyncClient
 
-from documented import ClientFactory
-from factories import scene_png
 from kroma.config import S3Access
 from kroma.storage.access import Patience
 from kroma.storage.base import ObjectStore
@@ -18,7 +16,9 @@ from kroma.storage.client import s3_client
 from kroma.storage.errors import ChecksumMismatchError
 from kroma.storage.s3 import S3Stores
 from kroma_api.http.file_response import FileAnswer
-from uploading import uploaded
+from support.builders.factories import scene_png
+from support.builders.uploads import uploaded
+from support.harness.documented_api import ClientFactory
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -30,10 +30,10 @@ from kroma.idempotency.service import FORGOTTEN_AT_ONCE, KEPT, forget_expired
 from kroma.storage.base import ObjectStore
 from kroma.storage.directory import DirectoryStores
 from kroma.storage.memory import MemoryStores
-from kroma_api.app import ROUTERS, routes
+from kroma_api.app import routes
 from kroma_api.middleware.idempotency import CHANGES, READS, REPEATABLE, IdempotencyKeys
 from kroma_api.openapi.contract_routes import mounted_routes
-from kroma_api.openapi.document import document
+from support.harness.documented_api import api_document
 
 KEY = {"Idempotency-Key": "a-1"}
 PATH = "/api/projects/comic/characters"
@@ -64,7 +64,7 @@ def test_every_post_is_said_to_change_something_or_not_to() -> None:
 
 
 def test_the_document_describes_the_header_wherever_it_counts() -> None:
-    described = document(ROUTERS)["paths"]
+    described = api_document()["paths"]
 
     for path, item in described.items():
         for method, operation in item.items():

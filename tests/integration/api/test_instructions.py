@@ -8,13 +8,13 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import select, update
 
-from documented import ClientFactory
 from kroma.audit.models import AuditEvent
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.instructions.models import AgentInstruction
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import DispatchInstruction
+from support.harness.documented_api import ClientFactory
 
 P = "/api/projects"
 FIELDS = {

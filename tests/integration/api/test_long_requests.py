@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from factories import noise_png, scene_png
-from served import served, stopped
-from uploading import BOUNDARY, form, part
+from support.builders.factories import noise_png, scene_png
+from support.builders.uploads import BOUNDARY, form, part
+from support.servers.api_process import served, stopped
 
 pytestmark = pytest.mark.timeout(120)
 

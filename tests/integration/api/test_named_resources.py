@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 from httpx import AsyncClient
 
-from documented import ClientFactory
 from kroma.db.engine import Database
+from support.harness.documented_api import ClientFactory
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 UNKNOWN_ID = "0f2d5c9e-4a7b-4c1d-8e3f-5a6b7c8d9e0f"

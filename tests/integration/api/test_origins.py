@@ -7,9 +7,9 @@ import httpx
 import pytest
 from httpx import AsyncClient
 
-from documented import ClientFactory
-from raw_http import asked, head
-from served import served
+from support.harness.documented_api import ClientFactory
+from support.harness.raw_http import asked, head
+from support.servers.api_process import served
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -2,15 +2,17 @@
 
 import asyncio
 import re
+from typing import Any
+from uuid import UUID
 
 import pytest
 from httpx import AsyncClient
-from sqlalchemy import select
+from sqlalchemy import select, text
 
-from documented import ClientFactory
 from kroma.audit.models import AuditEvent
 from kroma.db.engine import Database
 from kroma.projects.models import AppUser
+from support.harness.documented_api import ClientFactory
 
 STAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
@@ -197,3 +199,31 @@ async def test_parallel_owners_of_one_slug_leave_one_project(
     )
 
     assert sorted(response.status_code for response in responses) == [200] + [400] * 19
+
+
+async def test_the_project_that_other_tests_insert_is_the_one_a_client_makes(
+    slug: str, client: AsyncClient, db: Database
+) -> None:
+    tables = ("app_users", "projects", "project_storage", "project_roots", "audit_events")
+
+    async def taken_away() -> list[list[dict[str, Any]]]:
+        async with db.transaction() as session:
+            found = [
+                [dict(row) for row in (await session.execute(text(f"SELECT * FROM {table}"))).mappings()]  # noqa: S608
+                for table in tables
+            ]
+            for table in reversed(tables):
+                await session.execute(text(f"DELETE FROM {table}"))  # noqa: S608
+        return [[plain(row) for row in rows] for rows in found]
+
+    def plain(row: dict[str, Any]) -> dict[str, Any]:
+        values = {
+            name: value for name, value in row.items() if not name.endswith("_at") and value is not None
+        }
+        return {name: "an id" if isinstance(value, UUID) else value for name, value in values.items()} | (
+            {"payload_json": row["payload_json"]["slug"]} if "payload_json" in row else {}
+        )
+
+    inserted = await taken_away()
+    assert (await client.post("/api/projects", json={"name": "Comic"})).json()["project"]["slug"] == slug
+    assert await taken_away() == inserted

@@ -8,10 +8,10 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import select
 
-from documented import ClientFactory
 from kroma.audit.models import AuditEvent
 from kroma.auth.models import ApiToken
 from kroma.db.engine import Database
+from support.harness.documented_api import ClientFactory
 
 FIELDS = "display_name, account_ref, base_url, enabled, config_json"
 NOT_FOUND = (404, "Provider account not found")

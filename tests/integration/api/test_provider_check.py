@@ -7,12 +7,12 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import select
 
-from documented import ClientFactory
 from kroma.db.engine import Database
 from kroma.ledger.models import ProviderGate
 from kroma.ledger.provider_limits import pause_provider
 from kroma.projects.models import Project
-from openai_double import OpenAIDouble, served
+from support.doubles.openai_double import OpenAIDouble, served
+from support.harness.documented_api import ClientFactory
 
 pytestmark = pytest.mark.timeout(60)
 

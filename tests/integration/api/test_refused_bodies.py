@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from served import served
+from support.servers.api_process import served
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -21,10 +21,9 @@ from kroma.projects.queries import get_project
 from kroma.quality.models import QualityReport
 from kroma.runs.events import write_event
 from kroma.runs.models import Run, RunCandidate, RunJob
-from kroma_api.app import ROUTERS
 from kroma_api.http.reviewer_view import for_reviewer
-from kroma_api.openapi.document import document
-from made_runs import MadeRun, ended_run
+from support.builders.ended_runs import MadeRun, ended_run
+from support.harness.documented_api import api_document
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -33,7 +32,7 @@ MARKS: Final = ("987.654", "marked-bucket", "marked-profile", "marked-settings",
 STREAM: Final = {"Accept": "text/event-stream"}
 VIEWS: Final = [
     path
-    for path, item in document(ROUTERS)["paths"].items()
+    for path, item in api_document()["paths"].items()
     if {"bearer": ["review"]} in item.get("get", {}).get("security", [])
 ]
 

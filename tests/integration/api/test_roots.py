@@ -9,10 +9,10 @@ import pytest
 from httpx import AsyncClient, Response
 from sqlalchemy import delete, select
 
-from documented import ClientFactory
-from factories import png, scene_png
 from kroma.db.engine import Database
 from kroma.projects.models import Project, ProjectRoot, ProjectStorage
+from support.builders.factories import png, scene_png
+from support.harness.documented_api import ClientFactory
 
 pytestmark = pytest.mark.timeout(60)
 

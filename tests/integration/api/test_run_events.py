@@ -24,7 +24,7 @@ from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
 from kroma.shares import current_share
 from kroma_api.http.event_stream import EventStream
 from kroma_api.http.request_slot import PLACE, Limits, Place
-from served import served, stopped
+from support.servers.api_process import served, stopped
 
 STREAM = {"Accept": "text/event-stream"}
 

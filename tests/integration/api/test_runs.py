@@ -11,12 +11,12 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import func, select, update
 
-from documented import ClientFactory
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.queries import get_project
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.runs.models import Run, RunCandidate, RunJob, RunStatus
+from support.harness.documented_api import ClientFactory
 
 RUN_KEYS = {
     "id", "project_id", "run_mode", "status", "stage", "time_of_day", "weather", "model_name",

@@ -8,16 +8,15 @@ import httpx
 import pytest
 from sqlalchemy import func, select
 
-from databases import rolled_back
-from documented import ClientFactory
-from filled import Filled
 from kroma.auth.scopes import Scope
 from kroma.auth.service import create_token
 from kroma.db.engine import Database
 from kroma.idempotency.models import IdempotencyKey
-from kroma_api.app import ROUTERS, routes
+from kroma_api.app import routes
 from kroma_api.openapi.contract_routes import mounted_routes
-from kroma_api.openapi.document import document
+from support.builders.populated_project import Filled
+from support.harness.documented_api import ClientFactory, api_document
+from support.servers.databases import rolled_back
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -207,7 +206,7 @@ async def test_head_needs_what_get_needs(
 
 
 def test_the_document_names_the_scopes() -> None:
-    paths = document(ROUTERS)["paths"]
+    paths = api_document()["paths"]
     included = {"create": {"create", "spend"}, "read": {"read", "create", "spend"}}
     for operation, expected in EXPECTED.items():
         method, path = operation.split(" ")

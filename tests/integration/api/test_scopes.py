@@ -12,8 +12,6 @@ from httpx import AsyncClient, Response
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from documented import ClientFactory
-from factories import scene_png
 from kroma.auth.models import ApiToken
 from kroma.auth.scopes import Scope, with_included
 from kroma.auth.service import create_token
@@ -25,7 +23,9 @@ from kroma.providers.fake import FakeProvider, FakeScript
 from kroma.quality.models import QualityReport
 from kroma.runs.models import Run
 from kroma.sync.models import SyncJob
-from made_runs import ended_run
+from support.builders.ended_runs import ended_run
+from support.builders.factories import scene_png
+from support.harness.documented_api import ClientFactory
 
 pytestmark = pytest.mark.timeout(60)
 

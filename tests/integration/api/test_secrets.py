@@ -11,7 +11,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from httpx import AsyncClient, Response
 from sqlalchemy import select, update
 
-from documented import ClientFactory
 from kroma.audit.models import AuditEvent
 from kroma.config import Settings
 from kroma.db.engine import Database
@@ -21,6 +20,7 @@ from kroma.secrets.errors import SecretUnreadableError
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.models import ProjectSecret
 from kroma.secrets.service import read_secret
+from support.harness.documented_api import ClientFactory
 
 OLD, NEW, LOST = (urlsafe_b64encode(bytes([number]) * 32).decode() for number in (1, 2, 3))
 BODY = {"provider_code": "OpenAI", "secret_name": "api_key", "secret_value": "sk-1"}

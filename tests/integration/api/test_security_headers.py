@@ -3,8 +3,8 @@
 import pytest
 from httpx import AsyncClient
 
-from documented import ClientFactory
 from kroma.auth.service import SECRET_PREFIX
+from support.harness.documented_api import ClientFactory
 
 pytestmark = pytest.mark.timeout(60)
 

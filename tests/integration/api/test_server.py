@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from served import environment, free_port, served, stopped
+from support.servers.api_process import environment, free_port, served, stopped
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -12,10 +12,10 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from factories import noise_png
-from raw_http import asked, connected, head, held, is_closed, read_answer
-from served import served, stopped
-from uploading import BOUNDARY, form, part
+from support.builders.factories import noise_png
+from support.builders.uploads import BOUNDARY, form, part
+from support.harness.raw_http import asked, connected, head, held, is_closed, read_answer
+from support.servers.api_process import served, stopped
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -9,8 +9,6 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import func, select
 
-from documented import ClientFactory
-from factories import scene_png
 from kroma.audit.models import AuditEvent
 from kroma.config import Settings
 from kroma.db.base import utc_now
@@ -22,6 +20,8 @@ from kroma.projects.queries import get_project
 from kroma.providers.base import EditRequest
 from kroma.providers.fake import FakeProvider, FakeScript
 from kroma.runs.models import Run
+from support.builders.factories import scene_png
+from support.harness.documented_api import ClientFactory
 
 pytestmark = pytest.mark.timeout(60)
 

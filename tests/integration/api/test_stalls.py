@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from databases import copied
-from served import served
-from servers import Addresses
+from support.servers.api_process import served
+from support.servers.databases import copied
+from support.servers.postgres_and_valkey import Addresses
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -6,9 +6,9 @@ import pytest
 from httpx import AsyncClient
 from sqlalchemy import select
 
-from documented import ClientFactory
 from kroma.audit.models import AuditEvent
 from kroma.db.engine import Database
+from support.harness.documented_api import ClientFactory
 
 
 async def test_the_default_root_is_absolute_below_the_data_directory(

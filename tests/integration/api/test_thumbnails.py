@@ -11,14 +11,14 @@ import pytest
 from httpx import AsyncClient, Response
 from PIL import Image
 
-import corpus
-from documented import ClientFactory
-from factories import noise_png, scene_png
 from kroma.assets.models import Asset
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.projects.queries import get_project
-from uploading import files_in, problem, uploaded
+from support.builders import corpus
+from support.builders.factories import noise_png, scene_png
+from support.builders.uploads import files_in, problem, uploaded
+from support.harness.documented_api import ClientFactory
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -11,14 +11,14 @@ from httpx import AsyncClient, Response
 from PIL import Image
 from sqlalchemy import select
 
-import corpus
-from documented import ClientFactory
-from factories import png, scene_png
 from kroma.db.engine import Database
 from kroma.imaging.provenance import find_record
 from kroma.ledger.models import ProviderCall
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma_api.http.errors import MAX_UPLOAD_BYTES
+from support.builders import corpus
+from support.builders.factories import png, scene_png
+from support.harness.documented_api import ClientFactory
 
 pytestmark = pytest.mark.timeout(90)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from factories import noise_png
-from raw_http import asked, head
-from s3_server import s3_environment
-from served import served
-from uploading import BOUNDARY, files_in, form, part
+from support.builders.factories import noise_png
+from support.builders.uploads import BOUNDARY, files_in, form, part
+from support.harness.raw_http import asked, head
+from support.servers.api_process import served
+from support.servers.s3_server import s3_environment
 
 pytestmark = pytest.mark.timeout(120)
 

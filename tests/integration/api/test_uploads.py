@@ -12,16 +12,16 @@ from httpx import AsyncClient
 from PIL import Image
 from sqlalchemy import func, select
 
-import corpus
-from documented import ClientFactory
-from factories import png
 from kroma.assets.models import Asset
 from kroma.db.engine import Database
 from kroma.imaging.high_bit_depth import decode_deep
 from kroma.storage.keys import upload_key
 from kroma_api.http.errors import MAX_FORM_BYTES
 from kroma_api.http.multipart_form import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
-from uploading import BOUNDARY, files_in, form, part, problem, send_form, upload, uploaded
+from support.builders import corpus
+from support.builders.factories import png
+from support.builders.uploads import BOUNDARY, files_in, form, part, problem, send_form, upload, uploaded
+from support.harness.documented_api import ClientFactory
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -6,11 +6,11 @@ import asyncpg
 import pytest
 from sqlalchemy import bindparam, func, insert, select, text
 
-from factories import make_user
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.projects.models import AppUser
+from support.builders.factories import make_user
 
 pytestmark = pytest.mark.timeout(60)
 

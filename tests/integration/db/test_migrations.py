@@ -13,7 +13,6 @@ import pytest
 from alembic.script import ScriptDirectory
 from sqlalchemy import select
 
-from filled import fill_project
 from kroma.baselines.models import Baseline
 from kroma.config import Settings
 from kroma.costs.models import CostEvent
@@ -29,6 +28,7 @@ from kroma.resources import open_resources
 from kroma.runs.models import RunCandidate, RunJob, RunStep
 from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
+from support.builders.populated_project import fill_project
 
 pytestmark = pytest.mark.timeout(120)
 

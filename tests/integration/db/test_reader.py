@@ -7,13 +7,13 @@ import msgspec
 import pytest
 from sqlalchemy import bindparam, func, select
 
-from factories import make_user
 from kroma.auth.models import ApiToken
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.db.reader import Query, Rows, equals
 from kroma.projects.models import Project
+from support.builders.factories import make_user
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import text
 
-from certificates import certificate
 from kroma.config import SettingsError
 from kroma.db.engine import Database
 from kroma.db.wait_for_database import answered
+from support.builders.certificates import certificate
 
 pytestmark = pytest.mark.timeout(60)
 

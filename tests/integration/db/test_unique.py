@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from factories import make_project
 from kroma.characters.errors import CharacterNameTakenError
 from kroma.characters.models import Character
 from kroma.db.engine import Database
 from kroma.db.unique import flush_unique
+from support.builders.factories import make_project
 
 
 async def add_two(db: Database) -> None:

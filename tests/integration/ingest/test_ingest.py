@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import delete, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from factories import make_project
 from kroma.assets.models import Asset, AssetLink
 from kroma.audit.models import AuditEvent
 from kroma.costs.models import CostEvent
@@ -22,6 +21,7 @@ from kroma.projects.models import Project
 from kroma.quality.models import QualityReport
 from kroma.runlog.errors import RunLogInvalidError
 from kroma.runs.models import Run, RunCandidate, RunJob
+from support.builders.factories import make_project
 
 pytestmark = pytest.mark.timeout(60)
 

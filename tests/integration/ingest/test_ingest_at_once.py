@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from factories import make_project
 from kroma.assets.models import Asset, AssetLink
 from kroma.db.engine import Database
 from kroma.ingest.service import ingest_log
 from kroma.quality.models import QualityReport
 from kroma.runs.models import Run, RunCandidate, RunJob
+from support.builders.factories import make_project
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from agent_server import AgentServer, served
-from desk import Desk
-from factories import make_project
 from kroma.db.engine import Database
+from support.builders.factories import make_project
+from support.doubles.agent_server import AgentServer, served
+from support.harness.agent_harness import Desk
 
 
 @pytest.fixture

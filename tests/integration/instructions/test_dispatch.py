@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from agent_server import AgentServer, Received, http, said
-from desk import Desk
 from kroma.db.base import utc_now
+from support.doubles.agent_server import AgentServer, Received, http, said
+from support.harness.agent_harness import Desk
 
 pytestmark = pytest.mark.timeout(60)
 

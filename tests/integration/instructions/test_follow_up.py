@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from agent_server import AgentServer, Received, http, said
-from desk import Desk
+from support.doubles.agent_server import AgentServer, Received, http, said
+from support.harness.agent_harness import Desk
 
 pytestmark = pytest.mark.timeout(60)
 

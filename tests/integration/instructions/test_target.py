@@ -3,10 +3,10 @@
 import pytest
 from sqlalchemy import update
 
-from agent_server import AgentServer
-from desk import Desk
 from kroma.instructions.sweep import BATCH
 from kroma.secrets.models import ProjectSecret
+from support.doubles.agent_server import AgentServer
+from support.harness.agent_harness import Desk
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -7,8 +7,6 @@ from functools import partial
 
 import pytest
 
-from agent_server import AgentServer, Received, http, said
-from desk import Desk
 from kroma.cpu import CpuPool
 from kroma.leases.renewer import LeaseKeeper
 from kroma.pipeline.execution.execute import Workplace
@@ -18,7 +16,9 @@ from kroma_worker.main import TASK_MODULES
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
 from kroma_worker.tasks import instructions
 from kroma_worker.tasks.sweep import sweep_for_ever
-from studio import url_of
+from support.doubles.agent_server import AgentServer, Received, http, said
+from support.harness.agent_harness import Desk
+from support.harness.worker_harness import url_of
 
 pytestmark = pytest.mark.timeout(60)
 

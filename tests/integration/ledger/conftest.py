@@ -2,8 +2,8 @@
 
 import pytest
 
-from counter import Counter
 from kroma.db.engine import Database
+from support.harness.ledger_harness import Counter
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from uuid import UUID
 
 import pytest
 
-from counter import Counter, KilledError, Life
 from kroma.errors import ProviderError
 from kroma.ledger.call_scheduler import CallDesk
 from kroma.ledger.errors import AnswerNotKeptError, AnswerUnknownError, CallLaterError
 from kroma.ledger.models import CallStatus
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
+from support.harness.ledger_harness import Counter, KilledError, Life
 
 pytestmark = pytest.mark.timeout(120)
 

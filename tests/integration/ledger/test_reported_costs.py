@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from counter import Counter
 from kroma.config import ProviderLimits
 from kroma.costs.models import CostEvent
 from kroma.ledger.errors import AnswerUnknownError
@@ -18,6 +17,7 @@ from kroma.providers.base import AnswerUnusableError, EditRequest, ProviderAcces
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript, flat_png
 from kroma.runs.models import RunEvent
 from kroma.spend.queries import project_spend
+from support.harness.ledger_harness import Counter
 
 pytestmark = pytest.mark.timeout(120)
 

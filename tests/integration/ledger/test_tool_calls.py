@@ -8,7 +8,6 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import select, text, update
 
-from factories import png
 from kroma.audit.models import AuditEvent
 from kroma.config import ProviderLimits
 from kroma.costs.models import CostEvent
@@ -22,6 +21,7 @@ from kroma.ledger.tool_calls import BoughtPicture, ToolCalls
 from kroma.metrics import REGISTRY
 from kroma.providers.base import AnswerUnusableError, EditRequest, ProviderPicture, ProviderRefusedError
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
+from support.builders.factories import png
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from agent_server import AgentServer, http, said, served
-from certificates import certificate
 from kroma.allow_list import AllowList
 from kroma.outbound.client import OutboundClient, OutboundReply
 from kroma.outbound.errors import (
@@ -20,6 +18,8 @@ from kroma.outbound.errors import (
     UrlRefusedError,
 )
 from kroma.outbound.guard import UrlGuard
+from support.builders.certificates import certificate
+from support.doubles.agent_server import AgentServer, http, said, served
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import selectinload
 
-from factories import jpeg, make_project, png
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
@@ -29,6 +28,7 @@ from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
 from kroma.runs.models import Run, RunJob, RunMode, Stage, TimeOfDay, Weather
 from kroma.spend.service import confirm_run
 from kroma.storage.directory import DirectoryStores
+from support.builders.factories import jpeg, make_project, png
 
 pytestmark = pytest.mark.timeout(60)
 

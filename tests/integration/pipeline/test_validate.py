@@ -5,11 +5,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from config_project import ConfigProject
-from factories import make_project
 from kroma.db.engine import Database
 from kroma.errors import KromaError
 from kroma.pipeline.planning.validate import ConfigSummary, validate_config
+from support.builders.config_project import ConfigProject
+from support.builders.factories import make_project
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -7,10 +7,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import update
 
-from factories import make_project
 from kroma.db.engine import Database
 from kroma.pipeline.control.wait import wait_for_end
 from kroma.runs.models import Run, RunStatus
+from support.builders.factories import make_project
 
 pytestmark = pytest.mark.timeout(60)
 

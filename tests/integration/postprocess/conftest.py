@@ -3,8 +3,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from cutout_double import CutoutDouble, served
 from kroma.cpu import CpuPool
+from support.doubles.cutout_double import CutoutDouble, served
 
 MEMORY_LIMIT_BYTES = 3 * 1024**3
 

@@ -9,9 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import corpus
-import tool_programs
-from cutout_double import CutoutDouble, Fault
 from kroma.allow_list import AllowList
 from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
@@ -30,6 +27,9 @@ from kroma.providers.base import (
     ProviderKeyRefusedError,
     ProviderRefusedError,
 )
+from support.builders import corpus
+from support.doubles import tool_programs
+from support.doubles.cutout_double import CutoutDouble, Fault
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -6,7 +6,7 @@ import pytest
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.providers.openai import OpenAIProvider
-from openai_double import OpenAIDouble, served
+from support.doubles.openai_double import OpenAIDouble, served
 
 LIMIT_S = 5
 

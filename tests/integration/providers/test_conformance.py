@@ -14,7 +14,6 @@ import msgspec
 import pytest
 from PIL import Image
 
-import corpus
 from kroma.cpu import CpuPool
 from kroma.imaging.codec import verify
 from kroma.imaging.errors import PictureError, PictureTooLargeError
@@ -31,8 +30,9 @@ from kroma.providers.base import (
     ProviderPicture,
     ProviderRefusedError,
 )
-from openai_double import Fault, grey_blocks
-from provider_subjects import CODES, KEY, Subject, opened
+from support.builders import corpus
+from support.doubles.openai_double import Fault, grey_blocks
+from support.harness.provider_subjects import CODES, KEY, Subject, opened
 
 pytestmark = pytest.mark.timeout(60)
 Requested = Callable[..., EditRequest]

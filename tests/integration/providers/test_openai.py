@@ -11,7 +11,6 @@ import msgspec
 import pytest
 from PIL import Image
 
-from factories import encoded
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.providers.base import (
@@ -26,7 +25,8 @@ from kroma.providers.base import (
     ProviderRefusedError,
 )
 from kroma.providers.openai import OpenAIProvider
-from openai_double import Fault, OpenAIDouble, grey_blocks
+from support.builders.factories import encoded
+from support.doubles.openai_double import Fault, OpenAIDouble, grey_blocks
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -9,12 +9,12 @@ from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from factories import make_project
 from kroma.db.engine import Database
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.ledger.states import CALL_MOVES
 from kroma.runs.models import JobStatus, Run, RunEvent, RunJob, RunStatus
 from kroma.runs.states import JOB_MOVES, RUN_MOVES
+from support.builders.factories import make_project
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -27,8 +27,8 @@ from kroma.storage.errors import (
     StoreUnavailableError,
 )
 from kroma.storage.s3 import PART_BYTES, S3Stores
-from s3_double import Asked, Rule, S3Double, cut, forever, refusal, s3_double
-from s3_server import KEY, access_to
+from support.doubles.s3_double import Asked, Rule, S3Double, cut, forever, refusal, s3_double
+from support.servers.s3_server import KEY, access_to
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -7,7 +7,7 @@ import pytest
 
 from kroma.config import Settings, SettingsError
 from kroma.resources import open_stores
-from s3_server import s3_environment
+from support.servers.s3_server import s3_environment
 
 pytestmark = pytest.mark.timeout(60)
 

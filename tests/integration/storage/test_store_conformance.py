@@ -27,7 +27,7 @@ from kroma.storage.errors import (
 )
 from kroma.storage.memory import MemoryStore, MemoryStores
 from kroma.storage.s3 import PART_BYTES, S3Store, S3Stores
-from s3_server import access_to, new_bucket
+from support.servers.s3_server import access_to, new_bucket
 
 pytestmark = [pytest.mark.timeout(30), pytest.mark.asyncio(loop_scope="module")]
 

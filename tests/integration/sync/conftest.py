@@ -10,9 +10,9 @@ from kroma.config import S3Access
 from kroma.db.engine import Database
 from kroma.storage.access import Patience
 from kroma.storage.bucket import open_bucket
-from s3_double import S3Double, s3_double
-from sync_ends import Ends
-from sync_office import Office, open_office
+from support.doubles.s3_double import S3Double, s3_double
+from support.harness.sync_endpoints import Ends
+from support.harness.sync_harness import Office, open_office
 
 
 @pytest.fixture

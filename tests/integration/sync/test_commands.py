@@ -5,11 +5,11 @@ import json
 from typing import Any
 
 import pytest
-from stacks import kroma
 
-from s3_double import S3Double
-from studio import url_of
-from sync_office import Office
+from support.doubles.s3_double import S3Double
+from support.harness.sync_harness import Office
+from support.harness.worker_harness import url_of
+from support.servers.kroma_stack import kroma
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -12,10 +12,10 @@ import pytest
 from aiohttp import web
 
 from kroma.storage.bucket import open_bucket
-from s3_double import Asked, S3Double, Verdict, forever
-from s3_server import access_to
-from studio import url_of
-from sync_office import Office
+from support.doubles.s3_double import Asked, S3Double, Verdict, forever
+from support.harness.sync_harness import Office
+from support.harness.worker_harness import url_of
+from support.servers.s3_server import access_to
 
 pytestmark = pytest.mark.timeout(120)
 

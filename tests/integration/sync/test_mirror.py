@@ -12,8 +12,8 @@ from kroma.storage.errors import BucketNotFoundError, StoreUnavailableError
 from kroma.sync.errors import FilesLeftOutError, WouldDeleteAllError
 from kroma.sync.mirror import mirror
 from kroma.sync.progress import Progress, SyncResult
-from s3_double import Asked, Verdict, refusal
-from sync_ends import PREFIX, SMALL, Ends, put_directly
+from support.doubles.s3_double import Asked, Verdict, refusal
+from support.harness.sync_endpoints import PREFIX, SMALL, Ends, put_directly
 
 pytestmark = pytest.mark.timeout(60)
 

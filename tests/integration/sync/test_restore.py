@@ -11,8 +11,8 @@ from aiohttp import web
 
 from kroma.storage.errors import StoreFullError, StoreUnavailableError
 from kroma.sync.errors import FilesLeftOutError
-from s3_double import Asked, Verdict
-from sync_ends import PREFIX, Ends, put_directly
+from support.doubles.s3_double import Asked, Verdict
+from support.harness.sync_endpoints import PREFIX, Ends, put_directly
 
 pytestmark = pytest.mark.timeout(60)
 

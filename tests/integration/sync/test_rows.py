@@ -28,8 +28,8 @@ from kroma.sync.models import SyncKind
 from kroma.sync.progress import SyncResult
 from kroma.sync.service import SyncOrder, begin_sync, cancel_sync, prepare_sync, request_sync, retry_sync
 from kroma.sync.sweep import fail_spent_syncs, list_due_syncs
-from s3_double import Asked, S3Double, Verdict, cut, forever, refusal
-from sync_office import LEASE, Office, open_office
+from support.doubles.s3_double import Asked, S3Double, Verdict, cut, forever, refusal
+from support.harness.sync_harness import LEASE, Office, open_office
 
 pytestmark = pytest.mark.timeout(60)
 

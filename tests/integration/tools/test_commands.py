@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from factories import png, scene_png
 from kroma.cli.main import app, main
 from kroma.imaging.provenance import find_record
+from support.builders.factories import png, scene_png
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -10,11 +10,11 @@ from uuid import UUID
 
 import pytest
 
-from factories import png, scene_png
 from kroma.auth.service import create_token
 from kroma.db.engine import Database
 from kroma.imaging.provenance import ParentRecord, PictureRecord, sealed
-from served import environment
+from support.builders.factories import png, scene_png
+from support.servers.api_process import environment
 
 pytestmark = pytest.mark.timeout(180)
 

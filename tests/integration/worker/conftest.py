@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from factories import make_project, scene_png
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.storage.directory import DirectoryStores
-from studio import SCENES, Studio
+from support.builders.factories import make_project, scene_png
+from support.harness.worker_harness import SCENES, Studio
 
 
 @pytest.fixture(scope="session")

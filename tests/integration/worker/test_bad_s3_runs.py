@@ -8,7 +8,6 @@ import pytest
 from aiohttp import web
 from sqlalchemy import update
 
-from factories import make_project, scene_png
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
@@ -16,9 +15,10 @@ from kroma.pipeline.execution.sweep import list_due
 from kroma.runs.models import Run, RunJob
 from kroma.storage.access import Patience
 from kroma.storage.s3 import S3Stores
-from s3_double import Asked, S3Double, Verdict, cut, forever, refusal, s3_double
-from s3_server import access_to
-from studio import Rows, Studio
+from support.builders.factories import make_project, scene_png
+from support.doubles.s3_double import Asked, S3Double, Verdict, cut, forever, refusal, s3_double
+from support.harness.worker_harness import Rows, Studio
+from support.servers.s3_server import access_to
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from sqlalchemy import func, select
 
-from factories import png, scene_png
 from kroma.audit.models import AuditEvent
 from kroma.auth.caller import OWNER
 from kroma.baselines.models import Baseline
@@ -37,7 +36,8 @@ from kroma.runs.errors import JobNotFoundError, RunNotFoundError
 from kroma.runs.models import Run, RunEvent
 from kroma.style_guides.models import StyleGuide
 from kroma_api.schemas.run_control import RerunRunRequest
-from studio import Rows, Studio
+from support.builders.factories import png, scene_png
+from support.harness.worker_harness import Rows, Studio
 
 pytestmark = pytest.mark.timeout(120)
 

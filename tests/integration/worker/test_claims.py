@@ -19,7 +19,7 @@ from kroma.queue.messages import ExecuteJob, FinishRun
 from kroma.runs.models import Run, RunJob
 from kroma_worker.registry import TaskDeps
 from kroma_worker.tasks.sweep import Rung, sweep_for_ever
-from studio import Studio
+from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -33,7 +33,7 @@ from kroma.spend.errors import BudgetExceededError
 from kroma.spend.queries import project_spend, run_spend
 from kroma.spend.service import set_budget
 from kroma_api.schemas.run_control import RerunRunRequest
-from studio import Rows, Studio
+from support.harness.worker_harness import Rows, Studio
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -14,7 +14,7 @@ from kroma_worker.main import drain
 from kroma_worker.registry import TaskDeps, dispatch
 from kroma_worker.slots import Hands
 from kroma_worker.tasks.sweep import sweep_for_ever
-from studio import Studio
+from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from factories import make_project
 from kroma.db.engine import Database
 from kroma.ingest.service import ingest_log
 from kroma.leases.renewer import LeaseKeeper
@@ -20,7 +19,8 @@ from kroma.runlog.ids import stable_id
 from kroma.runs.models import Run
 from kroma.storage.base import ObjectStore, StoredObject
 from kroma.storage.directory import DirectoryStore, DirectoryStores
-from studio import Studio, url_of
+from support.builders.factories import make_project
+from support.harness.worker_harness import Studio, url_of
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -16,7 +16,7 @@ from kroma.provider_accounts.access import no_access
 from kroma.providers.base import EditRequest, EditResult
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.runs.models import Run, RunStatus
-from studio import Rows, Studio
+from support.harness.worker_harness import Rows, Studio
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -15,8 +15,8 @@ from kroma.providers.openai import OpenAIProvider
 from kroma.runs.models import RunStatus
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import upsert_secret
-from openai_double import Fault, OpenAIDouble, served
-from studio import SCENES, Studio
+from support.doubles.openai_double import Fault, OpenAIDouble, served
+from support.harness.worker_harness import SCENES, Studio
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -15,7 +15,7 @@ from kroma.queue.messages import FinishRun
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus, RunStep
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import upsert_secret
-from studio import Studio
+from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(60)
 

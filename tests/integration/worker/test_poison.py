@@ -26,7 +26,7 @@ from kroma.queue.postgres import PostgresTaskQueue
 from kroma.runs.models import Run, RunJob, RunStep
 from kroma_worker.registry import TaskDeps, dispatch
 from kroma_worker.slots import Hands
-from studio import Studio
+from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(120)
 

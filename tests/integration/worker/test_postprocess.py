@@ -10,9 +10,6 @@ import msgspec
 import pytest
 from sqlalchemy import delete, select, update
 
-from cutout_double import CutoutDouble
-from cutout_double import Fault as CutoutFault
-from cutout_double import served as cutouts_served
 from kroma.assets.models import Asset, AssetLink
 from kroma.config import Settings
 from kroma.imaging.high_bit_depth import decode_deep
@@ -37,9 +34,12 @@ from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import upsert_secret
 from kroma.spend.errors import UnknownPriceError
 from kroma.spend.service import set_budget
-from openai_double import Fault, OpenAIDouble
-from openai_double import served as openai_served
-from studio import Order, Rows, Studio
+from support.doubles.cutout_double import CutoutDouble
+from support.doubles.cutout_double import Fault as CutoutFault
+from support.doubles.cutout_double import served as cutouts_served
+from support.doubles.openai_double import Fault, OpenAIDouble
+from support.doubles.openai_double import served as openai_served
+from support.harness.worker_harness import Order, Rows, Studio
 
 pytestmark = pytest.mark.timeout(120)
 

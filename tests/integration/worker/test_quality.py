@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factories import png, scene_png
 from kroma.imaging.measures.settings import QualitySettings
 from kroma.providers.fake import FakeOutcome
 from kroma.runlog.reader import read_log
-from studio import Rows, Studio
+from support.builders.factories import png, scene_png
+from support.harness.worker_harness import Rows, Studio
 
 pytestmark = pytest.mark.timeout(60)
 

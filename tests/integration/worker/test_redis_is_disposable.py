@@ -21,7 +21,7 @@ from kroma.runs.models import Run
 from kroma_worker.registry import TaskDeps, dispatch
 from kroma_worker.slots import Hands
 from kroma_worker.tasks.sweep import sweep_for_ever
-from studio import Studio
+from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(180)
 

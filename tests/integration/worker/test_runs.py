@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from factories import png
 from kroma.assets.models import AssetLink
 from kroma.ingest.service import ingest_log
 from kroma.providers.fake import FakeOutcome
@@ -19,7 +18,8 @@ from kroma.storage.base import ObjectStore, StoredObject
 from kroma.storage.directory import DirectoryStore, DirectoryStores
 from kroma.storage.errors import StoreFullError
 from kroma.sync.models import SyncJob
-from studio import Studio
+from support.builders.factories import png
+from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(120)
 

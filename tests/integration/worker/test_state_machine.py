@@ -24,7 +24,6 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from factories import scene_png
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
@@ -52,7 +51,8 @@ from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
 from kroma_worker.registry import TaskDeps, dispatch
 from kroma_worker.slots import Hands
-from studio import CallDesk, no_access
+from support.builders.factories import scene_png
+from support.harness.worker_harness import CallDesk, no_access
 
 pytestmark = pytest.mark.timeout(1800)
 

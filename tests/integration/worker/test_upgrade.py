@@ -17,7 +17,7 @@ from kroma.pipeline.execution.image_job import STEP_VERSION
 from kroma.pipeline.planning.plan import PLAN_VERSION
 from kroma.queue.messages import MESSAGE_VERSION, ExecuteJob, readable
 from kroma.runs.models import Run
-from studio import Studio
+from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-import corpus
 from kroma.imaging.codec import decode, verify
 from kroma.imaging.errors import PictureError
+from support.builders import corpus
 
 
 def shown(name: str) -> np.ndarray:

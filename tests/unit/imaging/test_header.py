@@ -7,7 +7,6 @@ import zlib
 import pytest
 from PIL import Image
 
-import corpus
 from kroma.imaging.errors import PictureTooLargeError, TruncatedPictureError, UnreadablePictureError
 from kroma.imaging.header import (
     HEAD_BYTES,
@@ -17,6 +16,7 @@ from kroma.imaging.header import (
     inspect,
     inspect_header,
 )
+from support.builders import corpus
 
 
 def encoded(fmt: str, size: tuple[int, int] = (37, 21), mode: str = "RGB", **options: object) -> bytes:

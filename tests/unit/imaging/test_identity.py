@@ -17,8 +17,8 @@ from kroma.imaging.measures.identity import embedding, windows
 from kroma.imaging.measures.report import CheckResult
 from kroma.imaging.measures.request import CheckOrder, FactsOrder
 from kroma.imaging.measures.settings import QualitySettings
-from made_set import png
-from onnx_file import mean_colours
+from support.builders.onnx_file import mean_colours
+from support.builders.ranking_set import png
 
 Rgb = NDArray[np.uint8]
 SETTINGS = QualitySettings()

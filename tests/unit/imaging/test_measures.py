@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from factories import noise_png, png, scene_png
 from kroma.imaging.color_check import GuardSettings
 from kroma.imaging.measures.candidate import check_candidate, with_duplicates
 from kroma.imaging.measures.duplicate import nearest, thumbnail
@@ -25,6 +24,7 @@ from kroma.imaging.measures.sharpness import blur_effect, detail_kept
 from kroma.imaging.measures.size import aspect_kept, size_kept, wanted_size
 from kroma.imaging.measures.structure import structure_kept
 from kroma.imaging.measures.style import look_of, quantiles, style_kept
+from support.builders.factories import noise_png, png, scene_png
 
 Rgb = NDArray[np.uint8]
 SETTINGS = QualitySettings()

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from PIL import Image
 
-from factories import encoded, jpeg, png, scene_png
 from kroma.imaging import provenance
 from kroma.imaging.png_text import SIGNATURE, chunk, with_metadata
 from kroma.imaging.provenance import ParentRecord, PictureRecord, RecordUnreadableError, State
+from support.builders.factories import encoded, jpeg, png, scene_png
 
 
 def record(**fields: object) -> PictureRecord:

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from kroma.imaging.measures.settings import CHECKS, QualitySettings
-from quality_pictures import DOCS, FOLDER, shown_pictures
+from support.builders.quality_pictures import DOCS, FOLDER, shown_pictures
 
 pytestmark = pytest.mark.timeout(120)
 

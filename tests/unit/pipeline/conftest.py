@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from config_project import ConfigProject
+from support.builders.config_project import ConfigProject
 
 
 @pytest.fixture

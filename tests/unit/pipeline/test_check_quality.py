@@ -10,7 +10,14 @@ from kroma.pipeline.execution.image_job import Candidate
 from kroma.pipeline.execution.steps.check_quality import check_quality
 from kroma.runs.models import CandidateStatus
 from kroma.storage.memory import MemoryStore
-from made_set import ForgetfulRecorder, InlineCpu, candidate_of, made_scenes, png, tools_for
+from support.builders.ranking_set import (
+    ForgetfulRecorder,
+    InlineCpu,
+    candidate_of,
+    made_scenes,
+    png,
+    tools_for,
+)
 
 HARD = QualitySettings(blank=CheckSettings(threshold=0.25, verdict=Verdict.HARD))
 

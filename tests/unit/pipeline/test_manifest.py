@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from config_project import ConfigProject
 from kroma.imaging.color_check import GuardSettings
 from kroma.imaging.measures.settings import CheckSettings, QualitySettings, Verdict
 from kroma.pipeline.planning.errors import ConfigFileError, PlanningPreflightError
 from kroma.pipeline.planning.manifest import DEFAULT_PROMPTS, Manifest, load_manifest
 from kroma.pipeline.planning.prompt import NO_INVENTION, Setting, compose_prompt
 from kroma.runs.models import Stage, TimeOfDay, Weather
+from support.builders.config_project import ConfigProject
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -9,9 +9,6 @@ import msgspec
 import pytest
 from PIL import Image
 
-import corpus
-from config_project import ConfigProject
-from factories import encoded, jpeg, png
 from kroma.cpu import CpuPool
 from kroma.imaging.accept import accept
 from kroma.imaging.color_check import GuardSettings
@@ -24,6 +21,9 @@ from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.runlog.schema import PostprocessLog
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 from kroma.storage.memory import MemoryStores
+from support.builders import corpus
+from support.builders.config_project import ConfigProject
+from support.builders.factories import encoded, jpeg, png
 
 pytestmark = pytest.mark.timeout(60)
 

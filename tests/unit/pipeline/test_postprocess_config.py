@@ -2,7 +2,6 @@
 
 import pytest
 
-from config_project import ConfigProject
 from kroma.pipeline.planning.errors import ConfigFileError, PlanningPreflightError
 from kroma.pipeline.planning.postprocess_config import (
     PostprocessConfig,
@@ -21,6 +20,7 @@ from kroma.postprocess.request import (
     UpscaleOrder,
 )
 from kroma.runlog.schema import PostprocessLog
+from support.builders.config_project import ConfigProject
 
 pytestmark = pytest.mark.timeout(30)
 

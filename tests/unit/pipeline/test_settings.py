@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config_project import ConfigProject
 from kroma.pipeline.planning.errors import ConfigFileError
 from kroma.pipeline.planning.settings_layers import SettingsLayer, load_layers
+from support.builders.config_project import ConfigProject
 
 pytestmark = pytest.mark.timeout(30)
 

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-import corpus
-from factories import encoded, scene_png
 from kroma.imaging.high_bit_depth import DeepPicture, decode_deep, encode_deep
 from kroma.postprocess.color import graded
 from kroma.postprocess.compare import compare
 from kroma.postprocess.enlarge import enlarged
 from kroma.postprocess.request import BUILTIN_PROFILES, Expected
+from support.builders import corpus
+from support.builders.factories import encoded, scene_png
 
 SOURCE = scene_png(96, 64)
 PICTURE = decode_deep(SOURCE, name="source")

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-import corpus
 from kroma.imaging.high_bit_depth import DeepPicture
 from kroma.postprocess.cutout import cut_out
 from kroma.postprocess.errors import UnsureError
+from support.builders import corpus
 
 WIDTH, HEIGHT = 80, 120
 BODY = (20, 50, 60, 110)

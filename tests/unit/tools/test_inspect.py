@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner
 
-import corpus
-from factories import jpeg, png, scene_png
 from kroma.cli.main import app
 from kroma.imaging.provenance import ParentRecord, PictureRecord, sealed
+from support.builders import corpus
+from support.builders.factories import jpeg, png, scene_png
 
 RUN = UUID(int=5)
 

@@ -7,7 +7,6 @@ from typing import Any
 import msgspec
 from sqlalchemy import select, text
 
-from factories import make_project
 from kroma.assets.models import Asset
 from kroma.audit.models import AuditEvent
 from kroma.config import Settings
@@ -21,9 +20,10 @@ from kroma.sync.claim import claim_sync
 from kroma.sync.models import SyncJob
 from kroma.sync.runner import Synchroniser
 from kroma.sync.service import SyncOrder, prepare_sync, request_sync
-from s3_double import S3Double
-from s3_server import KEY
-from studio import url_of
+from support.builders.factories import make_project
+from support.doubles.s3_double import S3Double
+from support.harness.worker_harness import url_of
+from support.servers.s3_server import KEY
 
 LEASE = timedelta(seconds=30)
 

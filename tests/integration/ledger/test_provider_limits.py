@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from counter import Counter, no_key_needed
 from kroma.config import ProviderLimits
 from kroma.db.engine import Database
 from kroma.ledger import provider_limits as gates
@@ -33,6 +32,7 @@ from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.errors import RunCancelledError
 from kroma.runs.models import JobStatus, Run, RunEvent, RunJob, RunStatus
+from support.harness.ledger_harness import Counter, no_key_needed
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import corpus
-from factories import encoded, png, scene_png
 from kroma.errors import KromaError
 from kroma.imaging.errors import PictureError
 from kroma.imaging.provenance import State, find_record, state_of
@@ -23,6 +21,8 @@ from kroma.tools.options import (
     checked,
 )
 from kroma.tools.runner import Result, Source, Workshop
+from support.builders import corpus
+from support.builders.factories import encoded, png, scene_png
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -13,11 +13,11 @@ from kroma.cpu import CpuPool
 from kroma.providers import PROVIDERS, ProviderKind
 from kroma.providers.base import Provider, ProviderAccess
 from kroma.providers.fake import FakeProvider, FakeScript
-from openai_double import Fault, OpenAIDouble, served
-from stability_double import StabilityDouble
+from support.doubles.openai_double import Fault, OpenAIDouble, served
+from support.doubles.stability_double import StabilityDouble
 
 KEY: Final = "sk-test-0f3a9c71"
-ROOT: Final = Path(__file__).parents[1]
+ROOT: Final = Path(__file__).parents[3]
 CODES: Final = ("local", "fake", "openai", "stability")
 
 

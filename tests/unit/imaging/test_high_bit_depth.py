@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import corpus
 from kroma.imaging.codec import decode
 from kroma.imaging.errors import PictureError
 from kroma.imaging.high_bit_depth import DeepPicture, decode_deep, encode_deep
 from kroma.imaging.png_text import read_metadata
 from kroma.imaging.thumbnail import thumbnail
+from support.builders import corpus
 
 
 @pytest.mark.parametrize("name", corpus.GOOD)

@@ -11,7 +11,6 @@ from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 import kroma.tables  # noqa: F401 - completes the mappings
-from factories import make_project
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
@@ -25,6 +24,7 @@ from kroma.ledger.outcomes import Answer
 from kroma.providers.base import EditRequest, EditResult, Provider, ProviderAccess, ProviderPicture
 from kroma.providers.fake import flat_png
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
+from support.builders.factories import make_project
 
 PICTURE = flat_png(4, 4, (9, 9, 9))
 

@@ -6,7 +6,7 @@ The worked example of docs/providers.md is tested against it. Faults are those o
 import asyncio
 import json
 
-from openai_double import (
+from support.doubles.openai_double import (
     EditCall,
     Fault,
     OpenAIDouble,

@@ -6,11 +6,35 @@ from uuid import uuid4
 
 import numpy as np
 from PIL import Image
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.projects.models import AppUser, Project, ProjectStorage
 
 Color = tuple[int, int, int] | tuple[int, int, int, int]
+
+# What ``POST /api/projects`` with the name "Comic" leaves. A trigger wants a root to be there before its use.
+_POSTED_PROJECT = (
+    text("""
+    WITH owner AS (
+        INSERT INTO app_users (id, username, display_name) VALUES (gen_random_uuid(), 'local', 'Local User')
+        ON CONFLICT (username) DO UPDATE SET updated_at = now() RETURNING id
+    ), project AS (
+        INSERT INTO projects (id, owner_user_id, slug, name)
+        SELECT gen_random_uuid(), id, 'comic', 'Comic' FROM owner RETURNING id
+    ), root AS (
+        INSERT INTO project_roots (id, project_id, path)
+        SELECT gen_random_uuid(), id, 'var/projects/comic' FROM project
+    )
+    INSERT INTO audit_events (id, project_id, event_code, payload_json)
+    SELECT gen_random_uuid(), id, 'project.upsert', jsonb_build_object('project_id', id, 'slug', 'comic')
+    FROM project
+    """),
+    text("""
+    INSERT INTO project_storage (id, project_id, local_real_root)
+    SELECT gen_random_uuid(), id, 'var/projects/comic' FROM projects WHERE slug = 'comic'
+    """),
+)
 
 
 def encoded(image: Image.Image, format_name: str = "PNG", **options: object) -> bytes:
@@ -76,3 +100,10 @@ async def make_project(
     session.add(ProjectStorage(project_id=project.id, local_project_root=None if root is None else str(root)))
     await session.flush()
     return project
+
+
+async def insert_posted_project(session: AsyncSession) -> str:
+    """The rows that a POST of the project "Comic" leaves; gives its slug."""
+    for statement in _POSTED_PROJECT:
+        await session.execute(statement)
+    return "comic"

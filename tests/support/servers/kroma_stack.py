@@ -15,8 +15,8 @@ from urllib.parse import quote
 import httpx
 import psutil
 
-from factories import scene_png
 from style_references import style_reference
+from support.builders.factories import scene_png
 
 READY = "Kroma is ready at "
 _WAIT_S = 90.0

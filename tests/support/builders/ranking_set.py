@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from factories import scene_png
 from kroma.imaging.color_check import GuardSettings
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.step_tools import StepTools
@@ -20,6 +19,7 @@ from kroma.runlog.schema import FileLog
 from kroma.runs.models import CandidateStatus
 from kroma.storage.memory import MemoryStore
 from style_references import style_reference
+from support.builders.factories import scene_png
 
 SIZE = (96, 144)
 SCENES = 40

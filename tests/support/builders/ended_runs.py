@@ -9,7 +9,6 @@ import msgspec
 from httpx import AsyncClient
 from sqlalchemy import select, update
 
-from factories import scene_png
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.pipeline.execution.image_job import Candidate, planned_job
@@ -17,6 +16,7 @@ from kroma.pipeline.execution.job_log import ended_log
 from kroma.pipeline.planning.plan import RunPlan
 from kroma.runlog.schema import FileLog, InputLog
 from kroma.runs.models import CandidateStatus, JobStatus, Run, RunCandidate, RunJob
+from support.builders.factories import scene_png
 
 
 class MadeRun(NamedTuple):

@@ -16,7 +16,7 @@ from kroma.pipeline.execution.step_tools import StepTools
 from kroma.pipeline.execution.steps import STEPS, Step
 from kroma.providers.fake import FakeOutcome
 from kroma.runs.models import Run, RunEvent, RunStep
-from studio import Studio
+from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(60)
 

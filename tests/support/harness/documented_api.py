@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import httpx
@@ -17,11 +18,17 @@ ClientFactory = Callable[..., httpx.AsyncClient]
 _ERROR_SCHEMA = "ErrorResponse"
 
 
+@cache
+def api_document() -> dict[str, Any]:
+    """The document, built once for all tests of a process, because that takes a second; nobody changes it."""
+    return document(ROUTERS)
+
+
 class Documentation:
     """The document, made strict: a reply may hold nothing that it does not describe."""
 
     def __init__(self) -> None:
-        self.document = document(ROUTERS)
+        self.document = api_document()
         self._components = copy.deepcopy(self.document["components"])
         for name, schema in self._components["schemas"].items():
             if "properties" in schema and not name.endswith("Request"):

@@ -22,7 +22,7 @@ from kroma.pipeline.control.rerun import rerun_run
 from kroma.pipeline.planning.errors import RunNotAgainError
 from kroma.providers.fake import FakeOutcome
 from kroma_api.schemas.run_control import RerunRunRequest
-from studio import Studio
+from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -1,4 +1,4 @@
-"""moto's S3 server as a process of its own: ``python tests/s3_server.py`` prints its address and serves.
+"""moto's S3 server as a process of its own: run as a program, this prints its address and serves.
 
 It ends when its standard input does, so that it never outlives who started it.
 """

@@ -1,7 +1,7 @@
 """The pictures of docs/quality.md: a pass and a fail of each check, measured by the real code.
 
-``python tests/quality_pictures.py`` draws them anew and prints the lines that the document has. The
-photographs are in the public domain, as scikit-image ships them: NASA and SpaceX.
+``PYTHONPATH=tests python -m support.builders.quality_pictures`` draws them anew and prints the lines that
+the document has. The photographs are in the public domain, as scikit-image ships them: NASA and SpaceX.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from kroma.imaging.measures.facts import gather_facts
 from kroma.imaging.measures.report import CheckResult
 from kroma.imaging.measures.request import CheckOrder, FactsOrder
 from kroma.imaging.measures.settings import QualitySettings
-from made_set import Rgb, drawn, png, spoil
-from onnx_file import mean_colours
 from style_references import style_reference
+from support.builders.onnx_file import mean_colours
+from support.builders.ranking_set import Rgb, drawn, png, spoil
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[3] / "docs"
 FOLDER = DOCS / "images" / "quality"
 SIZE = (200, 300)
 SETTINGS = QualitySettings()

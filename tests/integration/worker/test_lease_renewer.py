@@ -25,7 +25,7 @@ from kroma.providers.fake import FakeOutcome
 from kroma.runs.models import Run, RunJob
 from kroma.workers.models import WorkerRow
 from kroma.workers.queries import list_living
-from studio import Studio, url_of
+from support.harness.worker_harness import Studio, url_of
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -15,7 +15,7 @@ from kroma.pipeline.execution.claim import claim_job
 from kroma.pipeline.execution.sweep import fail_spent
 from kroma.providers.fake import FakeOutcome
 from kroma.runs.models import RunJob
-from studio import Studio
+from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -8,7 +8,6 @@ from uuid import UUID
 import httpx
 from sqlalchemy import func, select, update
 
-from agent_server import AgentServer
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
@@ -27,6 +26,7 @@ from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import read_secret, upsert_secret
 from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
+from support.doubles.agent_server import AgentServer
 
 
 class Desk:

@@ -14,7 +14,7 @@ from kroma.sync.local_files import LocalTree
 from kroma.sync.mirror import Mirrored, mirror
 from kroma.sync.progress import Progress, SyncResult
 from kroma.sync.restore import restore, verify
-from s3_double import S3Double
+from support.doubles.s3_double import S3Double
 
 PREFIX = "iat-projects/42/"
 SMALL = Layout(multipart_over=6 * 1024**2, part_bytes=5 * 1024**2)

@@ -9,7 +9,7 @@ In a test's event loop::
 
 As a process of its own, for workers in other processes::
 
-    python tests/openai_double.py --port 0 --state billed.jsonl --script faults.json
+    python tests/support/doubles/openai_double.py --port 0 --state billed.jsonl --script faults.json
 
 which prints ``listening on http://127.0.0.1:<port>/v1``. ``faults.json`` is a list of objects with the
 fields of ``Fault``. A running double takes a new list with ``POST /double/script``; ``GET /double/state``

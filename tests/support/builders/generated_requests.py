@@ -1,5 +1,6 @@
 """Requests that schemathesis generates from the OpenAPI document, half of them for resources that exist."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +13,13 @@ from hypothesis import strategies as st
 from schemathesis.generation.modes import GenerationMode
 from schemathesis.schemas import APIOperation
 
-from kroma_api.app import ROUTERS
-from kroma_api.openapi.document import document
+from support.harness.documented_api import api_document
 
 OPERATIONS = [
     pytest.param(operation, id=operation.label)
     for operation in (
-        result.ok() for result in schemathesis.openapi.from_dict(document(ROUTERS)).get_all_operations()
+        result.ok()
+        for result in schemathesis.openapi.from_dict(copy.deepcopy(api_document())).get_all_operations()
     )
 ]
 

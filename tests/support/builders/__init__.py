@@ -1,0 +1,1 @@
+"""Pictures, rows, files and requests that tests start from."""

@@ -1,0 +1,1 @@
+"""Services and programs of others, played over their real interfaces."""

@@ -1,0 +1,1 @@
+"""Parts of Kroma put together in the test's own process, with what looks at them."""
