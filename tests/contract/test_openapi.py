@@ -8,7 +8,6 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from kroma_api.export_openapi import described
-from kroma_api.openapi.examples import REQUESTS
 from kroma_api.openapi.reference_page import reference_page
 from support.harness.documented_api import api_document
 
@@ -70,10 +69,10 @@ def test_every_body_has_an_example_that_keeps_its_schema(operation: dict[str, An
 
 def test_every_body_of_a_request_has_an_example() -> None:
     bodies = (operation.get("requestBody", {}).get("content", {}) for _, operation in operations())
-    asked = (body["application/json"] for body in bodies if "application/json" in body)
-    names = {body["schema"]["$ref"].rpartition("/")[2] for body in asked}
+    examples = [body["application/json"]["example"] for body in bodies if "application/json" in body]
 
-    assert names == {*REQUESTS}
+    assert len(examples) > 30
+    assert all(examples)
 
 
 def test_the_page_shows_every_operation_and_schema_and_loads_nothing() -> None:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from kroma_api.openapi.contract_routes import OWN_ROUTES
+from kroma_api.app import routes
+from kroma_api.route_facts import documented_routes
 from support.harness.documented_api import api_document
 
 P = "/api/projects/{slug}"
@@ -102,7 +103,9 @@ def operations(described: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any
 
 def test_the_mounted_routes_are_the_contracts_and_ours(described: dict[str, Any]) -> None:
     assert len(CONTRACT_ROUTES) == 74
-    assert set(operations(described)) == CONTRACT_ROUTES | OWN_ROUTES
+    facts = documented_routes(routes())
+    assert set(operations(described)) == set(facts)
+    assert {found for found, fact in facts.items() if fact.contract is not None} == CONTRACT_ROUTES
 
 
 def test_every_operation_has_a_name_of_its_own_and_a_description(described: dict[str, Any]) -> None:

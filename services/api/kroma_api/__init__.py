@@ -1,7 +1,6 @@
-"""The HTTP API: a thin layer over ``kroma`` that decodes requests and encodes responses.
+"""The HTTP API: a thin layer over ``kroma``.
 
-Start at ``app.py``, which lists the routers and the order of the middleware. A route is a handler in
-``routes`` and its structs in ``schemas``. ``middleware`` runs before a handler, ``http`` reads bodies and
-writes responses, ``openapi`` describes the routes. ``route_facts.py`` is what a handler says about itself,
-``main.py`` starts the server.
+Start with ``app``, which puts everything together; ``main`` runs it.
+Rooms, from the outside in: ``middleware``, ``routes``, ``schemas``; ``http`` and ``openapi`` serve them.
+``route_facts`` has what a route says about itself, ``dependencies`` what handlers can ask for.
 """

@@ -29,8 +29,7 @@ from kroma_api.middleware.refused_bodies import RefusedBodies
 from kroma_api.middleware.request_log import RequestLog
 from kroma_api.middleware.request_slots import Places
 from kroma_api.middleware.security_headers import SecurityHeaders
-from kroma_api.openapi.contract_routes import OWN_ROUTES, mounted_routes
-from kroma_api.route_facts import RouteTable
+from kroma_api.route_facts import RouteTable, documented_routes
 from kroma_api.routes import (
     asset_links,
     assets,
@@ -104,7 +103,9 @@ def routes() -> Litestar:
         openapi_config=None,  # routes/schema.py serves it, with every error reply documented
         logging_config=None,  # front.py and errors.py log
     )
-    app.state["contract_routes"] = len(mounted_routes(app) - OWN_ROUTES)
+    app.state["contract_routes"] = sum(
+        facts.contract is not None for facts in documented_routes(app).values()
+    )
     return app
 
 
@@ -134,13 +135,13 @@ def create_app(
         readiness: What ``/health/ready`` asks; None is the usual.
         in_hand: Knows the requests that are answered, for who stops the server.
     """
-    settings, db = resources.settings, resources.db
+    settings, db, table = resources.settings, resources.db, route_table()
     app: ASGIApp = IdempotencyKeys(
-        routes(), db, files=answer_files(resources.stores), spool_folder=settings.data_dir
+        routes(), table, db, files=answer_files(resources.stores), spool_folder=settings.data_dir
     )
-    app = BodyBudget(WithResources(app, resources, readiness or api_readiness(resources)))
+    app = BodyBudget(WithResources(app, resources, readiness or api_readiness(resources)), table)
     app = Places(app, Limits(everybody_is_one=settings.auth_dev_bypass))
-    app = PathRules(Authorization(app, route_table()))
+    app = PathRules(Authorization(app, table), table)
     app = TokensWatched(app, db, every=settings.events_heartbeat)
     app = Authentication(app, settings=settings, db=db)
     app = Bodies(app, stall=settings.request_stall)

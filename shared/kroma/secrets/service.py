@@ -57,7 +57,7 @@ class EncryptionStatus(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: int
     """Encrypted values that they do not open."""
     key_refs: list[KeyRefCount]
-    """By key reference."""
+    """The number of secrets under each key reference."""
 
 
 class Rotation(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +68,7 @@ class Rotation(msgspec.Struct, frozen=True, kw_only=True):
     skipped_empty: int
     skipped_current_key_ref: int
     plaintext_reencrypted: int
-    """Of the rotated, those that were in the clear."""
+    """The number of rotated secrets that were stored in plain text."""
     unreadable: int
     """Left as they are, since no key at hand opens them."""
 

@@ -47,7 +47,7 @@ class UpscaleOptions(msgspec.Struct, frozen=True, kw_only=True):
     scale: Annotated[int, Meta(ge=1, le=8)] = 2
     format: Format = "png"
     output_quality: Annotated[int, Meta(ge=1, le=100)] = 95
-    """Of JPEG and WebP."""
+    """The quality of JPEG and WebP files."""
 
 
 class ColorOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +66,7 @@ class BgremoveOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Tried in this order: `local`, `rembg`, and the services `photoroom` and `removebg`."""
     format: Format = "png"
     output_quality: Annotated[int, Meta(ge=1, le=100)] = 95
-    """Of JPEG and WebP."""
+    """The quality of JPEG and WebP files."""
     confirm_spend: bool = False
     """Must be true where a service costs money."""
 
@@ -75,7 +75,7 @@ class QaOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Of ``qa``."""
 
     max_chroma_delta: Annotated[float, Meta(ge=0, le=255)] = 2.0
-    """Of the colour guard, on a scale of 0 to 170."""
+    """The limit of the color check, on a scale of 0 to 170."""
     enforce_grayscale: bool = False
     """Whether more colour than that is a hard failure."""
     fail_on_chroma_exceed: bool = False

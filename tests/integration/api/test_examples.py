@@ -18,7 +18,8 @@ from kroma.instructions.signature import CALLBACK_PATH, Pass, callback_signer
 from kroma.projects.models import ProjectStorage
 from kroma.projects.queries import get_project
 from kroma.runs.models import Run, RunJob
-from kroma_api.openapi.examples import REQUESTS
+from kroma_api.app import routes
+from kroma_api.route_facts import documented_routes
 from support.builders.ended_runs import ended_run
 from support.builders.factories import scene_png
 from support.builders.populated_project import Filled
@@ -49,7 +50,8 @@ async def address(db: Database, filled: Filled, data_dir: Path) -> str:
         picture = data_dir / "var" / "projects" / filled.known["slug"] / name
         picture.parent.mkdir(parents=True)
         picture.write_bytes(scene_png(seed=seed))
-    linked = REQUESTS["CreateAssetLinkRequest"]
+    linked = documented_routes(routes())["POST", "/api/projects/{slug}/asset-links"].example
+    assert linked is not None
     sending = Pass(instruction_id=UUID(filled.known["instruction_id"]), attempt=1, fence=1)
     async with db.transaction() as session:
         project = await get_project(session, filled.known["slug"])

@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 import os
-import re
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -30,9 +29,9 @@ from kroma.idempotency.service import FORGOTTEN_AT_ONCE, KEPT, forget_expired
 from kroma.storage.base import ObjectStore
 from kroma.storage.directory import DirectoryStores
 from kroma.storage.memory import MemoryStores
-from kroma_api.app import routes
-from kroma_api.middleware.idempotency import CHANGES, READS, REPEATABLE, IdempotencyKeys
-from kroma_api.openapi.contract_routes import mounted_routes
+from kroma_api.app import route_table, routes
+from kroma_api.middleware.idempotency import IdempotencyKeys
+from kroma_api.route_facts import Idempotency, documented_routes
 from support.harness.documented_api import api_document
 
 KEY = {"Idempotency-Key": "a-1"}
@@ -54,22 +53,29 @@ async def age(db: Database, **columns: Any) -> None:
         await session.execute(update(IdempotencyKey).values(**columns))
 
 
-def test_every_post_is_said_to_change_something_or_not_to() -> None:
-    posts = {
-        re.sub(r"\{(\w+)\}", r"{\1}", path) for method, path in mounted_routes(routes()) if method == "POST"
-    }
+def test_a_key_counts_for_every_post_but_those_that_repeat_by_themselves() -> None:
+    posts = {path: facts for (method, path), facts in documented_routes(routes()).items() if method == "POST"}
 
-    assert posts <= CHANGES.keys() | READS | REPEATABLE
-    assert not CHANGES.keys() & (READS | REPEATABLE)
+    assert {path for path, facts in posts.items() if not facts.idempotency.takes_key} == {
+        "/api/projects/{slug}/runs/validate-config",
+        "/api/projects/{slug}/runs/quote",
+        "/api/projects/{slug}/provider-accounts/{provider_code}/check",
+        "/agent/callback/{instruction_id}",
+        "/api/projects/{slug}/assets",
+    }
+    assert {path for path, facts in posts.items() if facts.idempotency is Idempotency.SECRET} == {
+        "/auth/token"
+    }
 
 
 def test_the_document_describes_the_header_wherever_it_counts() -> None:
     described = api_document()["paths"]
+    facts = documented_routes(routes())
 
     for path, item in described.items():
         for method, operation in item.items():
             names = {parameter["name"] for parameter in operation.get("parameters", ())}
-            takes_key = method == "post" and path in CHANGES
+            takes_key = facts[method.upper(), path].idempotency.takes_key
             assert ("Idempotency-Key" in names) is takes_key, path
             assert ("409" in operation["responses"]) or not takes_key, path
 
@@ -257,7 +263,7 @@ def answering(db: Database, inner: Inner) -> Any:
 
 
 def layer_before(app: Any, db: Database, *, files: ObjectStore, folder: Path = Path("/tmp")) -> AsyncClient:  # noqa: S108 - the spool has no name there
-    keys = IdempotencyKeys(app, db, files=files, spool_folder=folder)
+    keys = IdempotencyKeys(app, route_table(), db, files=files, spool_folder=folder)
 
     async def with_caller(scope: Any, receive: Any, send: Any) -> None:
         scope["user"] = Caller()
@@ -551,7 +557,8 @@ async def test_a_body_whose_sender_is_gone_leaves_no_record(
         pytest.fail("nobody is there")
 
     echo = Echo()
-    keys = IdempotencyKeys(echo, fresh_db, files=MemoryStores().open_own("x"), spool_folder=tmp_path)
+    files = MemoryStores().open_own("x")
+    keys = IdempotencyKeys(echo, route_table(), fresh_db, files=files, spool_folder=tmp_path)
     headers = [(b"idempotency-key", b"a-1")]
     scope: Any = {"type": "http", "method": "POST", "path": UPLOAD, "headers": headers, "query_string": b""}
     scope |= {"user": Caller(), "state": {}}

@@ -9,6 +9,7 @@ import pytest
 from httpx import ASGITransport, AsyncClient, Response
 
 from kroma.shares import shared_as
+from kroma_api.app import route_table
 from kroma_api.http.errors import send_error
 from kroma_api.middleware.body_budget import BodyBudget
 
@@ -27,6 +28,7 @@ class Reader:
         self.reading: list[str] = []
         self.budget = BodyBudget(
             self._app,
+            route_table(),
             memory_bytes=memory_kib * KIB,
             disk_bytes=disk_kib * KIB,
             wait=timedelta(seconds=wait_s),

@@ -1,16 +1,19 @@
 """The facts of a route are those of the handler that the router would call."""
 
+from typing import Any
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from litestar import Litestar, get
+from litestar import Litestar, get, post, put
 from litestar.exceptions import HTTPException
+from litestar.params import JSONBody
 from litestar.routes import HTTPRoute
 from litestar.utils import normalize_path
 
 from kroma.auth.scopes import Scope
 from kroma_api.app import route_table, routes
-from kroma_api.route_facts import MissingRouteFactsError, RouteFacts, RouteTable, facts_of, route
+from kroma_api.route_facts import Idempotency, MissingRouteFactsError, RouteFacts, RouteTable, facts_of, route
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -75,20 +78,50 @@ def test_a_handler_that_says_nothing_ends_the_start() -> None:
     async def bare() -> None:
         """Say nothing."""
 
-    with pytest.raises(MissingRouteFactsError, match=r"bare says nothing about itself"):
+    with pytest.raises(MissingRouteFactsError, match=r"bare lacks route facts"):
         RouteTable(Litestar([bare], openapi_config=None))
 
 
 def test_a_scope_may_be_one_or_several() -> None:
-    @get("/one", opt=route(scope=Scope.READ))
+    @get("/one", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract=None))
     async def one() -> None:
         """Need one."""
 
-    @get("/two", opt=route(scope=(Scope.READ, Scope.STORAGE)))
+    @get("/two", opt=route(scope=(Scope.READ, Scope.STORAGE), idempotency=Idempotency.READ, contract=None))
     async def two() -> None:
         """Need one of two."""
 
     table = RouteTable(Litestar([one, two], openapi_config=None))
 
-    assert table.find("GET", "/one") == RouteFacts(scope=(Scope.READ,))
-    assert table.find("GET", "/two") == RouteFacts(scope=(Scope.READ, Scope.STORAGE))
+    one_scope, two_scopes = table.find("GET", "/one"), table.find("GET", "/two")
+    assert one_scope is not None
+    assert one_scope.scope == (Scope.READ,)
+    assert two_scopes is not None
+    assert two_scopes.scope == (Scope.READ, Scope.STORAGE)
+
+
+@pytest.mark.parametrize("missing", ["scope", "idempotency", "contract"])
+def test_a_fact_that_is_not_stated_fails_where_the_route_is_declared(missing: str) -> None:
+    facts: dict[str, Any] = {"scope": Scope.READ, "idempotency": Idempotency.READ, "contract": None}
+    del facts[missing]
+
+    with pytest.raises(TypeError, match=missing):
+        route(**facts)
+
+
+def test_a_json_body_without_an_example_ends_the_start() -> None:
+    @post("/new", opt=route(scope=Scope.CREATE, idempotency=Idempotency.REPLAYED, contract=None))
+    async def create(data: JSONBody[dict[str, str]]) -> None:
+        """Take a body."""
+
+    with pytest.raises(MissingRouteFactsError, match="so give route"):
+        RouteTable(Litestar([create], openapi_config=None))
+
+
+def test_only_a_post_takes_a_key() -> None:
+    @put("/set", opt=route(scope=Scope.CREATE, idempotency=Idempotency.REPLAYED, contract=None))
+    async def change() -> None:
+        """Set something."""
+
+    with pytest.raises(MissingRouteFactsError, match="only a POST"):
+        RouteTable(Litestar([change], openapi_config=None))

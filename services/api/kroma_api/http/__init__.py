@@ -1,7 +1,6 @@
-"""HTTP itself: reading bodies and headers, writing responses; nothing here knows a resource.
+"""How requests are read and responses written, without knowing any route.
 
-``strict_json.py`` and ``multipart_form.py`` read bodies, ``json_response.py``, ``file_response.py`` and
-``event_stream.py`` write responses, ``errors.py`` maps errors to statuses and the envelope,
-``pagination.py`` has ``limit`` and ``after``. ``request_slot.py`` limits concurrent requests, ``scope.py``
-names what layers leave for each other.
+``strict_json``, ``multipart_form`` and ``buffered_body`` read; ``json_response``, ``file_response``,
+``picture_response`` and ``event_stream`` write; ``etag``, ``prefer`` and ``pagination`` are for HTTP itself.
+Start with ``errors``: it turns exceptions into responses. ``scope`` names what layers leave for each other.
 """

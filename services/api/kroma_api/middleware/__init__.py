@@ -1,6 +1,6 @@
-"""What runs around every handler; ``kroma_api.app.create_app`` lists the order.
+"""What stands around the router; ``kroma_api.app.create_app`` gives the order.
 
-``request_log.py`` is outermost, then ``origins.py``, ``bodies.py``, ``authentication.py``, ``path_rules.py``,
-``authorization.py`` (scopes), ``request_slots.py``, ``body_budget.py`` and ``idempotency.py``. To add one,
-copy ``security_headers.py`` and put it into ``create_app``.
+Start with ``authentication`` (who calls), ``path_rules`` (what reaches the router), ``authorization`` (what
+the caller may do) and ``idempotency``. The others log requests, limit them, or check where they come from.
+What they need to know of a route, they ask ``kroma_api.route_facts``.
 """

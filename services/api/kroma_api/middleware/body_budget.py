@@ -1,7 +1,6 @@
 """Bytes of bodies that all requests together may hold, in memory and on disk, shared in turn."""
 
 import asyncio
-import re
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any, Final
@@ -9,7 +8,8 @@ from typing import Any, Final
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from kroma.shares import SharedLimit, Turn, TurnQueue, current_share
-from kroma_api.http.errors import MAX_BODY_BYTES, MAX_FORM_BYTES, MAX_UPLOAD_BYTES, ServerBusyError
+from kroma_api.http.errors import MAX_BODY_BYTES, ServerBusyError
+from kroma_api.route_facts import RouteTable
 
 MEMORY_BYTES: Final = 32 * 1024**2
 """Of JSON bodies, which a route has in memory; one caller alone has at most half."""
@@ -20,8 +20,6 @@ WAIT: Final = timedelta(seconds=30)
 """How long a request waits for its turn before it is told to come again."""
 _COUNTED_BYTES: Final = 64 * 1024
 """A body of unknown length is counted in steps of this."""
-_TOOL: Final = re.compile(r"/api/tools/[^/]+")
-_ASSETS: Final = re.compile(r"/api/projects/[^/]+/assets")
 
 
 class BodyBudget:
@@ -37,6 +35,7 @@ class BodyBudget:
     def __init__(
         self,
         app: ASGIApp,
+        routes: RouteTable,
         *,
         memory_bytes: int = MEMORY_BYTES,
         disk_bytes: int = DISK_BYTES,
@@ -44,6 +43,7 @@ class BodyBudget:
     ) -> None:
         """Before ``app``, behind who sets the share key."""
         self._app = app
+        self._routes = routes
         self._memory = SharedLimit(memory_bytes)
         self._disk = TurnQueue(disk_bytes, most_per_key=disk_bytes // 2)
         self._wait_s = wait.total_seconds()
@@ -53,7 +53,8 @@ class BodyBudget:
         if scope["type"] != "http" or (declared := _declared(scope)) == 0:
             await self._app(scope, receive, send)
             return
-        limit = _limit(scope)
+        facts = self._routes.find(scope["method"], scope["path"])
+        limit = MAX_BODY_BYTES if facts is None else facts.payload.max_body_bytes
         with ExitStack() as room:
             if limit <= MAX_BODY_BYTES:
                 counted = _CountedInMemory(receive, self._memory, room).receive
@@ -138,13 +139,3 @@ def _declared(scope: HTTPScope) -> int | None:
             # The server has refused what is no number.
             length = int(value) if value.isdigit() else None
     return length
-
-
-def _limit(scope: HTTPScope) -> int:
-    """The largest body that the route of a request takes."""
-    if scope["method"] == "POST":
-        if _ASSETS.fullmatch(scope["path"]):
-            return MAX_FORM_BYTES
-        if _TOOL.fullmatch(scope["path"]):
-            return MAX_UPLOAD_BYTES
-    return MAX_BODY_BYTES

@@ -7,9 +7,8 @@ without the header, and one that only reads, pays nothing.
 import asyncio
 import hmac
 import re
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from enum import Enum, auto
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
@@ -31,9 +30,10 @@ from kroma.library.spool import Spool, Spooled
 from kroma.storage.base import ObjectStore
 from kroma.storage.errors import ObjectNotFoundError, StoreError
 from kroma_api.http.buffered_body import IN_MEMORY_BYTES, WholeBody
-from kroma_api.http.errors import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, send_error
+from kroma_api.http.errors import send_error
 from kroma_api.http.file_response import send_part
 from kroma_api.middleware.authentication import bearer_secret
+from kroma_api.route_facts import Idempotency, RouteFacts, RouteTable
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -42,88 +42,12 @@ STATE_KEY: Final = "idempotency_id"
 """Where the request's state has the id of its record."""
 KEY_PATTERN: Final = f"^[!-~]{{1,{MAX_KEY_CHARACTERS}}}$"
 _KEY: Final = re.compile(KEY_PATTERN.encode())
-_UPLOADS: Final = "/api/tools/"
 _LARGEST_IN_TABLE: Final = 64 * 1024
 """Of an answer; a larger one is kept as a file."""
 _LARGEST_KEPT: Final = 128 * 1024**2
 """Of an answer; of a larger one only that there was one is kept, as of a secret."""
 _LONGEST_PATH: Final = 500
 """A longer one is stored as its digest: an entry of an index has an end."""
-
-
-class Treatment(Enum):
-    """What becomes of a request whose process died between the change and the answer."""
-
-    REPLAYED = auto()
-    """Nobody knows its answer: the next request is told so."""
-    REBUILT = auto()
-    """The route is carried out again and finds what it made by the record's id."""
-    SECRET = auto()
-    """As REPLAYED; and the answer of a success is a secret, which is kept nowhere."""
-
-
-_P: Final = "/api/projects/{slug}"
-
-CHANGES: Final[Mapping[str, Treatment]] = {
-    "/auth/token": Treatment.SECRET,
-    "/api/projects": Treatment.REPLAYED,
-    f"{_P}/agent/instructions": Treatment.REPLAYED,
-    f"{_P}/agent/instructions/{{instruction_id}}/cancel": Treatment.REPLAYED,
-    f"{_P}/agent/instructions/{{instruction_id}}/confirm": Treatment.REPLAYED,
-    f"{_P}/asset-links": Treatment.REPLAYED,
-    f"{_P}/bootstrap-import": Treatment.REPLAYED,
-    f"{_P}/bootstrap-import/{{import_id}}/undo": Treatment.REPLAYED,
-    f"{_P}/characters": Treatment.REPLAYED,
-    f"{_P}/chat/sessions": Treatment.REPLAYED,
-    f"{_P}/chat/sessions/{{session_id}}/messages": Treatment.REPLAYED,
-    f"{_P}/pause": Treatment.REPLAYED,
-    f"{_P}/prompt-templates": Treatment.REPLAYED,
-    f"{_P}/provider-accounts": Treatment.REPLAYED,
-    f"{_P}/provider-calls/{{call_id}}/resolve": Treatment.REPLAYED,
-    f"{_P}/reference-sets": Treatment.REPLAYED,
-    f"{_P}/reference-sets/{{reference_set_id}}/items": Treatment.REPLAYED,
-    f"{_P}/resume": Treatment.REPLAYED,
-    f"{_P}/runs/trigger": Treatment.REBUILT,
-    f"{_P}/runs/{{run_id}}/cancel": Treatment.REPLAYED,
-    f"{_P}/runs/{{run_id}}/jobs/{{job_id}}/select": Treatment.REPLAYED,
-    f"{_P}/runs/{{run_id}}/lock-baseline": Treatment.REPLAYED,
-    f"{_P}/runs/{{run_id}}/rerun": Treatment.REBUILT,
-    f"{_P}/runs/{{run_id}}/retry": Treatment.REBUILT,
-    f"{_P}/secrets": Treatment.REPLAYED,
-    f"{_P}/secrets/rotate": Treatment.REPLAYED,
-    f"{_P}/storage/sync": Treatment.REPLAYED,
-    f"{_P}/storage/syncs/{{sync_id}}/cancel": Treatment.REPLAYED,
-    f"{_P}/storage/syncs/{{sync_id}}/retry": Treatment.REPLAYED,
-    f"{_P}/style-guides": Treatment.REPLAYED,
-    "/api/tools/{tool}": Treatment.REPLAYED,
-}
-"""Every POST that creates, changes or spends."""
-
-READS: Final = frozenset(
-    {
-        f"{_P}/runs/validate-config",
-        f"{_P}/runs/quote",
-        f"{_P}/provider-accounts/{{provider_code}}/check",
-        # An agent has no token to tell its keys from another's; a report says by itself what it repeats.
-        "/agent/callback/{instruction_id}",
-    }
-)
-"""Every other POST: the header means nothing there."""
-
-REPEATABLE: Final = frozenset({f"{_P}/assets"})
-"""As READS, of POSTs that change something: the same bytes again are the same asset and item of a set.
-
-Their bodies are too large to be kept until they have come whole, as an answer by key would want it.
-"""
-
-_PATTERNS: Final = tuple(
-    (re.compile(re.sub(r"\{\w+\}", "[^/]+", path)), treatment) for path, treatment in CHANGES.items()
-)
-
-
-def treatment_of(path: str) -> Treatment | None:
-    """How a POST to this path is treated; None where the header means nothing."""
-    return next((treatment for pattern, treatment in _PATTERNS if pattern.fullmatch(path)), None)
 
 
 class _HeldAnswer:
@@ -176,16 +100,20 @@ class _HeldAnswer:
 class IdempotencyKeys:
     """Answers again what was answered before."""
 
-    def __init__(self, app: ASGIApp, db: Database, *, files: ObjectStore, spool_folder: Path) -> None:
+    def __init__(
+        self, app: ASGIApp, routes: RouteTable, db: Database, *, files: ObjectStore, spool_folder: Path
+    ) -> None:
         """Before ``app``.
 
         Args:
             app: Carries requests out.
+            routes: Say which of them take a key.
             db: Where keys are.
             files: Where large answers lie.
             spool_folder: Where the body of a request waits until it has come whole.
         """
         self._app = app
+        self._routes = routes
         self._db = db
         self._files = files
         self._spool_folder = spool_folder
@@ -194,23 +122,23 @@ class IdempotencyKeys:
         """Look at a POST that carries a key; anything else passes."""
         if scope["type"] == "http" and scope["method"] == "POST":
             keys = [value for name, value in scope["headers"] if name.lower() == b"idempotency-key"]
-            treatment = treatment_of(scope["path"]) if keys else None
-            if treatment is not None:
-                await self._answer(scope, receive, send, keys=keys, treatment=treatment)
+            facts = self._routes.find("POST", scope["path"]) if keys else None
+            if facts is not None and facts.idempotency.takes_key:
+                await self._answer(scope, receive, send, keys=keys, facts=facts)
                 return
         await self._app(scope, receive, send)
 
     async def _answer(
-        self, scope: HTTPScope, receive: Receive, send: Send, *, keys: list[bytes], treatment: Treatment
+        self, scope: HTTPScope, receive: Receive, send: Send, *, keys: list[bytes], facts: RouteFacts
     ) -> None:
-        at_most = MAX_UPLOAD_BYTES if scope["path"].startswith(_UPLOADS) else MAX_BODY_BYTES
+        at_most = facts.payload.max_body_bytes
         async with WholeBody(receive, at_most=at_most, folder=self._spool_folder) as body:
             try:
                 # One that is too large, or whose sender is gone, is refused by the application.
                 request = await _keyed(scope, keys, body) if await body.read() else None
                 begun = None
                 if request is not None:
-                    is_rebuilt = treatment is Treatment.REBUILT
+                    is_rebuilt = facts.idempotency is Idempotency.REBUILT
                     begun = await service.begin(self._db, request, is_rebuilt=is_rebuilt)
             except KromaError as exc:
                 await send_error(exc, send)
@@ -225,7 +153,7 @@ class IdempotencyKeys:
             async with _HeldAnswer(self._spool_folder) as held:
                 await self._carry_out(begun, scope, body.again, held)
                 body.close()
-                await self._keep(begun, held, treatment, scope_name=request.scope)
+                await self._keep(begun, held, facts.idempotency, scope_name=request.scope)
                 await self._send_held(held, send)
 
     async def _send_held(self, held: _HeldAnswer, send: Send) -> None:
@@ -267,13 +195,13 @@ class IdempotencyKeys:
             raise
 
     async def _keep(
-        self, identifier: UUID, held: _HeldAnswer, treatment: Treatment, *, scope_name: str
+        self, identifier: UUID, held: _HeldAnswer, treatment: Idempotency, *, scope_name: str
     ) -> None:
         answer = held.answer()
         if answer.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
             await self._release(identifier)
             return
-        is_secret = treatment is Treatment.SECRET and answer.status_code < HTTPStatus.BAD_REQUEST
+        is_secret = treatment is Idempotency.SECRET and answer.status_code < HTTPStatus.BAD_REQUEST
         try:
             if held.is_large and not is_secret:
                 answer = msgspec.structs.replace(answer, file=await self._filed(identifier, held))

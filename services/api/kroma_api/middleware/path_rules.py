@@ -9,6 +9,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from kroma.texts import NulCharacterError
 from kroma_api.http.errors import HttpRuleError, send_error
 from kroma_api.http.scope import IS_HEAD, SLASH_IN_NAME
+from kroma_api.route_facts import RouteTable
 
 
 class PathRules:
@@ -18,8 +19,9 @@ class PathRules:
     paths. It also answers OPTIONS by itself, which the contract does not know.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, routes: RouteTable) -> None:
         self._app = app
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check an HTTP request; anything else passes."""
@@ -27,7 +29,7 @@ class PathRules:
             await self._app(scope, receive, send)
             return
         try:
-            _check(scope)
+            _check(scope, self._routes)
         except (HttpRuleError, NulCharacterError) as exc:
             await send_error(exc, send)
             return
@@ -41,10 +43,10 @@ class PathRules:
         await self._app(scope, receive, send)
 
 
-def _check(scope: HTTPScope) -> None:
+def _check(scope: HTTPScope, routes: RouteTable) -> None:
     if "\0" in scope["path"]:
         raise NulCharacterError("path")
-    path = scope["path"] = _routed_path(scope)
+    path = scope["path"] = _routed_path(scope, routes)
     if "//" in path or (path != "/" and path.endswith("/")):
         raise HttpRuleError(HTTPStatus.NOT_FOUND)
     query = scope["query_string"]
@@ -53,17 +55,16 @@ def _check(scope: HTTPScope) -> None:
         raise NulCharacterError(next((name for name, value in pairs if "\0" in value), "query"))
 
 
-def _routed_path(scope: HTTPScope) -> str:
+def _routed_path(scope: HTTPScope, routes: RouteTable) -> str:
     """The path for the router, to which every slash is a border, even one that was sent as ``%2F``."""
-    path, raw = scope["path"], scope["raw_path"].lower()
-    if b"%2f" not in raw:
+    path, raw = scope["path"], scope["raw_path"].decode("latin-1")
+    before, _, last = raw.rpartition("/")
+    if "%2f" not in last.lower() or "%2f" in before.lower() or "//" in raw:
         return path
-    match raw.split(b"/"):
-        case [b"", b"api", b"projects", slug, b"secrets", code, _] if b"%2f" not in slug + code:
-            *head, name = path.split("/", 6)
-            return "/".join((*head, name.replace("/", SLASH_IN_NAME)))
-        case _:
-            return path
+    if not routes.may_end_with_slash(raw):
+        return path
+    *head, name = path.split("/", raw.count("/"))
+    return "/".join((*head, name.replace("/", SLASH_IN_NAME)))
 
 
 def _without_body(send: Send) -> Send:

@@ -1,6 +1,5 @@
-"""The OpenAPI document: generated from the routes, completed with what Litestar cannot know.
+"""The OpenAPI document and its HTML page.
 
-Start at ``document.py``. ``examples.py`` has the example bodies, ``files.py`` the routes with files,
-``contract_routes.py`` says which routes belong to the contract, ``reference_page.py`` is the page for
-browsers. After a change, run ``make openapi``.
+Start with ``document``: it adds to Litestar's schema what Litestar cannot know. ``files`` describes routes
+that take or return files, ``examples`` makes responses from schemas, ``reference_page`` renders the result.
 """

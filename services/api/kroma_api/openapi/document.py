@@ -21,14 +21,13 @@ from msgspec import UNSET
 
 from kroma import __version__
 from kroma.auth.scopes import SCOPE_TEXTS
-from kroma.instructions.signature import CALLBACK_PATH
 from kroma.tools.options import OPTIONS
 from kroma_api.dependencies import DEPENDENCIES
 from kroma_api.http.errors import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, ErrorResponse
-from kroma_api.middleware.idempotency import CHANGES, KEY_PATTERN, REPLAYED
-from kroma_api.openapi.examples import REQUESTS, error_example, reply_example
-from kroma_api.openapi.files import answers_a_file, describe_files
-from kroma_api.route_facts import Scopes, facts_of
+from kroma_api.middleware.idempotency import KEY_PATTERN, REPLAYED
+from kroma_api.openapi.examples import error_example, reply_example
+from kroma_api.openapi.files import describe_files
+from kroma_api.route_facts import Payload, RouteFacts, Scopes, documented_routes
 
 _ERROR_REF: Final = {"$ref": "#/components/schemas/ErrorResponse"}
 _ALWAYS: Final = (
@@ -44,22 +43,12 @@ _WITH_BODY: Final = (
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
 )
-_SIGNED_PATHS: Final = frozenset({f"{CALLBACK_PATH}/{{instruction_id}}"})
-"""A signature in the address stands for the bearer."""
-
 _BEARER_TEXT: Final = (
     "A token of `POST /auth/token` or `kroma token create`. One without scopes may do everything in its"
     " project, or in all of them. Others may do what their scopes say: "
     + "; ".join(f"`{scope}`: {text}" for scope, text in SCOPE_TEXTS.items())
     + ". A route that names several scopes wants one of them."
 )
-
-_EVENTS: Final = "/api/projects/{slug}/runs/{run_id}/events"
-_WITH_ETAG: Final = frozenset(
-    {"/api/projects/{slug}/runs/{run_id}", "/api/projects/{slug}/runs/{run_id}/jobs"}
-)
-
-_TOOLS: Final = "/api/tools/{tool}"
 
 _ERROR_TEXTS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.BAD_REQUEST: "A rule is broken; `error` names the field, `error_code` the kind of rule",
@@ -128,43 +117,30 @@ def document(routers: Sequence[Router]) -> dict[str, Any]:
     for name, schema in schemas.items():
         if name.endswith("Response"):
             schema["required"] = sorted({*schema["required"], "ok"})
-    scopes = _scopes(app)
+    routes = documented_routes(app)
     for path, item in described["paths"].items():
         for method, operation in item.items():
-            _describe_operation(operation, method, path, schemas, scopes[method.upper(), path])
+            _describe_operation(operation, path, schemas, routes[method.upper(), path])
     return described
 
 
 def _describe_operation(
-    operation: dict[str, Any], method: str, path: str, schemas: dict[str, Any], scopes: Scopes
+    operation: dict[str, Any], path: str, schemas: dict[str, Any], facts: RouteFacts
 ) -> None:
-    if method == "post" and path in CHANGES:
+    if facts.idempotency.takes_key:
         _describe_idempotency(operation)
-    if path == _TOOLS:
+    if facts.payload is Payload.TOOL_FORM:
         _describe_upload(operation)
-    if answers_a_file(path):
+    if facts.payload in {Payload.PICTURE, Payload.THUMBNAIL}:
         del operation["responses"]["200"]
     _describe_parameters(operation)
-    _describe_security(operation, scopes)
-    _describe_errors(operation, path)
-    _show_examples(operation, schemas)
-    if path == _TOOLS:
+    _describe_security(operation, facts.scope)
+    _describe_errors(operation, path, facts)
+    _show_examples(operation, schemas, facts)
+    if facts.payload is Payload.TOOL_FORM:
         _describe_pictures(operation)
-    if method == "get":
-        _describe_watching(operation, path)
-    describe_files(operation, method, path)
-
-
-def _scopes(app: Litestar) -> dict[tuple[str, str], Scopes]:
-    """By method and path of what the document describes."""
-    return {
-        (str(method), route.path_format): facts_of(handler).scope
-        for route in app.routes
-        if isinstance(route, HTTPRoute)
-        for handler in route.route_handlers
-        if handler.resolve_include_in_schema()
-        for method in handler.http_methods
-    }
+    _describe_watching(operation, facts)
+    describe_files(operation, facts.payload)
 
 
 def _absent() -> Provide:
@@ -263,10 +239,10 @@ def _describe_idempotency(operation: dict[str, Any]) -> None:
         }
 
 
-def _show_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+def _show_examples(operation: dict[str, Any], schemas: dict[str, Any], facts: RouteFacts) -> None:
     body = operation.get("requestBody", {}).get("content", {}).get("application/json")
     if body is not None:
-        body["example"] = REQUESTS.get(_schema_name(body), {})
+        body["example"] = facts.example
     for status, response in operation["responses"].items():
         reply, code = response["content"]["application/json"], HTTPStatus(int(status))
         if _schema_name(reply) == ErrorResponse.__name__:
@@ -282,17 +258,18 @@ def _describe_upload(operation: dict[str, Any]) -> None:
     file = {"type": "string", "format": "binary"}
     properties: dict[str, Any] = {
         "file": file | {"description": "The picture to work on"},
-        "style": file | {"description": "Of `generate` and `qa`: a picture of the style; again for more"},
-        "scene": file | {"description": "Of `qa`: what the picture was drawn after"},
-        "lut": file | {"description": "Of `color`: a `.cube` table"},
-        "sidecar": file | {"description": "Of `inspect`: the file beside the picture"},
+        "style": file | {"description": "For `generate` and `qa`: a picture of the style; again for more"},
+        "scene": file | {"description": "For `qa`: the scene that the picture was drawn from"},
+        "lut": file | {"description": "For `color`: a `.cube` table"},
+        "sidecar": file | {"description": "For `inspect`: the file beside the picture"},
     }
     for tool, options in OPTIONS.items():
         texts = {name: text for cls in reversed(options.__mro__) for name, text in _field_texts(cls)}
         for field in msgspec.structs.fields(options):
             known = properties.setdefault(field.name, {"type": "string", "description": ""})
             said = texts.get(field.name, "")
-            known["description"] = " ".join(filter(None, (known["description"], f"Of `{tool}`.", said)))
+            described = f"For `{tool}`: {said}" if said else f"For `{tool}`."
+            known["description"] = f"{known['description']} {_markdown(described)}".lstrip()
     operation["requestBody"] = {
         "content": {
             "multipart/form-data": {
@@ -314,15 +291,15 @@ def _describe_pictures(operation: dict[str, Any]) -> None:
     responses["415"]["description"] = "The body is not sent as a form"
 
 
-def _describe_watching(operation: dict[str, Any], path: str) -> None:
+def _describe_watching(operation: dict[str, Any], facts: RouteFacts) -> None:
     responses = operation["responses"]
-    if path in _WITH_ETAG:
+    if facts.etag:
         responses["200"].setdefault("headers", {})["ETag"] = {
             "description": "Weak; changes with every event of the run",
             "schema": {"type": "string"},
         }
         responses["304"] = {"description": "Nothing has happened since the `If-None-Match`"}
-    if path == _EVENTS:
+    if facts.payload is Payload.EVENTS:
         responses["200"]["content"]["text/event-stream"] = {
             "schema": {"type": "string"},
             "example": 'id: 2\nevent: run\ndata: {"id":2,"kind":"run","created_at":"2027-01-31T12:00:00Z",'
@@ -354,13 +331,13 @@ def _describe_security(operation: dict[str, Any], scopes: Scopes) -> None:
     operation["description"] = f"{operation['description']}\n\nScope: {names}.".lstrip()
 
 
-def _describe_errors(operation: dict[str, Any], path: str) -> None:
+def _describe_errors(operation: dict[str, Any], path: str, facts: RouteFacts) -> None:
     statuses: set[HTTPStatus] = set(_ALWAYS)
-    if path in _SIGNED_PATHS:
+    if facts.signed:
         statuses.add(HTTPStatus.FORBIDDEN)
     elif "security" in operation:
         statuses.update(_PROTECTED)
-    if "{" in path or path == "/auth/token":
+    if "{" in path or facts.body_names_project:
         statuses.add(HTTPStatus.NOT_FOUND)
     if "requestBody" in operation:
         statuses.update(_WITH_BODY)

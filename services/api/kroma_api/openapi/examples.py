@@ -1,76 +1,10 @@
-"""Examples for the OpenAPI document: bodies that the API takes, and replies made from its schemas."""
+"""Examples of responses for the OpenAPI document, made from its schemas."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
 from kroma.browsers import MisdirectedRequestError
-
-REQUESTS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "AgentCallbackRequest": {"status": "done", "message": "Scene 3 is darker", "result": {"pages": [3]}},
-    "BootstrapImportRequest": {
-        "mode": "merge",
-        "dry_run": True,
-        "settings": {
-            "style_guides": [{"name": "Ink", "instructions": "Heavy outlines"}],
-            "characters": [{"name": "Mara", "prompt_text": "a grey braid"}],
-            "reference_sets": [
-                {"name": "Harbour", "items": [{"label": "Quay", "content_uri": "scenes/harbor.png"}]}
-            ],
-            "secrets": [{"provider_code": "openai", "secret_name": "api_key"}],
-        },
-    },
-    "CancelInstructionRequest": {"message": "Page 3 is cut"},
-    "ChangeAssetLinkRequest": {"link_type": "variant_of"},
-    "ChangeCharacterRequest": {"prompt_text": "a grey braid, a blue coat"},
-    "ChangeLocalStorageRequest": {"project_root": ""},
-    "ChangePromptTemplateRequest": {"template_text": "{character} at sea, {time}"},
-    "ChangeProviderAccountRequest": {"display_name": "OpenAI of the studio", "enabled": False},
-    "ChangeReferenceItemRequest": {"label": "Quay at night", "sort_order": -1},
-    "ChangeReferenceSetRequest": {"description": "Where the ships lie"},
-    "ChangeS3StorageRequest": {"bucket": "studio", "region": "eu-central-1", "enabled": False},
-    "ChangeStyleGuideRequest": {"instructions": "Heavy outlines, few colours"},
-    "ConfirmInstructionRequest": {"message": "Go ahead"},
-    "CreateAssetLinkRequest": {
-        "parent_asset_id": "3f2b8c1e-6d0a-4c55-9b3e-0e8f1f6f2a71",
-        "child_asset_id": "9a1d5f40-2c4e-4b7a-8f7d-5b1c3a9e6d20",
-        "link_type": "derived_from",
-    },
-    "CreateCharacterRequest": {"name": "Mara", "description": "The smith", "prompt_text": "a grey braid"},
-    "CreateChatMessageRequest": {"role": "user", "content": "Darker, and rain."},
-    "CreateChatSessionRequest": {"title": "Page 3"},
-    "CreateInstructionRequest": {"instruction_text": "Plan page 3"},
-    "CreateProjectRequest": {"name": "Hero Book", "description": "A harbour, a smith, a storm"},
-    "CreatePromptTemplateRequest": {"name": "Page", "template_text": "{character} at sea"},
-    "CreateReferenceItemRequest": {"label": "Quay", "content_uri": "scenes/harbor.png", "sort_order": 1},
-    "CreateReferenceSetRequest": {"name": "Harbour", "description": "Where the ships lie"},
-    "CreateStyleGuideRequest": {"name": "Ink", "instructions": "Heavy outlines", "notes": "No gradients"},
-    "CreateTokenRequest": {"label": "laptop", "expires_at": "2030-01-31"},
-    "LockBaselineRequest": {"note": "Approved by Mara"},
-    "PauseProjectRequest": {"reason": "The studio is moving"},
-    "RerunRunRequest": {"confirm_spend": True, "candidates": 3},
-    "RetryRunRequest": {"confirm_spend": True},
-    "ResolveProviderCallRequest": {"resolution": "charged", "cost_usd": 0.04},
-    "SelectCandidateRequest": {"candidate_index": 2, "note": "The braid is right in this one"},
-    "SetBudgetRequest": {"limit_usd": 25.0, "period": "month", "warning_levels": [0.5, 0.8]},
-    "RotateSecretsRequest": {"force": True},
-    "StartSyncRequest": {"dry_run": True},
-    "TriggerRunRequest": {
-        "mode": "run",
-        "confirm_spend": True,
-        "input": "scenes",
-        "style_refs": ["styles/ink.png"],
-        "candidates": 2,
-    },
-    "UpsertProviderAccountRequest": {"provider_code": "openai", "display_name": "OpenAI"},
-    "UpsertSecretRequest": {
-        "provider_code": "openai",
-        "secret_name": "api_key",
-        "secret_value": "not-a-real-key",
-    },
-    "ValidateConfigRequest": {"project_settings_path": ".kroma/pipeline.settings.json"},
-}
-"""By the name of the body's schema."""
 
 _VALUES: Final[Mapping[str, Any]] = {
     "Applied.characters": 1,

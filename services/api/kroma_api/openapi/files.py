@@ -8,10 +8,8 @@ from kroma.library.upload import FOLDERS
 from kroma_api.http.errors import MAX_FORM_BYTES
 from kroma_api.http.multipart_form import MAX_FIELDS, MAX_FILES
 from kroma_api.openapi.examples import error_example
+from kroma_api.route_facts import Payload
 
-_ASSETS: Final = "/api/projects/{slug}/assets"
-_CONTENT: Final = f"{_ASSETS}/{{asset_id}}/content"
-_THUMBNAIL: Final = f"{_ASSETS}/{{asset_id}}/thumbnail"
 _BINARY: Final[Mapping[str, Any]] = {"type": "string", "format": "binary"}
 _ERROR_REF: Final = {"$ref": "#/components/schemas/ErrorResponse"}
 _TAG: Final = {"ETag": {"description": "The SHA-256 of the picture", "schema": {"type": "string"}}}
@@ -63,22 +61,17 @@ _UPLOAD: Final[Mapping[HTTPStatus, str]] = {
 }
 
 
-def answers_a_file(path: str) -> bool:
-    """Whether the success of a route is bytes, of which Litestar knows nothing."""
-    return path in {_CONTENT, _THUMBNAIL}
-
-
-def describe_files(operation: dict[str, Any], method: str, path: str) -> None:
+def describe_files(operation: dict[str, Any], payload: Payload) -> None:
     """Complete what the other rules of the document have left of these routes."""
-    if (method, path) == ("post", _ASSETS):
+    if payload is Payload.PICTURE_FORM:
         operation["requestBody"] = dict(_FORM)
         operation["description"] += (
             f"\n\nA form has at most {MAX_FILES} files and {MAX_FIELDS} fields, in any order."
         )
         _add_errors(operation, _UPLOAD)
-    elif path == _CONTENT:
+    elif payload is Payload.PICTURE:
         _describe_content(operation)
-    elif path == _THUMBNAIL:
+    elif payload is Payload.THUMBNAIL:
         _describe_thumbnail(operation)
 
 

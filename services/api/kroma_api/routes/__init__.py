@@ -1,5 +1,5 @@
-"""The handlers, one module per resource: decode, call one function of ``kroma``, encode.
+"""The handlers: one module per resource, each with a ``router`` that ``kroma_api.app`` mounts.
 
-Each handler says everything about itself in its decorator (``kroma_api.route_facts``). To add a resource,
-copy ``chat.py`` here and in ``schemas``, and add its router to ``ROUTERS`` in ``kroma_api.app``.
+A handler reads the request, calls a service or query of ``kroma``, and returns a body of ``schemas``.
+What else is known of a route stands in its ``opt=route(...)``. Start with ``chat``.
 """

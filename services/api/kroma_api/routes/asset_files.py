@@ -27,13 +27,13 @@ from kroma_api.http.file_response import CHECKED, UNCHANGING, FileAnswer, safe_h
 from kroma_api.http.multipart_form import FormField, FormFile, MultipartForm
 from kroma_api.http.scope import IS_HEAD
 from kroma_api.http.strict_json import decode
-from kroma_api.route_facts import VIEW, route
+from kroma_api.route_facts import VIEW, Idempotency, Payload, route
 from kroma_api.schemas.asset_files import DeletedAssetResponse, UploadAssetsResponse
 
 _FIELDS: Final = ("kind", "reference_set_id", "metadata_json")
 
 Size = Annotated[
-    str | None, QueryParameter(description=f"Of the longer side in pixels: {', '.join(map(str, SIZES_PX))}")
+    str | None, QueryParameter(description=f"The longer side in pixels: {', '.join(map(str, SIZES_PX))}")
 ]
 Download = Annotated[str | None, QueryParameter(description="`1` makes a browser save the file")]
 Range = Annotated[
@@ -47,7 +47,9 @@ IfRange = Annotated[
 
 @post(
     "/",
-    opt=route(scope=Scope.CREATE),
+    opt=route(
+        scope=Scope.CREATE, idempotency=Idempotency.REPEATABLE, contract=None, payload=Payload.PICTURE_FORM
+    ),
     status_code=HTTPStatus.OK,
     request_max_body_size=MAX_FORM_BYTES,
 )
@@ -115,7 +117,10 @@ def _metadata(text: str) -> dict[str, Any]:
         raise InvalidRequestError("Field 'metadata_json' must be a JSON object") from exc
 
 
-@get("/{asset_id:str}/content", opt=route(scope=VIEW))
+@get(
+    "/{asset_id:str}/content",
+    opt=route(scope=VIEW, idempotency=Idempotency.READ, contract=None, payload=Payload.PICTURE),
+)
 async def get_asset_content(
     *,
     request: Request[Any, Any, Any],
@@ -155,7 +160,10 @@ async def get_asset_content(
     return FileAnswer(files.store, file.key, headers=headers, part=part)
 
 
-@get("/{asset_id:str}/thumbnail", opt=route(scope=VIEW))
+@get(
+    "/{asset_id:str}/thumbnail",
+    opt=route(scope=VIEW, idempotency=Idempotency.READ, contract=None, payload=Payload.THUMBNAIL),
+)
 async def get_asset_thumbnail(
     *,
     slug: FromPath[str],
@@ -180,7 +188,11 @@ async def get_asset_thumbnail(
     return Response(small.data, media_type="image/webp", headers=headers, background=keep)
 
 
-@delete("/{asset_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
+@delete(
+    "/{asset_id:str}",
+    opt=route(scope=Scope.ADMIN, idempotency=Idempotency.REPEATABLE, contract=None),
+    status_code=HTTPStatus.OK,
+)
 async def delete_asset(
     slug: FromPath[str], asset_id: FromPath[str], db: Db, stores: Stores, caller: CurrentCaller
 ) -> DeletedAssetResponse:

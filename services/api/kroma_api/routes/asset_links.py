@@ -10,7 +10,7 @@ from kroma.auth.scopes import Scope
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, open_window
-from kroma_api.route_facts import VIEW, route
+from kroma_api.route_facts import VIEW, Idempotency, route
 from kroma_api.schemas.asset_links import (
     AssetLinkResponse,
     AssetLinkView,
@@ -21,7 +21,7 @@ from kroma_api.schemas.asset_links import (
 from kroma_api.schemas.reply import DeletedResponse
 
 
-@get("/", opt=route(scope=VIEW))
+@get("/", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.10"))
 async def list_asset_links(
     *,
     slug: FromPath[str],
@@ -42,7 +42,20 @@ async def list_asset_links(
     )
 
 
-@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.10",
+        example={
+            "parent_asset_id": "3f2b8c1e-6d0a-4c55-9b3e-0e8f1f6f2a71",
+            "child_asset_id": "9a1d5f40-2c4e-4b7a-8f7d-5b1c3a9e6d20",
+            "link_type": "derived_from",
+        },
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def create_asset_link(
     slug: FromPath[str], data: JSONBody[CreateAssetLinkRequest], db: Db
 ) -> AssetLinkResponse:
@@ -57,7 +70,7 @@ async def create_asset_link(
     return AssetLinkResponse(asset_link=AssetLinkView.of(link))
 
 
-@get("/{link_id:str}", opt=route(scope=VIEW))
+@get("/{link_id:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.10"))
 async def get_asset_link(slug: FromPath[str], link_id: FromPath[str], db: Db) -> AssetLinkResponse:
     """One asset link."""
     async with db.reading() as reader:
@@ -65,7 +78,15 @@ async def get_asset_link(slug: FromPath[str], link_id: FromPath[str], db: Db) ->
     return AssetLinkResponse(asset_link=AssetLinkView.of(link))
 
 
-@put("/{link_id:str}", opt=route(scope=Scope.CREATE))
+@put(
+    "/{link_id:str}",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPEATABLE,
+        contract="3.10",
+        example={"link_type": "variant_of"},
+    ),
+)
 async def change_asset_link(
     slug: FromPath[str], link_id: FromPath[str], data: JSONBody[ChangeAssetLinkRequest], db: Db
 ) -> AssetLinkResponse:
@@ -81,7 +102,11 @@ async def change_asset_link(
     return AssetLinkResponse(asset_link=AssetLinkView.of(link))
 
 
-@delete("/{link_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
+@delete(
+    "/{link_id:str}",
+    opt=route(scope=Scope.ADMIN, idempotency=Idempotency.REPEATABLE, contract="3.10"),
+    status_code=HTTPStatus.OK,
+)
 async def delete_asset_link(slug: FromPath[str], link_id: FromPath[str], db: Db) -> DeletedResponse:
     """Remove an asset link; its assets stay."""
     await service.delete_asset_link(db, slug=slug, link_id=link_id)

@@ -11,7 +11,7 @@ from kroma.lineage.queries import get_lineage
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, one_of, window
-from kroma_api.route_facts import VIEW, route
+from kroma_api.route_facts import VIEW, Idempotency, route
 from kroma_api.routes import asset_files
 from kroma_api.schemas.assets import AssetResponse, AssetView, ListAssetsResponse
 from kroma_api.schemas.lineage import LineageResponse
@@ -21,7 +21,7 @@ RunFilter = Annotated[str | None, QueryParameter(description="Only what this run
 JobFilter = Annotated[str | None, QueryParameter(description="Only what this job made")]
 
 
-@get("/", opt=route(scope=VIEW))
+@get("/", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.10"))
 async def list_assets(
     *,
     slug: FromPath[str],
@@ -42,7 +42,7 @@ async def list_assets(
     )
 
 
-@get("/{asset_id:str}", opt=route(scope=VIEW))
+@get("/{asset_id:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.10"))
 async def get_asset(slug: FromPath[str], asset_id: FromPath[str], db: Db) -> AssetResponse:
     """One asset."""
     async with db.reading() as reader:
@@ -50,7 +50,7 @@ async def get_asset(slug: FromPath[str], asset_id: FromPath[str], db: Db) -> Ass
     return AssetResponse(asset=AssetView.of(asset))
 
 
-@get("/{asset_id:str}/lineage", opt=route(scope=VIEW))
+@get("/{asset_id:str}/lineage", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract=None))
 async def get_asset_lineage(slug: FromPath[str], asset_id: FromPath[str], db: Db) -> LineageResponse:
     """How an asset came to be: its ancestors and descendants, who made it of what, and for how much.
 

@@ -11,7 +11,7 @@ from kroma.projects.queries import get_project_id
 from kroma.texts import optional_text
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, window
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.schemas.audit_events import AuditEventView, ListAuditEventsResponse
 
 EventCode = Annotated[
@@ -19,7 +19,7 @@ EventCode = Annotated[
 ]
 
 
-@get("/", opt=route(scope=Scope.READ))
+@get("/", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract=None))
 async def list_audit_events(
     slug: FromPath[str], db: Db, event_code: EventCode = None, limit: Limit = None, after: After = None
 ) -> ListAuditEventsResponse:

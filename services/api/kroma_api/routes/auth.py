@@ -12,7 +12,7 @@ from kroma.projects.queries import get_local_project
 from kroma_api.dependencies import CurrentCaller, Db
 from kroma_api.http.json_response import NO_STORE
 from kroma_api.http.pagination import After, Limit, open_window
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.schemas.auth import (
     CreatedTokenView,
     CreateTokenRequest,
@@ -23,7 +23,17 @@ from kroma_api.schemas.auth import (
 )
 
 
-@post("/token", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
+@post(
+    "/token",
+    opt=route(
+        scope=Scope.ADMIN,
+        idempotency=Idempotency.SECRET,
+        contract="3.2",
+        body_names_project=True,
+        example={"label": "laptop", "expires_at": "2030-01-31"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def create_token(
     data: JSONBody[CreateTokenRequest], db: Db, caller: CurrentCaller
 ) -> CreateTokenResponse:
@@ -50,7 +60,7 @@ async def create_token(
     return CreateTokenResponse(auth_token=CreatedTokenView.of(created))
 
 
-@get("/tokens", opt=route(scope=Scope.ADMIN))
+@get("/tokens", opt=route(scope=Scope.ADMIN, idempotency=Idempotency.READ, contract="3.2"))
 async def list_tokens(db: Db, limit: Limit = None, after: After = None) -> ListTokensResponse:
     """All tokens of all users, newest first, without their secrets."""
     async with db.reading() as reader:
@@ -61,7 +71,11 @@ async def list_tokens(db: Db, limit: Limit = None, after: After = None) -> ListT
     )
 
 
-@delete("/tokens/{token_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
+@delete(
+    "/tokens/{token_id:str}",
+    opt=route(scope=Scope.ADMIN, idempotency=Idempotency.REPEATABLE, contract="3.2"),
+    status_code=HTTPStatus.OK,
+)
 async def revoke_token(token_id: FromPath[str], db: Db, caller: CurrentCaller) -> RevokeTokenResponse:
     """Make a token unusable; revoking again changes nothing.
 

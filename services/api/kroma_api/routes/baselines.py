@@ -14,7 +14,7 @@ from kroma.pipeline.control.derived_run import Spending
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import CurrentCaller, Db, Providers, Queue, Stores
 from kroma_api.http.pagination import After, Limit, window
-from kroma_api.route_facts import VIEW, route
+from kroma_api.route_facts import VIEW, Idempotency, route
 from kroma_api.routes.runs import RETRY_AFTER_S
 from kroma_api.schemas.baselines import (
     BaselineView,
@@ -32,7 +32,12 @@ History = Annotated[
 
 @post(
     "/runs/{run_id:str}/jobs/{job_id:str}/select",
-    opt=route(scope=Scope.REVIEW),
+    opt=route(
+        scope=Scope.REVIEW,
+        idempotency=Idempotency.REPLAYED,
+        contract=None,
+        example={"candidate_index": 2, "note": "The braid is right in this one"},
+    ),
     status_code=HTTPStatus.OK,
     responses={
         HTTPStatus.OK: ResponseSpec(
@@ -82,7 +87,16 @@ async def select_candidate(
     return Response(reply, status_code=HTTPStatus.ACCEPTED, headers=headers)
 
 
-@post("/runs/{run_id:str}/lock-baseline", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/runs/{run_id:str}/lock-baseline",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract=None,
+        example={"note": "Approved by Mara"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def lock_baseline(
     *,
     slug: FromPath[str],
@@ -109,7 +123,7 @@ async def lock_baseline(
     return LockBaselineResponse.of(locked)
 
 
-@get("/baselines", opt=route(scope=VIEW))
+@get("/baselines", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract=None))
 async def list_baselines(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None, history: History = None
 ) -> ListBaselinesResponse:

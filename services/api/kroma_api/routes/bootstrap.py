@@ -11,7 +11,7 @@ from kroma.bootstrap.importer import import_settings
 from kroma.bootstrap.prompt import export_settings
 from kroma.bootstrap.undo import undo_import
 from kroma_api.dependencies import CurrentCaller, Db
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.schemas.bootstrap import (
     BootstrapImportRequest,
     BootstrapImportResponse,
@@ -21,13 +21,33 @@ from kroma_api.schemas.bootstrap import (
 )
 
 
-@get("/bootstrap-prompt", opt=route(scope=Scope.READ))
+@get("/bootstrap-prompt", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.5"))
 async def get_bootstrap_prompt(slug: FromPath[str], db: Db) -> BootstrapPromptResponse:
     """A project's settings, and a prompt for any chat model to improve them."""
     return BootstrapPromptResponse(bootstrap=await export_settings(db, slug=slug))
 
 
-@post("/bootstrap-import", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/bootstrap-import",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.6",
+        example={
+            "mode": "merge",
+            "dry_run": True,
+            "settings": {
+                "style_guides": [{"name": "Ink", "instructions": "Heavy outlines"}],
+                "characters": [{"name": "Mara", "prompt_text": "a grey braid"}],
+                "reference_sets": [
+                    {"name": "Harbour", "items": [{"label": "Quay", "content_uri": "scenes/harbor.png"}]}
+                ],
+                "secrets": [{"provider_code": "openai", "secret_name": "api_key"}],
+            },
+        },
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def import_bootstrap(
     slug: FromPath[str], data: JSONBody[BootstrapImportRequest], db: Db, caller: CurrentCaller
 ) -> BootstrapImportResponse:
@@ -48,7 +68,11 @@ async def import_bootstrap(
     )
 
 
-@post("/bootstrap-import/{import_id:str}/undo", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/bootstrap-import/{import_id:str}/undo",
+    opt=route(scope=Scope.CREATE, idempotency=Idempotency.REPLAYED, contract=None),
+    status_code=HTTPStatus.OK,
+)
 async def undo_bootstrap_import(
     slug: FromPath[str], import_id: FromPath[str], db: Db, caller: CurrentCaller
 ) -> BootstrapUndoResponse:

@@ -10,7 +10,7 @@ from kroma.characters import queries, service
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, open_window
-from kroma_api.route_facts import VIEW, route
+from kroma_api.route_facts import VIEW, Idempotency, route
 from kroma_api.schemas.characters import (
     ChangeCharacterRequest,
     CharacterResponse,
@@ -21,7 +21,7 @@ from kroma_api.schemas.characters import (
 from kroma_api.schemas.reply import DeletedResponse
 
 
-@get("/", opt=route(scope=VIEW))
+@get("/", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.15"))
 async def list_characters(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListCharactersResponse:
@@ -34,7 +34,16 @@ async def list_characters(
     )
 
 
-@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.15",
+        example={"name": "Mara", "description": "The smith", "prompt_text": "a grey braid"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def create_character(
     slug: FromPath[str], data: JSONBody[CreateCharacterRequest], db: Db
 ) -> CharacterResponse:
@@ -49,7 +58,7 @@ async def create_character(
     return CharacterResponse(character=CharacterView.of(character))
 
 
-@get("/{character_id:str}", opt=route(scope=VIEW))
+@get("/{character_id:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.15"))
 async def get_character(slug: FromPath[str], character_id: FromPath[str], db: Db) -> CharacterResponse:
     """One character."""
     async with db.reading() as reader:
@@ -57,7 +66,15 @@ async def get_character(slug: FromPath[str], character_id: FromPath[str], db: Db
     return CharacterResponse(character=CharacterView.of(character))
 
 
-@put("/{character_id:str}", opt=route(scope=Scope.CREATE))
+@put(
+    "/{character_id:str}",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPEATABLE,
+        contract="3.15",
+        example={"prompt_text": "a grey braid, a blue coat"},
+    ),
+)
 async def change_character(
     slug: FromPath[str], character_id: FromPath[str], data: JSONBody[ChangeCharacterRequest], db: Db
 ) -> CharacterResponse:
@@ -73,7 +90,11 @@ async def change_character(
     return CharacterResponse(character=CharacterView.of(character))
 
 
-@delete("/{character_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
+@delete(
+    "/{character_id:str}",
+    opt=route(scope=Scope.ADMIN, idempotency=Idempotency.REPEATABLE, contract="3.15"),
+    status_code=HTTPStatus.OK,
+)
 async def delete_character(slug: FromPath[str], character_id: FromPath[str], db: Db) -> DeletedResponse:
     """Remove a character for good."""
     await service.delete_character(db, slug=slug, character_id=character_id)

@@ -10,7 +10,7 @@ from kroma.chat import queries, service
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, open_window
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.schemas.chat import (
     ChatMessageResponse,
     ChatMessageView,
@@ -23,7 +23,7 @@ from kroma_api.schemas.chat import (
 )
 
 
-@get("/", opt=route(scope=Scope.READ))
+@get("/", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.17"))
 async def list_chat_sessions(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListChatSessionsResponse:
@@ -36,7 +36,13 @@ async def list_chat_sessions(
     )
 
 
-@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/",
+    opt=route(
+        scope=Scope.CREATE, idempotency=Idempotency.REPLAYED, contract="3.17", example={"title": "Page 3"}
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def create_chat_session(
     slug: FromPath[str], data: JSONBody[CreateChatSessionRequest], db: Db
 ) -> ChatSessionResponse:
@@ -45,7 +51,7 @@ async def create_chat_session(
     return ChatSessionResponse(session=ChatSessionView.of(opened))
 
 
-@get("/{session_id:str}", opt=route(scope=Scope.READ))
+@get("/{session_id:str}", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.17"))
 async def get_chat_session(slug: FromPath[str], session_id: FromPath[str], db: Db) -> ChatSessionResponse:
     """One chat session."""
     async with db.reading() as reader:
@@ -53,7 +59,7 @@ async def get_chat_session(slug: FromPath[str], session_id: FromPath[str], db: D
     return ChatSessionResponse(session=ChatSessionView.of(found))
 
 
-@get("/{session_id:str}/messages", opt=route(scope=Scope.READ))
+@get("/{session_id:str}/messages", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.17"))
 async def list_chat_messages(
     slug: FromPath[str], session_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListChatMessagesResponse:
@@ -69,7 +75,16 @@ async def list_chat_messages(
     )
 
 
-@post("/{session_id:str}/messages", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/{session_id:str}/messages",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.17",
+        example={"role": "user", "content": "Darker, and rain."},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def create_chat_message(
     slug: FromPath[str], session_id: FromPath[str], data: JSONBody[CreateChatMessageRequest], db: Db
 ) -> ChatMessageResponse:

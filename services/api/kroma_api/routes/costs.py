@@ -10,7 +10,7 @@ from kroma.costs import queries
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, window
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.schemas.costs import CostEventView, ListCostEventsResponse
 
 RunFilter = Annotated[str | None, QueryParameter(description="Only costs of this run")]
@@ -19,7 +19,7 @@ ProviderFilter = Annotated[
 ]
 
 
-@get("/", opt=route(scope=Scope.READ))
+@get("/", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.11"))
 async def list_cost_events(
     *,
     slug: FromPath[str],

@@ -8,11 +8,11 @@ from kroma.exports import queries
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, window
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.schemas.exports import ExportResponse, ExportView, ListExportsResponse
 
 
-@get("/", opt=route(scope=Scope.READ))
+@get("/", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.11"))
 async def list_exports(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListExportsResponse:
@@ -25,7 +25,7 @@ async def list_exports(
     )
 
 
-@get("/{export_id:str}", opt=route(scope=Scope.READ))
+@get("/{export_id:str}", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.11"))
 async def get_export(slug: FromPath[str], export_id: FromPath[str], db: Db) -> ExportResponse:
     """One export."""
     async with db.reading() as reader:

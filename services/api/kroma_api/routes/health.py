@@ -11,7 +11,7 @@ from litestar.params import QueryParameter
 
 from kroma import __version__
 from kroma_api.dependencies import Ready
-from kroma_api.route_facts import NO_TOKEN, route
+from kroma_api.route_facts import NO_TOKEN, Idempotency, route
 from kroma_api.schemas.health import HealthResponse, LiveResponse, NotReadyResponse, ReadyResponse
 
 STARTED_UNIX_MS: Final = time.time_ns() // 1_000_000
@@ -29,7 +29,7 @@ Without = Annotated[
 ]
 
 
-@get("/health", opt=route(scope=NO_TOKEN))
+@get("/health", opt=route(scope=NO_TOKEN, idempotency=Idempotency.READ, contract="3.1"))
 async def get_health(state: State) -> HealthResponse:
     """Say that the process answers; it needs no token and looks at nothing else."""
     return HealthResponse(
@@ -37,13 +37,17 @@ async def get_health(state: State) -> HealthResponse:
     )
 
 
-@get("/health/live", opt=route(scope=NO_TOKEN))
+@get("/health/live", opt=route(scope=NO_TOKEN, idempotency=Idempotency.READ, contract=None))
 async def get_live() -> LiveResponse:
     """Say that the process answers, whatever it stands on; it needs no token."""
     return LiveResponse()
 
 
-@get("/health/ready", opt=route(scope=NO_TOKEN), responses=_ANSWERS)
+@get(
+    "/health/ready",
+    opt=route(scope=NO_TOKEN, idempotency=Idempotency.READ, contract=None),
+    responses=_ANSWERS,
+)
 async def get_ready(
     readiness: Ready, without: Without = None
 ) -> Response[ReadyResponse] | Response[NotReadyResponse]:

@@ -18,7 +18,7 @@ from kroma.instructions.signature import CALLBACK_PATH, Pass, callback_signer
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Queue, resources_of
 from kroma_api.http.pagination import After, Limit, open_window
-from kroma_api.route_facts import NO_TOKEN, route
+from kroma_api.route_facts import NO_TOKEN, Idempotency, route
 from kroma_api.schemas.instructions import (
     AgentCallbackRequest,
     AgentCallbackResponse,
@@ -34,11 +34,12 @@ from kroma_api.schemas.instructions import (
 )
 
 Signature = Annotated[
-    str | None, QueryParameter(name="sig", description="As in the callback address that the agent was sent")
+    str | None,
+    QueryParameter(name="sig", description="The signature in the callback address that the agent was sent"),
 ]
 
 
-@get("/", opt=route(scope=Scope.READ))
+@get("/", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.18"))
 async def list_instructions(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListInstructionsResponse:
@@ -51,7 +52,16 @@ async def list_instructions(
     )
 
 
-@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.18",
+        example={"instruction_text": "Plan page 3"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def create_instruction(
     slug: FromPath[str], data: JSONBody[CreateInstructionRequest], db: Db, caller: CurrentCaller
 ) -> ChangedInstructionResponse:
@@ -62,7 +72,7 @@ async def create_instruction(
     return _changed(changed)
 
 
-@get("/{instruction_id:str}", opt=route(scope=Scope.READ))
+@get("/{instruction_id:str}", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.18"))
 async def get_instruction(slug: FromPath[str], instruction_id: FromPath[str], db: Db) -> InstructionResponse:
     """One instruction, with its attempts."""
     async with db.reading() as reader:
@@ -70,7 +80,9 @@ async def get_instruction(slug: FromPath[str], instruction_id: FromPath[str], db
     return InstructionResponse(instruction=InstructionView.of(row))
 
 
-@get("/{instruction_id:str}/events", opt=route(scope=Scope.READ))
+@get(
+    "/{instruction_id:str}/events", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.18")
+)
 async def list_instruction_events(
     slug: FromPath[str], instruction_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListInstructionEventsResponse:
@@ -86,7 +98,13 @@ async def list_instruction_events(
     )
 
 
-@post("/{instruction_id:str}/confirm", opt=route(scope=Scope.SPEND), status_code=HTTPStatus.OK)
+@post(
+    "/{instruction_id:str}/confirm",
+    opt=route(
+        scope=Scope.SPEND, idempotency=Idempotency.REPLAYED, contract="3.18", example={"message": "Go ahead"}
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def confirm_instruction(
     *,
     slug: FromPath[str],
@@ -103,7 +121,16 @@ async def confirm_instruction(
     return _changed(changed)
 
 
-@post("/{instruction_id:str}/cancel", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/{instruction_id:str}/cancel",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.18",
+        example={"message": "Page 3 is cut"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def cancel_instruction(
     slug: FromPath[str],
     instruction_id: FromPath[str],
@@ -125,7 +152,18 @@ async def _only_admitted(connection: ASGIConnection[Any, Any, Any, Any], _: Base
     await _admitted(resources.db, resources.settings, instruction_id, connection.query_params.get("sig"))
 
 
-@post("/{instruction_id:str}", opt=route(scope=NO_TOKEN), guards=[_only_admitted], status_code=HTTPStatus.OK)
+@post(
+    "/{instruction_id:str}",
+    opt=route(
+        scope=NO_TOKEN,
+        idempotency=Idempotency.READ,
+        contract=None,
+        signed=True,
+        example={"status": "done", "message": "Scene 3 is darker", "result": {"pages": [3]}},
+    ),
+    guards=[_only_admitted],
+    status_code=HTTPStatus.OK,
+)
 async def receive_agent_callback(
     instruction_id: FromPath[str],
     data: JSONBody[AgentCallbackRequest],
@@ -133,7 +171,7 @@ async def receive_agent_callback(
     settings: AppSettings,
     sig: Signature = None,
 ) -> AgentCallbackResponse:
-    """Where an agent reports on an instruction it was sent; the signature in the address lets it in."""
+    """Report on an instruction that an agent was sent; the signature in the address authorizes it."""
     admission = await _admitted(db, settings, instruction_id, sig)
     report = callback.checked_report(
         admission,

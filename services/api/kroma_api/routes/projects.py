@@ -12,7 +12,7 @@ from kroma.runs.queries import count_project_contents
 from kroma.spend.queries import project_spend
 from kroma_api.dependencies import CurrentCaller, Db, Stores
 from kroma_api.http.pagination import After, Limit, open_window
-from kroma_api.route_facts import VIEW, route
+from kroma_api.route_facts import VIEW, Idempotency, route
 from kroma_api.schemas.projects import (
     ChangeLocalStorageRequest,
     ChangeLocalStorageResponse,
@@ -32,7 +32,7 @@ from kroma_api.schemas.projects import (
 )
 
 
-@get("/", opt=route(scope=VIEW))
+@get("/", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.3"))
 async def list_projects(
     db: Db,
     caller: CurrentCaller,
@@ -53,7 +53,16 @@ async def list_projects(
     )
 
 
-@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.3",
+        example={"name": "Hero Book", "description": "A harbour, a smith, a storm"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def upsert_project(
     data: JSONBody[CreateProjectRequest], db: Db, stores: Stores, caller: CurrentCaller
 ) -> UpsertProjectResponse:
@@ -73,7 +82,7 @@ async def upsert_project(
     )
 
 
-@get("/{slug:str}", opt=route(scope=VIEW))
+@get("/{slug:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.3"))
 async def get_project(slug: FromPath[str], db: Db, stores: Stores) -> ProjectResponse:
     """A project with how much it holds, where, and what it has cost."""
     async with db.reading() as reader:
@@ -88,9 +97,12 @@ async def get_project(slug: FromPath[str], db: Db, stores: Stores) -> ProjectRes
     )
 
 
-@get("/{slug:str}/storage", opt=route(scope=(Scope.READ, Scope.STORAGE)))
+@get(
+    "/{slug:str}/storage",
+    opt=route(scope=(Scope.READ, Scope.STORAGE), idempotency=Idempotency.READ, contract="3.4"),
+)
 async def get_storage(slug: FromPath[str], db: Db, stores: Stores) -> StorageResponse:
-    """Where a project keeps its files."""
+    """Get the storage settings of a project."""
     async with db.reading() as reader:
         project, storage = await queries.get_stored_project(reader, slug)
     return StorageResponse(
@@ -99,7 +111,12 @@ async def get_storage(slug: FromPath[str], db: Db, stores: Stores) -> StorageRes
     )
 
 
-@put("/{slug:str}/storage/local", opt=route(scope=Scope.STORAGE))
+@put(
+    "/{slug:str}/storage/local",
+    opt=route(
+        scope=Scope.STORAGE, idempotency=Idempotency.REPEATABLE, contract="3.4", example={"project_root": ""}
+    ),
+)
 async def change_local_storage(
     *,
     slug: FromPath[str],
@@ -128,7 +145,15 @@ async def change_local_storage(
     )
 
 
-@put("/{slug:str}/storage/s3", opt=route(scope=Scope.STORAGE))
+@put(
+    "/{slug:str}/storage/s3",
+    opt=route(
+        scope=Scope.STORAGE,
+        idempotency=Idempotency.REPEATABLE,
+        contract="3.4",
+        example={"bucket": "studio", "region": "eu-central-1", "enabled": False},
+    ),
+)
 async def change_s3_storage(
     slug: FromPath[str],
     data: JSONBody[ChangeS3StorageRequest],

@@ -10,7 +10,7 @@ from kroma.projects.queries import get_project_id
 from kroma.prompt_templates import queries, service
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, open_window
-from kroma_api.route_facts import VIEW, route
+from kroma_api.route_facts import VIEW, Idempotency, route
 from kroma_api.schemas.prompt_templates import (
     ChangePromptTemplateRequest,
     CreatePromptTemplateRequest,
@@ -21,7 +21,7 @@ from kroma_api.schemas.prompt_templates import (
 from kroma_api.schemas.reply import DeletedResponse
 
 
-@get("/", opt=route(scope=VIEW))
+@get("/", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.12"))
 async def list_prompt_templates(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListPromptTemplatesResponse:
@@ -34,7 +34,16 @@ async def list_prompt_templates(
     )
 
 
-@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.12",
+        example={"name": "Page", "template_text": "{character} at sea"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def create_prompt_template(
     slug: FromPath[str], data: JSONBody[CreatePromptTemplateRequest], db: Db
 ) -> PromptTemplateResponse:
@@ -48,7 +57,7 @@ async def create_prompt_template(
     return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
 
 
-@get("/{template_id:str}", opt=route(scope=VIEW))
+@get("/{template_id:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.12"))
 async def get_prompt_template(
     slug: FromPath[str], template_id: FromPath[str], db: Db
 ) -> PromptTemplateResponse:
@@ -58,7 +67,15 @@ async def get_prompt_template(
     return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
 
 
-@put("/{template_id:str}", opt=route(scope=Scope.CREATE))
+@put(
+    "/{template_id:str}",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPEATABLE,
+        contract="3.12",
+        example={"template_text": "{character} at sea, {time}"},
+    ),
+)
 async def change_prompt_template(
     slug: FromPath[str], template_id: FromPath[str], data: JSONBody[ChangePromptTemplateRequest], db: Db
 ) -> PromptTemplateResponse:
@@ -73,7 +90,11 @@ async def change_prompt_template(
     return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
 
 
-@delete("/{template_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
+@delete(
+    "/{template_id:str}",
+    opt=route(scope=Scope.ADMIN, idempotency=Idempotency.REPEATABLE, contract="3.12"),
+    status_code=HTTPStatus.OK,
+)
 async def delete_prompt_template(slug: FromPath[str], template_id: FromPath[str], db: Db) -> DeletedResponse:
     """Remove a prompt template for good."""
     await service.delete_prompt_template(db, slug=slug, template_id=template_id)

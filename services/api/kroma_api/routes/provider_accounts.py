@@ -12,7 +12,7 @@ from kroma.projects.queries import get_project_id
 from kroma.provider_accounts import queries, service
 from kroma_api.dependencies import AppSettings, CurrentCaller, Db, Keys, Providers, Queue
 from kroma_api.http.pagination import After, Limit, open_window
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.schemas.provider_accounts import (
     ChangedProviderAccountResponse,
     ChangeProviderAccountRequest,
@@ -26,7 +26,7 @@ from kroma_api.schemas.provider_accounts import (
 )
 
 
-@get("/", opt=route(scope=(Scope.READ, Scope.SECRETS)))
+@get("/", opt=route(scope=(Scope.READ, Scope.SECRETS), idempotency=Idempotency.READ, contract="3.13"))
 async def list_provider_accounts(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListProviderAccountsResponse:
@@ -39,7 +39,16 @@ async def list_provider_accounts(
     )
 
 
-@post("/", opt=route(scope=Scope.SECRETS), status_code=HTTPStatus.OK)
+@post(
+    "/",
+    opt=route(
+        scope=Scope.SECRETS,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.13",
+        example={"provider_code": "openai", "display_name": "OpenAI"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def upsert_provider_account(
     slug: FromPath[str],
     data: JSONBody[UpsertProviderAccountRequest],
@@ -67,7 +76,10 @@ async def upsert_provider_account(
     )
 
 
-@get("/{provider_code:str}", opt=route(scope=(Scope.READ, Scope.SECRETS)))
+@get(
+    "/{provider_code:str}",
+    opt=route(scope=(Scope.READ, Scope.SECRETS), idempotency=Idempotency.READ, contract="3.13"),
+)
 async def get_provider_account(
     slug: FromPath[str], provider_code: FromPath[str], db: Db
 ) -> ProviderAccountResponse:
@@ -77,7 +89,15 @@ async def get_provider_account(
     return ProviderAccountResponse(provider_account=ProviderAccountView.of(account))
 
 
-@put("/{provider_code:str}", opt=route(scope=Scope.SECRETS))
+@put(
+    "/{provider_code:str}",
+    opt=route(
+        scope=Scope.SECRETS,
+        idempotency=Idempotency.REPEATABLE,
+        contract="3.13",
+        example={"display_name": "OpenAI of the studio", "enabled": False},
+    ),
+)
 async def change_provider_account(
     *,
     slug: FromPath[str],
@@ -107,7 +127,11 @@ async def change_provider_account(
     )
 
 
-@delete("/{provider_code:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
+@delete(
+    "/{provider_code:str}",
+    opt=route(scope=Scope.ADMIN, idempotency=Idempotency.REPEATABLE, contract="3.13"),
+    status_code=HTTPStatus.OK,
+)
 async def delete_provider_account(
     slug: FromPath[str], provider_code: FromPath[str], db: Db, queue: Queue, caller: CurrentCaller
 ) -> DeletedProviderAccountResponse:
@@ -120,7 +144,11 @@ async def delete_provider_account(
     return DeletedProviderAccountResponse(provider_code=provider_code, audit_id=str(audit_id))
 
 
-@post("/{provider_code:str}/check", opt=route(scope=(Scope.SPEND, Scope.SECRETS)), status_code=HTTPStatus.OK)
+@post(
+    "/{provider_code:str}/check",
+    opt=route(scope=(Scope.SPEND, Scope.SECRETS), idempotency=Idempotency.READ, contract=None),
+    status_code=HTTPStatus.OK,
+)
 async def check_provider_account(
     *,
     slug: FromPath[str],

@@ -12,7 +12,7 @@ from kroma.ledger.models import CallStatus
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import CurrentCaller, Db
 from kroma_api.http.pagination import After, Limit, one_of, window
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.schemas.provider_calls import (
     ListProviderCallsResponse,
     ProviderCallView,
@@ -28,7 +28,7 @@ StatusFilter = Annotated[
 RunFilter = Annotated[str | None, QueryParameter(description="Only calls of this run")]
 
 
-@get("/", opt=route(scope=Scope.READ))
+@get("/", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract=None))
 async def list_provider_calls(
     *,
     slug: FromPath[str],
@@ -50,7 +50,16 @@ async def list_provider_calls(
     )
 
 
-@post("/{call_id:str}/resolve", opt=route(scope=Scope.SPEND), status_code=HTTPStatus.OK)
+@post(
+    "/{call_id:str}/resolve",
+    opt=route(
+        scope=Scope.SPEND,
+        idempotency=Idempotency.REPLAYED,
+        contract=None,
+        example={"resolution": "charged", "cost_usd": 0.04},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def resolve_provider_call(
     slug: FromPath[str],
     call_id: FromPath[str],

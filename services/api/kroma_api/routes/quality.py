@@ -7,11 +7,11 @@ from kroma.projects.queries import get_project_id
 from kroma.quality import queries
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, window
-from kroma_api.route_facts import VIEW, route
+from kroma_api.route_facts import VIEW, Idempotency, route
 from kroma_api.schemas.quality import ListQualityReportsResponse, QualityReportView
 
 
-@get("/", opt=route(scope=VIEW))
+@get("/", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.11"))
 async def list_quality_reports(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListQualityReportsResponse:

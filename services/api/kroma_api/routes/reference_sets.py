@@ -10,7 +10,7 @@ from kroma.projects.queries import get_project_id
 from kroma.reference_sets import queries, service
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, open_window
-from kroma_api.route_facts import VIEW, route
+from kroma_api.route_facts import VIEW, Idempotency, route
 from kroma_api.schemas.reference_sets import (
     ChangeReferenceItemRequest,
     ChangeReferenceSetRequest,
@@ -26,7 +26,7 @@ from kroma_api.schemas.reference_sets import (
 from kroma_api.schemas.reply import DeletedResponse
 
 
-@get("/", opt=route(scope=VIEW))
+@get("/", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.16"))
 async def list_reference_sets(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListReferenceSetsResponse:
@@ -39,7 +39,16 @@ async def list_reference_sets(
     )
 
 
-@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.16",
+        example={"name": "Harbour", "description": "Where the ships lie"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def create_reference_set(
     slug: FromPath[str], data: JSONBody[CreateReferenceSetRequest], db: Db
 ) -> ReferenceSetResponse:
@@ -53,7 +62,7 @@ async def create_reference_set(
     return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
 
 
-@get("/{reference_set_id:str}", opt=route(scope=VIEW))
+@get("/{reference_set_id:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.16"))
 async def get_reference_set(
     slug: FromPath[str], reference_set_id: FromPath[str], db: Db
 ) -> ReferenceSetResponse:
@@ -63,7 +72,15 @@ async def get_reference_set(
     return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
 
 
-@put("/{reference_set_id:str}", opt=route(scope=Scope.CREATE))
+@put(
+    "/{reference_set_id:str}",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPEATABLE,
+        contract="3.16",
+        example={"description": "Where the ships lie"},
+    ),
+)
 async def change_reference_set(
     slug: FromPath[str], reference_set_id: FromPath[str], data: JSONBody[ChangeReferenceSetRequest], db: Db
 ) -> ReferenceSetResponse:
@@ -78,7 +95,11 @@ async def change_reference_set(
     return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
 
 
-@delete("/{reference_set_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
+@delete(
+    "/{reference_set_id:str}",
+    opt=route(scope=Scope.ADMIN, idempotency=Idempotency.REPEATABLE, contract="3.16"),
+    status_code=HTTPStatus.OK,
+)
 async def delete_reference_set(
     slug: FromPath[str], reference_set_id: FromPath[str], db: Db
 ) -> DeletedResponse:
@@ -87,7 +108,7 @@ async def delete_reference_set(
     return DeletedResponse(id=reference_set_id)
 
 
-@get("/{reference_set_id:str}/items", opt=route(scope=VIEW))
+@get("/{reference_set_id:str}/items", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.16"))
 async def list_reference_items(
     slug: FromPath[str], reference_set_id: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListReferenceItemsResponse:
@@ -103,7 +124,16 @@ async def list_reference_items(
     )
 
 
-@post("/{reference_set_id:str}/items", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/{reference_set_id:str}/items",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.16",
+        example={"label": "Quay", "content_uri": "scenes/harbor.png", "sort_order": 1},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def create_reference_item(
     slug: FromPath[str], reference_set_id: FromPath[str], data: JSONBody[CreateReferenceItemRequest], db: Db
 ) -> ReferenceItemResponse:
@@ -121,7 +151,10 @@ async def create_reference_item(
     return ReferenceItemResponse(item=ReferenceItemView.of(item))
 
 
-@get("/{reference_set_id:str}/items/{item_id:str}", opt=route(scope=VIEW))
+@get(
+    "/{reference_set_id:str}/items/{item_id:str}",
+    opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.16"),
+)
 async def get_reference_item(
     slug: FromPath[str], reference_set_id: FromPath[str], item_id: FromPath[str], db: Db
 ) -> ReferenceItemResponse:
@@ -133,7 +166,15 @@ async def get_reference_item(
     return ReferenceItemResponse(item=ReferenceItemView.of(item))
 
 
-@put("/{reference_set_id:str}/items/{item_id:str}", opt=route(scope=Scope.CREATE))
+@put(
+    "/{reference_set_id:str}/items/{item_id:str}",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPEATABLE,
+        contract="3.16",
+        example={"label": "Quay at night", "sort_order": -1},
+    ),
+)
 async def change_reference_item(
     slug: FromPath[str],
     reference_set_id: FromPath[str],
@@ -157,7 +198,9 @@ async def change_reference_item(
 
 
 @delete(
-    "/{reference_set_id:str}/items/{item_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK
+    "/{reference_set_id:str}/items/{item_id:str}",
+    opt=route(scope=Scope.ADMIN, idempotency=Idempotency.REPEATABLE, contract="3.16"),
+    status_code=HTTPStatus.OK,
 )
 async def delete_reference_item(
     slug: FromPath[str], reference_set_id: FromPath[str], item_id: FromPath[str], db: Db

@@ -20,7 +20,7 @@ from kroma_api.dependencies import (
     Queue,
     Stores,
 )
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.routes.runs import RETRY_AFTER_S
 from kroma_api.schemas.run_control import (
     CancelRunResponse,
@@ -40,7 +40,11 @@ _ACCEPTED: Final = {
 }
 
 
-@post("/runs/{run_id:str}/cancel", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/runs/{run_id:str}/cancel",
+    opt=route(scope=Scope.CREATE, idempotency=Idempotency.REPLAYED, contract=None),
+    status_code=HTTPStatus.OK,
+)
 async def cancel_run(
     slug: FromPath[str], run_id: FromPath[str], db: Db, stores: Stores, caller: CurrentCaller
 ) -> CancelRunResponse:
@@ -54,7 +58,9 @@ async def cancel_run(
 
 @post(
     "/runs/{run_id:str}/retry",
-    opt=route(scope=Scope.CREATE),
+    opt=route(
+        scope=Scope.CREATE, idempotency=Idempotency.REBUILT, contract=None, example={"confirm_spend": True}
+    ),
     status_code=HTTPStatus.ACCEPTED,
     responses=_ACCEPTED,
 )
@@ -78,7 +84,12 @@ async def retry_run(
 
 @post(
     "/runs/{run_id:str}/rerun",
-    opt=route(scope=Scope.CREATE),
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REBUILT,
+        contract=None,
+        example={"confirm_spend": True, "candidates": 3},
+    ),
     status_code=HTTPStatus.ACCEPTED,
     responses=_ACCEPTED,
 )
@@ -112,7 +123,16 @@ async def rerun_run(
     return _accepted(run)
 
 
-@post("/pause", opt=route(scope=Scope.SPEND), status_code=HTTPStatus.OK)
+@post(
+    "/pause",
+    opt=route(
+        scope=Scope.SPEND,
+        idempotency=Idempotency.REPLAYED,
+        contract=None,
+        example={"reason": "The studio is moving"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def pause_project(
     slug: FromPath[str], data: JSONBody[PauseProjectRequest], db: Db, caller: CurrentCaller
 ) -> PausedProjectResponse:
@@ -121,7 +141,11 @@ async def pause_project(
     return PausedProjectResponse(project=PausedProjectView.of(project))
 
 
-@post("/resume", opt=route(scope=Scope.SPEND), status_code=HTTPStatus.OK)
+@post(
+    "/resume",
+    opt=route(scope=Scope.SPEND, idempotency=Idempotency.REPLAYED, contract=None),
+    status_code=HTTPStatus.OK,
+)
 async def resume_project(
     slug: FromPath[str], db: Db, queue: Queue, caller: CurrentCaller
 ) -> PausedProjectResponse:

@@ -39,7 +39,7 @@ from kroma_api.http.etag import IfNoneMatch, entity_tag, is_known
 from kroma_api.http.event_headers import LAST_EVENT, Accept, AfterEvent, LastEventId, event_number
 from kroma_api.http.pagination import DEFAULT_RUNS, MAX_RUNS, After, Limit, one_of, open_window, window
 from kroma_api.http.prefer import preferred_wait
-from kroma_api.route_facts import VIEW, route
+from kroma_api.route_facts import VIEW, Idempotency, Payload, route
 from kroma_api.schemas.runs import (
     ConfigSummaryView,
     JobView,
@@ -83,7 +83,7 @@ _OK_JOBS: Final = {
 }
 
 
-@get("/", opt=route(scope=VIEW))
+@get("/", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.7"))
 async def list_runs(
     *,
     slug: FromPath[str],
@@ -109,7 +109,18 @@ async def list_runs(
 
 @post(
     "/trigger",
-    opt=route(scope=Scope.CREATE),
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REBUILT,
+        contract="3.8",
+        example={
+            "mode": "run",
+            "confirm_spend": True,
+            "input": "scenes",
+            "style_refs": ["styles/ink.png"],
+            "candidates": 2,
+        },
+    ),
     status_code=HTTPStatus.ACCEPTED,
     responses={
         HTTPStatus.OK: ResponseSpec(
@@ -164,7 +175,16 @@ async def trigger_run(
     return Response(reply, status_code=HTTPStatus.ACCEPTED, headers=headers)
 
 
-@post("/validate-config", opt=route(scope=Scope.READ), status_code=HTTPStatus.OK)
+@post(
+    "/validate-config",
+    opt=route(
+        scope=Scope.READ,
+        idempotency=Idempotency.READ,
+        contract="3.9",
+        example={"project_settings_path": ".kroma/pipeline.settings.json"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def check_config(
     *,
     slug: FromPath[str],
@@ -194,7 +214,11 @@ async def _detail(db: Database, slug: str, run_id: str) -> _Detail:
         return _Detail(run, jobs, candidates, await read_progress(reader, run, jobs, candidates))
 
 
-@get("/{run_id:str}", opt=route(scope=VIEW), responses=_OK_RUN)
+@get(
+    "/{run_id:str}",
+    opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.7", etag=True),
+    responses=_OK_RUN,
+)
 async def get_run(
     slug: FromPath[str], run_id: FromPath[str], db: Db, if_none_match: IfNoneMatch = None
 ) -> Response[RunResponse]:
@@ -213,7 +237,11 @@ async def get_run(
     return Response(reply, headers={"ETag": tag})
 
 
-@get("/{run_id:str}/jobs", opt=route(scope=VIEW), responses=_OK_JOBS)
+@get(
+    "/{run_id:str}/jobs",
+    opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.7", etag=True),
+    responses=_OK_JOBS,
+)
 async def list_jobs(
     *,
     slug: FromPath[str],
@@ -242,7 +270,7 @@ async def list_jobs(
 
 @get(
     "/{run_id:str}/events",
-    opt=route(scope=VIEW),
+    opt=route(scope=VIEW, idempotency=Idempotency.READ, contract=None, payload=Payload.EVENTS),
     responses={
         HTTPStatus.OK: ResponseSpec(
             ListRunEventsResponse, generate_examples=False, description="Events, oldest first"
@@ -293,7 +321,7 @@ async def list_run_events(
     return event_stream.EventStreamResponse(stream)
 
 
-@get("/{run_id:str}/log", opt=route(scope=Scope.READ))
+@get("/{run_id:str}/log", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract=None))
 async def get_run_log(slug: FromPath[str], run_id: FromPath[str], db: Db, stores: Stores) -> RunLogResponse:
     """The record of a run, once it has ended."""
     async with db.transaction() as session:

@@ -10,7 +10,7 @@ from litestar.params import HeaderParameter
 
 from kroma.errors import InfraError
 from kroma_api.openapi.reference_page import PAGE_POLICY
-from kroma_api.route_facts import NO_TOKEN, route
+from kroma_api.route_facts import NO_TOKEN, Idempotency, route
 
 Accept = Annotated[str | None, HeaderParameter(name="Accept")]
 
@@ -77,12 +77,20 @@ def router() -> Router:
     """Serves the document of all routes."""
     documents = _Documents()
 
-    @get("/schema/openapi.json", opt=route(scope=NO_TOKEN), include_in_schema=False)
+    @get(
+        "/schema/openapi.json",
+        opt=route(scope=NO_TOKEN, idempotency=Idempotency.READ, contract=None),
+        include_in_schema=False,
+    )
     async def get_schema() -> Response[bytes]:
         """The OpenAPI document."""
         return Response((await documents.get()).json, media_type=MediaType.JSON)
 
-    @get("/schema", opt=route(scope=NO_TOKEN), include_in_schema=False)
+    @get(
+        "/schema",
+        opt=route(scope=NO_TOKEN, idempotency=Idempotency.READ, contract=None),
+        include_in_schema=False,
+    )
     async def get_page(accept: Accept = None) -> Response[bytes]:
         """The document as a page where a browser asks, else as it is."""
         document = await documents.get()

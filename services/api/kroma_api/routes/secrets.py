@@ -13,7 +13,7 @@ from kroma_api.dependencies import CurrentCaller, Db, Keys, Queue
 from kroma_api.http.json_response import NO_STORE
 from kroma_api.http.pagination import After, Limit, open_window
 from kroma_api.http.scope import SLASH_IN_NAME
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.schemas.secrets import (
     DeletedSecretResponse,
     ListSecretsResponse,
@@ -26,7 +26,7 @@ from kroma_api.schemas.secrets import (
 )
 
 
-@get("/", opt=route(scope=(Scope.READ, Scope.SECRETS)))
+@get("/", opt=route(scope=(Scope.READ, Scope.SECRETS), idempotency=Idempotency.READ, contract="3.19"))
 async def list_secrets(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListSecretsResponse:
@@ -39,13 +39,25 @@ async def list_secrets(
     )
 
 
-@get("/rotation-status", opt=route(scope=(Scope.READ, Scope.SECRETS)))
+@get(
+    "/rotation-status",
+    opt=route(scope=(Scope.READ, Scope.SECRETS), idempotency=Idempotency.READ, contract="3.19"),
+)
 async def get_rotation_status(slug: FromPath[str], db: Db, keyring: Keys) -> RotationStatusResponse:
     """How the secrets of a project are stored, and how many of them open."""
     return RotationStatusResponse(status=await service.encryption_status(db, keyring, slug=slug))
 
 
-@post("/", opt=route(scope=Scope.SECRETS), status_code=HTTPStatus.OK)
+@post(
+    "/",
+    opt=route(
+        scope=Scope.SECRETS,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.19",
+        example={"provider_code": "openai", "secret_name": "api_key", "secret_value": "not-a-real-key"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def upsert_secret(
     *,
     slug: FromPath[str],
@@ -71,7 +83,13 @@ async def upsert_secret(
     return UpsertSecretResponse(secret=SecretView.of(stored.secret), audit_id=str(stored.audit_id))
 
 
-@post("/rotate", opt=route(scope=Scope.SECRETS), status_code=HTTPStatus.OK)
+@post(
+    "/rotate",
+    opt=route(
+        scope=Scope.SECRETS, idempotency=Idempotency.REPLAYED, contract="3.19", example={"force": True}
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def rotate_secrets(
     slug: FromPath[str], data: JSONBody[RotateSecretsRequest], db: Db, keyring: Keys, caller: CurrentCaller
 ) -> RotateSecretsResponse:
@@ -87,7 +105,11 @@ async def rotate_secrets(
     return RotateSecretsResponse(rotation=finished.rotation, audit_id=str(finished.audit_id))
 
 
-@delete("/{provider_code:str}/{secret_name:path}", opt=route(scope=Scope.SECRETS), status_code=HTTPStatus.OK)
+@delete(
+    "/{provider_code:str}/{secret_name:path}",
+    opt=route(scope=Scope.SECRETS, idempotency=Idempotency.REPEATABLE, contract="3.19", slash_in_last=True),
+    status_code=HTTPStatus.OK,
+)
 async def delete_secret(
     *,
     slug: FromPath[str],

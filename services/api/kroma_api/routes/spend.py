@@ -12,7 +12,7 @@ from kroma.pipeline.planning.quote import quote_run
 from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.spend import queries, service
 from kroma_api.dependencies import AppSettings, Cpu, CurrentCaller, Db, Providers, Stores
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.schemas.runs import TriggerRunRequest
 from kroma_api.schemas.spend import (
     BudgetResponse,
@@ -25,7 +25,7 @@ from kroma_api.schemas.spend import (
 )
 
 
-@get("/budget", opt=route(scope=(Scope.READ, Scope.ADMIN)))
+@get("/budget", opt=route(scope=(Scope.READ, Scope.ADMIN), idempotency=Idempotency.READ, contract=None))
 async def get_budget(slug: FromPath[str], db: Db) -> BudgetResponse:
     """A project's budget, and how much of it is spent and held now."""
     async with db.reading() as reader:
@@ -33,7 +33,15 @@ async def get_budget(slug: FromPath[str], db: Db) -> BudgetResponse:
     return BudgetResponse(budget=BudgetView.of(state))
 
 
-@put("/budget", opt=route(scope=Scope.ADMIN))
+@put(
+    "/budget",
+    opt=route(
+        scope=Scope.ADMIN,
+        idempotency=Idempotency.REPEATABLE,
+        contract=None,
+        example={"limit_usd": 25.0, "period": "month", "warning_levels": [0.5, 0.8]},
+    ),
+)
 async def set_budget(
     slug: FromPath[str], data: JSONBody[SetBudgetRequest], db: Db, caller: CurrentCaller
 ) -> ChangedBudgetResponse:
@@ -49,14 +57,33 @@ async def set_budget(
     return ChangedBudgetResponse(budget=BudgetView.of(changed.state), audit_id=str(changed.audit_id))
 
 
-@delete("/budget", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
+@delete(
+    "/budget",
+    opt=route(scope=Scope.ADMIN, idempotency=Idempotency.REPEATABLE, contract=None),
+    status_code=HTTPStatus.OK,
+)
 async def delete_budget(slug: FromPath[str], db: Db, caller: CurrentCaller) -> DeletedBudgetResponse:
     """Let a project spend without a limit."""
     audit_id = await service.delete_budget(db, slug=slug, actor=caller.user_id)
     return DeletedBudgetResponse(audit_id=str(audit_id))
 
 
-@post("/runs/quote", opt=route(scope=Scope.READ), status_code=HTTPStatus.OK)
+@post(
+    "/runs/quote",
+    opt=route(
+        scope=Scope.READ,
+        idempotency=Idempotency.READ,
+        contract=None,
+        example={
+            "mode": "run",
+            "confirm_spend": True,
+            "input": "scenes",
+            "style_refs": ["styles/ink.png"],
+            "candidates": 2,
+        },
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def quote(
     *,
     slug: FromPath[str],

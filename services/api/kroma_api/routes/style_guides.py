@@ -10,7 +10,7 @@ from kroma.projects.queries import get_project_id
 from kroma.style_guides import queries, service
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, open_window
-from kroma_api.route_facts import VIEW, route
+from kroma_api.route_facts import VIEW, Idempotency, route
 from kroma_api.schemas.reply import DeletedResponse
 from kroma_api.schemas.style_guides import (
     ChangeStyleGuideRequest,
@@ -21,7 +21,7 @@ from kroma_api.schemas.style_guides import (
 )
 
 
-@get("/", opt=route(scope=VIEW))
+@get("/", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.14"))
 async def list_style_guides(
     slug: FromPath[str], db: Db, limit: Limit = None, after: After = None
 ) -> ListStyleGuidesResponse:
@@ -34,7 +34,16 @@ async def list_style_guides(
     )
 
 
-@post("/", opt=route(scope=Scope.CREATE), status_code=HTTPStatus.OK)
+@post(
+    "/",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPLAYED,
+        contract="3.14",
+        example={"name": "Ink", "instructions": "Heavy outlines", "notes": "No gradients"},
+    ),
+    status_code=HTTPStatus.OK,
+)
 async def create_style_guide(
     slug: FromPath[str], data: JSONBody[CreateStyleGuideRequest], db: Db
 ) -> StyleGuideResponse:
@@ -49,7 +58,7 @@ async def create_style_guide(
     return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
 
 
-@get("/{style_guide_id:str}", opt=route(scope=VIEW))
+@get("/{style_guide_id:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.14"))
 async def get_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db: Db) -> StyleGuideResponse:
     """One style guide."""
     async with db.reading() as reader:
@@ -57,7 +66,15 @@ async def get_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db
     return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
 
 
-@put("/{style_guide_id:str}", opt=route(scope=Scope.CREATE))
+@put(
+    "/{style_guide_id:str}",
+    opt=route(
+        scope=Scope.CREATE,
+        idempotency=Idempotency.REPEATABLE,
+        contract="3.14",
+        example={"instructions": "Heavy outlines, few colours"},
+    ),
+)
 async def change_style_guide(
     slug: FromPath[str], style_guide_id: FromPath[str], data: JSONBody[ChangeStyleGuideRequest], db: Db
 ) -> StyleGuideResponse:
@@ -73,7 +90,11 @@ async def change_style_guide(
     return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
 
 
-@delete("/{style_guide_id:str}", opt=route(scope=Scope.ADMIN), status_code=HTTPStatus.OK)
+@delete(
+    "/{style_guide_id:str}",
+    opt=route(scope=Scope.ADMIN, idempotency=Idempotency.REPEATABLE, contract="3.14"),
+    status_code=HTTPStatus.OK,
+)
 async def delete_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db: Db) -> DeletedResponse:
     """Remove a style guide for good."""
     await service.delete_style_guide(db, slug=slug, style_guide_id=style_guide_id)

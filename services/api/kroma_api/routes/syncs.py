@@ -20,7 +20,7 @@ from kroma.sync.models import SyncJob, SyncKind, SyncStatus
 from kroma.sync.service import SyncOrder
 from kroma_api.dependencies import CurrentCaller, Db, Queue, Stores
 from kroma_api.http.pagination import After, Limit, one_of, window
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, route
 from kroma_api.routes.runs import RETRY_AFTER_S
 from kroma_api.schemas.syncs import ListSyncsResponse, StartSyncRequest, SyncResponse, SyncView
 
@@ -38,7 +38,14 @@ _SKIPPED: Final = {
 }
 
 
-@post("/sync", opt=route(scope=Scope.STORAGE), status_code=HTTPStatus.ACCEPTED, responses=_SKIPPED)
+@post(
+    "/sync",
+    opt=route(
+        scope=Scope.STORAGE, idempotency=Idempotency.REPLAYED, contract=None, example={"dry_run": True}
+    ),
+    status_code=HTTPStatus.ACCEPTED,
+    responses=_SKIPPED,
+)
 async def start_sync(
     *,
     slug: FromPath[str],
@@ -63,7 +70,7 @@ async def start_sync(
     return await _accepted(queue, sync, slug)
 
 
-@get("/syncs", opt=route(scope=(Scope.READ, Scope.STORAGE)))
+@get("/syncs", opt=route(scope=(Scope.READ, Scope.STORAGE), idempotency=Idempotency.READ, contract=None))
 async def list_syncs(
     *,
     slug: FromPath[str],
@@ -86,7 +93,10 @@ async def list_syncs(
     return ListSyncsResponse(count=len(rows), next=rows.following, syncs=[SyncView.of(row) for row in rows])
 
 
-@get("/syncs/{sync_id:str}", opt=route(scope=(Scope.READ, Scope.STORAGE)))
+@get(
+    "/syncs/{sync_id:str}",
+    opt=route(scope=(Scope.READ, Scope.STORAGE), idempotency=Idempotency.READ, contract=None),
+)
 async def get_sync(slug: FromPath[str], sync_id: FromPath[str], db: Db) -> SyncResponse:
     """A sync, and how far it is."""
     async with db.reading() as reader:
@@ -94,7 +104,11 @@ async def get_sync(slug: FromPath[str], sync_id: FromPath[str], db: Db) -> SyncR
     return SyncResponse.of(sync, normalised_slug(slug) or slug)
 
 
-@post("/syncs/{sync_id:str}/cancel", opt=route(scope=Scope.STORAGE), status_code=HTTPStatus.OK)
+@post(
+    "/syncs/{sync_id:str}/cancel",
+    opt=route(scope=Scope.STORAGE, idempotency=Idempotency.REPLAYED, contract=None),
+    status_code=HTTPStatus.OK,
+)
 async def cancel_sync(
     slug: FromPath[str], sync_id: FromPath[str], db: Db, caller: CurrentCaller
 ) -> SyncResponse:
@@ -105,7 +119,7 @@ async def cancel_sync(
 
 @post(
     "/syncs/{sync_id:str}/retry",
-    opt=route(scope=Scope.STORAGE),
+    opt=route(scope=Scope.STORAGE, idempotency=Idempotency.REPLAYED, contract=None),
     status_code=HTTPStatus.ACCEPTED,
     responses=_SKIPPED,
 )

@@ -32,7 +32,7 @@ from kroma_api.dependencies import TOOL_ROOM_OF_ONE_BYTES, AppResources, Current
 from kroma_api.http.errors import MAX_UPLOAD_BYTES, HttpRuleError
 from kroma_api.http.multipart_form import FormField, FormFile, MultipartForm
 from kroma_api.http.picture_response import Base64Part, InBase64, PictureAnswer
-from kroma_api.route_facts import route
+from kroma_api.route_facts import Idempotency, Payload, route
 from kroma_api.schemas.tools import ToolPictureView, ToolReportView, ToolResponse
 
 TOOLS: Final = ("generate", "upscale", "color", "bgremove", "qa", "inspect")
@@ -111,7 +111,7 @@ _OK: Final = {
 
 @post(
     "/{tool:str}",
-    opt=route(scope=Scope.CREATE),
+    opt=route(scope=Scope.CREATE, idempotency=Idempotency.REPLAYED, contract=None, payload=Payload.TOOL_FORM),
     status_code=HTTPStatus.OK,
     responses=_OK,
     request_max_body_size=MAX_UPLOAD_BYTES,

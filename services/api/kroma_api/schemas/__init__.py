@@ -1,4 +1,4 @@
-"""The bodies of requests and responses, one module per resource, named as its module in ``routes``.
+"""Request and response bodies: one module per resource.
 
-Shape only: the contract's rules are checked in ``kroma``. ``reply.py`` has what all responses share.
+The docstring after a field becomes its description in the OpenAPI document. ``reply`` has what many share.
 """

@@ -18,7 +18,7 @@ class AssetView(msgspec.Struct, frozen=True, kw_only=True):
     asset_kind: str
     """The same as ``kind``."""
     storage_uri: str
-    """Where the file is, as it was stored."""
+    """The location of the file, as it was stored."""
     rel_path: str
     """Its path below the project's root."""
     storage_backend: str

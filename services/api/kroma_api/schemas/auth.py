@@ -68,7 +68,7 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
 
     id: Id
     user_id: Id
-    """Whose it is."""
+    """The user it belongs to."""
     project_id: Id | None
     """The only project that it opens; null for all."""
     scopes: list[str] | UnsetType = UNSET
@@ -113,7 +113,7 @@ class RevokeTokenResponse(Reply, frozen=True, kw_only=True):
 
     deleted: Literal[True] = True
     token_id: str
-    """As in the path."""
+    """The id given in the path."""
 
 
 def _shown_expiry(moment: datetime | None) -> str | None:

@@ -25,7 +25,7 @@ class SelectCandidateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects/{slug}/runs/{run_id}/jobs/{job_id}/select``."""
 
     candidate_index: int | UnsetType = UNSET
-    """Of the candidate to approve, from 1."""
+    """The index of the candidate to approve, from 1."""
     note: str | None = None
     """Why; kept in the quality report."""
     confirm_spend: bool | None = None
@@ -65,7 +65,7 @@ class LockBaselineRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects/{slug}/runs/{run_id}/lock-baseline``."""
 
     job_keys: list[str] | None = None
-    """Which jobs; absent takes every one that has a selected picture."""
+    """The keys of the jobs to lock; if absent, every job that has a selected picture."""
     note: str | None = None
     """Why."""
 
@@ -78,7 +78,7 @@ class BaselineView(msgspec.Struct, frozen=True, kw_only=True):
     scene_sha256: str
     """The content it belongs to: a copy of the scene has it, too."""
     scene_path: str
-    """Where the scene lay."""
+    """The path of the scene."""
     run_id: OptionalId
     job_id: OptionalId
     job_key: str

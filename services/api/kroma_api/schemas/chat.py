@@ -89,7 +89,7 @@ class ListChatMessagesResponse(ListReply, frozen=True, kw_only=True):
     """The transcript of a session, oldest first."""
 
     session_id: str
-    """As in the path."""
+    """The id given in the path."""
     messages: list[ChatMessageView]
 
 

@@ -19,7 +19,7 @@ class ExportView(msgspec.Struct, frozen=True, kw_only=True):
     export_format: str
     """Like ``zip``."""
     storage_uri: str
-    """Where the package is."""
+    """The location of the package."""
     rel_path: str
     file_size_bytes: int
     checksum_sha256: str

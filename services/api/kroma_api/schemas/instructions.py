@@ -132,7 +132,7 @@ class ListInstructionEventsResponse(ListReply, frozen=True, kw_only=True):
     """What happened to an instruction, oldest first."""
 
     instruction_id: str
-    """As in the path."""
+    """The id given in the path."""
     events: list[InstructionEventView]
 
 
@@ -141,6 +141,6 @@ class AgentCallbackResponse(Reply, frozen=True, kw_only=True):
 
     instruction_id: Id
     status: str
-    """Where the instruction stands now."""
+    """The current status of the instruction."""
     applied: bool
     """False when the report changed nothing: repeated, or too late."""

@@ -23,7 +23,7 @@ class RelativeView(msgspec.Struct, frozen=True, kw_only=True):
 
     asset: AssetView
     link_type: str
-    """Of the link to `next_asset_id`: `derived_from`, `variant_of`, `mask_for` or `reference_of`."""
+    """The type of the link to `next_asset_id`: `derived_from`, `variant_of`, `mask_for` or `reference_of`."""
     distance: int
     """Links between the two, from 1."""
     next_asset_id: Id
@@ -145,7 +145,7 @@ class LineageReferenceView(msgspec.Struct, frozen=True, kw_only=True):
     role: str
     """`scene`, `style` or `reference`."""
     ref: str
-    """As it was asked for."""
+    """The reference as it was requested."""
     asset_id: Id
     rel_path: str
     sha256: str
@@ -178,7 +178,7 @@ class PromptPartView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     text: str
     updated_at: str
-    """Which version of it: ISO 8601, UTC."""
+    """The time of the last change, which identifies the version: ISO 8601, UTC."""
 
     @classmethod
     def of(cls, part: NamedTextLog) -> Self:
@@ -208,9 +208,9 @@ class LineageCostView(msgspec.Struct, frozen=True, kw_only=True):
     """What a picture's candidate cost."""
 
     total_usd: float | None
-    """Of the events; null when a price is unknown, which is not nothing."""
+    """The total of the events; null when a price is unknown, which does not mean zero."""
     cost_events: list[CostEventView]
-    """Of the candidate, and of its job where an event names no candidate."""
+    """The cost events of the candidate, and those of its job that name no candidate."""
     provider_calls: list[ProviderCallView]
     """Its calls that cost money, in order."""
 

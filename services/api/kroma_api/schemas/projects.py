@@ -56,7 +56,7 @@ class ChangeS3StorageRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ProjectName(msgspec.Struct, frozen=True, kw_only=True):
-    """Which project a reply is about."""
+    """The project that a response is about."""
 
     id: Id
     slug: str
@@ -166,7 +166,7 @@ class LocalStorageView(msgspec.Struct, frozen=True, kw_only=True):
     """The project's place on disk."""
 
     base_dir: str
-    """As stored."""
+    """The stored value."""
     project_root: str
     """The resolved absolute path; where this installation keeps files in a bucket, its address there."""
 
@@ -183,7 +183,7 @@ class S3StorageView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StorageView(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a project keeps its files."""
+    """The storage of a project."""
 
     local: LocalStorageView
     s3: S3StorageView

@@ -137,5 +137,5 @@ class DeletedProviderAccountResponse(Reply, frozen=True, kw_only=True):
 
     deleted: Literal[True] = True
     provider_code: str
-    """As the path named it."""
+    """The code given in the path."""
     audit_id: AuditId

@@ -33,7 +33,7 @@ class ProviderCallView(msgspec.Struct, frozen=True, kw_only=True):
     job_key: str
     candidate_index: int
     number: int
-    """Which call for this candidate it is, from 1."""
+    """The number of the call for this candidate, from 1."""
     provider_code: str
     model_name: str
     operation: str

@@ -26,7 +26,7 @@ class QualityReportView(msgspec.Struct, frozen=True, kw_only=True):
     soft_warnings: int
     """Findings that only rank it lower."""
     avg_chroma_exceed: float
-    """By how much chroma exceeds the limit on average, in CIELAB units."""
+    """The average amount by which chroma exceeds the limit, in CIELAB units."""
     summary_json: Any
     """The findings."""
     created_at: Stamp

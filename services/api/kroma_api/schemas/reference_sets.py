@@ -138,7 +138,7 @@ class ListReferenceItemsResponse(ListReply, frozen=True, kw_only=True):
     """The items of a set in their order."""
 
     reference_set_id: str
-    """As the path named it."""
+    """The id given in the path."""
     items: list[ReferenceItemView]
 
 

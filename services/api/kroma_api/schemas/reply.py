@@ -65,4 +65,4 @@ class DeletedResponse(Reply, frozen=True, kw_only=True):
 
     deleted: Literal[True] = True
     id: str
-    """As the path named it."""
+    """The id given in the path."""

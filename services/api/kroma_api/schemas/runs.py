@@ -199,7 +199,7 @@ class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     rank_soft_warnings: int
     """Findings that only rank it lower."""
     rank_avg_chroma_exceed: float
-    """By how much chroma exceeds the limit on average."""
+    """The average amount by which chroma exceeds the limit."""
     meta_json: Any
     """Free."""
     created_at: Stamp
@@ -296,7 +296,7 @@ class ListJobsResponse(ListReply, frozen=True, kw_only=True):
     """The jobs of a run, in plan order."""
 
     run_id: str
-    """As in the path."""
+    """The id given in the path."""
     jobs: list[JobView]
 
 
@@ -326,7 +326,7 @@ class ListRunEventsResponse(ListReply, frozen=True, kw_only=True):
     """What happened to a run, oldest first."""
 
     run_id: str
-    """As in the path."""
+    """The id given in the path."""
     events: list[RunEventView]
 
 
@@ -334,7 +334,7 @@ class RunLogResponse(Reply, frozen=True, kw_only=True):
     """The record of a run that has ended."""
 
     run_id: str
-    """As in the path."""
+    """The id given in the path."""
     run_log: Any
     """The log file as it is, of whichever version wrote it."""
 
@@ -391,7 +391,7 @@ class TriggerRunRequest(msgspec.Struct, frozen=True, kw_only=True):
     postprocess: PostprocessSwitches | None = None
     """What to do with the winners, over the settings; false turns off what they turn on."""
     quote_token: str | None = None
-    """Of `POST runs/quote`: refuse to make anything but what was quoted."""
+    """The token from `POST runs/quote`; the run is refused if it differs from the quote."""
 
 
 class ValidateConfigRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -464,7 +464,7 @@ class PipelineTriggerView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunLinks(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to go on."""
+    """Links to related resources."""
 
     self: str
     """The run."""

@@ -33,7 +33,7 @@ class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
     period_started_at: Stamp
     """Empty for `total`."""
     spent_usd: float
-    """By calls that were settled in the period."""
+    """The cost of the calls that were settled in the period."""
     held_usd: float
     """For runs and calls under way, and for calls whose answer was lost."""
     remaining_usd: float
@@ -95,9 +95,9 @@ class QuotedJobView(msgspec.Struct, frozen=True, kw_only=True):
     candidates: int
     """How many would be made to choose from."""
     calls: int
-    """Of the provider."""
+    """The number of provider calls."""
     price_usd: float | None
-    """Of all its calls; null when unknown."""
+    """The price of all its calls; null when unknown."""
 
     @classmethod
     def of(cls, job: PlannedJob, price: JobPrice, *, candidates: int) -> Self:
@@ -135,7 +135,7 @@ class QuoteView(msgspec.Struct, frozen=True, kw_only=True):
 
     plan: QuotedPlanView
     calls: int
-    """Of the provider, in all; a dry run makes none."""
+    """The total number of provider calls; a dry run makes none."""
     provider: str
     model: str
     """Empty is the provider's default."""
@@ -144,9 +144,9 @@ class QuoteView(msgspec.Struct, frozen=True, kw_only=True):
     quality: str
     """Empty is the provider's default."""
     price_per_call_usd: float | None
-    """Of the dearest call, where they differ; null when unknown."""
+    """The price of a call, or of the most expensive one where they differ; null when unknown."""
     price_per_job_usd: float | None
-    """Of the dearest job, where they differ; null when unknown."""
+    """The price of a job, or of the most expensive one where they differ; null when unknown."""
     total_usd: float | None
     """Null when unknown."""
     currency: str

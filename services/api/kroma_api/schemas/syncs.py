@@ -106,7 +106,7 @@ class SyncView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SyncLinks(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to go on."""
+    """Links to related resources."""
 
     self: str
     """The sync."""

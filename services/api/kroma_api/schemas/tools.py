@@ -70,6 +70,6 @@ class ToolResponse(Reply, frozen=True, kw_only=True):
     pictures: list[ToolPictureView]
     """What was made; none by `qa` and `inspect`."""
     report: ToolReportView | None
-    """Of `qa`."""
+    """The report of `qa`."""
     inspection: Any
-    """Of `inspect`: the record of the picture's making, and `state`, whether it was changed since."""
+    """The result of `inspect`: how the picture was made, and `state`, whether it was changed since."""
