@@ -31,14 +31,14 @@ from kroma.bootstrap.content import (
     Settings,
     StyleGuide,
 )
-from kroma.characters.models import Character as CharacterModel
 from kroma.db.base import Base
-from kroma.prompt_templates.models import PromptTemplate as PromptTemplateModel
+from kroma.project_texts.models import Character as CharacterModel
+from kroma.project_texts.models import PromptTemplate as PromptTemplateModel
+from kroma.project_texts.models import ReferenceSet as ReferenceSetModel
+from kroma.project_texts.models import ReferenceSetItem as ItemModel
+from kroma.project_texts.models import StyleGuide as StyleGuideModel
 from kroma.provider_accounts.models import ProviderAccount as ProviderAccountModel
-from kroma.reference_sets.models import ReferenceSet as ReferenceSetModel
-from kroma.reference_sets.models import ReferenceSetItem as ItemModel
 from kroma.secrets.models import ProjectSecret
-from kroma.style_guides.models import StyleGuide as StyleGuideModel
 
 _MODELS: Final[Mapping[str, type[Base]]] = {
     model.__tablename__: model

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kroma.assets.models import Asset
 from kroma.db.engine import Database
 from kroma.library.project_files import ProjectFiles
-from kroma.reference_sets.models import ReferenceSetItem
-from kroma.reference_sets.queries import get_reference_set
+from kroma.project_texts.models import ReferenceSet, ReferenceSetItem
+from kroma.project_texts.queries import get_text
 
 _LAST_PLACE: Final = 2**31 - 1
 """What the column holds; items at the same place are ordered by their ids."""
@@ -26,7 +26,7 @@ async def check_set(db: Database, slug: str, reference_set_id: str | None) -> No
     """
     if reference_set_id is not None:
         async with db.reading() as reader:
-            await get_reference_set(reader, slug=slug, reference_set_id=reference_set_id)
+            await get_text(reader, ReferenceSet, slug=slug, identifier=reference_set_id)
 
 
 async def add_items(
@@ -45,7 +45,7 @@ async def add_items(
     """
     if reference_set_id is None:
         return {}
-    owner = await get_reference_set(session, slug=files.slug, reference_set_id=reference_set_id, lock=True)
+    owner = await get_text(session, ReferenceSet, slug=files.slug, identifier=reference_set_id, lock=True)
     statement = select(ReferenceSetItem).where(ReferenceSetItem.reference_set_id == owner.id)
     present = list(
         await session.scalars(statement.order_by(ReferenceSetItem.sort_order, ReferenceSetItem.id))

@@ -19,9 +19,9 @@ from kroma.library.errors import AssetInUseError
 from kroma.library.orphans import discard
 from kroma.library.project_files import ProjectFiles
 from kroma.library.thumbnails import SIZES_PX
+from kroma.project_texts.models import ReferenceSet, ReferenceSetItem
 from kroma.projects.contents import get_in_project
 from kroma.quality.models import QualityReport
-from kroma.reference_sets.models import ReferenceSet, ReferenceSetItem
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunJob
 from kroma.storage.base import ObjectStore
 from kroma.storage.keys import thumbnail_key

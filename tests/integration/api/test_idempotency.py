@@ -19,13 +19,13 @@ from sqlalchemy import func, select, text, update
 from kroma.audit.models import AuditEvent
 from kroma.auth.caller import Caller
 from kroma.auth.models import ApiToken
-from kroma.characters.models import Character
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.idempotency import service
 from kroma.idempotency.answers import sweep_files
 from kroma.idempotency.models import IdempotencyKey
 from kroma.idempotency.service import FORGOTTEN_AT_ONCE, KEPT, forget_expired
+from kroma.project_texts.models import Character
 from kroma.storage.base import ObjectStore
 from kroma.storage.directory import DirectoryStores
 from kroma.storage.memory import MemoryStores

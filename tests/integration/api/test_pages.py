@@ -12,21 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kroma.assets.models import Asset, AssetLink
 from kroma.audit.models import AuditEvent
 from kroma.auth.models import ApiToken
-from kroma.characters.models import Character
 from kroma.chat.models import ChatMessage, ChatSession
 from kroma.costs.models import CostEvent
 from kroma.db.engine import Database
 from kroma.exports.models import ProjectExport
 from kroma.instructions.models import AgentInstruction, AgentInstructionEvent
+from kroma.project_texts.models import Character, PromptTemplate, ReferenceSet, ReferenceSetItem, StyleGuide
 from kroma.projects.models import Project
 from kroma.projects.queries import get_project
-from kroma.prompt_templates.models import PromptTemplate
 from kroma.provider_accounts.models import ProviderAccount
 from kroma.quality.models import QualityReport
-from kroma.reference_sets.models import ReferenceSet, ReferenceSetItem
 from kroma.runs.models import Run, RunJob
 from kroma.secrets.models import ProjectSecret
-from kroma.style_guides.models import StyleGuide
 
 P = "/api/projects/comic"
 MOMENT = datetime(2026, 5, 4, 12, 30, 15, 250_000, tzinfo=UTC)

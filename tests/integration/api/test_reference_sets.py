@@ -8,7 +8,7 @@ from httpx import AsyncClient
 from sqlalchemy import func, select
 
 from kroma.db.engine import Database
-from kroma.reference_sets.models import ReferenceSet, ReferenceSetItem
+from kroma.project_texts.models import ReferenceSet, ReferenceSetItem
 from support.harness.documented_api import ClientFactory
 
 UNKNOWN_ID = "0f2d5c9e-4a7b-4c1d-8e3f-5a6b7c8d9e0f"

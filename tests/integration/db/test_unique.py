@@ -6,10 +6,10 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from kroma.characters.errors import CharacterNameTakenError
-from kroma.characters.models import Character
 from kroma.db.engine import Database
 from kroma.db.unique import flush_unique
+from kroma.errors import NameTakenError
+from kroma.project_texts.models import Character
 from support.builders.factories import make_project
 
 
@@ -31,11 +31,11 @@ async def test_two_rows_that_take_each_others_name_both_find_it_taken(fresh_db: 
             await session.flush()
             await both_changed.wait()
             row.name = new_name
-            await flush_unique(session, taken=CharacterNameTakenError())
+            await flush_unique(session, taken=NameTakenError("Character"))
 
     ends = await asyncio.gather(rename("one", "two"), rename("two", "one"), return_exceptions=True)
 
-    assert [type(end) for end in ends] == [CharacterNameTakenError] * 2
+    assert [type(end) for end in ends] == [NameTakenError] * 2
     async with fresh_db.transaction() as session:
         assert set(await session.scalars(select(Character.name))) == {"one", "two"}
 
@@ -44,6 +44,6 @@ async def test_another_broken_constraint_is_not_a_taken_name(db: Database) -> No
     async with db.transaction() as session:
         session.add(Character(name="one"))
         with pytest.raises(IntegrityError):
-            await flush_unique(session, taken=CharacterNameTakenError())
+            await flush_unique(session, taken=NameTakenError("Character"))
         session.expunge_all()
         await session.rollback()

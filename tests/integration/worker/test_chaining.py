@@ -11,7 +11,6 @@ from sqlalchemy import func, select
 from kroma.audit.models import AuditEvent
 from kroma.auth.caller import OWNER
 from kroma.baselines.models import Baseline
-from kroma.characters.models import Character
 from kroma.pipeline.control.baseline import LockedBaselines, lock_baseline
 from kroma.pipeline.control.derived_run import Spending
 from kroma.pipeline.control.rerun import rerun_run
@@ -28,13 +27,11 @@ from kroma.pipeline.planning.errors import (
 from kroma.pipeline.planning.plan import RunPlan
 from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
 from kroma.postprocess.request import CutoutOrder, PlannedTools
-from kroma.prompt_templates.models import PromptTemplate
+from kroma.project_texts.models import Character, PromptTemplate, ReferenceSet, ReferenceSetItem, StyleGuide
 from kroma.providers.fake import FakeOutcome
 from kroma.quality.models import QualityReport
-from kroma.reference_sets.models import ReferenceSet, ReferenceSetItem
 from kroma.runs.errors import JobNotFoundError, RunNotFoundError
 from kroma.runs.models import Run, RunEvent
-from kroma.style_guides.models import StyleGuide
 from kroma_api.schemas.run_control import RerunRunRequest
 from support.builders.factories import png, scene_png
 from support.harness.worker_harness import Rows, Studio

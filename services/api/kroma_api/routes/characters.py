@@ -4,9 +4,11 @@ from http import HTTPStatus
 
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
+from msgspec.structs import asdict
 
 from kroma.auth.scopes import Scope
-from kroma.characters import queries, service
+from kroma.project_texts import queries, service
+from kroma.project_texts.models import Character
 from kroma.projects.queries import get_project_id
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, open_window
@@ -28,7 +30,7 @@ async def list_characters(
     """The characters of a project, last changed first."""
     async with db.reading() as reader:
         project_id = await get_project_id(reader, slug)
-        rows = await queries.list_characters(reader, project_id, window=open_window(limit, after))
+        rows = await queries.list_texts(reader, Character, project_id, window=open_window(limit, after))
     return ListCharactersResponse(
         count=len(rows), next=rows.following, characters=[CharacterView.of(row) for row in rows]
     )
@@ -48,13 +50,7 @@ async def create_character(
     slug: FromPath[str], data: JSONBody[CreateCharacterRequest], db: Db
 ) -> CharacterResponse:
     """Add a character."""
-    character = await service.create_character(
-        db,
-        slug=slug,
-        name=data.name,
-        description=data.description,
-        prompt_text=data.prompt_text,
-    )
+    character = await service.create_text(db, Character, slug=slug, fields=asdict(data))
     return CharacterResponse(character=CharacterView.of(character))
 
 
@@ -62,7 +58,7 @@ async def create_character(
 async def get_character(slug: FromPath[str], character_id: FromPath[str], db: Db) -> CharacterResponse:
     """One character."""
     async with db.reading() as reader:
-        character = await queries.get_character(reader, slug=slug, character_id=character_id)
+        character = await queries.get_text(reader, Character, slug=slug, identifier=character_id)
     return CharacterResponse(character=CharacterView.of(character))
 
 
@@ -79,13 +75,8 @@ async def change_character(
     slug: FromPath[str], character_id: FromPath[str], data: JSONBody[ChangeCharacterRequest], db: Db
 ) -> CharacterResponse:
     """Set the given fields of a character."""
-    character = await service.change_character(
-        db,
-        slug=slug,
-        character_id=character_id,
-        name=data.name,
-        description=data.description,
-        prompt_text=data.prompt_text,
+    character = await service.change_text(
+        db, Character, slug=slug, identifier=character_id, fields=asdict(data)
     )
     return CharacterResponse(character=CharacterView.of(character))
 
@@ -97,7 +88,7 @@ async def change_character(
 )
 async def delete_character(slug: FromPath[str], character_id: FromPath[str], db: Db) -> DeletedResponse:
     """Remove a character for good."""
-    await service.delete_character(db, slug=slug, character_id=character_id)
+    await service.delete_text(db, Character, slug=slug, identifier=character_id)
     return DeletedResponse(id=character_id)
 
 

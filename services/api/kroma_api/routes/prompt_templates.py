@@ -4,10 +4,12 @@ from http import HTTPStatus
 
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
+from msgspec.structs import asdict
 
 from kroma.auth.scopes import Scope
+from kroma.project_texts import queries, service
+from kroma.project_texts.models import PromptTemplate
 from kroma.projects.queries import get_project_id
-from kroma.prompt_templates import queries, service
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, open_window
 from kroma_api.route_facts import VIEW, Idempotency, route
@@ -28,7 +30,7 @@ async def list_prompt_templates(
     """The prompt templates of a project, last changed first."""
     async with db.reading() as reader:
         project_id = await get_project_id(reader, slug)
-        rows = await queries.list_prompt_templates(reader, project_id, window=open_window(limit, after))
+        rows = await queries.list_texts(reader, PromptTemplate, project_id, window=open_window(limit, after))
     return ListPromptTemplatesResponse(
         count=len(rows), next=rows.following, prompt_templates=[PromptTemplateView.of(row) for row in rows]
     )
@@ -48,12 +50,7 @@ async def create_prompt_template(
     slug: FromPath[str], data: JSONBody[CreatePromptTemplateRequest], db: Db
 ) -> PromptTemplateResponse:
     """Add a named text; placeholders in it are kept, not filled."""
-    template = await service.create_prompt_template(
-        db,
-        slug=slug,
-        name=data.name,
-        template_text=data.template_text,
-    )
+    template = await service.create_text(db, PromptTemplate, slug=slug, fields=asdict(data))
     return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
 
 
@@ -63,7 +60,7 @@ async def get_prompt_template(
 ) -> PromptTemplateResponse:
     """One prompt template."""
     async with db.reading() as reader:
-        template = await queries.get_prompt_template(reader, slug=slug, template_id=template_id)
+        template = await queries.get_text(reader, PromptTemplate, slug=slug, identifier=template_id)
     return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
 
 
@@ -80,12 +77,8 @@ async def change_prompt_template(
     slug: FromPath[str], template_id: FromPath[str], data: JSONBody[ChangePromptTemplateRequest], db: Db
 ) -> PromptTemplateResponse:
     """Set the given fields of a prompt template."""
-    template = await service.change_prompt_template(
-        db,
-        slug=slug,
-        template_id=template_id,
-        name=data.name,
-        template_text=data.template_text,
+    template = await service.change_text(
+        db, PromptTemplate, slug=slug, identifier=template_id, fields=asdict(data)
     )
     return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
 
@@ -97,7 +90,7 @@ async def change_prompt_template(
 )
 async def delete_prompt_template(slug: FromPath[str], template_id: FromPath[str], db: Db) -> DeletedResponse:
     """Remove a prompt template for good."""
-    await service.delete_prompt_template(db, slug=slug, template_id=template_id)
+    await service.delete_text(db, PromptTemplate, slug=slug, identifier=template_id)
     return DeletedResponse(id=template_id)
 
 

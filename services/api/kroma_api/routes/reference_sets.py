@@ -4,10 +4,12 @@ from http import HTTPStatus
 
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
+from msgspec.structs import asdict
 
 from kroma.auth.scopes import Scope
+from kroma.project_texts import queries, reference_items, service
+from kroma.project_texts.models import ReferenceSet
 from kroma.projects.queries import get_project_id
-from kroma.reference_sets import queries, service
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, open_window
 from kroma_api.route_facts import VIEW, Idempotency, route
@@ -33,7 +35,7 @@ async def list_reference_sets(
     """The reference sets of a project, last changed first."""
     async with db.reading() as reader:
         project_id = await get_project_id(reader, slug)
-        rows = await queries.list_reference_sets(reader, project_id, window=open_window(limit, after))
+        rows = await queries.list_texts(reader, ReferenceSet, project_id, window=open_window(limit, after))
     return ListReferenceSetsResponse(
         count=len(rows), next=rows.following, reference_sets=[ReferenceSetView.of(row) for row in rows]
     )
@@ -53,12 +55,7 @@ async def create_reference_set(
     slug: FromPath[str], data: JSONBody[CreateReferenceSetRequest], db: Db
 ) -> ReferenceSetResponse:
     """Add an empty reference set."""
-    reference_set = await service.create_reference_set(
-        db,
-        slug=slug,
-        name=data.name,
-        description=data.description,
-    )
+    reference_set = await service.create_text(db, ReferenceSet, slug=slug, fields=asdict(data))
     return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
 
 
@@ -68,7 +65,7 @@ async def get_reference_set(
 ) -> ReferenceSetResponse:
     """One reference set."""
     async with db.reading() as reader:
-        reference_set = await queries.get_reference_set(reader, slug=slug, reference_set_id=reference_set_id)
+        reference_set = await queries.get_text(reader, ReferenceSet, slug=slug, identifier=reference_set_id)
     return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
 
 
@@ -85,12 +82,8 @@ async def change_reference_set(
     slug: FromPath[str], reference_set_id: FromPath[str], data: JSONBody[ChangeReferenceSetRequest], db: Db
 ) -> ReferenceSetResponse:
     """Set the given fields of a reference set."""
-    reference_set = await service.change_reference_set(
-        db,
-        slug=slug,
-        reference_set_id=reference_set_id,
-        name=data.name,
-        description=data.description,
+    reference_set = await service.change_text(
+        db, ReferenceSet, slug=slug, identifier=reference_set_id, fields=asdict(data)
     )
     return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
 
@@ -104,7 +97,7 @@ async def delete_reference_set(
     slug: FromPath[str], reference_set_id: FromPath[str], db: Db
 ) -> DeletedResponse:
     """Remove a reference set and its items for good."""
-    await service.delete_reference_set(db, slug=slug, reference_set_id=reference_set_id)
+    await service.delete_text(db, ReferenceSet, slug=slug, identifier=reference_set_id)
     return DeletedResponse(id=reference_set_id)
 
 
@@ -114,8 +107,10 @@ async def list_reference_items(
 ) -> ListReferenceItemsResponse:
     """The items of a reference set in their order."""
     async with db.reading() as reader:
-        reference_set = await queries.get_reference_set(reader, slug=slug, reference_set_id=reference_set_id)
-        rows = await queries.list_reference_items(reader, reference_set.id, window=open_window(limit, after))
+        reference_set = await queries.get_text(reader, ReferenceSet, slug=slug, identifier=reference_set_id)
+        rows = await reference_items.list_reference_items(
+            reader, reference_set.id, window=open_window(limit, after)
+        )
     return ListReferenceItemsResponse(
         count=len(rows),
         next=rows.following,
@@ -138,7 +133,7 @@ async def create_reference_item(
     slug: FromPath[str], reference_set_id: FromPath[str], data: JSONBody[CreateReferenceItemRequest], db: Db
 ) -> ReferenceItemResponse:
     """Add an item to a reference set."""
-    item = await service.create_reference_item(
+    item = await reference_items.create_reference_item(
         db,
         slug=slug,
         reference_set_id=reference_set_id,
@@ -160,7 +155,7 @@ async def get_reference_item(
 ) -> ReferenceItemResponse:
     """One item of a reference set."""
     async with db.reading() as reader:
-        item = await queries.get_reference_item(
+        item = await reference_items.get_reference_item(
             reader, slug=slug, reference_set_id=reference_set_id, item_id=item_id
         )
     return ReferenceItemResponse(item=ReferenceItemView.of(item))
@@ -183,7 +178,7 @@ async def change_reference_item(
     db: Db,
 ) -> ReferenceItemResponse:
     """Set the given fields of an item."""
-    item = await service.change_reference_item(
+    item = await reference_items.change_reference_item(
         db,
         slug=slug,
         reference_set_id=reference_set_id,
@@ -206,7 +201,9 @@ async def delete_reference_item(
     slug: FromPath[str], reference_set_id: FromPath[str], item_id: FromPath[str], db: Db
 ) -> DeletedResponse:
     """Remove an item for good."""
-    await service.delete_reference_item(db, slug=slug, reference_set_id=reference_set_id, item_id=item_id)
+    await reference_items.delete_reference_item(
+        db, slug=slug, reference_set_id=reference_set_id, item_id=item_id
+    )
     return DeletedResponse(id=item_id)
 
 

@@ -4,10 +4,12 @@ from http import HTTPStatus
 
 from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
+from msgspec.structs import asdict
 
 from kroma.auth.scopes import Scope
+from kroma.project_texts import queries, service
+from kroma.project_texts.models import StyleGuide
 from kroma.projects.queries import get_project_id
-from kroma.style_guides import queries, service
 from kroma_api.dependencies import Db
 from kroma_api.http.pagination import After, Limit, open_window
 from kroma_api.route_facts import VIEW, Idempotency, route
@@ -28,7 +30,7 @@ async def list_style_guides(
     """The style guides of a project, last changed first."""
     async with db.reading() as reader:
         project_id = await get_project_id(reader, slug)
-        rows = await queries.list_style_guides(reader, project_id, window=open_window(limit, after))
+        rows = await queries.list_texts(reader, StyleGuide, project_id, window=open_window(limit, after))
     return ListStyleGuidesResponse(
         count=len(rows), next=rows.following, style_guides=[StyleGuideView.of(row) for row in rows]
     )
@@ -48,13 +50,7 @@ async def create_style_guide(
     slug: FromPath[str], data: JSONBody[CreateStyleGuideRequest], db: Db
 ) -> StyleGuideResponse:
     """Add a style guide."""
-    guide = await service.create_style_guide(
-        db,
-        slug=slug,
-        name=data.name,
-        instructions=data.instructions,
-        notes=data.notes,
-    )
+    guide = await service.create_text(db, StyleGuide, slug=slug, fields=asdict(data))
     return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
 
 
@@ -62,7 +58,7 @@ async def create_style_guide(
 async def get_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db: Db) -> StyleGuideResponse:
     """One style guide."""
     async with db.reading() as reader:
-        guide = await queries.get_style_guide(reader, slug=slug, style_guide_id=style_guide_id)
+        guide = await queries.get_text(reader, StyleGuide, slug=slug, identifier=style_guide_id)
     return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
 
 
@@ -79,13 +75,8 @@ async def change_style_guide(
     slug: FromPath[str], style_guide_id: FromPath[str], data: JSONBody[ChangeStyleGuideRequest], db: Db
 ) -> StyleGuideResponse:
     """Set the given fields of a style guide."""
-    guide = await service.change_style_guide(
-        db,
-        slug=slug,
-        style_guide_id=style_guide_id,
-        name=data.name,
-        instructions=data.instructions,
-        notes=data.notes,
+    guide = await service.change_text(
+        db, StyleGuide, slug=slug, identifier=style_guide_id, fields=asdict(data)
     )
     return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
 
@@ -97,7 +88,7 @@ async def change_style_guide(
 )
 async def delete_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db: Db) -> DeletedResponse:
     """Remove a style guide for good."""
-    await service.delete_style_guide(db, slug=slug, style_guide_id=style_guide_id)
+    await service.delete_text(db, StyleGuide, slug=slug, identifier=style_guide_id)
     return DeletedResponse(id=style_guide_id)
 
 

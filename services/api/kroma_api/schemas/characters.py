@@ -5,7 +5,7 @@ from typing import Self
 import msgspec
 from msgspec import UNSET
 
-from kroma.characters.models import Character
+from kroma.project_texts.models import Character
 from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
 
 

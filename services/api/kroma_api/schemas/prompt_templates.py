@@ -5,7 +5,7 @@ from typing import Self
 import msgspec
 from msgspec import UNSET
 
-from kroma.prompt_templates.models import PromptTemplate
+from kroma.project_texts.models import PromptTemplate
 from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
 
 

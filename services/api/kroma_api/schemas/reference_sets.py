@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Self
 import msgspec
 from msgspec import UNSET, Meta
 
-from kroma.reference_sets.models import ReferenceSet, ReferenceSetItem
+from kroma.project_texts.models import ReferenceSet, ReferenceSetItem
 from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_json, shown_stamp
 
 _INT_MIN: Final = -(2**31)

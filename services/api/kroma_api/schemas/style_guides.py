@@ -5,7 +5,7 @@ from typing import Self
 import msgspec
 from msgspec import UNSET
 
-from kroma.style_guides.models import StyleGuide
+from kroma.project_texts.models import StyleGuide
 from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
 
 

@@ -12,7 +12,6 @@ from sqlalchemy.orm import InstrumentedAttribute, selectinload
 from kroma.aside import aside
 from kroma.baselines.models import Baseline
 from kroma.baselines.queries import current_baselines
-from kroma.characters.models import Character
 from kroma.db.engine import Database
 from kroma.db.ids import row_id
 from kroma.pipeline.planning.errors import PlanningPreflightError
@@ -20,12 +19,10 @@ from kroma.pipeline.planning.named_assets import is_asset_id, named_assets
 from kroma.pipeline.planning.plan import PlannedPicture
 from kroma.pipeline.planning.project_location import Place
 from kroma.pipeline.planning.run_spec import RunOrder
-from kroma.prompt_templates.models import PromptTemplate
-from kroma.reference_sets.models import ReferenceSet, ReferenceSetItem
+from kroma.project_texts.models import Character, PromptTemplate, ReferenceSet, ReferenceSetItem, StyleGuide
 from kroma.runlog.schema import NamedTextLog, ReferenceLog, WordsLog
 from kroma.runlog.times import iso
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunJob, Stage
-from kroma.style_guides.models import StyleGuide
 
 _SHOWN_KEYS: Final = 20
 

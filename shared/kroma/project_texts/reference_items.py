@@ -1,77 +1,64 @@
-"""Making, changing and deleting reference sets and their items (contract 3.16)."""
+"""The items of reference sets (contract 3.16)."""
+
+from uuid import UUID
 
 from msgspec import UnsetType
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
-from kroma.db.unique import flush_unique
-from kroma.errors import NothingGivenError
-from kroma.projects.queries import get_project
-from kroma.reference_sets.errors import ReferenceSetNameTakenError
-from kroma.reference_sets.models import ReferenceSet, ReferenceSetItem
-from kroma.reference_sets.queries import get_reference_item, get_reference_set
-from kroma.texts import optional_text, require_any, required_name, required_text
+from kroma.db.ids import row_id
+from kroma.db.keyset import EVERYTHING, Listing, Page, Window, ascending, descending
+from kroma.db.reader import Reader
+from kroma.errors import NotFoundError, NothingGivenError
+from kroma.project_texts.models import ReferenceSet, ReferenceSetItem
+from kroma.project_texts.queries import get_text
+from kroma.projects.contents import get_in_project
+from kroma.texts import optional_text, require_any, required_text
+
+_ITEMS = Listing(
+    ReferenceSetItem,
+    ascending(ReferenceSetItem.sort_order),
+    descending(ReferenceSetItem.updated_at),
+    descending(ReferenceSetItem.id),
+    of=ReferenceSetItem.reference_set_id,
+)
 
 
-async def create_reference_set(
-    db: Database, *, slug: str, name: str | UnsetType, description: str | None = None
-) -> ReferenceSet:
-    """Add an empty set.
+class ReferenceSetItemNotFoundError(NotFoundError):
+    """The set has no such item, or does not exist itself."""
 
-    Raises:
-        FieldRequiredError: ``name`` is missing or blank.
-        ProjectNotFoundError: No project has this slug.
-        ReferenceSetNameTakenError: The project has a set of this name.
-    """
-    reference_set = ReferenceSet(name=required_name(name), description=optional_text(description))
-    async with db.transaction() as session:
-        reference_set.project_id = (await get_project(session, slug)).id
-        session.add(reference_set)
-        await flush_unique(session, taken=ReferenceSetNameTakenError())
-    return reference_set
+    def __init__(self) -> None:
+        super().__init__("Reference set item")
 
 
-async def change_reference_set(
-    db: Database,
-    *,
-    slug: str,
-    reference_set_id: str,
-    name: str | None = None,
-    description: str | None = None,
-) -> ReferenceSet:
-    """Set the given fields; None keeps one, blank clears the description.
-
-    Raises:
-        NothingGivenError: No field is given.
-        ReferenceSetNotFoundError: The project or the set is unknown.
-        FieldRequiredError: A given ``name`` is blank.
-        ReferenceSetNameTakenError: Another set has this name.
-    """
-    require_any(name=name, description=description)
-    async with db.transaction() as session:
-        reference_set = await get_reference_set(
-            session, slug=slug, reference_set_id=reference_set_id, lock=True
-        )
-        if name is not None:
-            reference_set.name = required_name(name)
-        if description is not None:
-            reference_set.description = optional_text(description)
-        reference_set.updated_at = utc_now()
-        await flush_unique(session, taken=ReferenceSetNameTakenError())
-    return reference_set
+async def list_reference_items(
+    reader: Reader, set_id: UUID, *, window: Window = EVERYTHING
+) -> Page[ReferenceSetItem]:
+    """The items of a set in their order; of equal ones the last changed first."""
+    return await _ITEMS.page(reader, window, of=set_id)
 
 
-async def delete_reference_set(db: Database, *, slug: str, reference_set_id: str) -> None:
-    """Remove a set and its items for good.
+async def get_reference_item(
+    source: AsyncSession | Reader, *, slug: str, reference_set_id: str, item_id: str, lock: bool = False
+) -> ReferenceSetItem:
+    """An item of a project's reference set.
 
     Raises:
-        ReferenceSetNotFoundError: The project or the set is unknown.
+        ReferenceSetItemNotFoundError: The project, the set or the item is unknown.
     """
-    async with db.transaction() as session:
-        reference_set = await get_reference_set(
-            session, slug=slug, reference_set_id=reference_set_id, lock=True
-        )
-        await session.delete(reference_set)
+    set_key = row_id(reference_set_id)
+    if set_key is None:
+        raise ReferenceSetItemNotFoundError
+    return await get_in_project(
+        source,
+        ReferenceSetItem,
+        slug=slug,
+        identifier=item_id,
+        missing=ReferenceSetItemNotFoundError(),
+        lock=lock,
+        reference_set_id=set_key,
+    )
 
 
 async def create_reference_item(
@@ -100,7 +87,7 @@ async def create_reference_item(
     Raises:
         FieldRequiredError: ``label`` is missing or blank.
         NothingGivenError: There is neither content.
-        ReferenceSetNotFoundError: The project or the set is unknown.
+        NotFoundError: The project or the set is unknown.
     """
     item = ReferenceSetItem(
         label=required_text("label", label),
@@ -112,8 +99,8 @@ async def create_reference_item(
     _require_content(item)
     async with db.transaction() as session:
         # Locked, so that the set is not deleted before its new item is committed.
-        reference_set = await get_reference_set(
-            session, slug=slug, reference_set_id=reference_set_id, lock=True
+        reference_set = await get_text(
+            session, ReferenceSet, slug=slug, identifier=reference_set_id, lock=True
         )
         item.project_id = reference_set.project_id
         item.reference_set_id = reference_set.id
