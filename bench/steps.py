@@ -30,7 +30,7 @@ from kroma.leases.renewer import LeaseKeeper
 from kroma.ledger.call_scheduler import CallDesk
 from kroma.logs import configure_logs
 from kroma.pipeline.control.trigger import trigger_run
-from kroma.pipeline.execution.execute import Workplace
+from kroma.pipeline.execution.wiring import Workplace
 from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.provider_accounts.access import no_access

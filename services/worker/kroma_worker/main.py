@@ -28,7 +28,7 @@ from kroma.ledger.call_scheduler import CallDesk
 from kroma.metrics import PLACES
 from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import UrlGuard
-from kroma.pipeline.execution.execute import Workplace
+from kroma.pipeline.execution.wiring import Workplace
 from kroma.postprocess.toolbox import Toolbox
 from kroma.provider_accounts.access import access_loader
 from kroma.providers import check_default

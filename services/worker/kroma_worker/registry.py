@@ -11,7 +11,7 @@ import structlog
 
 from kroma.instructions.dispatch import Dispatcher
 from kroma.leases.claim import ClaimLostError
-from kroma.pipeline.execution.execute import Workplace
+from kroma.pipeline.execution.wiring import Workplace
 from kroma.queue.base import TaskQueue
 from kroma.queue.messages import AnyMessage
 from kroma_worker.liveness import Pulse

@@ -47,6 +47,7 @@ from kroma.idempotency.errors import (
     RequestInFlightError,
 )
 from kroma.idempotency.models import IdempotencyKey
+from kroma.leases.claim import lease_is_free
 
 KEPT: Final = timedelta(days=7)
 LEASE: Final = timedelta(seconds=15)
@@ -114,7 +115,7 @@ _BEGIN: Final = Prepared(
 _FIND: Final = Prepared(
     select(
         *_KEYS.c,
-        (_KEYS.c.lease_expires_at > _NOW).label("is_held"),
+        (~lease_is_free(IdempotencyKey)).label("is_held"),
         (_KEYS.c.expires_at <= _NOW).label("is_expired"),
     ).where(
         _KEYS.c.scope == bindparam("scope"),
@@ -299,7 +300,7 @@ async def release(db: Database, identifier: UUID) -> None:
     await db.fetch(_END_LEASE, {"id": identifier})
 
 
-async def forget_expired(db: Database) -> int:
+async def forget_expired(session: AsyncSession) -> int:
     """Delete some of the records whose week is over.
 
     Returns:
@@ -312,12 +313,9 @@ async def forget_expired(db: Database) -> int:
         .limit(FORGOTTEN_AT_ONCE)
         .with_for_update(skip_locked=True)
     )
-    async with db.transaction() as session:
-        gone = await session.execute(delete(_KEYS).where(_KEYS.c.id.in_(over)).returning(_KEYS.c.id))
-        return len(gone.all())
+    gone = await session.execute(delete(_KEYS).where(_KEYS.c.id.in_(over)).returning(_KEYS.c.id))
+    return len(gone.all())
 
 
 def _is_over() -> ColumnElement[bool]:
-    return and_(
-        _KEYS.c.expires_at <= _NOW, or_(_KEYS.c.state == "answered", _KEYS.c.lease_expires_at <= _NOW)
-    )
+    return and_(_KEYS.c.expires_at <= _NOW, or_(_KEYS.c.state == "answered", lease_is_free(IdempotencyKey)))

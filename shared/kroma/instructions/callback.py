@@ -76,7 +76,7 @@ async def hear(db: Database, admission: Pass, report: AgentReport) -> Heard:
         if not is_current:
             return Heard(row, is_applied=False)
         event_type = events.STATUS_CHANGE if report.status is InstructionStatus.RUNNING else events.RESULT
-        text = events.result_text(report.word, attempts=row.attempts, http_status=None)
+        text = events.result_text(report.word, attempts=row.attempt, http_status=None)
         if said := report.error or report.message:
             text = f"{text}, message={said}"
         last = await events.find_last_event(session, row)

@@ -21,6 +21,7 @@ from kroma.instructions.models import AgentInstruction, InstructionStatus
 from kroma.instructions.report import AgentReport
 from kroma.instructions.signature import CALLBACK_PATH, CallbackSigner, Pass
 from kroma.instructions.target import SecretReader
+from kroma.leases.claim import held_by, unchanged
 from kroma.outbound.client import OutboundClient
 from kroma.outbound.errors import OutboundError, UrlRefusedError
 
@@ -154,15 +155,17 @@ class Dispatcher:
 
 def _running(lease: Lease) -> tuple[ColumnElement[bool], ...]:
     return (
-        AgentInstruction.id == lease.instruction_id,
-        AgentInstruction.fence == lease.fence,
+        *unchanged(AgentInstruction, row_id=lease.instruction_id, fence=lease.fence),
         AgentInstruction.status == InstructionStatus.RUNNING,
     )
 
 
 def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
     # A callback takes the lease away: then the agent is alive whatever the connection did.
-    return (*_running(lease), AgentInstruction.lease_expires_at.is_not(None))
+    return (
+        *held_by(AgentInstruction, row_id=lease.instruction_id, fence=lease.fence, worker=lease.worker),
+        AgentInstruction.status == InstructionStatus.RUNNING,
+    )
 
 
 async def _locked(
@@ -179,7 +182,7 @@ async def _write_answer(session: AsyncSession, lease: Lease, answer: Answer) -> 
     if row is None:
         return
     answer.report.move(row)
-    text = events.result_text(answer.report.word, attempts=row.attempts, http_status=answer.http_status)
+    text = events.result_text(answer.report.word, attempts=row.attempt, http_status=answer.http_status)
     events.add_event(session, row, events.RESULT, text)
 
 
@@ -194,8 +197,8 @@ async def _write_failure(
         return None
     wait = backoff * lease.attempt * (1 + JITTER * random.random())  # noqa: S311 - spreads load
     row.status = InstructionStatus.CONFIRMED
-    row.locked_by = row.locked_at = row.lease_expires_at = None
-    row.next_attempt_at = utc_now() + wait
+    row.release()
+    row.available_at = utc_now() + wait
     row.last_error = failure.error
     events.add_event(
         session,
@@ -203,9 +206,9 @@ async def _write_failure(
         events.RETRY_SCHEDULED,
         events.failure_text(
             failure.error,
-            attempts=row.attempts,
+            attempts=row.attempt,
             max_attempts=row.max_attempts,
-            next_attempt_at=row.next_attempt_at,
+            next_attempt_at=row.available_at,
         ),
     )
     return wait
@@ -214,8 +217,8 @@ async def _write_failure(
 def fail(session: AsyncSession, row: AgentInstruction, error: str) -> None:
     """End an instruction without a result."""
     row.status = InstructionStatus.FAILED
-    row.locked_by = row.locked_at = row.lease_expires_at = None
-    row.next_attempt_at = row.deadline_at = None
+    row.release()
+    row.available_at = row.deadline_at = None
     row.last_error = error
-    text = events.failure_text(error, attempts=row.attempts, max_attempts=row.max_attempts)
+    text = events.failure_text(error, attempts=row.attempt, max_attempts=row.max_attempts)
     events.add_event(session, row, events.ERROR, text)

@@ -16,6 +16,8 @@ from kroma.config import AgentOptions
 from kroma.db.engine import Database
 from kroma.instructions.models import AgentInstruction, InstructionStatus
 from kroma.instructions.target import MISSING_URL, SecretReader, Target, find_target
+from kroma.leases.claim import RELEASED, claimed
+from kroma.leases.claim import is_due as is_available
 from kroma.projects.models import AppUser, Project
 from kroma.secrets.errors import SecretUnreadableError
 
@@ -34,6 +36,7 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     requested_by: str
     target: Target
     fence: int
+    worker: str
     attempt: int
     """This attempt, from 1."""
     max_attempts: int
@@ -48,7 +51,7 @@ def lease_span(options: AgentOptions) -> timedelta:
 
 def may_try(options: AgentOptions) -> ColumnElement[bool]:
     """Whether attempts are left."""
-    return AgentInstruction.attempts < func.greatest(AgentInstruction.max_attempts, options.max_attempts)
+    return AgentInstruction.attempt < func.greatest(AgentInstruction.max_attempts, options.max_attempts)
 
 
 def lease_has_ended() -> ColumnElement[bool]:
@@ -64,10 +67,7 @@ def is_due(options: AgentOptions) -> ColumnElement[bool]:
     return or_(
         and_(
             AgentInstruction.status == InstructionStatus.CONFIRMED,
-            or_(
-                AgentInstruction.next_attempt_at.is_(None),
-                AgentInstruction.next_attempt_at <= func.clock_timestamp(),
-            ),
+            is_available(AgentInstruction),
         ),
         and_(lease_has_ended(), may_try(options)),
     )
@@ -103,22 +103,29 @@ async def take_lease(
             # Due as soon as there is one; until then the sweep passes it by.
             await _put_off(session, row, error=MISSING_URL, until=None)
             return None
-        row.status = InstructionStatus.RUNNING
-        row.fence += 1
-        row.attempts += 1
-        row.max_attempts = max(row.max_attempts, options.max_attempts)
-        row.locked_by, row.locked_at, row.lease_expires_at = worker, now, now + lease_span(options)
-        row.next_attempt_at = None
-        row.deadline_at = deadline = now + options.deadline
+        fence, attempt = row.fence + 1, row.attempt + 1
+        max_attempts, deadline = max(row.max_attempts, options.max_attempts), now + options.deadline
+        await session.execute(
+            update(AgentInstruction)
+            .where(AgentInstruction.id == row.id)
+            .values(
+                status=InstructionStatus.RUNNING,
+                max_attempts=max_attempts,
+                deadline_at=deadline,
+                **claimed(AgentInstruction, worker=worker, lease=lease_span(options)),
+            )
+            .execution_options(synchronize_session=False)
+        )
     return Lease(
         instruction_id=row.id,
         project_slug=project_slug,
         instruction_text=row.instruction_text,
         requested_by=username,
         target=target,
-        fence=row.fence,
-        attempt=row.attempts,
-        max_attempts=row.max_attempts,
+        fence=fence,
+        worker=worker,
+        attempt=attempt,
+        max_attempts=max_attempts,
         deadline_at=deadline,
     )
 
@@ -132,10 +139,8 @@ async def _put_off(
         .values(
             status=InstructionStatus.CONFIRMED,
             last_error=error,
-            next_attempt_at=until,
-            locked_by=None,
-            locked_at=None,
-            lease_expires_at=None,
+            available_at=until,
+            **RELEASED,
             updated_at=AgentInstruction.updated_at,  # nothing happened to it
         )
         .execution_options(synchronize_session=False)

@@ -9,6 +9,7 @@ from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Index,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from kroma.db.base import Base, Created, Identified, Timestamped
+from kroma.leases.models import Leased
 
 
 class InstructionStatus(StrEnum):
@@ -22,8 +23,11 @@ class InstructionStatus(StrEnum):
     CANCELED = "canceled"
 
 
-class AgentInstruction(Identified, Timestamped, Base):
-    """A wish for an external agent, sent once a person has confirmed it."""
+class AgentInstruction(Identified, Timestamped, Leased, Base):
+    """A wish for an external agent, sent once a person has confirmed it.
+
+    Its fence rises with every confirmation and cancellation, too, so that an older outcome is dropped.
+    """
 
     __tablename__ = "agent_instructions"
     __table_args__ = (
@@ -45,15 +49,7 @@ class AgentInstruction(Identified, Timestamped, Base):
     status: Mapped[str] = mapped_column(default=InstructionStatus.PENDING, server_default="pending")
     confirmed_at: Mapped[datetime | None]
     canceled_at: Mapped[datetime | None]
-    attempts: Mapped[int] = mapped_column(default=0, server_default=text("0"))
     max_attempts: Mapped[int] = mapped_column(default=3, server_default=text("3"))
-    next_attempt_at: Mapped[datetime | None]
-    """Not to be sent, or followed up, before."""
-    locked_by: Mapped[str | None]
-    locked_at: Mapped[datetime | None]
-    lease_expires_at: Mapped[datetime | None]
-    fence: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
-    """Rises with every lease, confirmation and cancellation; an older outcome is dropped."""
     deadline_at: Mapped[datetime | None]
     """Until when a remote ``accepted`` or ``running`` is followed up."""
     last_error: Mapped[str | None]

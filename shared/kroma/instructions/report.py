@@ -76,7 +76,8 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
     def move(self, row: AgentInstruction) -> None:
         """Move an instruction to where the agent says it is; nobody holds it any longer."""
         row.status = self.status
-        row.locked_by = row.locked_at = row.lease_expires_at = row.next_attempt_at = None
+        row.release()
+        row.available_at = None
         row.last_error = None
         if self.status is InstructionStatus.FAILED and (reason := self.error or self.message):
             row.last_error = reason[:_ERROR_CHARACTERS]

@@ -71,7 +71,7 @@ async def confirm_instruction(
         moves = row.status != InstructionStatus.CONFIRMED
         if moves:
             _begin_anew(row, InstructionStatus.CONFIRMED)
-            row.attempts, row.last_error = 0, None
+            row.attempt, row.last_error = 0, None
             row.confirmed_at, row.canceled_at = utc_now(), None
             events.add_event(session, row, events.CONFIRMED, optional_text(message) or CONFIRMED_TEXT)
         changed = await _audited(session, row, code="agent_instruction.confirm", actor=actor)
@@ -103,8 +103,8 @@ async def cancel_instruction(
 def _begin_anew(row: AgentInstruction, status: InstructionStatus) -> None:
     row.status = status
     row.fence += 1  # what is under way writes nothing any more
-    row.locked_by = row.locked_at = row.lease_expires_at = None
-    row.next_attempt_at = row.deadline_at = None
+    row.release()
+    row.available_at = row.deadline_at = None
 
 
 async def _audited(

@@ -11,33 +11,29 @@ from kroma.instructions.dispatch import fail
 from kroma.instructions.lease import is_due, lease_has_ended, may_try
 from kroma.instructions.models import AgentInstruction, InstructionStatus
 from kroma.instructions.target import MISSING_URL, has_target
+from kroma.leases.sweep import BATCH, WORKER_LOST
 from kroma.queue.messages import DispatchInstruction
 
-BATCH: Final = 200
-SWEEP_LOCK: Final = 7_305_110_213
-"""One worker sweeps at a time; the others skip theirs."""
 NO_RESULT: Final = "no_result_before_deadline"
-WORKER_LOST: Final = "worker_lost"
 
 
-async def sweep(db: Database, options: AgentOptions) -> list[DispatchInstruction]:
-    """Fail what nobody will finish, and list what is due, the longest unchanged first.
-
-    An expired lease needs no freeing: the next one takes the instruction as it is.
-    """
+async def list_due_instructions(db: Database, options: AgentOptions) -> list[DispatchInstruction]:
+    """Every instruction that a worker could send now, the longest unchanged first."""
+    due = (
+        select(AgentInstruction.id)
+        .where(is_due(options), has_target(options))
+        .order_by(AgentInstruction.updated_at, AgentInstruction.id)
+        .limit(BATCH)
+    )
     async with db.transaction() as session:
-        if not await session.scalar(select(func.pg_try_advisory_xact_lock(SWEEP_LOCK))):
-            return []
-        await _fail_all(session, lease_has_ended(), not_(may_try(options)), error=WORKER_LOST)
-        await _fail_all(session, *_overdue(), error=NO_RESULT)
-        await _say_what_is_missing(session, options)
-        due = await session.scalars(
-            select(AgentInstruction.id)
-            .where(is_due(options), has_target(options))
-            .order_by(AgentInstruction.updated_at, AgentInstruction.id)
-            .limit(BATCH)
-        )
-        return [DispatchInstruction(instruction_id=instruction_id) for instruction_id in due]
+        return [DispatchInstruction(instruction_id=row_id) for row_id in await session.scalars(due)]
+
+
+async def fail_spent_instructions(session: AsyncSession, options: AgentOptions) -> None:
+    """Fail what nobody will finish, and say which instructions have no address to be sent to."""
+    await _fail_all(session, lease_has_ended(), not_(may_try(options)), error=WORKER_LOST)
+    await _fail_all(session, *_overdue(), error=NO_RESULT)
+    await _say_what_is_missing(session, options)
 
 
 def _overdue() -> tuple[ColumnElement[bool], ...]:

@@ -66,7 +66,7 @@ class ClaimLostError(Exception):
     """Another worker holds a newer claim, or the row has moved on; nothing was written."""
 
 
-def lease_is_free(row: type[Leased]) -> ColumnElement[bool]:
+def lease_is_free(row: Any) -> ColumnElement[bool]:  # noqa: ANN401 - a record of an answer has a lease, too
     """Whether no live lease is on the row."""
     return or_(row.lease_expires_at.is_(None), row.lease_expires_at < func.clock_timestamp())
 
@@ -87,9 +87,14 @@ def claimed(row: type[Leased], *, worker: Any, lease: Any) -> dict[str, Any]:  #
     }
 
 
+def unchanged(row: Any, *, row_id: Any, fence: Any) -> tuple[ColumnElement[bool], ...]:  # noqa: ANN401 - values or bind parameters
+    """Whether no newer claim exists, though the lease may have been given up: the fence half of the rule."""
+    return row.id == row_id, row.fence == fence
+
+
 def held_by(row: Any, *, row_id: Any, fence: Any, worker: Any) -> tuple[ColumnElement[bool], ...]:  # noqa: ANN401 - values or bind parameters
     """Whether a claim still holds its row: the condition of every write under a claim."""
-    return row.id == row_id, row.fence == fence, row.lease_owner == worker
+    return *unchanged(row, row_id=row_id, fence=fence), row.lease_owner == worker
 
 
 RELEASED: Final[dict[str, Any]] = {"lease_owner": null(), "lease_expires_at": null()}

@@ -18,6 +18,10 @@ class Leased:
     available_at: Mapped[datetime | None]
     """Not to be claimed before; None is at once."""
 
+    def release(self) -> None:
+        """Give the row up in memory: what ``kroma.leases.claim.RELEASED`` is in SQL."""
+        self.lease_owner = self.lease_expires_at = None
+
 
 class Failable:
     """A row that says why its work failed, in the terms of ``kroma.errors``."""

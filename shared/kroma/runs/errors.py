@@ -1,6 +1,6 @@
 """What can go wrong with runs."""
 
-from kroma.errors import NotFoundError, PolicyError
+from kroma.errors import KromaError, NotFoundError, PolicyError
 
 
 class RunNotFoundError(NotFoundError):
@@ -31,3 +31,12 @@ class RunCancelledError(PolicyError):
 
     def __init__(self) -> None:
         super().__init__("The run was canceled")
+
+
+class UnexpectedFailureError(KromaError):
+    """A bug of ours ended a step; its text is in the worker's log, not in the caller's hands."""
+
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("Internal error; the worker's log has the details")

@@ -1,22 +1,16 @@
 """What the bell and lost workers left behind: due syncs, and those whose attempts are spent."""
 
-from typing import Final
-
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.audit import service as audit
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.leases.claim import lease_is_free
+from kroma.leases.sweep import BATCH, WORKER_LOST
 from kroma.queue.messages import SyncProject
 from kroma.sync.claim import END_EVENT, is_claimable
 from kroma.sync.models import SyncJob, SyncStatus
-
-BATCH: Final = 200
-SWEEP_LOCK: Final = 7_305_110_214
-"""One worker fails what is spent at a time; the others skip it."""
-WORKER_LOST: Final = "worker_lost"
 
 
 async def list_due_syncs(db: Database) -> list[SyncProject]:
@@ -26,14 +20,8 @@ async def list_due_syncs(db: Database) -> list[SyncProject]:
         return [SyncProject(sync_id=sync_id) for sync_id in await session.scalars(due)]
 
 
-async def fail_spent_syncs(db: Database) -> None:
+async def fail_spent_syncs(session: AsyncSession) -> None:
     """End the syncs that nobody carries and nobody may carry on."""
-    async with db.transaction() as session:
-        if await session.scalar(select(func.pg_try_advisory_xact_lock(SWEEP_LOCK))):
-            await _end(session)
-
-
-async def _end(session: AsyncSession) -> None:
     lost = (
         select(SyncJob)
         .where(
@@ -56,7 +44,7 @@ async def _end(session: AsyncSession) -> None:
         row.status = SyncStatus.CANCELED if is_canceled else SyncStatus.FAILED
         row.fence += 1
         row.finished_at = utc_now()
-        row.lease_owner = row.lease_expires_at = None
+        row.release()
         if not is_canceled:
             row.error = row.error or f"Its worker was lost {row.max_attempts} times"
             row.error_kind, row.error_code = row.error_kind or "infra", row.error_code or WORKER_LOST

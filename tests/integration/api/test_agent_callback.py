@@ -33,7 +33,7 @@ async def sent(db: Database) -> AgentInstruction:
             project_id=project.id,
             instruction_text="Darken scene 3",
             status="running",
-            attempts=1,
+            attempt=1,
             fence=2,
             deadline_at=utc_now() + HOUR,
         )
@@ -49,7 +49,7 @@ def agent(client_with: ClientFactory, sent: AgentInstruction) -> httpx.AsyncClie
 
 
 def address(signer: CallbackSigner, row: AgentInstruction, *, until: datetime | None = None) -> str:
-    sending = Pass(instruction_id=row.id, attempt=row.attempts, fence=row.fence)
+    sending = Pass(instruction_id=row.id, attempt=row.attempt, fence=row.fence)
     signature = signer.signature(sending, valid_until=until or utc_now() + HOUR)
     return f"/agent/callback/{row.id}?sig={signature}"
 
@@ -152,7 +152,7 @@ async def test_an_agent_that_looked_lost_may_still_report(
 ) -> None:
     async with db.transaction() as session:
         waiting = await session.get_one(AgentInstruction, sent.id)
-        waiting.status, waiting.next_attempt_at, waiting.last_error = (
+        waiting.status, waiting.available_at, waiting.last_error = (
             "confirmed",
             utc_now() + HOUR,
             "http_500:",
@@ -160,14 +160,14 @@ async def test_an_agent_that_looked_lost_may_still_report(
     await agent.post(address(signer, sent), json={"status": "done"})
     row, _ = await stored(db, sent.id)
 
-    assert (row.status, row.next_attempt_at, row.last_error) == ("done", None, None)
+    assert (row.status, row.available_at, row.last_error) == ("done", None, None)
 
 
 async def test_a_wrong_signature_is_forbidden(
     agent: httpx.AsyncClient, signer: CallbackSigner, sent: AgentInstruction, db: Database
 ) -> None:
     good = address(signer, sent)
-    other = AgentInstruction(id=uuid4(), attempts=1, fence=2)
+    other = AgentInstruction(id=uuid4(), attempt=1, fence=2)
     stranger = CallbackSigner(b"another installation's key")
     bare, _, signature = good.partition("?sig=")
     wrong = [

@@ -101,7 +101,7 @@ async def test_the_example_of_a_body_is_accepted(
             await session.execute(
                 update(AgentInstruction)
                 .where(AgentInstruction.id == UUID(filled.known["instruction_id"]))
-                .values(status="running", attempts=1, fence=1, deadline_at=utc_now() + HOUR)
+                .values(status="running", attempt=1, fence=1, deadline_at=utc_now() + HOUR)
             )
 
     known = filled.known

@@ -238,7 +238,8 @@ async def test_expired_records_are_forgotten_a_few_at_a_time(db: Database) -> No
             {"count": FORGOTTEN_AT_ONCE + 1},
         )
 
-    assert [await forget_expired(db) for _ in range(3)] == [FORGOTTEN_AT_ONCE, 1, 0]
+    async with db.transaction() as session:
+        assert [await forget_expired(session) for _ in range(3)] == [FORGOTTEN_AT_ONCE, 1, 0]
     assert [record.key for record in await records(db)] == ["0"]
 
 

@@ -256,11 +256,10 @@ async def test_what_has_run_can_be_confirmed_again_with_no_attempt_counted(
         db,
         instruction["id"],
         status=status,
-        attempts=3,
+        attempt=3,
         last_error="http_500:",
-        next_attempt_at=utc_now(),
-        locked_by="w",
-        locked_at=utc_now(),
+        available_at=utc_now(),
+        lease_owner="w",
         lease_expires_at=utc_now(),
         deadline_at=utc_now(),
         fence=7,
@@ -271,7 +270,7 @@ async def test_what_has_run_can_be_confirmed_again_with_no_attempt_counted(
     assert body["instruction"]["status"] == "confirmed"
     assert (body["instruction"]["attempts"], body["instruction"]["last_error"]) == (0, "")
     assert body["instruction"]["next_attempt_at"] == ""
-    assert (row.locked_by, row.locked_at, row.lease_expires_at, row.deadline_at) == (None,) * 4
+    assert (row.lease_owner, row.lease_expires_at, row.deadline_at) == (None,) * 3
     assert row.fence == 8
     assert len(queue.messages) == 1
 
@@ -296,10 +295,10 @@ async def test_attempts_and_errors_can_be_read(client: AsyncClient, instructions
         db,
         instruction["id"],
         status="confirmed",
-        attempts=2,
+        attempt=2,
         max_attempts=5,
         last_error="http_503:busy",
-        next_attempt_at=utc_now(),
+        available_at=utc_now(),
     )
     shown = (await client.get(f"{instructions}/{instruction['id']}")).json()["instruction"]
 

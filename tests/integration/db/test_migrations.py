@@ -308,6 +308,38 @@ def test_a_version_that_knows_no_scopes_gets_no_token_that_had_some(fresh_databa
     ]
 
 
+def test_an_instruction_keeps_its_attempts_and_its_lease(fresh_database_url: str) -> None:
+    url = fresh_database_url
+    before_leases = (
+        "SELECT attempts, locked_by, next_attempt_at, lease_expires_at, fence FROM agent_instructions"
+    )
+    leased = "SELECT attempt, lease_owner, available_at, lease_expires_at, fence FROM agent_instructions"
+    asyncio.run(
+        execute(
+            url,
+            """
+            INSERT INTO app_users (id, username, display_name) VALUES (gen_random_uuid(), 'x', 'x');
+            INSERT INTO projects (id, owner_user_id, slug, name)
+            SELECT gen_random_uuid(), id, 'comic', 'Comic' FROM app_users;
+            INSERT INTO agent_instructions
+                (id, project_id, instruction_text, status, attempt, lease_owner, available_at,
+                 lease_expires_at, fence)
+            SELECT gen_random_uuid(), id, 'Darker.', 'running', 2, 'worker-1', '2026-01-01Z', '2026-01-02Z', 7
+            FROM projects;
+            """,
+        )
+    )
+    at_head = [tuple(row) for row in asyncio.run(answer(url, leased))]
+
+    downgrade(url, "0012")
+    below = [tuple(row) for row in asyncio.run(answer(url, before_leases))]
+    upgrade(url)
+
+    assert len(at_head) == 1
+    assert below == at_head
+    assert [tuple(row) for row in asyncio.run(answer(url, leased))] == at_head
+
+
 def test_a_run_that_is_being_canceled_is_respelled_with_its_events(fresh_database_url: str) -> None:
     url = fresh_database_url
     script = ScriptDirectory.from_config(config("")).get_revision("0014")

@@ -19,9 +19,9 @@ async def test_a_confirmed_instruction_is_sent_and_done(desk: Desk, agent: Agent
     row = await desk.send(instruction_id)
     (request,) = agent.received
 
-    assert (row.status, row.attempts, row.last_error) == ("done", 1, None)
+    assert (row.status, row.attempt, row.last_error) == ("done", 1, None)
     assert row.agent_response_json == {"status": "done"}
-    assert (row.locked_by, row.lease_expires_at, row.deadline_at) == (None, None, None)
+    assert (row.lease_owner, row.lease_expires_at, row.deadline_at) == (None, None, None)
     assert await desk.events(instruction_id) == [
         ("result", "remote_status=done, attempts=1, http_status=200")
     ]
@@ -85,7 +85,7 @@ async def test_a_2xx_reply_decides(
     instruction_id = await desk.confirmed()
     row = await desk.send(instruction_id)
 
-    assert (row.status, row.attempts, row.lease_expires_at) == (status, 1, None)
+    assert (row.status, row.attempt, row.lease_expires_at) == (status, 1, None)
     ((kind, text),) = await desk.events(instruction_id)
     assert kind == "result"
     assert re.fullmatch(rf"remote_status={word}, attempts=1, http_status=20[04]", text or "")
@@ -104,7 +104,7 @@ async def test_a_passing_failure_is_tried_again_at_once(desk: Desk, agent: Agent
     agent.script(http(status, b"busy"), http(status, b"busy"), said(status="done"))
     row = await desk.send(await desk.confirmed())
 
-    assert (row.status, row.attempts, row.last_error) == ("done", 1, None)
+    assert (row.status, row.attempt, row.last_error) == ("done", 1, None)
     keys = [request.headers["idempotency-key"] for request in agent.received]
     assert len(keys) == 3
     assert len(set(keys)) == 1
@@ -119,19 +119,19 @@ async def test_a_failure_that_lasts_waits_for_the_next_attempt_and_ends_with_the
     for attempt in (1, 2, 3):
         before = utc_now()
         row = await desk.send(instruction_id)
-        assert (row.attempts, row.last_error) == (attempt, "http_503:busy")
+        assert (row.attempt, row.last_error) == (attempt, "http_503:busy")
         if attempt < 3:
-            assert (row.status, row.locked_by) == ("confirmed", None)
-            assert row.next_attempt_at is not None
-            waits.append(row.next_attempt_at - before)
+            assert (row.status, row.lease_owner) == ("confirmed", None)
+            assert row.available_at is not None
+            waits.append(row.available_at - before)
             assert await desk.sweep() == []
-            assert (await desk.send(instruction_id)).attempts == attempt
-            await desk.let_pass(instruction_id, "next_attempt_at")
+            assert (await desk.send(instruction_id)).attempt == attempt
+            await desk.let_pass(instruction_id, "available_at")
             assert await desk.sweep() == [instruction_id]
     kinds = [kind for kind, _ in await desk.events(instruction_id)]
     texts = [text or "" for _, text in await desk.events(instruction_id)]
 
-    assert (row.status, row.next_attempt_at) == ("failed", None)
+    assert (row.status, row.available_at) == ("failed", None)
     assert waits[0] >= timedelta(seconds=10)
     assert waits[1] >= timedelta(seconds=20)
     assert kinds == ["retry_scheduled", "retry_scheduled", "error"]
@@ -152,7 +152,7 @@ async def test_a_refusal_is_not_retried(desk: Desk, agent: AgentServer, status: 
     instruction_id = await desk.confirmed()
     row = await desk.send(instruction_id)
 
-    assert (row.status, row.attempts, row.last_error) == ("failed", 1, f"http_{status}:no")
+    assert (row.status, row.attempt, row.last_error) == ("failed", 1, f"http_{status}:no")
     assert await desk.events(instruction_id) == [
         ("error", f"error=http_{status}:no, attempts=1, max_attempts=3, next_attempt_at=none")
     ]
@@ -277,7 +277,7 @@ async def test_what_is_not_confirmed_is_left_alone(desk: Desk, agent: AgentServe
     await desk.put(instruction_id, status=status)
     row = await desk.send(instruction_id)
 
-    assert (row.status, row.attempts, agent.received) == (status, 0, [])
+    assert (row.status, row.attempt, agent.received) == (status, 0, [])
     assert await desk.sweep() == []
 
 
@@ -327,10 +327,10 @@ async def test_a_confirm_while_it_runs_drops_the_outcome_and_sends_it_again(
 
     agent.script(confirmed_meanwhile, said(status="done"))
     between = await desk.send(instruction_id)
-    assert (between.status, between.attempts) == ("confirmed", 0)
+    assert (between.status, between.attempt) == ("confirmed", 0)
     row = await desk.send(instruction_id)
 
-    assert (row.status, row.attempts) == ("done", 1)
+    assert (row.status, row.attempt) == ("done", 1)
     first, second = (request.headers["idempotency-key"] for request in agent.received)
     assert first != second
 
@@ -352,20 +352,20 @@ async def test_a_worker_that_dies_costs_its_lease_and_one_attempt(desk: Desk, ag
     gone.set()
     held = await desk.row(instruction_id)
 
-    assert (held.status, held.attempts, held.locked_by) == ("running", 1, "worker-1")
+    assert (held.status, held.attempt, held.lease_owner) == ("running", 1, "worker-1")
     assert held.lease_expires_at is not None
     assert held.lease_expires_at - utc_now() > timedelta(seconds=100)
     assert await desk.sweep() == []
-    assert (await desk.send(instruction_id)).attempts == 1
+    assert (await desk.send(instruction_id)).attempt == 1
     await desk.let_pass(instruction_id, "lease_expires_at")
     assert await desk.sweep() == [instruction_id]
     row = await desk.send(instruction_id)
-    assert (row.status, row.attempts) == ("done", 2)
+    assert (row.status, row.attempt) == ("done", 2)
 
 
 async def test_an_instruction_whose_workers_all_died_fails(desk: Desk) -> None:
     instruction_id = await desk.confirmed()
-    await desk.put(instruction_id, status="running", attempts=3, locked_by="w")
+    await desk.put(instruction_id, status="running", attempt=3, lease_owner="w")
     await desk.let_pass(instruction_id, "lease_expires_at")
     due = await desk.sweep()
     row = await desk.row(instruction_id)
@@ -380,7 +380,7 @@ async def test_the_larger_number_of_attempts_counts(desk: Desk, agent: AgentServ
     desk.configure(KROMA_AGENT_API_URL=agent.url, KROMA_AGENT_MAX_ATTEMPTS="5", KROMA_AGENT_RETRIES="0")
     agent.script(http(500))
     instruction_id = await desk.confirmed()
-    await desk.put(instruction_id, attempts=3)
+    await desk.put(instruction_id, attempt=3)
     row = await desk.send(instruction_id)
 
-    assert (row.status, row.attempts, row.max_attempts) == ("confirmed", 4, 5)
+    assert (row.status, row.attempt, row.max_attempts) == ("confirmed", 4, 5)

@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import update
 
-from kroma.instructions.sweep import BATCH
+from kroma.leases.sweep import BATCH
 from kroma.secrets.models import ProjectSecret
 from support.doubles.agent_server import AgentServer
 from support.harness.agent_harness import Desk
@@ -19,8 +19,8 @@ async def test_without_an_address_an_instruction_waits_and_counts_no_attempt(
     confirmed = await desk.row(instruction_id)
     row = await desk.send(instruction_id)
 
-    assert (row.status, row.attempts, row.last_error) == ("confirmed", 0, "missing_agent_api_url")
-    assert (row.locked_by, row.next_attempt_at) == (None, None)
+    assert (row.status, row.attempt, row.last_error) == ("confirmed", 0, "missing_agent_api_url")
+    assert (row.lease_owner, row.available_at) == (None, None)
     assert (row.updated_at, row.fence) == (confirmed.updated_at, confirmed.fence)
     assert await desk.events(instruction_id) == []
     assert await desk.sweep() == []
@@ -44,7 +44,7 @@ async def test_it_is_sent_once_the_project_has_an_address(desk: Desk, agent: Age
     assert await desk.sweep() == [instruction_id]
     row = await desk.send(instruction_id)
 
-    assert (row.status, row.attempts, row.last_error) == ("done", 1, None)
+    assert (row.status, row.attempt, row.last_error) == ("done", 1, None)
 
 
 async def test_it_is_sent_once_the_settings_have_an_address(desk: Desk, agent: AgentServer) -> None:
@@ -120,11 +120,11 @@ async def test_an_address_that_does_not_open_is_looked_at_later(desk: Desk, agen
     instruction_id = await desk.confirmed()
     row = await desk.send(instruction_id)
 
-    assert (row.status, row.attempts) == ("confirmed", 0)
+    assert (row.status, row.attempt) == ("confirmed", 0)
     assert (row.last_error or "").startswith("Secret agent_api/url does not open")
-    assert row.next_attempt_at is not None
+    assert row.available_at is not None
     await desk.store("url", agent.url)
-    await desk.let_pass(instruction_id, "next_attempt_at")
+    await desk.let_pass(instruction_id, "available_at")
     assert (await desk.send(instruction_id)).status == "done"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from kroma.cpu import CpuPool
 from kroma.leases.renewer import LeaseKeeper
-from kroma.pipeline.execution.execute import Workplace
+from kroma.pipeline.execution.wiring import Workplace
 from kroma.queue.messages import DispatchInstruction
 from kroma.storage.directory import DirectoryStores
 from kroma_worker.main import TASK_MODULES

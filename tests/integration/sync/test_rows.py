@@ -10,6 +10,7 @@ from aiohttp import web
 
 from kroma.db.engine import Database
 from kroma.leases.claim import ClaimLostError
+from kroma.leases.sweep import end_spent
 from kroma.storage.errors import RootNotAllowedError
 from kroma.sync import mirror
 from kroma.sync.claim import claim_sync, fail_sync, give_back
@@ -274,7 +275,7 @@ async def test_the_sweep_ends_what_nobody_may_carry_on(office: Office) -> None:
         "UPDATE sync_jobs SET lease_expires_at = clock_timestamp() - interval '1 s', attempt = max_attempts"
     )
 
-    await fail_spent_syncs(office.db)
+    await end_spent(office.db, fail_spent_syncs)
 
     failed = await office.row(row)
     assert (failed.status, failed.error_code) == ("failed", "worker_lost")

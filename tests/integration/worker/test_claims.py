@@ -9,6 +9,7 @@ from sqlalchemy import func, update
 
 from kroma.db.base import utc_now
 from kroma.leases.claim import ClaimLostError
+from kroma.leases.sweep import end_spent
 from kroma.pipeline.execution.claim import JobClaim, claim_job, claim_run
 from kroma.pipeline.execution.execute import run_claimed_job
 from kroma.pipeline.execution.step_recorder import TableRecorder
@@ -148,7 +149,7 @@ async def test_a_job_that_costs_its_worker_every_time_ends_and_its_run_too(studi
         await claimed(studio, poison.job_id)
         await expire_leases(studio)
     assert await claim_job(studio.db, poison.job_id, worker="a") is None
-    await fail_spent(studio.db)
+    await end_spent(studio.db, fail_spent)
     studio.queue.messages = await list_due(studio.db)
     await studio.work()
     rows = await studio.rows(run)

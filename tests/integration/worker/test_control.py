@@ -10,6 +10,7 @@ from sqlalchemy import func, select, text, update
 
 from kroma.audit.models import AuditEvent
 from kroma.auth.caller import OWNER
+from kroma.leases.sweep import end_spent
 from kroma.ledger.models import ProviderCall
 from kroma.pipeline.control.cancel import cancel_run
 from kroma.pipeline.control.derived_run import Spending
@@ -205,7 +206,7 @@ async def test_a_job_that_is_given_back_while_its_run_is_canceled_ends_with_the_
         )
 
     assert await claim_job(studio.db, message.job_id, worker="next") is None
-    await fail_spent(studio.db)
+    await end_spent(studio.db, fail_spent)
 
     assert await list_due(studio.db) == [FinishRun(run_id=run.id)]
     studio.queue.messages = [FinishRun(run_id=run.id)]
@@ -221,7 +222,7 @@ async def test_the_job_of_a_lost_worker_in_a_canceled_run_ends_with_the_sweep(st
         past = text("clock_timestamp() - interval '1 s'")
         await session.execute(update(RunJob).values(lease_expires_at=past))
 
-    await fail_spent(studio.db)
+    await end_spent(studio.db, fail_spent)
 
     (job,) = (await studio.rows(run)).jobs
     assert (job.status, job.error_code) == ("canceled", "run_canceled")

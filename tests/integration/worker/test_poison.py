@@ -12,6 +12,7 @@ from sqlalchemy import func, insert, select, update
 
 from kroma.cpu import CpuPool
 from kroma.db.base import utc_now
+from kroma.leases.sweep import end_spent
 from kroma.pipeline.execution import execute
 from kroma.pipeline.execution.claim import claim_job, claim_run, waits_for_quiet
 from kroma.pipeline.execution.image_job import STEP_VERSION
@@ -182,7 +183,7 @@ async def test_a_job_that_lost_two_workers_is_carried_alone(studio: Studio) -> N
     assert await waits_for_quiet(studio.db, poison)
     # ... so the poisonous one takes only itself along.
     await lose_worker(studio, poison, is_alone=True)
-    await fail_spent(studio.db)
+    await end_spent(studio.db, fail_spent)
     studio.queue.messages = await list_due(studio.db)
     await studio.work()
     rows = await studio.rows(run)
@@ -232,7 +233,7 @@ async def test_a_run_whose_finishing_costs_its_worker_every_time_ends(studio: St
         assert await claim_run(studio.db, run.id, worker="dead") is not None
         await expire(studio)
     assert await claim_run(studio.db, run.id, worker="a") is None
-    await fail_spent(studio.db)
+    await end_spent(studio.db, fail_spent)
     ended = (await studio.rows(run)).run
     assert (ended.status, ended.error_code) == ("failed", "worker_lost")
     assert "3 times" in ended.stderr

@@ -15,7 +15,7 @@ from kroma.config import Settings
 from kroma.imaging.high_bit_depth import decode_deep
 from kroma.ingest.service import ingest_log
 from kroma.ledger.models import ProviderCall
-from kroma.pipeline.execution.execute import Workplace
+from kroma.pipeline.execution.wiring import Workplace
 from kroma.pipeline.planning.errors import PlanningPreflightError
 from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
 from kroma.pipeline.planning.quote import quote_run

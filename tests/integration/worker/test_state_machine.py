@@ -29,9 +29,10 @@ from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.db.reader import Reader
 from kroma.leases.renewer import LeaseKeeper
+from kroma.leases.sweep import end_spent
 from kroma.ledger.models import ProviderCall
-from kroma.pipeline.execution.execute import Workplace
 from kroma.pipeline.execution.sweep import fail_spent, list_due
+from kroma.pipeline.execution.wiring import Workplace
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import AnyMessage
@@ -277,7 +278,7 @@ class Runs(RuleBasedStateMachine):
         self.do(self.swept())
 
     async def swept(self) -> None:
-        await fail_spent(self.db)
+        await end_spent(self.db, fail_spent)
         self.queue.messages += await list_due(self.db)
 
     def teardown(self) -> None:

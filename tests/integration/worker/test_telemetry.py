@@ -10,6 +10,7 @@ from sqlalchemy import func, update
 from structlog.contextvars import bound_contextvars
 
 from kroma.health.state import InstallationState
+from kroma.leases.sweep import end_spent
 from kroma.metrics import REGISTRY
 from kroma.pipeline.execution.claim import claim_job
 from kroma.pipeline.execution.sweep import fail_spent
@@ -87,7 +88,7 @@ async def test_a_lease_that_ran_out_is_counted_once(studio: Studio) -> None:
     await claim_job(studio.db, message.job_id, worker="b")
     assert found() == (before[0] + 1, before[1])
     await expire(attempt=RunJob.max_attempts)
-    await fail_spent(studio.db)
+    await end_spent(studio.db, fail_spent)
     assert found() == (before[0] + 1, before[1] + 1)
 
 

@@ -15,7 +15,8 @@ from kroma.instructions import service
 from kroma.instructions.dispatch import Dispatcher
 from kroma.instructions.models import AgentInstruction, AgentInstructionEvent
 from kroma.instructions.signature import callback_signer
-from kroma.instructions.sweep import sweep
+from kroma.instructions.sweep import fail_spent_instructions, list_due_instructions
+from kroma.leases.sweep import end_spent
 from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import UrlGuard
 from kroma.projects.models import Project
@@ -127,7 +128,9 @@ class Desk:
 
     async def sweep(self) -> list[UUID]:
         """What a sweep finds due."""
-        return [message.instruction_id for message in await sweep(self.db, self.settings.agent)]
+        options = self.settings.agent
+        await end_spent(self.db, partial(fail_spent_instructions, options=options))
+        return [message.instruction_id for message in await list_due_instructions(self.db, options)]
 
     async def put(self, instruction_id: UUID, **values: Any) -> None:
         async with self.db.transaction() as session:

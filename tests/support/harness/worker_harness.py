@@ -16,7 +16,7 @@ from kroma.db.engine import Database
 from kroma.leases.renewer import LeaseKeeper
 from kroma.ledger.call_scheduler import CallDesk
 from kroma.pipeline.control.trigger import trigger_run
-from kroma.pipeline.execution.execute import Workplace
+from kroma.pipeline.execution.wiring import Workplace
 from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
 from kroma.pipeline.planning.run_spec import RunOrder
 from kroma.projects.models import Project

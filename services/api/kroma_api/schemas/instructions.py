@@ -78,10 +78,10 @@ class InstructionView(msgspec.Struct, frozen=True, kw_only=True):
             updated_at=shown_stamp(instruction.updated_at),
             confirmed_at=shown_stamp(instruction.confirmed_at),
             canceled_at=shown_stamp(instruction.canceled_at),
-            attempts=instruction.attempts,
+            attempts=instruction.attempt,
             max_attempts=instruction.max_attempts,
             last_error=instruction.last_error or "",
-            next_attempt_at=shown_stamp(instruction.next_attempt_at),
+            next_attempt_at=shown_stamp(instruction.available_at),
         )
 
 

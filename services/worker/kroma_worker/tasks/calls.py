@@ -8,9 +8,9 @@ import structlog
 
 from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.ledger.reaper import Reconciler, reap_calls
-from kroma.pipeline.execution.execute import Workplace
 from kroma.pipeline.execution.found_answers import answer_finder
 from kroma.pipeline.execution.late_answers import LateAnswers
+from kroma.pipeline.execution.wiring import Workplace
 
 log = structlog.get_logger(__name__)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Final
@@ -11,7 +12,8 @@ import structlog
 
 from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.idempotency.service import forget_expired
-from kroma.instructions.sweep import sweep as sweep_instructions
+from kroma.instructions.sweep import fail_spent_instructions, list_due_instructions
+from kroma.leases.sweep import Ending, end_spent
 from kroma.pipeline.execution.sweep import fail_spent, list_due
 from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
@@ -41,9 +43,7 @@ async def sweep_for_ever(deps: TaskDeps) -> None:
             is_sweep = monotonic() - swept_at >= SWEEP_EVERY.total_seconds()
             try:
                 if is_sweep:
-                    await fail_spent(deps.place.db)
-                    await fail_spent_syncs(deps.place.db)
-                    await forget_expired(deps.place.db)
+                    await end_spent(deps.place.db, *_endings(deps))
                     swept_at = monotonic()
                 if is_sweep or deps.hands.free:
                     left = _carry(deps, await _due(deps), carried)
@@ -62,10 +62,17 @@ async def sweep_for_ever(deps: TaskDeps) -> None:
         await asyncio.gather(*carried, return_exceptions=True)
 
 
+def _endings(deps: TaskDeps) -> list[Ending]:
+    endings: list[Ending] = [fail_spent, fail_spent_syncs, forget_expired]
+    if deps.agents is not None:
+        endings.append(partial(fail_spent_instructions, options=deps.agents.options))
+    return endings
+
+
 async def _due(deps: TaskDeps) -> list[AnyMessage]:
     due = await list_due(deps.place.db)
     if deps.agents is not None:
-        due += await sweep_instructions(deps.place.db, deps.agents.options)
+        due += await list_due_instructions(deps.place.db, deps.agents.options)
     if deps.syncs is not None:
         due += await list_due_syncs(deps.place.db)
     return [message for message in due if not deps.hands.holds(message)]

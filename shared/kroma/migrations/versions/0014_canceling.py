@@ -1,6 +1,6 @@
 """A run that is being canceled is `canceling`
 
-Revision 0014, after 0012.
+Revision 0014, after 0013.
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision: str = "0014"
-down_revision: str | None = "0012"
+down_revision: str | None = "0013"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 

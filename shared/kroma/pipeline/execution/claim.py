@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
-from kroma.leases.claim import LEASE, RELEASED, LeaseTable, claimed, is_due, lease_is_free
+from kroma.leases.claim import LEASE, RELEASED, LeaseTable, claimed, is_due, lease_is_free, unchanged
 from kroma.ledger.provider_limits import provider_is_paused
 from kroma.metrics import LEASES_EXPIRED
 from kroma.pipeline.execution.image_job import STEP_VERSION
@@ -221,8 +221,11 @@ _WAITS_FOR_QUIET: Final = Prepared(
 _FAIL_UNREADABLE: Final = Prepared(
     update(RunJob)
     .where(
-        RunJob.id == bindparam("job_id", type_=Uuid()),
-        RunJob.fence == bindparam("claimed_fence", type_=RunJob.fence.type),
+        *unchanged(
+            RunJob,
+            row_id=bindparam("job_id", type_=Uuid()),
+            fence=bindparam("claimed_fence", type_=RunJob.fence.type),
+        ),
         RunJob.status == JobStatus.RUNNING,
     )
     .values(
@@ -329,8 +332,11 @@ _CLAIM_RUN: Final = Prepared(
 _END_UNREADABLE: Final = Prepared(
     update(Run)
     .where(
-        Run.id == bindparam("run_id", type_=Uuid()),
-        Run.fence == bindparam("claimed_fence", type_=Run.fence.type),
+        *unchanged(
+            Run,
+            row_id=bindparam("run_id", type_=Uuid()),
+            fence=bindparam("claimed_fence", type_=Run.fence.type),
+        ),
         or_(Run.status == RunStatus.RUNNING, Run.status == RunStatus.CANCELLING),
     )
     .values(

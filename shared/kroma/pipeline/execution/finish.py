@@ -22,20 +22,21 @@ from kroma.leases.backoff import backoff
 from kroma.leases.claim import RELEASED, ClaimLostError, held_by
 from kroma.metrics import RUNS_ENDED
 from kroma.pipeline.execution.claim import RunClaim
-from kroma.pipeline.execution.execute import UnexpectedFailureError, Workplace, so_far
 from kroma.pipeline.execution.hand_over import hand_over
-from kroma.pipeline.execution.image_job import planned_job
+from kroma.pipeline.execution.image_job import planned_job, so_far
 from kroma.pipeline.execution.instrumentation import job_context, watched
 from kroma.pipeline.execution.job_log import cost_logs, ended_log, guard_log, planned_log
 from kroma.pipeline.execution.quality_log import run_quality
 from kroma.pipeline.execution.step_recorder import list_steps
 from kroma.pipeline.execution.steps import step_names
+from kroma.pipeline.execution.wiring import Workplace
 from kroma.pipeline.planning.plan import RunPlan
 from kroma.pipeline.planning.project_location import open_planned
 from kroma.retries import retry_context
 from kroma.runlog.schema import GenerationLog, JobLog, RunLog, StorageLog
 from kroma.runlog.times import iso
 from kroma.runlog.writer import encode, summary_lines
+from kroma.runs.errors import UnexpectedFailureError
 from kroma.runs.models import JobStatus, Run, RunJob, RunMode, RunStatus
 from kroma.spend.service import note_warnings
 from kroma.storage.base import ProjectStores

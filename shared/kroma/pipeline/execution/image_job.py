@@ -1,5 +1,7 @@
 """What the steps pass on: one job and its candidates, frozen; its JSON is a step's recorded output."""
 
+import contextlib
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -149,3 +151,34 @@ def planned_job(plan: RunPlan, *, run_id: UUID, job_id: UUID, project_id: UUID, 
         seed=(plan.seed + ordinal) % SEEDS if planned.seed is None else planned.seed,
         candidate_count=plan.candidates,
     )
+
+
+class _WholeStep(msgspec.Struct):
+    """What is wanted of a whole step's output."""
+
+    inputs: tuple[InputLog, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+
+
+def so_far(job: ImageJob, steps: Sequence[FinishedStep]) -> ImageJob:
+    """The job with what it has read and made, by index, each as its last recorded step left it.
+
+    Args:
+        job: As it was planned.
+        steps: Its recorded steps, oldest first.
+    """
+    latest: dict[int, Candidate] = {}
+    inputs = job.inputs
+    for step in steps:
+        # One that nobody can read is the reason that its job failed; the others are kept.
+        with contextlib.suppress(msgspec.ValidationError):
+            if "/" in step.name:
+                candidate = msgspec.convert(step.output_json, Candidate)
+                latest[candidate.index] = candidate
+            else:
+                # A whole step may move what its candidates' own steps left, like into the archive.
+                whole = msgspec.convert(step.output_json, _WholeStep)
+                inputs = whole.inputs or inputs
+                latest |= {candidate.index: candidate for candidate in whole.candidates}
+    candidates = tuple(latest[index] for index in sorted(latest))
+    return msgspec.structs.replace(job, inputs=inputs, candidates=candidates)

@@ -16,7 +16,7 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.errors import InfraError
-from kroma.leases.claim import ClaimLostError
+from kroma.leases.claim import ClaimLostError, held_by
 from kroma.pipeline.execution.claim import JobClaim
 from kroma.pipeline.execution.image_job import STEP_VERSION, Candidate, FinishedStep
 from kroma.pipeline.execution.job_log import candidate_log
@@ -44,9 +44,12 @@ def _record_statement() -> Select[Any, Any]:
     held = (
         select(RunJob.id)
         .where(
-            RunJob.id == bindparam("job_id"),
-            RunJob.fence == bindparam("fence", type_=RunJob.fence.type),
-            RunJob.lease_owner == bindparam("worker"),
+            *held_by(
+                RunJob,
+                row_id=bindparam("job_id"),
+                fence=bindparam("fence", type_=RunJob.fence.type),
+                worker=bindparam("worker"),
+            ),
             RunJob.status == JobStatus.RUNNING,
         )
         .with_for_update(key_share=True)

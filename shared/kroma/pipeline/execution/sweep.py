@@ -9,6 +9,7 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.leases.claim import RELEASED, is_due, lease_is_free
+from kroma.leases.sweep import BATCH, WORKER_LOST
 from kroma.ledger.provider_limits import provider_is_paused
 from kroma.metrics import LEASES_EXPIRED
 from kroma.pipeline.execution.canceled import CANCELED_REASON
@@ -23,12 +24,6 @@ from kroma.pipeline.execution.claim import (
 from kroma.projects.models import Project
 from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
-
-BATCH: Final = 200
-SWEEP_LOCK: Final = 7_305_110_212
-"""One worker fails what is spent at a time; the others skip it."""
-WORKER_LOST: Final = "worker_lost"
-
 
 _NEWER_RUNS: Final = select(Run.id).where(run_is_open(), plan_is_newer())
 _PAUSED_PROJECTS: Final = select(Project.id).where(Project.paused_at.is_not(None))
@@ -63,10 +58,7 @@ _DUE_RUNS: Final = Prepared(
 
 
 async def list_due(db: Database) -> list[AnyMessage]:
-    """Every job and run that a worker could take now, the oldest first, at most ``BATCH`` of each.
-
-    An expired lease needs no freeing: the next claim takes the row as it is.
-    """
+    """Every job and run that a worker could take now, the oldest first, at most ``BATCH`` of each."""
     async with db.reading() as reader:
         runs = await reader.records(_DUE_RUNS)
         jobs = await reader.records(_DUE_JOBS)
@@ -76,13 +68,11 @@ async def list_due(db: Database) -> list[AnyMessage]:
     ]
 
 
-async def fail_spent(db: Database) -> None:
+async def fail_spent(session: AsyncSession) -> None:
     """End the jobs, and the runs in finishing, that nobody carries and nobody may carry on."""
-    async with db.transaction() as session:
-        if await session.scalar(select(func.pg_try_advisory_xact_lock(SWEEP_LOCK))):
-            await _cancel_jobs(session)
-            await _fail_jobs(session)
-            await _fail_runs(session)
+    await _cancel_jobs(session)
+    await _fail_jobs(session)
+    await _fail_runs(session)
 
 
 async def _cancel_jobs(session: AsyncSession) -> None:
