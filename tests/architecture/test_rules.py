@@ -93,3 +93,28 @@ def test_steps_reach_the_outside_world_through_their_tools_alone() -> None:
 def test_nothing_is_left_for_later_in_a_comment(word: str) -> None:
     pattern = re.compile(rf"#.*\b{word}\b")
     assert [path for path in modules() if pattern.search(path.read_text())] == []
+
+
+PATCHES_ITS_OWN = {  # to be injected, one after the other; no new one joins
+    "integration/api/test_asset_races.py",
+    "integration/api/test_idempotency.py",
+    "integration/embedded/test_servers.py",
+    "integration/sync/test_rows.py",
+    "integration/test_health_server.py",
+    "unit/storage/test_directory_store.py",
+}
+NOT_OURS = {
+    "integration/tools/test_commands.py",  # sys.argv
+    "unit/storage/test_s3_client.py",  # counts calls inside botocore
+}
+
+
+def test_what_tests_replace_is_injected_not_patched() -> None:
+    tests = ROOT / "tests"
+    patching = {
+        path.relative_to(tests).as_posix()
+        for path in tests.rglob("*.py")
+        if path != Path(__file__)
+        and re.search(r"monkeypatch\.set(attr|item)\(|\bmock\b.*\bpatch\b", path.read_text())
+    }
+    assert patching == PATCHES_ITS_OWN | NOT_OURS

@@ -9,7 +9,6 @@ from prometheus_client import CollectorRegistry
 
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
-from kroma.health import state as states
 from kroma.health.state import InstallationState
 from kroma.metrics import REGISTRY
 from kroma.storage.errors import StoreError
@@ -69,12 +68,9 @@ class Freezing:
         return await self._db.fetch(statement, values)
 
 
-async def test_what_was_read_before_a_database_froze_is_not_shown_again(
-    db: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(states, "STANDS_FOR_S", 0.0)
+async def test_what_was_read_before_a_database_froze_is_not_shown_again(db: Database) -> None:
     freezing = Freezing(db)
-    state = InstallationState(cast("Database", freezing))
+    state = InstallationState(cast("Database", freezing), stands_for_s=0.0)
     registry = registry_of(state)
     await state.refresh()
     assert value("kroma_database_up", registry) == 1

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from kroma.errors import NotOneOfError
-from kroma.health import probe as probes
 from kroma.health.probe import Check, NotWellError, Probe, Readiness, looked_at
 
 
@@ -28,17 +27,10 @@ class Part:
         yield well("second")
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No time to answer in."""
-    monkeypatch.setattr(probes, "ANSWER_WITHIN_S", 0.01)
-
-
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.timeout(10)
 async def test_a_part_that_hangs_is_not_well_and_holds_nobody_up() -> None:
     part = Part()
-    probe = Probe(("first", "second"), part.ask)
+    probe = Probe(("first", "second"), part.ask, answer_within_s=0.01)
 
     first, second = await probe.checks()
     again = await probe.checks()
@@ -49,12 +41,10 @@ async def test_a_part_that_hangs_is_not_well_and_holds_nobody_up() -> None:
     part.may_end.set()
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.timeout(10)
-async def test_a_question_that_was_never_answered_is_asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "GIVEN_UP_AFTER_S", 0.0)
+async def test_a_question_that_was_never_answered_is_asked_anew() -> None:
     part = Part()
-    probe = Probe(("first", "second"), part.ask)
+    probe = Probe(("first", "second"), part.ask, answer_within_s=0.01, given_up_after_s=0.0)
 
     await probe.checks()
     part.may_end.set()

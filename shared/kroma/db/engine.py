@@ -70,7 +70,7 @@ def json_options() -> dict[str, Any]:
     }
 
 
-def _replace_dead_connections(engine: Engine) -> None:
+def _replace_dead_connections(engine: Engine, ping_after_s: float) -> None:
     """What ``pool_pre_ping`` does, without its round trip before every transaction.
 
     A connection whose server went away was told so by its socket; only one that was idle for long may
@@ -84,7 +84,7 @@ def _replace_dead_connections(engine: Engine) -> None:
         driver: Any = record.driver_connection
         if driver.is_closed():
             raise DisconnectionError
-        if monotonic() - record.info.get("idle_since", monotonic()) > PING_AFTER_S:
+        if monotonic() - record.info.get("idle_since", monotonic()) > ping_after_s:
             try:
                 engine.dialect.do_ping(connection)
             except engine.dialect.loaded_dbapi.Error as exc:
@@ -108,16 +108,22 @@ class Database:
     """Opens short transactions; ``.commit(`` stands nowhere else."""
 
     def __init__(
-        self, sessions: async_sessionmaker[AsyncSession], engine: AsyncEngine | None = None, *, keep: int = 0
+        self,
+        sessions: async_sessionmaker[AsyncSession],
+        engine: AsyncEngine | None = None,
+        *,
+        keep: int = 0,
+        ping_after_s: float = PING_AFTER_S,
     ) -> None:
         self._sessions = sessions
         self._engine = engine
         # A pool's checkout and return cost readers as much as a short statement does.
         self._kept: list[tuple[PoolProxiedConnection, float]] = []
         self._keep = keep
+        self._ping_after_s = ping_after_s
 
     @classmethod
-    def connect(cls, url: str, *, pool_size: int = 10) -> Self:
+    def connect(cls, url: str, *, pool_size: int = 10, ping_after_s: float = PING_AFTER_S) -> Self:
         """A database behind a pool; nothing is opened before the first transaction.
 
         Raises:
@@ -142,8 +148,9 @@ class Database:
             async_creator=opener(url),
             **json_options(),
         )
-        _replace_dead_connections(engine.sync_engine)
-        return cls(async_sessionmaker(engine, expire_on_commit=False), engine, keep=pool_size // 2)
+        _replace_dead_connections(engine.sync_engine, ping_after_s)
+        sessions = async_sessionmaker(engine, expire_on_commit=False)
+        return cls(sessions, engine, keep=pool_size // 2, ping_after_s=ping_after_s)
 
     @classmethod
     def joined(cls, connection: AsyncConnection) -> Self:
@@ -191,7 +198,7 @@ class Database:
         """A connection that an earlier reader left, unless the pool had better look at it."""
         while self._kept:
             pooled, since = self._kept.pop()
-            if monotonic() - since <= PING_AFTER_S and not _is_closed(pooled):
+            if monotonic() - since <= self._ping_after_s and not _is_closed(pooled):
                 return pooled
             await _give_back(pooled)
         return None

@@ -65,17 +65,29 @@ async def looked_at(name: str, look: Awaitable[str], trouble: tuple[type[Excepti
 class Probe:
     """Parts that are asked together."""
 
-    def __init__(self, names: Sequence[str], ask: Ask, *, stands_for_s: float = STANDS_FOR_S) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        ask: Ask,
+        *,
+        stands_for_s: float = STANDS_FOR_S,
+        answer_within_s: float = ANSWER_WITHIN_S,
+        given_up_after_s: float = GIVEN_UP_AFTER_S,
+    ) -> None:
         """Ask nothing yet.
 
         Args:
             names: Of the checks that ``ask`` makes, in its order.
             ask: Makes them.
             stands_for_s: How long an answer without a failure stands; one with a failure, a second.
+            answer_within_s: The time limit of an answer.
+            given_up_after_s: After how long a question without an answer is asked again.
         """
         self.names = tuple(names)
         self._ask = ask
         self._stands_for_s = stands_for_s
+        self._answer_within_s = answer_within_s
+        self._given_up_after_s = given_up_after_s
         self._asking: asyncio.Task[None] | None = None
         self._asked_at = 0.0
         self._found: dict[str, Check] = {}
@@ -84,15 +96,15 @@ class Probe:
     async def checks(self) -> list[Check]:
         """One for each name, within the time limit."""
         asking = self._current()
-        left = self._asked_at + ANSWER_WITHIN_S - monotonic()
+        left = self._asked_at + self._answer_within_s - monotonic()
         if not asking.done() and left > 0:
             await asyncio.wait({asking}, timeout=left)
-        return [self._found.get(name) or _silent(name) for name in self.names]
+        return [self._found.get(name) or self._silent(name) for name in self.names]
 
     def _current(self) -> "asyncio.Task[None]":
         age = monotonic() - self._asked_at
         asking = self._asking
-        if asking is not None and not asking.done() and age < GIVEN_UP_AFTER_S:
+        if asking is not None and not asking.done() and age < self._given_up_after_s:
             return asking
         if asking is not None and asking.done() and age < self._stands_s():
             return asking
@@ -116,10 +128,9 @@ class Probe:
         except Exception:
             log.exception("health.check_crashed", checks=self.names)
 
-
-def _silent(name: str) -> Check:
-    detail = f"did not answer within {ANSWER_WITHIN_S:g} s"
-    return Check(name=name, ok=False, detail=detail, ms=ANSWER_WITHIN_S * 1000)
+    def _silent(self, name: str) -> Check:
+        detail = f"did not answer within {self._answer_within_s:g} s"
+        return Check(name=name, ok=False, detail=detail, ms=self._answer_within_s * 1000)
 
 
 class Readiness:

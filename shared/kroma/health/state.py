@@ -62,8 +62,9 @@ _STATE: Final = Prepared(
 class InstallationState(Collector):
     """Gauges out of the tables; a database that does not answer leaves them out rather than old."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, *, stands_for_s: float = STANDS_FOR_S) -> None:
         self._db = db
+        self._stands_for_s = stands_for_s
         self._read_at: float | None = None
         self._values: tuple[Any, ...] | None = None
         self._reading = asyncio.Lock()
@@ -71,7 +72,7 @@ class InstallationState(Collector):
     async def refresh(self) -> None:
         """Read the tables, unless that was done a moment ago; of two who ask at once one waits."""
         async with self._reading:
-            if self._read_at is not None and monotonic() - self._read_at < STANDS_FOR_S:
+            if self._read_at is not None and monotonic() - self._read_at < self._stands_for_s:
                 return
             self._read_at = monotonic()
             # Before they are read: however that ends, nobody is shown old ones as new.

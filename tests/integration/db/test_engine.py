@@ -50,11 +50,12 @@ async def test_a_connection_is_used_again_while_it_lives(fresh_db: Database) -> 
 
 
 async def test_a_connection_that_was_idle_for_long_is_asked_and_kept(
-    fresh_db: Database, monkeypatch: pytest.MonkeyPatch
+    fresh_database_url: str,
 ) -> None:
-    monkeypatch.setattr("kroma.db.engine.PING_AFTER_S", -1.0)
+    db = Database.connect(fresh_database_url, ping_after_s=-1.0)
 
-    assert await backend(fresh_db) == await backend(fresh_db)
+    assert await backend(db) == await backend(db)
+    await db.close()
 
 
 async def test_a_statement_on_the_driver_reads_what_a_session_wrote(fresh_db: Database) -> None:

@@ -94,12 +94,12 @@ async def test_a_kept_connection_whose_server_ended_it_is_replaced_unnoticed(
 
 
 async def test_a_connection_that_was_kept_for_long_goes_back_to_the_pool(
-    fresh_db: Database, monkeypatch: pytest.MonkeyPatch
+    fresh_database_url: str,
 ) -> None:
-    first = await backend(fresh_db)
-    monkeypatch.setattr("kroma.db.engine.PING_AFTER_S", -1.0)
+    db = Database.connect(fresh_database_url, ping_after_s=-1.0)
 
-    assert await backend(fresh_db) == first
+    assert await backend(db) == await backend(db)
+    await db.close()
 
 
 async def test_more_readers_than_are_kept_leave_none_behind(fresh_db: Database) -> None:

@@ -13,7 +13,6 @@ from sqlalchemy import func, insert, select, update
 from kroma.cpu import CpuPool
 from kroma.db.base import utc_now
 from kroma.leases.sweep import end_spent
-from kroma.pipeline.execution import execute
 from kroma.pipeline.execution.claim import claim_job, claim_run, waits_for_quiet
 from kroma.pipeline.execution.image_job import STEP_VERSION
 from kroma.pipeline.execution.sweep import fail_spent, list_due
@@ -244,11 +243,10 @@ def die(*_: object, **__: object) -> None:
     os._exit(1)
 
 
-async def test_a_picture_that_kills_its_process_fails_its_job_with_the_reason(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(execute, "next_try", lambda *_, **__: None)
+async def test_a_picture_that_kills_its_process_fails_its_job_with_the_reason(studio: Studio) -> None:
     run = await studio.trigger(["harbor.png"], candidates=1)
+    async with studio.db.transaction() as session:
+        await session.execute(update(RunJob).values(max_attempts=1))
     pool = CpuPool(1)
 
     class Dying(CpuPool):
