@@ -17,7 +17,7 @@ import msgspec
 
 from kroma.allow_list import AllowList
 from kroma.config import Settings
-from kroma.cpu import CpuPool
+from kroma.cpu import CpuPool, remote
 from kroma.imaging.errors import PictureError
 from kroma.imaging.header import MAX_BYTES
 from kroma.outbound.errors import (
@@ -43,10 +43,15 @@ from kroma.providers.base import (
     ProviderPicture,
     ProviderRefusedError,
 )
-from kroma.providers.inputs import InputLimits, fitted, verified
+from kroma.providers.inputs import InputLimits
 
 if TYPE_CHECKING:
+    from kroma.imaging.codec import verify
     from kroma.outbound.client import OutboundClient, OutboundReply
+    from kroma.providers.fitting import fitted
+else:  # names of functions for picture processes; nothing is imported here
+    verify = remote("kroma.imaging.codec").verify
+    fitted = remote("kroma.providers.fitting").fitted
 
 CODE: Final = "stability"
 OFFICIAL_URL: Final = "https://api.stability.ai"
@@ -219,7 +224,7 @@ class StabilityProvider:
             CODE, "its answer is no usable picture", model=MODEL, request_id=known_id, cost_usd=PRICE_USD
         )
         try:
-            header = await self._cpu.run(verified, reply.body)
+            header = await self._cpu.run(verify, reply.body, name="answer")
         except PictureError:
             raise unusable from None
         if min(header.width, header.height) < LEAST_ANSWER_PX:
