@@ -50,7 +50,7 @@ def given(items: int) -> SettingsInput:
         ReferenceItemInput(
             label=f"Face {number}",
             content_uri=f"s3://references/{number}.png",
-            content_text="red scarf, grey eyes",
+            content_text="red scarf, gray eyes",
             sort_order=number,
             metadata_json={"page": number},
         )

@@ -19,7 +19,7 @@ from kroma.db.engine import Database
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.execution.claim import claim_job
 from kroma.pipeline.execution.sweep import list_due
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers.fake import FakeProvider
 from kroma.queue.memory import MemoryTaskQueue
@@ -82,14 +82,14 @@ class Bench:
         looks: list[float] = []
         while len(claims) < self._rounds:
             queue = MemoryTaskQueue()
-            order = RunOrder(mode=RunMode.RUN, scene_refs=self.scenes, candidates=1)
+            spec = RunSpec(mode=RunMode.RUN, scene_refs=self.scenes, candidates=1)
             await trigger_run(
                 self.db,
                 queue,
                 self.stores,
                 self.settings,
                 slug="bench",
-                order=order,
+                spec=spec,
                 providers={"fake": FakeProvider()},
                 cpu=CpuPool(1),
             )

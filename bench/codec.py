@@ -11,10 +11,10 @@ from PIL import Image
 
 from kroma.imaging.codec import Picture
 from kroma.imaging.color_check import GuardSettings
-from kroma.imaging.high_bit_depth import decode_deep, encode_deep
+from kroma.imaging.high_bit_depth import decode16, encode16
 from kroma.imaging.measures.candidate import check_picture
 from kroma.imaging.measures.facts import JobFacts, gather_facts
-from kroma.imaging.measures.request import CheckOrder, FactsOrder
+from kroma.imaging.measures.request import CheckRequest, FactsRequest
 from kroma.imaging.measures.settings import QualitySettings
 
 WIDTH, HEIGHT = 1024, 1536
@@ -45,22 +45,22 @@ def bare(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def order_of(data: bytes) -> CheckOrder:
+def order_of(data: bytes) -> CheckRequest:
     """A candidate, to be checked by the defaults."""
-    return CheckOrder(name="bench", data=data, guard=GuardSettings(), settings=QualitySettings())
+    return CheckRequest(name="bench", data=data, guard=GuardSettings(), settings=QualitySettings())
 
 
 def facts_of(data: bytes) -> JobFacts:
     """A scene and two style references, measured once per job."""
     styles = (("one", data), ("other", data))
-    return gather_facts(FactsOrder(settings=QualitySettings(), scene=("scene", data), styles=styles))
+    return gather_facts(FactsRequest(settings=QualitySettings(), scene=("scene", data), styles=styles))
 
 
 def ours(data: bytes, facts: JobFacts) -> bytes:
     """Header checked, decoded, judged by every check, encoded."""
-    decoded = decode_deep(data, name="bench")
+    decoded = decode16(data, name="bench")
     check_picture(Picture(np.asarray(decoded.pixels, np.uint8)), order_of(data), facts)
-    return encode_deep(decoded)
+    return encode16(decoded)
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:

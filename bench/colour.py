@@ -8,9 +8,9 @@ import numpy as np
 from figures import line, once_ms
 from PIL import Image, ImageChops, ImageEnhance, ImageFilter
 
-from kroma.imaging.high_bit_depth import DeepPicture
+from kroma.imaging.high_bit_depth import Picture16
 from kroma.postprocess.color import graded
-from kroma.postprocess.request import BUILTIN_PROFILES
+from kroma.postprocess.specs import BUILTIN_PROFILES
 
 WIDTH, HEIGHT = 1024, 1536
 TARGET = 3.0
@@ -33,7 +33,7 @@ def measure(*, smoke: bool = False) -> dict[str, Any]:
     rounds, (width, height) = (1, (64, 96)) if smoke else (15, (WIDTH, HEIGHT))
     small = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     pixels = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
-    image, picture = Image.fromarray(pixels), DeepPicture(pixels)
+    image, picture = Image.fromarray(pixels), Picture16(pixels)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -73,17 +73,17 @@ class Sent:
     async def during(self, work: Callable[[], Awaitable[object]]) -> list[tuple[str, Sequence[object]]]:
         """Those of some work, with their values."""
         await work()  # so that there is a connection
-        seen: list[tuple[str, Sequence[object]]] = []
+        read_gate_state: list[tuple[str, Sequence[object]]] = []
 
         def note(sent: asyncpg.connection.LoggedQuery) -> None:
-            seen.append((sent.query, sent.args))
+            read_gate_state.append((sent.query, sent.args))
 
         for connection in self._connections:
             connection.add_query_logger(note)
         await work()
         for connection in self._connections:
             connection.remove_query_logger(note)
-        return seen
+        return read_gate_state
 
 
 async def call(app: ASGIApp, path: str, query: str = "") -> bytes:

@@ -34,7 +34,7 @@ from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.control.wait import wait_for_end
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers.fake import FakeProvider
 from kroma.queue.arq import ArqTaskQueue
@@ -80,7 +80,7 @@ async def _fill(stack: Stack, size: Size) -> Filled:
     settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=stack.folder)
     db, queue = Database.connect(stack.database_url), ArqTaskQueue(stack.redis_url)
     stores = DirectoryStores(stack.folder, allow_any_root=False)
-    order = RunOrder(mode=RunMode.RUN, scene_refs=SCENES, candidates=2)
+    spec = RunSpec(mode=RunMode.RUN, scene_refs=SCENES, candidates=2)
     runs: dict[str, list[str]] = {}
     for number in range(size.projects):
         slug = f"load-{number}"
@@ -96,7 +96,7 @@ async def _fill(stack: Stack, size: Size) -> Filled:
                 stores,
                 settings,
                 slug=slug,
-                order=order,
+                spec=spec,
                 providers={"fake": FakeProvider()},
                 cpu=CpuPool(1),
             )

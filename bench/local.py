@@ -17,7 +17,7 @@ from figures import line
 from PIL import Image
 
 from kroma.imaging.restyle.engine import redraw
-from kroma.imaging.restyle.request import RedrawOrder
+from kroma.imaging.restyle.spec import RedrawSpec
 from style_references import REFERENCE_KINDS, style_reference
 
 SIZE, SMALL = "768x1152", "48x72"
@@ -49,9 +49,9 @@ def _encoded(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _order(kind: str, scene: bytes, styles: tuple[tuple[str, bytes], ...], size: str) -> RedrawOrder:
+def _order(kind: str, scene: bytes, styles: tuple[tuple[str, bytes], ...], size: str) -> RedrawSpec:
     stage, time_of_day, weather = KINDS[kind]
-    return RedrawOrder(
+    return RedrawSpec(
         scene_name="astronaut.png",
         scene=scene,
         styles=styles,
@@ -64,11 +64,11 @@ def _order(kind: str, scene: bytes, styles: tuple[tuple[str, bytes], ...], size:
     )
 
 
-def _kind(order: RedrawOrder, rounds: int) -> list[tuple[float, float]]:
+def _kind(spec: RedrawSpec, rounds: int) -> list[tuple[float, float]]:
     """Times of drawing and of encoding, in turn, so that a busy machine slows both."""
     pairs: list[tuple[float, float]] = []
     for _ in range(rounds):
-        ours_ms, drawn = _cpu_ms(lambda: redraw(order))
+        ours_ms, drawn = _cpu_ms(lambda: redraw(spec))
         with Image.open(io.BytesIO(drawn.png)) as image:
             image.load()
             raw_ms, _ = _cpu_ms(lambda shown=image: _encoded(shown))
@@ -85,13 +85,13 @@ def measure(*, smoke: bool = False) -> dict[str, Any]:
     styles = tuple((name, style_reference(name)) for name in kinds_of_style)
     baseline = redraw(_order("style", photograph, styles, size)).png
     kinds = ["rain"] if smoke else list(KINDS)
-    orders = {kind: _order(kind, photograph, styles, size) for kind in kinds}
-    orders |= {
+    specs = {kind: _order(kind, photograph, styles, size) for kind in kinds}
+    specs |= {
         f"{kind} of a baseline": _order(kind, baseline, styles, size) for kind in kinds if kind != "style"
     }
     lines = {
-        kind: line(f"local candidate ({kind})", _kind(order, rounds), at_most=TARGET)
-        for kind, order in orders.items()
+        kind: line(f"local candidate ({kind})", _kind(spec, rounds), at_most=TARGET)
+        for kind, spec in specs.items()
     }
     dearest = max(lines, key=lambda kind: lines[kind]["ratio"])
     return lines[dearest] | {"ratios": {kind: found["ratio"] for kind, found in lines.items()}}

@@ -15,7 +15,7 @@ from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.pipeline.control.trigger import trigger_run
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.provider_accounts.service import upsert_provider_account
 from kroma.providers import open_providers
@@ -78,7 +78,7 @@ class Buyer:
 
     async def trigger(self, scenes: Sequence[str], *, candidates: int) -> Run:
         """One run, confirmed."""
-        order = RunOrder(
+        spec = RunSpec(
             mode=RunMode.RUN,
             scene_refs=tuple(scenes),
             candidates=candidates,
@@ -92,7 +92,7 @@ class Buyer:
             self._stores,
             self._settings,
             slug=SLUG,
-            order=order,
+            spec=spec,
             providers=self._providers,
             cpu=CpuPool(1),
         )

@@ -23,7 +23,7 @@ from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.control.wait import wait_for_end
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers.fake import FakeProvider
 from kroma.queue.arq import ArqTaskQueue
@@ -38,7 +38,7 @@ TARGET = 6.0
 PROVIDERS = {"fake": FakeProvider()}
 
 
-async def _picked_up_ms(db: Database, queue: TaskQueue, settings: Settings, order: RunOrder) -> float:
+async def _picked_up_ms(db: Database, queue: TaskQueue, settings: Settings, spec: RunSpec) -> float:
     stores = DirectoryStores(settings.data_dir, allow_any_root=False)
     # Committed first and rung for here, so that the clock starts at the commit.
     run = await trigger_run(
@@ -47,7 +47,7 @@ async def _picked_up_ms(db: Database, queue: TaskQueue, settings: Settings, orde
         stores,
         settings,
         slug="bench",
-        order=order,
+        spec=spec,
         providers={"fake": FakeProvider()},
         cpu=CpuPool(1),
     )
@@ -102,7 +102,7 @@ async def _compared(stack: Stack, rounds: int, warm_up: int) -> list[tuple[float
     root = resolve_root(stack.folder, "bench", None)
     root.mkdir(parents=True)
     (root / "scene.png").write_bytes(style_reference("noir ink", size=(160, 200)))
-    order = RunOrder(mode=RunMode.RUN, scene_refs=("scene.png",), candidates=1)
+    spec = RunSpec(mode=RunMode.RUN, scene_refs=("scene.png",), candidates=1)
     sender = await asyncpg.connect(stack.database_url)
     arrivals, theirs = multiprocessing.Pipe(duplex=False)
     spawned = multiprocessing.get_context("spawn").Process(
@@ -111,7 +111,7 @@ async def _compared(stack: Stack, rounds: int, warm_up: int) -> list[tuple[float
     spawned.start()
     await asyncio.to_thread(arrivals.recv)
     pairs = [
-        (await _picked_up_ms(db, queue, settings, order), await _notified_ms(sender, arrivals))
+        (await _picked_up_ms(db, queue, settings, spec), await _notified_ms(sender, arrivals))
         for _ in range(rounds + warm_up)
     ]
     spawned.terminate()

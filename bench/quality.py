@@ -29,12 +29,12 @@ def measure(*, smoke: bool = False) -> dict[str, Any]:
     """Medians of alternating calls on one core, so that a busy machine slows both."""
     rounds = 1 if smoke else 15
     data = picture(smoke=smoke)
-    decoded, facts, order = decode(data, name="bench"), facts_of(data), order_of(data)
+    decoded, facts, request = decode(data, name="bench"), facts_of(data), order_of(data)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
         pairs = [
-            (once_ms(lambda: check_picture(decoded, order, facts)), once_ms(lambda: bare(data)))
+            (once_ms(lambda: check_picture(decoded, request, facts)), once_ms(lambda: bare(data)))
             for _ in range(rounds + 1)
         ][1:]
     finally:

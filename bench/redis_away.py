@@ -33,7 +33,7 @@ from kroma.embedded.valkey import EmbeddedValkey
 from kroma.logs import configure_logs
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.control.wait import wait_for_end
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers.fake import FakeProvider
 from kroma.queue.arq import ArqTaskQueue
@@ -43,7 +43,7 @@ from style_references import style_reference
 
 FOUND_TARGET_S = 2.0
 BACK_TARGET_S = 5.0
-BY_THE_BELL_S = 0.25
+AFTER_REDIS_S = 0.25
 IN_A_ROW = 3
 FOUND = 8
 """Runs triggered during each absence."""
@@ -54,7 +54,7 @@ class _Trigger:
         self.db, self.queue = Database.connect(stack.database_url), ArqTaskQueue(stack.redis_url)
         self._settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=stack.folder)
         self._stores = DirectoryStores(stack.folder, allow_any_root=False)
-        self._order = RunOrder(mode=RunMode.RUN, scene_refs=("scene.png",), candidates=1)
+        self._order = RunSpec(mode=RunMode.RUN, scene_refs=("scene.png",), candidates=1)
 
     async def prepare(self) -> None:
         await upsert_project(self.db, self._stores, ProjectDraft.checked(name="bench"), actor=None)
@@ -71,7 +71,7 @@ class _Trigger:
             self._stores,
             self._settings,
             slug="bench",
-            order=self._order,
+            spec=self._order,
             providers=providers,
             cpu=CpuPool(1),
         )
@@ -116,7 +116,7 @@ async def _measured(
         heard: list[float] = []
         while len(heard) < IN_A_ROW:
             took, first = await trigger.picked_up_s()
-            heard = [*heard, first] if took <= BY_THE_BELL_S else []
+            heard = [*heard, first] if took <= AFTER_REDIS_S else []
         back.append(heard[0] - returned)
     await trigger.close()
     return found, back

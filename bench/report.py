@@ -110,14 +110,14 @@ def run(name: str, *, smoke: bool) -> Measured:
 
 def page(kept: dict[str, Measured]) -> str:
     """The whole report as Markdown."""
-    places = list(dict.fromkeys(f"{one.on}, {one.machine}." for one in kept.values()))
-    text = [HEADING, *(f"{number}. {place}" for number, place in enumerate(places, 1)), ""]
+    slots = list(dict.fromkeys(f"{one.on}, {one.machine}." for one in kept.values()))
+    text = [HEADING, *(f"{number}. {context}" for number, context in enumerate(slots, 1)), ""]
     text += [
         "| what | ours | raw | ratio | spread | target | held | load | where |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in kept.values():
-        where = str(places.index(f"{one.on}, {one.machine}.") + 1)
+        where = str(slots.index(f"{one.on}, {one.machine}.") + 1)
         for row in msgspec.convert(one.lines, list[Line]):
             text.append(f"| {' | '.join([*_cells(row), str(one.load), where])} |")
     missing = [name for name in benches() if name not in kept]

@@ -20,7 +20,7 @@ from kroma.pipeline.control.wait import wait_for_end
 RUNS = 100
 SCENES = ("harbor.png", "tower.png")
 CANDIDATES = 4
-PLACES = 16
+SLOTS = 16
 DELAY_S = 2.0
 TARGET = 0.95
 WORKERS = 2
@@ -37,12 +37,12 @@ async def _buy(stack: Stack, base_url: str, warm_up: int, runs: int) -> None:
     await buyer.close()
 
 
-def busy_share(accepted_at: list[float], *, places: int, delay_s: float) -> float:
+def busy_share(accepted_at: list[float], *, slots: int, delay_s: float) -> float:
     """The part of the places that was taken, from the first call until fewer calls than places are left."""
     begins = sorted(accepted_at)
-    until = sorted(moment + delay_s for moment in begins)[-places]
+    until = sorted(moment + delay_s for moment in begins)[-slots]
     taken = sum(max(0.0, min(moment + delay_s, until) - moment) for moment in begins)
-    return taken / (places * (until - begins[0]))
+    return taken / (slots * (until - begins[0]))
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
@@ -55,10 +55,10 @@ def measure(*, smoke: bool = False) -> dict[str, Any]:
             opened.enter_context(running_worker(stack, **ENVIRONMENT))
         uvloop.run(_buy(stack, double.url, warm_up, runs))
         accepted_at = double.accepted_at()[warm_up * len(SCENES) * CANDIDATES :]
-    share = busy_share(accepted_at, places=PLACES, delay_s=delay_s)
+    share = busy_share(accepted_at, slots=SLOTS, delay_s=delay_s)
     return {
         "name": "saturation",
-        "shown": f"{len(accepted_at)} calls, {share:.1%} of {PLACES} slots busy",
+        "shown": f"{len(accepted_at)} calls, {share:.1%} of {SLOTS} slots busy",
         "ratio": round(share, 3),
         "target": f">={TARGET:g}",
         "ok": share >= TARGET,

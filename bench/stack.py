@@ -83,8 +83,8 @@ def _copied(shared: Stack, folder: Path) -> Generator[Stack]:
         yield Stack(folder=folder, database_url=f"{server}/{name}", redis_url=shared.redis_url)
     finally:
         asyncio.run(_statement(f"{server}/postgres", f"DROP DATABASE {name} WITH (FORCE)"))
-        with redis.Redis.from_url(shared.redis_url) as bell:
-            bell.flushall()
+        with redis.Redis.from_url(shared.redis_url) as queue:
+            queue.flushall()
 
 
 async def _statement(url: str, sql: str) -> None:

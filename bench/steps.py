@@ -26,12 +26,12 @@ from stack import running_stack
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.leases.renewer import LeaseKeeper
-from kroma.ledger.call_scheduler import CallDesk
+from kroma.leases.renewer import LeaseRenewer
+from kroma.ledger.call_scheduler import CallScheduler
 from kroma.logs import configure_logs
 from kroma.pipeline.control.trigger import trigger_run
-from kroma.pipeline.execution.wiring import Workplace
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.execution.wiring import WorkerContext
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.provider_accounts.access import no_access
 from kroma.providers.base import EditRequest, EditResult
@@ -40,7 +40,7 @@ from kroma.queue.memory import MemoryTaskQueue
 from kroma.runs.models import RunMode, RunStep
 from kroma.storage.directory import DirectoryStores, resolve_root
 from kroma_worker.registry import TaskDeps, dispatch
-from kroma_worker.slots import Hands
+from kroma_worker.slots import WorkerSlots
 from kroma_worker.tasks import runs as tasks
 from style_references import style_reference
 
@@ -99,17 +99,17 @@ class Ours:
         self.cpu = CpuPool(2)
         self.queue = MemoryTaskQueue()
         self.providers = {"fake": NoOpProvider()}
-        self.keeper = LeaseKeeper(url)
-        place = Workplace(
+        self.renewer = LeaseRenewer(url)
+        context = WorkerContext(
             db=self.db,
-            keeper=self.keeper,
+            renewer=self.renewer,
             stores=self.stores,
             providers=self.providers,
             cpu=self.cpu,
-            desk=CallDesk(),
+            scheduler=CallScheduler(),
             load_access=no_access,
         )
-        self.deps = TaskDeps(place=place, queue=self.queue, worker="bench", hands=Hands(4))
+        self.deps = TaskDeps(context=context, queue=self.queue, worker="bench", slots=WorkerSlots(4))
 
     async def open(self) -> None:
         await upsert_project(self.db, self.stores, ProjectDraft.checked(name="bench"), actor=None)
@@ -126,14 +126,14 @@ class Ours:
     async def rate(self) -> float:
         """Steps a second of a run over scenes whose content nobody has measured."""
         self._draw_scenes()
-        order = RunOrder(mode=RunMode.RUN, scene_refs=self._scenes, candidates=1)
+        spec = RunSpec(mode=RunMode.RUN, scene_refs=self._scenes, candidates=1)
         await trigger_run(
             self.db,
             self.queue,
             self.stores,
             self.settings,
             slug="bench",
-            order=order,
+            spec=spec,
             providers=self.providers,
             cpu=self.cpu,
         )
@@ -145,7 +145,7 @@ class Ours:
         return (await self._steps() - before) / took
 
     async def close(self) -> None:
-        await self.keeper.close()
+        await self.renewer.close()
         await self.cpu.close()
         await self.db.close()
 

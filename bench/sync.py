@@ -67,11 +67,11 @@ async def _ours(stub: str, root: Path, prefix: str) -> SyncResult:
 async def _gathered(stub: str, root: Path, prefix: str) -> None:
     config = AioConfig(max_pool_connections=AT_ONCE)
     paths = _paths(root)
-    places = asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(AT_ONCE)
     async with aioboto3.Session(**CREDENTIALS).client("s3", endpoint_url=stub, config=config) as client:
 
         async def put(path: str) -> None:
-            async with places:
+            async with slots:
                 with open(f"{root}/{path}", "rb") as file:  # noqa: ASYNC230, PTH123 - as bare as can be
                     await client.put_object(Bucket="b", Key=prefix + path, Body=file.read())
 

@@ -25,7 +25,7 @@ from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.pipeline.control.trigger import trigger_run
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers.local import LocalProvider
 from kroma.queue.memory import MemoryTaskQueue
@@ -60,8 +60,8 @@ def _columns(row: Run | RunJob) -> dict[str, Any]:
 
 
 def _insert(table: str, columns: dict[str, Any]) -> str:
-    places = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"
+    slots = ", ".join(f"${n}" for n in range(1, len(columns) + 1))
+    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({slots})"
 
 
 class Raw:
@@ -94,7 +94,7 @@ class Ours:
         self._stores = DirectoryStores(data_dir, allow_any_root=False)
         self._settings = Settings.from_environment({}, data_dir=data_dir)
         self._providers = {"local": LocalProvider(CpuPool(1))}
-        self.order = RunOrder(mode=RunMode.RUN, scene_refs=SCENES, style_refs=STYLES, candidates=2)
+        self.spec = RunSpec(mode=RunMode.RUN, scene_refs=SCENES, style_refs=STYLES, candidates=2)
 
     async def run(self) -> Run:
         self._queue.messages.clear()
@@ -104,7 +104,7 @@ class Ours:
             self._stores,
             self._settings,
             slug="bench",
-            order=self.order,
+            spec=self.spec,
             providers=self._providers,
             cpu=CpuPool(1),
         )

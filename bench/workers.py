@@ -21,7 +21,7 @@ from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.control.wait import wait_for_end
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers import open_providers
 from kroma.queue.arq import ArqTaskQueue
@@ -64,11 +64,11 @@ async def _draw(stack: Stack, work: Work) -> float:
     scenes = tuple(f"scene_{number}.png" for number in range(work.scenes))
     for scene in scenes:
         (root / scene).write_bytes(style_reference("ink wash", size=work.size))
-    order = RunOrder(mode=RunMode.RUN, scene_refs=scenes, candidates=work.candidates)
+    spec = RunSpec(mode=RunMode.RUN, scene_refs=scenes, candidates=work.candidates)
 
     async def trigger() -> Run:
         return await trigger_run(
-            db, queue, stores, settings, slug=SLUG, order=order, providers=providers, cpu=CpuPool(1)
+            db, queue, stores, settings, slug=SLUG, spec=spec, providers=providers, cpu=CpuPool(1)
         )
 
     async def wait(triggered: list[Run]) -> None:

@@ -217,7 +217,7 @@ class CpuPool:
 
         Whoever has room may wait for a process, and never the other way round.
         """
-        return self._room.turn(places=min(max(size_bytes, LEAST_ROOM_BYTES), ROOM_OF_ONE_BYTES))
+        return self._room.turn(units=min(max(size_bytes, LEAST_ROOM_BYTES), ROOM_OF_ONE_BYTES))
 
     def prepare_spare(self, function: Callable[..., object]) -> None:
         """Start the spare process, with what ``function`` needs, before somebody has to wait for its start.

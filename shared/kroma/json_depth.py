@@ -11,7 +11,7 @@ MAX_DEPTH: Final = 128
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[][{}]', re.DOTALL)
 
 
-def refuse_deep(raw: bytes) -> None:
+def refuse_too_deep(raw: bytes) -> None:
     """Pass JSON that is nested at most ``MAX_DEPTH`` levels, in linear time.
 
     Raises:

@@ -11,7 +11,7 @@ from kroma.config import Settings, SettingsError
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.db.schema import check_revision, find_revision
-from kroma.db.wait_for_database import answered
+from kroma.db.wait_for_database import wait_for_answer
 from kroma.providers import open_providers
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
@@ -113,8 +113,8 @@ async def await_database(resources: Resources) -> None:
         WrongSchemaError: Its schema is not the one that this version needs.
     """
     db, url = resources.db, resources.settings.database_url or ""
-    check_revision(await answered(partial(find_revision, db), url=url))
-    await answered(partial(check_secrets_open, db, resources.keyring), url=url)
+    check_revision(await wait_for_answer(partial(find_revision, db), url=url))
+    await wait_for_answer(partial(check_secrets_open, db, resources.keyring), url=url)
 
 
 def _queue(settings: Settings, db: Database) -> TaskQueue:

@@ -62,20 +62,20 @@ class TurnQueue:
     somebody who wants many places is not overtaken for ever by those who want few.
     """
 
-    def __init__(self, places: int, *, most_per_key: int | None = None, spare: int = 0) -> None:
-        """A queue for ``places``.
+    def __init__(self, units: int, *, most_per_key: int | None = None, spare: int = 0) -> None:
+        """A queue for ``units``.
 
         Args:
-            places: Given to whoever is next.
-            most_per_key: What one key holds at most; None is all of ``places``.
-            spare: Given, beyond ``places``, only to a key that holds nothing while one other key holds
+            units: Given to whoever is next.
+            most_per_key: What one key holds at most; None is all of ``units``.
+            spare: Given, beyond ``units``, only to a key that holds nothing while one other key holds
                 all of them: one key alone may use everything, and still nobody else waits for it.
         """
-        if not 1 <= (most_per_key or places) <= places:
-            msg = f"most_per_key must be from 1 to {places}, not {most_per_key}"
+        if not 1 <= (most_per_key or units) <= units:
+            msg = f"most_per_key must be from 1 to {units}, not {most_per_key}"
             raise ValueError(msg)
-        self._places = places
-        self._most_per_key = most_per_key or places
+        self._units = units
+        self._most_per_key = most_per_key or units
         self._spare = spare
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[tuple[asyncio.Future[None], int]]] = {}
@@ -97,63 +97,63 @@ class TurnQueue:
         """What one key may hold, and so the most that can be asked for."""
         return self._most_per_key
 
-    async def take(self, key: str | None = None, *, places: int = 1) -> Turn:
+    async def take(self, key: str | None = None, *, units: int = 1) -> Turn:
         """Wait for a turn; who takes it must end it. ``turn`` does both.
 
         Cancelling the wait leaves nothing behind. A limit of time is the caller's: ``asyncio.timeout``.
         """
-        if not 1 <= places <= self._most_per_key:
-            msg = f"places must be from 1 to {self._most_per_key}, not {places}"
+        if not 1 <= units <= self._most_per_key:
+            msg = f"places must be from 1 to {self._most_per_key}, not {units}"
             raise ValueError(msg)
         key = current_share.get() if key is None else key
         given = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(key, deque()).append((given, places))
+        self._waiting.setdefault(key, deque()).append((given, units))
         self._serve()
         if not given.done():
             try:
                 await given
             except asyncio.CancelledError:
                 if not given.cancelled():
-                    self._give_back(key, places)  # it was given in the same round of the loop
+                    self._give_back(key, units)  # it was given in the same round of the loop
                 else:
                     self._leave(key, given)
                 raise
-        return Turn(partial(self._give_back, key, places))
+        return Turn(partial(self._give_back, key, units))
 
     @asynccontextmanager
-    async def turn(self, key: str | None = None, *, places: int = 1) -> AsyncGenerator[Turn]:
+    async def turn(self, key: str | None = None, *, units: int = 1) -> AsyncGenerator[Turn]:
         """Wait for a turn and hold it for the block.
 
         Args:
             key: Whose it is; None is ``current_share``.
-            places: How many at once; all or none are given.
+            units: How many at once; all or none are given.
         """
-        turn = await self.take(key, places=places)
+        turn = await self.take(key, units=units)
         try:
             yield turn
         finally:
             turn.end()
 
-    def try_take(self, key: str | None = None, *, places: int = 1) -> Turn | None:
+    def try_take(self, key: str | None = None, *, units: int = 1) -> Turn | None:
         """A turn if one is free now, without overtaking anybody; else None."""
         key = current_share.get() if key is None else key
         held = self._held[key]
         is_overtaking = any(self._held[other] <= held and self._may_have(other) for other in self._waiting)
-        if key in self._waiting or is_overtaking or not self._fits(key, places):
+        if key in self._waiting or is_overtaking or not self._fits(key, units):
             return None
-        self._hold(key, places)
-        return Turn(partial(self._give_back, key, places))
+        self._hold(key, units)
+        return Turn(partial(self._give_back, key, units))
 
     def _serve(self) -> None:
         """Give turns while the one that is next fits."""
         while able := [key for key in self._waiting if self._may_have(key)]:
             key = min(able, key=self._rank)
             queue = self._waiting[key]
-            given, places = queue[0]
+            given, units = queue[0]
             if not given.cancelled():  # else its caller has not come round to leaving yet
-                if not self._fits(key, places):
+                if not self._fits(key, units):
                     return
-                self._hold(key, places)
+                self._hold(key, units)
                 given.set_result(None)
             queue.popleft()
             if not queue:
@@ -162,24 +162,24 @@ class TurnQueue:
     def _rank(self, key: str) -> tuple[int, int]:
         return self._held[key], self._last_turns.get(key, 0)
 
-    def _hold(self, key: str, places: int) -> None:
-        self._held[key] += places
+    def _hold(self, key: str, units: int) -> None:
+        self._held[key] += units
         self._turns += 1
         self._last_turns[key] = self._turns
 
     def _may_have(self, key: str) -> bool:
         return self._held[key] + self._waiting[key][0][1] <= self._most_per_key
 
-    def _fits(self, key: str, places: int) -> bool:
+    def _fits(self, key: str, units: int) -> bool:
         own = self._held[key]
         held = self._held.total()
-        if own + places > self._most_per_key:
+        if own + units > self._most_per_key:
             return False
         is_alone = own == 0 and len(self._held) == 1
-        return held + places <= self._places + (self._spare if is_alone else 0)
+        return held + units <= self._units + (self._spare if is_alone else 0)
 
-    def _give_back(self, key: str, places: int) -> None:
-        self._held[key] -= places
+    def _give_back(self, key: str, units: int) -> None:
+        self._held[key] -= units
         if not self._held[key]:
             del self._held[key]
             self._forget(key)

@@ -47,7 +47,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     house: int
 
 
-class Cancelled(msgspec.Struct, frozen=True, kw_only=True):
+class Canceled(msgspec.Struct, frozen=True, kw_only=True):
     """A cancel request that was answered."""
 
     run_id: str
@@ -61,7 +61,7 @@ class Told(msgspec.Struct, kw_only=True):
     """Everything the customers were told."""
 
     accepted: list[Accepted] = []
-    cancelled: list[Cancelled] = []
+    cancelled: list[Canceled] = []
     turned_away: dict[str, int] = {}
     """Refusals that are right, by code."""
     wrong: dict[str, int] = {}
@@ -124,7 +124,7 @@ class Customers:
                 budget = {"limit_usd": float(house.budget_usd), "period": "total"}
                 await self._asked("PUT", f"{path}/budget", budget)
 
-    async def place(self, order: Order) -> None:
+    async def location(self, order: Order) -> None:
         """Order a run; then cancel, retry or rerun it as the plan says."""
         requests = [self._trigger(order) for _ in range(2 if order.sent_twice else 1)]
         answers = await asyncio.gather(*requests)
@@ -244,7 +244,7 @@ class Customers:
         status = reply.json()["run"]["status"]
         answered_at = datetime.now(UTC)
         self.told.cancelled.append(
-            Cancelled(run_id=run_id, asked_at=asked_at, answered_at=answered_at, status=status)
+            Canceled(run_id=run_id, asked_at=asked_at, answered_at=answered_at, status=status)
         )
 
     async def _ended(self, run_path: str) -> dict[str, Any] | None:

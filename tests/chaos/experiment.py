@@ -83,7 +83,9 @@ def experiment(
         stack.set_weather(msgspec.json.encode(weather()))
         began = time.monotonic()
         say(f"started; {plan.length_s:.0f} s of breaking things")
-        placed = [background.begin(_at(began, order.at_s, customers.place(order))) for order in plan.orders]
+        placed = [
+            background.begin(_at(began, order.at_s, customers.location(order))) for order in plan.orders
+        ]
         placed += [
             background.begin(_at(began, pause.at_s, customers.interrupt(pause))) for pause in plan.pauses
         ]

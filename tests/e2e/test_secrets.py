@@ -15,7 +15,7 @@ import pytest
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.projects.service import ProjectDraft, upsert_project
-from kroma.secrets.cipher import SecretPlace
+from kroma.secrets.cipher import SecretLocation
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.models import ProjectSecret
 from kroma.secrets.service import read_secret
@@ -40,9 +40,9 @@ async def put_secrets(database_url: str, *sealed_with: Keyring | None) -> None:
     project = (await upsert_project(db, MemoryStores(), draft, actor=None)).project
     async with db.transaction() as session:
         for number, keys in enumerate(sealed_with):
-            place = SecretPlace(project.id, "openai", f"key_{number}")
-            stored = "enc:v2:AAAA" if keys is None else keys.seal("sk-1", place)
-            session.add(ProjectSecret(**place._asdict(), secret_value=stored, key_ref="k1"))
+            location = SecretLocation(project.id, "openai", f"key_{number}")
+            stored = "enc:v2:AAAA" if keys is None else keys.seal("sk-1", location)
+            session.add(ProjectSecret(**location._asdict(), secret_value=stored, key_ref="k1"))
     await db.close()
 
 
@@ -264,12 +264,12 @@ from pathlib import Path
 from uuid import UUID
 from uuid import UUID
 from kroma.config import Settings
-from kroma.secrets.cipher import SecretPlace
+from kroma.secrets.cipher import SecretLocation
 from kroma.secrets.keyring import Keyring
 
 keys = Keyring(Settings.from_environment({}, data_dir=Path(sys.argv[1])).master_key)
 sys.stdin.readline()
-print(keys.seal("x", SecretPlace(UUID(int=7), "openai", "api_key")))
+print(keys.seal("x", SecretLocation(UUID(int=7), "openai", "api_key")))
 """
 
 
@@ -286,8 +286,8 @@ def test_processes_that_seal_first_at_once_agree_on_one_key(tmp_path: Path) -> N
     sealed = [process.communicate("go\n")[0].strip() for process in processes]
 
     key = (tmp_path / "var" / "backend" / "master.key").read_text().strip()
-    place = SecretPlace(project_id=_SOMEWHERE, provider_code="openai", secret_name="api_key")
-    assert {keyring(tmp_path, key).find_value(text, place) for text in sealed} == {"x"}
+    location = SecretLocation(project_id=_SOMEWHERE, provider_code="openai", secret_name="api_key")
+    assert {keyring(tmp_path, key).find_value(text, location) for text in sealed} == {"x"}
 
 
 def test_a_running_stack_shows_no_secret_token_or_key(start_up: StartUp) -> None:

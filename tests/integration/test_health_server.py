@@ -14,7 +14,7 @@ from kroma.db.engine import Database
 from kroma.health import server as servers
 from kroma.health.probe import Check, Probe, Readiness
 from kroma.health.server import HealthServer
-from kroma.health.telemetry import eyes_open
+from kroma.health.telemetry import serve_telemetry
 from kroma.metrics import REGISTRY
 
 pytestmark = pytest.mark.timeout(30)
@@ -222,7 +222,7 @@ async def test_switched_off_nothing_listens(
     part: Part, db: Database, capfd: pytest.CaptureFixture[str]
 ) -> None:
     off = options(Bind("127.0.0.1", 0), is_off=True)
-    async with eyes_open(off, service="api", readiness=Readiness([part.probe]), db=db):
+    async with serve_telemetry(off, service="api", readiness=Readiness([part.probe]), db=db):
         pass
 
     assert "metrics.serving" not in capfd.readouterr().out

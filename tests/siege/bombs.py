@@ -57,10 +57,10 @@ async def attack(field: Field) -> list[Verdict]:
 
 
 async def _pictures(field: Field) -> list[Thrown]:
-    places = asyncio.Semaphore(AT_ONCE)
+    locations = asyncio.Semaphore(AT_ONCE)
 
     async def throw(name: str, path: str, files: Mapping[str, tuple[str, bytes, str]]) -> Thrown:
-        async with places:
+        async with locations:
             return await _thrown(field, name, path, files=files)
 
     thrown: list[Thrown] = []

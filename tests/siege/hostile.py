@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from support.doubles.openai_double import grey_blocks
+from support.doubles.openai_double import gray_blocks
 
 ENDLESS_BYTES: Final = 400 * 1024**2
 """What it sends at most: more than an honest service ever would, and more than we may keep."""
@@ -144,7 +144,7 @@ async def _negative(_: Hostile, writer: asyncio.StreamWriter) -> None:
 
 async def _picture(writer: asyncio.StreamWriter, tokens: int) -> None:
     """A good picture, and a count of tokens that nobody can have used."""
-    picture = base64.b64encode(grey_blocks("usage", width=128, height=192)).decode()
+    picture = base64.b64encode(gray_blocks("usage", width=128, height=192)).decode()
     details = {"text_tokens": tokens, "image_tokens": tokens}
     usage = {
         "input_tokens": tokens,

@@ -245,11 +245,11 @@ def cells(field: Field, operation: Operation) -> list[Cell]:
 
 
 async def ask_all(field: Field, cells: Sequence[Cell]) -> list[Asked]:
-    places = asyncio.Semaphore(AT_ONCE)
+    locations = asyncio.Semaphore(AT_ONCE)
 
     async def one(cell: Cell) -> Asked:
         operation, caller, expected, name = cell
-        async with places:
+        async with locations:
             answer = await _ask(caller, operation, field.attacker.known)
         is_own = caller is field.owner or caller is field.neighbor_whole or caller in field.wide.values()
         return Asked(

@@ -31,7 +31,7 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     root_races: int
     remote_modes: int
     """How many hostile answers a provider, an agent and a bucket give besides those that are always tried."""
-    patience_s: float
+    max_wait_s: float
     """How long a copy to a hostile bucket may try before it is told to stop."""
 
 
@@ -46,7 +46,7 @@ SHORT: Final = Size(
     slow_pictures=4,
     root_races=4,
     remote_modes=1,
-    patience_s=4,
+    max_wait_s=4,
 )
 FULL: Final = Size(
     name="full",
@@ -59,6 +59,6 @@ FULL: Final = Size(
     slow_pictures=8,
     root_races=20,
     remote_modes=99,
-    patience_s=15,
+    max_wait_s=15,
 )
 SIZES: Final = {size.name: size for size in (SHORT, FULL)}

@@ -13,13 +13,13 @@ import time
 from typing import Any
 
 PAUSE_S = 0.01
-PATIENCE_S = 10.0
+MAX_WAIT_S = 10.0
 
 
 def timed(host: str, path: str, token: str) -> tuple[float, int]:
     """Seconds and status of one request; 0 is no answer."""
     began = time.perf_counter()
-    connection = http.client.HTTPConnection(host, timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection(host, timeout=MAX_WAIT_S)
     try:
         headers = {} if path.startswith("/health") else {"Authorization": f"Bearer {token}"}
         connection.request("GET", path, headers=headers)

@@ -172,7 +172,7 @@ async def _sync(field: Field, at: str, mode: str) -> str:
     if started.status != 202:
         return f"refused ({started.status} {started.code})"
     path = f"{at}/storage/syncs/{started.json['sync']['id']}"
-    ended = await _ended(field, path, "sync", within_s=field.size.patience_s)
+    ended = await _ended(field, path, "sync", within_s=field.size.max_wait_s)
     if ended in OPEN:
         # A bucket that says nothing is asked again for longer than a siege lasts: a cancel must end that.
         await field.owner.ask("POST", f"{path}/cancel")

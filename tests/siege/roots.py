@@ -182,13 +182,16 @@ async def _races(field: Field) -> list[str]:
     found: list[str] = []
     for number in range(field.size.root_races):
         shared = field.stack.folder / f"race-{number}"
-        places = (shared, shared if number % 2 else shared / "inner")
+        locations = (shared, shared if number % 2 else shared / "inner")
         await asyncio.gather(
             *(
                 field.owner.ask(
-                    "PUT", f"/api/projects/{slug}/storage/local", json={"project_root": str(place)}
+                    "PUT", f"/api/projects/{slug}/storage/local", json={"project_root": str(location)}
                 )
-                for slug, place in (*zip(slugs, places, strict=True), *zip(slugs, places[::-1], strict=True))
+                for slug, location in (
+                    *zip(slugs, locations, strict=True),
+                    *zip(slugs, locations[::-1], strict=True),
+                )
             )
         )
         roots = await all_roots(field)

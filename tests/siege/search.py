@@ -235,7 +235,7 @@ async def _found(field: Field, secrets: list[Secret]) -> tuple[list[str], int]:
     stack = field.stack
     commands = await asyncio.to_thread(_commands, field)
     secrets = _with_shorter([*secrets, *field.planted.secrets])
-    places: list[tuple[str, bytes]] = [
+    locations: list[tuple[str, bytes]] = [
         ("kroma up", stack.output.encode()),
         ("the metrics", (await field.client.get(f"http://127.0.0.1:{stack.metrics_port}/metrics")).content),
         *await table_rows(stack.state["database_url"]),
@@ -249,7 +249,7 @@ async def _found(field: Field, secrets: list[Secret]) -> tuple[list[str], int]:
 
     def search() -> None:
         nonlocal count
-        for source, data in (*places, *field.evidence.lines()):
+        for source, data in (*locations, *field.evidence.lines()):
             found.extend(found_in(secrets, source, data))
             count += 1
         for source, data in file_contents(stack.data_dir):

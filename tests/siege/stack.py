@@ -164,12 +164,12 @@ class Stack:
         planted, state = self.planted, self.state
         planted.add("owner's token", self.up.token(), lies_in=("token",))
         database = state["database_url"].partition("://")[2].partition("@")[0].partition(":")[2]
-        places = ("postgres/password", "postgres/app_password")
-        planted.add("database password", database, lies_in=("run/stack.json", *places))
-        for place in places:
-            if (self.data_dir / place).is_file():
-                password = (self.data_dir / place).read_text().strip()
-                planted.add("database password", password, lies_in=("run/stack.json", *places))
+        locations = ("postgres/password", "postgres/app_password")
+        planted.add("database password", database, lies_in=("run/stack.json", *locations))
+        for location in locations:
+            if (self.data_dir / location).is_file():
+                password = (self.data_dir / location).read_text().strip()
+                planted.add("database password", password, lies_in=("run/stack.json", *locations))
         queue = state["redis_url"].partition("://")[2].partition("@")[0].partition(":")[2]
         planted.add("Redis password", queue, lies_in=("run/stack.json", "valkey/valkey.conf"))
         return self

@@ -1,6 +1,6 @@
 import pytest
 
-from kroma.json_depth import MAX_DEPTH, refuse_deep
+from kroma.json_depth import MAX_DEPTH, refuse_too_deep
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ from kroma.json_depth import MAX_DEPTH, refuse_deep
     ],
 )
 def test_json_of_a_usual_depth_passes(raw: bytes) -> None:
-    refuse_deep(raw)
+    refuse_too_deep(raw)
 
 
 @pytest.mark.parametrize(
@@ -28,4 +28,4 @@ def test_json_of_a_usual_depth_passes(raw: bytes) -> None:
 )
 def test_json_that_is_nested_deeper_is_refused(raw: bytes) -> None:
     with pytest.raises(RecursionError):
-        refuse_deep(raw)
+        refuse_too_deep(raw)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from kroma.errors import NotOneOfError
-from kroma.health.probe import Check, NotWellError, Probe, Readiness, looked_at
+from kroma.health.probe import Check, NotWellError, Probe, Readiness, look_at
 
 
 def well(name: str) -> Check:
@@ -92,5 +92,5 @@ async def test_only_the_kind_of_an_error_is_shown() -> None:
     async def fail() -> str:
         raise ConnectionError("postgresql://kroma:secret-word@host")
 
-    assert (await looked_at("x", lack())).detail == "there is none"
-    assert (await looked_at("x", fail(), (OSError,))).detail == "fails: ConnectionError"
+    assert (await look_at("x", lack())).detail == "there is none"
+    assert (await look_at("x", fail(), (OSError,))).detail == "fails: ConnectionError"

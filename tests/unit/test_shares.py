@@ -20,11 +20,11 @@ class Line:
         self._ends: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def join(self, *names: str, places: int = 1) -> None:
+    async def join(self, *names: str, units: int = 1) -> None:
         """Callers like ``a1``, whose first letter is their key."""
         for name in names:
             self._ends[name] = asyncio.Event()
-            self._tasks[name] = asyncio.create_task(self._stand(name, places))
+            self._tasks[name] = asyncio.create_task(self._stand(name, units))
             await asyncio.sleep(0)
 
     async def leave(self, *names: str) -> None:
@@ -43,8 +43,8 @@ class Line:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _stand(self, name: str, places: int) -> None:
-        async with self.queue.turn(name[0], places=places):
+    async def _stand(self, name: str, units: int) -> None:
+        async with self.queue.turn(name[0], units=units):
             self.served.append(name)
             await self._ends[name].wait()
 
@@ -112,9 +112,9 @@ async def test_the_spare_place_is_not_for_a_third_key() -> None:
 
 async def test_many_places_are_not_overtaken_for_ever_by_few() -> None:
     async with line(TurnQueue(4)) as callers:
-        await callers.join("a1", "b1", places=2)
-        await callers.join("c1", places=4)
-        await callers.join("d1", "d2", places=1)
+        await callers.join("a1", "b1", units=2)
+        await callers.join("c1", units=4)
+        await callers.join("d1", "d2", units=1)
         await callers.leave("a1")
         assert callers.served == ["a1", "b1"]
         await callers.leave("b1")
@@ -123,9 +123,9 @@ async def test_many_places_are_not_overtaken_for_ever_by_few() -> None:
 
 async def test_who_no_longer_waits_lets_the_next_pass() -> None:
     async with line(TurnQueue(4)) as callers:
-        await callers.join("a1", places=2)
-        await callers.join("b1", places=4)
-        await callers.join("c1", places=1)
+        await callers.join("a1", units=2)
+        await callers.join("b1", units=4)
+        await callers.join("c1", units=1)
         await callers.cancel("b1")
         assert callers.served == ["a1", "c1"]
 
@@ -194,10 +194,10 @@ async def test_the_key_is_the_one_of_the_context() -> None:
         current_share.reset(token)
 
 
-@pytest.mark.parametrize("places", [0, 3])
-async def test_what_could_never_be_given_is_refused(places: int) -> None:
+@pytest.mark.parametrize("units", [0, 3])
+async def test_what_could_never_be_given_is_refused(units: int) -> None:
     with pytest.raises(ValueError, match="places must be from 1 to 2"):
-        await TurnQueue(4, most_per_key=2).take("a", places=places)
+        await TurnQueue(4, most_per_key=2).take("a", units=units)
 
 
 class TestSharedLimit:

@@ -14,20 +14,20 @@ from kroma.resources import Resources
 from kroma_api.dependencies import DEPENDENCIES, WithResources
 from kroma_api.http.errors import EXCEPTION_HANDLERS, MAX_BODY_BYTES
 from kroma_api.http.json_response import JsonResponse
-from kroma_api.http.request_slot import Limits
+from kroma_api.http.request_slot import RequestLimits
 from kroma_api.http.strict_json import StrictRequest
 from kroma_api.middleware.authentication import Authentication
 from kroma_api.middleware.authorization import Authorization
 from kroma_api.middleware.bodies import Bodies
 from kroma_api.middleware.body_budget import BodyBudget
 from kroma_api.middleware.idempotency import IdempotencyKeys
-from kroma_api.middleware.in_flight import RequestsInHand
-from kroma_api.middleware.long_requests import TokensWatched
+from kroma_api.middleware.in_flight import InFlightRequests
+from kroma_api.middleware.long_requests import TokenWatch
 from kroma_api.middleware.origins import Origins
 from kroma_api.middleware.path_rules import PathRules
 from kroma_api.middleware.refused_bodies import RefusedBodies
 from kroma_api.middleware.request_log import RequestLog
-from kroma_api.middleware.request_slots import Places
+from kroma_api.middleware.request_slots import RequestSlots
 from kroma_api.middleware.security_headers import SecurityHeaders
 from kroma_api.route_facts import RouteTable, documented_routes
 from kroma_api.routes import (
@@ -121,7 +121,7 @@ def api_readiness(resources: Resources) -> Readiness:
 
 
 def create_app(
-    resources: Resources, readiness: Readiness | None = None, *, in_hand: RequestsInHand | None = None
+    resources: Resources, readiness: Readiness | None = None, *, in_hand: InFlightRequests | None = None
 ) -> ASGIApp:
     """The API as one ASGI application.
 
@@ -140,10 +140,10 @@ def create_app(
         routes(), table, db, files=answer_files(resources.stores), spool_folder=settings.data_dir
     )
     app = BodyBudget(WithResources(app, resources, readiness or api_readiness(resources)), table)
-    app = Places(app, Limits(everybody_is_one=settings.auth_dev_bypass))
+    app = RequestSlots(app, RequestLimits(everybody_is_one=settings.auth_dev_bypass))
     app = PathRules(Authorization(app, table), table)
-    app = TokensWatched(app, db, every=settings.events_heartbeat)
+    app = TokenWatch(app, db, every=settings.events_heartbeat)
     app = Authentication(app, settings=settings, db=db)
     app = Bodies(app, stall=settings.request_stall)
-    app = (in_hand or RequestsInHand()).around(Origins(app, settings))
+    app = (in_hand or InFlightRequests()).around(Origins(app, settings))
     return SecurityHeaders(RefusedBodies(RequestLog(app)))

@@ -26,7 +26,7 @@ from kroma.secrets.keyring import Keyring
 from kroma.shares import TurnQueue
 from kroma.storage.base import ProjectStores
 from kroma_api.http.errors import MAX_UPLOAD_BYTES
-from kroma_api.http.request_slot import Place, place_of
+from kroma_api.http.request_slot import RequestSlot, slot_of
 from kroma_api.middleware.idempotency import STATE_KEY
 
 Db = NamedDependency[Database]
@@ -37,7 +37,7 @@ Cpu = NamedDependency[CpuPool]
 Providers = NamedDependency[Mapping[str, Provider]]
 AppSettings = NamedDependency[Settings]
 CurrentCaller = NamedDependency[Caller]
-CurrentPlace = NamedDependency[Place]
+CurrentSlot = NamedDependency[RequestSlot]
 IdempotencyId = NamedDependency[UUID | None]
 """The record of the request's ``Idempotency-Key``, for routes that find by it what they made."""
 
@@ -112,8 +112,8 @@ def _thumbnails(scope: Scope) -> Thumbnails:
     return scope["state"][_THUMBNAILS_KEY]
 
 
-def _place(scope: Scope) -> Place:
-    return place_of(scope)
+def _slot(scope: Scope) -> RequestSlot:
+    return slot_of(scope)
 
 
 def _current_caller(request: Request[Caller, Any, Any]) -> Caller:
@@ -135,6 +135,6 @@ DEPENDENCIES: Final = {
     "tool_room": Provide(_tool_room, sync_to_thread=False),
     "watch": Provide(_watch, sync_to_thread=False),
     "caller": Provide(_current_caller, sync_to_thread=False),
-    "place": Provide(_place, sync_to_thread=False),
+    "slot": Provide(_slot, sync_to_thread=False),
 }
 """The dependencies under the parameter names handlers use."""

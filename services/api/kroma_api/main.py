@@ -16,14 +16,14 @@ from granian.server.embed import Server
 
 from kroma.config import Bind, Settings, SettingsError
 from kroma.entry_point import run_service
-from kroma.health.telemetry import eyes_open
+from kroma.health.telemetry import serve_telemetry
 from kroma.providers import check_default
 from kroma.resources import await_database, open_resources
 from kroma.runs.events import MAX_WATCHERS
 from kroma_api.app import api_readiness, create_app
-from kroma_api.http.request_slot import MOST_AT_WORK, MOST_RECEIVED
+from kroma_api.http.request_slot import MAX_IN_FLIGHT, MAX_RECEIVING
 from kroma_api.memory import give_large_blocks_back
-from kroma_api.middleware.in_flight import RequestsInHand
+from kroma_api.middleware.in_flight import InFlightRequests
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
 
@@ -31,7 +31,7 @@ FIRST_LOOK_S: Final = 0.5
 """What can be known of the database before we listen: then a wrong one is never served."""
 GRACE_S: Final = 1.5
 """How long requests in hand may take after SIGTERM."""
-MAX_CONNECTIONS: Final = MAX_WATCHERS + MOST_AT_WORK + MOST_RECEIVED + 4096
+MAX_CONNECTIONS: Final = MAX_WATCHERS + MAX_IN_FLIGHT + MAX_RECEIVING + 4096
 """Readers of events, requests, and connections without one: they have sent half a head, or are idle.
 The server closes those after ``KROMA_REQUEST_STALL_S`` and does not know whose they are. Beyond this number
 it accepts nobody until one goes."""
@@ -60,13 +60,13 @@ async def serve(settings: Settings) -> None:
         resources = await opened.enter_async_context(open_resources(settings))
         readiness = api_readiness(resources)
         await opened.enter_async_context(
-            eyes_open(settings.metrics, service="api", readiness=readiness, db=resources.db)
+            serve_telemetry(settings.metrics, service="api", readiness=readiness, db=resources.db)
         )
         awaiting = asyncio.create_task(await_database(resources))
         await asyncio.wait({awaiting}, timeout=FIRST_LOOK_S)
         if awaiting.done():
             awaiting.result()
-        in_hand = RequestsInHand()
+        in_hand = InFlightRequests()
         server = Server(
             create_app(resources, readiness, in_hand=in_hand),
             address=settings.bind.host,

@@ -5,15 +5,15 @@ from time import monotonic
 from typing import Final
 
 from kroma.health.components import WORKER
-from kroma.health.probe import Check, NotWellError, Probe, looked_at
-from kroma.leases.renewer import LeaseKeeper
-from kroma_worker.slots import Hands
+from kroma.health.probe import Check, NotWellError, Probe, look_at
+from kroma.leases.renewer import LeaseRenewer
+from kroma_worker.slots import WorkerSlots
 
 SILENT_AFTER_S: Final = 15.0
 """Both loops have something to do every second; a slow database holds them up a while."""
 
 
-class Pulse:
+class Liveness:
     """When the worker last looked for work, and what it has in hand."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Pulse:
         """The worker looked for work."""
         self._beat_at = monotonic()
 
-    def probe(self, hands: Hands, keeper: LeaseKeeper) -> Probe:
+    def probe(self, slots: WorkerSlots, renewer: LeaseRenewer) -> Probe:
         """Whether it looks for work and renews its leases."""
 
         async def look() -> str:
@@ -32,11 +32,11 @@ class Pulse:
                 raise NotWellError("has not begun to look for work")
             if now - self._beat_at > SILENT_AFTER_S:
                 raise NotWellError(f"has not looked for work for {now - self._beat_at:.0f} s")
-            if keeper.answered_at is not None and now - keeper.answered_at > SILENT_AFTER_S:
-                raise NotWellError(f"has not renewed its leases for {now - keeper.answered_at:.0f} s")
-            return f"looks for work, {hands.busy} of {hands.places} places busy"
+            if renewer.answered_at is not None and now - renewer.answered_at > SILENT_AFTER_S:
+                raise NotWellError(f"has not renewed its leases for {now - renewer.answered_at:.0f} s")
+            return f"looks for work, {slots.busy} of {slots.slots} places busy"
 
         async def ask() -> AsyncIterator[Check]:
-            yield await looked_at(WORKER, look())
+            yield await look_at(WORKER, look())
 
         return Probe((WORKER,), ask)

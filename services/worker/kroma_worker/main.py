@@ -20,30 +20,30 @@ from kroma.db.base import utc_now
 from kroma.entry_point import run_service
 from kroma.health.components import parts_probes
 from kroma.health.probe import Probe, Readiness
-from kroma.health.telemetry import eyes_open
+from kroma.health.telemetry import serve_telemetry
 from kroma.instructions.dispatch import Dispatcher
 from kroma.instructions.signature import callback_signer
-from kroma.leases.renewer import LeaseKeeper, Presence
-from kroma.ledger.call_scheduler import CallDesk
-from kroma.metrics import PLACES
+from kroma.leases.renewer import LeaseRenewer, WorkerHeartbeat
+from kroma.ledger.call_scheduler import CallScheduler
+from kroma.metrics import SLOTS
 from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import UrlGuard
-from kroma.pipeline.execution.wiring import Workplace
+from kroma.pipeline.execution.wiring import WorkerContext
 from kroma.postprocess.toolbox import Toolbox
 from kroma.provider_accounts.access import access_loader
 from kroma.providers import check_default
 from kroma.resources import Resources, await_database, open_resources
 from kroma.secrets.service import read_secret
-from kroma_worker.liveness import Pulse
+from kroma_worker.liveness import Liveness
 from kroma_worker.registry import TaskDeps, check_complete, dispatch
-from kroma_worker.slots import Hands
+from kroma_worker.slots import WorkerSlots
 from kroma_worker.tasks import instructions, runs, sync
 from kroma_worker.tasks.answers import sweep_answers_for_ever
 from kroma_worker.tasks.calls import look_after_calls
 from kroma_worker.tasks.sweep import sweep_for_ever
 
 if TYPE_CHECKING:
-    from kroma.sync.runner import Synchroniser
+    from kroma.sync.runner import Synchronizer
 
 log = structlog.get_logger(__name__)
 
@@ -69,14 +69,14 @@ async def work(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
     name = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:6]}"
     asked_to_stop = asyncio.ensure_future(stopping.wait())
-    hands, pulse, keeper = Hands(settings.worker_jobs), Pulse(), _keeper(settings, name)
+    slots, liveness, renewer = WorkerSlots(settings.worker_jobs), Liveness(), _renewer(settings, name)
     async with (
         open_resources(settings) as opened,
         agent_dispatcher(opened) as agents,
-        eyes_open(
+        serve_telemetry(
             settings.worker_metrics,
             service="worker",
-            readiness=worker_readiness(opened, pulse.probe(hands, keeper)),
+            readiness=worker_readiness(opened, liveness.probe(slots, renewer)),
             db=opened.db,
         ),
     ):
@@ -87,40 +87,40 @@ async def work(settings: Settings) -> None:
             return
         awaiting.result()
         toolbox = Toolbox(opened.cpu, settings.tools, url_allow=settings.url_allow)
-        place = Workplace(
+        context = WorkerContext(
             db=opened.db,
-            keeper=keeper,
+            renewer=renewer,
             stores=opened.stores,
             providers=opened.providers,
             cpu=opened.cpu,
-            desk=CallDesk(settings.provider_limits),
+            scheduler=CallScheduler(settings.provider_limits),
             load_access=access_loader(opened.db, opened.keyring, settings),
             face_model=settings.face_model,
             toolbox=toolbox,
         )
         deps = TaskDeps(
-            place=place,
+            context=context,
             queue=opened.queue,
             worker=name,
             agents=agents,
-            syncs=cache(partial(synchroniser, opened)),
-            hands=hands,
-            pulse=pulse,
+            syncs=cache(partial(synchronizer, opened)),
+            slots=slots,
+            liveness=liveness,
         )
-        PLACES.labels("busy").set_function(lambda: hands.busy)
-        PLACES.labels("free").set_function(lambda: hands.free)
-        place.keeper.start()
+        SLOTS.labels("busy").set_function(lambda: slots.busy)
+        SLOTS.labels("free").set_function(lambda: slots.free)
+        context.renewer.start()
         serving: list[asyncio.Future[None]] = [
-            asyncio.ensure_future(opened.queue.consume(partial(dispatch, deps), concurrency=hands.places)),
+            asyncio.ensure_future(opened.queue.consume(partial(dispatch, deps), concurrency=slots.slots)),
             asyncio.ensure_future(sweep_for_ever(deps)),
-            asyncio.ensure_future(look_after_calls(place)),
+            asyncio.ensure_future(look_after_calls(context)),
             asyncio.ensure_future(sweep_answers_for_ever(opened.stores)),
         ]
         # What start-up made stays: no collection need walk it while a job waits.
         gc.collect()
         gc.freeze()
         # Whoever is told that a worker is ready may ask the API, which looks for it in the table.
-        await place.keeper.shown(within_s=SHOWN_WITHIN_S)
+        await context.renewer.wait_until_shown(within_s=SHOWN_WITHIN_S)
         announce_ready()
         log.info("worker.ready", worker=name)
         await asyncio.wait({asked_to_stop, *serving}, return_when=asyncio.FIRST_COMPLETED)
@@ -129,19 +129,19 @@ async def work(settings: Settings) -> None:
             if task.done() and not task.cancelled():
                 # None of them has an end of its own; whoever supervises us starts another worker.
                 log.critical("worker.ended_by_itself", exc_info=task.exception())
-        await drain(hands, serving, grace=settings.worker_grace)
-        await place.desk.drain()
-        await place.keeper.close()
+        await drain(slots, serving, grace=settings.worker_grace)
+        await context.scheduler.drain()
+        await context.renewer.close()
         await toolbox.close()
     log.info("worker.stopped", worker=name)
 
 
-async def drain(hands: Hands, serving: Sequence["asyncio.Future[None]"], *, grace: timedelta) -> None:
+async def drain(slots: WorkerSlots, serving: Sequence["asyncio.Future[None]"], *, grace: timedelta) -> None:
     """Take nothing more, let what is nearly done end, give back the rest.
 
     Whatever is cancelled gives its lease back; a paid call in flight is awaited and settled first.
     """
-    await hands.close(grace_s=grace.total_seconds())
+    await slots.close(grace_s=grace.total_seconds())
     for task in serving:
         task.cancel()
     _, unsettled = await asyncio.wait(serving, timeout=SETTLE.total_seconds())
@@ -149,14 +149,14 @@ async def drain(hands: Hands, serving: Sequence["asyncio.Future[None]"], *, grac
         log.warning("worker.left_calls_unsettled")
 
 
-def _keeper(settings: Settings, name: str) -> LeaseKeeper:
+def _renewer(settings: Settings, name: str) -> LeaseRenewer:
     if settings.database_url is None:
         raise SettingsError("KROMA_DATABASE_URL", "is not set")
-    presence = Presence(
+    heartbeat = WorkerHeartbeat(
         name=name, host=socket.gethostname(), pid=os.getpid(), version=__version__, started_at=utc_now()
     )
-    return LeaseKeeper(
-        settings.database_url, lease=settings.lease, renew_every=settings.lease / 3, presence=presence
+    return LeaseRenewer(
+        settings.database_url, lease=settings.lease, renew_every=settings.lease / 3, heartbeat=heartbeat
     )
 
 
@@ -192,11 +192,11 @@ async def agent_dispatcher(opened: Resources) -> AsyncGenerator[Dispatcher]:
         await client.close()
 
 
-def synchroniser(opened: Resources) -> "Synchroniser":
+def synchronizer(opened: Resources) -> "Synchronizer":
     """What carries syncs."""
-    from kroma.sync.runner import Synchroniser  # noqa: PLC0415 - a client that most workers need not carry
+    from kroma.sync.runner import Synchronizer  # noqa: PLC0415 - a client that most workers need not carry
 
-    return Synchroniser(db=opened.db, stores=opened.stores, keyring=opened.keyring, settings=opened.settings)
+    return Synchronizer(db=opened.db, stores=opened.stores, keyring=opened.keyring, settings=opened.settings)
 
 
 def announce_ready() -> None:

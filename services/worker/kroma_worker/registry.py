@@ -11,14 +11,14 @@ import structlog
 
 from kroma.instructions.dispatch import Dispatcher
 from kroma.leases.claim import ClaimLostError
-from kroma.pipeline.execution.wiring import Workplace
+from kroma.pipeline.execution.wiring import WorkerContext
 from kroma.queue.base import TaskQueue
 from kroma.queue.messages import AnyMessage
-from kroma_worker.liveness import Pulse
-from kroma_worker.slots import Hands
+from kroma_worker.liveness import Liveness
+from kroma_worker.slots import WorkerSlots
 
 if TYPE_CHECKING:
-    from kroma.sync.runner import Synchroniser
+    from kroma.sync.runner import Synchronizer
 
 log = structlog.get_logger(__name__)
 
@@ -28,16 +28,16 @@ M = TypeVar("M", bound=AnyMessage)
 class TaskDeps(msgspec.Struct, frozen=True, kw_only=True):
     """What a task may use."""
 
-    place: Workplace
+    context: WorkerContext
     queue: TaskQueue
     worker: str
     """The name this worker leaves on its leases."""
     agents: Dispatcher | None = None
     """None leaves instructions to other workers."""
-    syncs: "Callable[[], Synchroniser] | None" = None
+    syncs: "Callable[[], Synchronizer] | None" = None
     """Makes what carries syncs; None leaves them likewise."""
-    hands: Hands = msgspec.field(default_factory=Hands)
-    pulse: Pulse = msgspec.field(default_factory=Pulse)
+    slots: WorkerSlots = msgspec.field(default_factory=WorkerSlots)
+    liveness: Liveness = msgspec.field(default_factory=Liveness)
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -92,9 +92,9 @@ async def dispatch(deps: TaskDeps, message: AnyMessage) -> None:
     and the sweep rings. So an error here is one nobody expected: it is logged, its lease runs out.
     What is in hand already is not taken twice.
     """
-    if deps.hands.holds(message):
+    if deps.slots.holds(message):
         return
-    async with deps.hands.carrying(message):
+    async with deps.slots.occupying(message):
         await _carry(deps, message)
 
 

@@ -7,15 +7,15 @@ from typing import Final
 
 from kroma.queue.messages import AnyMessage
 
-PLACES: Final = 4
+SLOTS: Final = 4
 
 
-class Hands:
+class WorkerSlots:
     """The places of a worker, shared by what the bell brings and what the sweep finds."""
 
-    def __init__(self, places: int = PLACES) -> None:
-        self.places = places
-        self._free_places = asyncio.Semaphore(places)
+    def __init__(self, slots: int = SLOTS) -> None:
+        self.slots = slots
+        self._free_slots = asyncio.Semaphore(slots)
         self._in_hand: set[AnyMessage] = set()
         self._one_ended = asyncio.Event()
         self._beside = 0
@@ -29,23 +29,23 @@ class Hands:
     @property
     def free(self) -> int:
         """Places left."""
-        return 0 if self._is_closed else max(0, self.places - len(self._in_hand))
+        return 0 if self._is_closed else max(0, self.slots - len(self._in_hand))
 
     @property
     def busy(self) -> int:
         """Places taken."""
-        return min(self.places, len(self._in_hand))
+        return min(self.slots, len(self._in_hand))
 
     def holds(self, message: AnyMessage) -> bool:
         """Whether it is carried already, or waits here to be."""
         return message in self._in_hand
 
     @asynccontextmanager
-    async def carrying(self, message: AnyMessage) -> AsyncGenerator[None]:
+    async def occupying(self, message: AnyMessage) -> AsyncGenerator[None]:
         """A place for a message that is not in hand."""
         self._in_hand.add(message)
         try:
-            async with self._free_places:
+            async with self._free_slots:
                 if self._is_closed:
                     await asyncio.Event().wait()  # until it is cancelled, and goes back to the queue
                 yield
@@ -54,7 +54,7 @@ class Hands:
             self._one_ended.set()
 
     @asynccontextmanager
-    async def beside_others(self) -> AsyncGenerator[None]:
+    async def sharing(self) -> AsyncGenerator[None]:
         """Work that others may go on beside, unless one of them wants to be alone."""
         async with self._gate:
             self._beside += 1

@@ -11,7 +11,7 @@ from kroma_worker.registry import TaskDeps
 log = structlog.get_logger(__name__)
 
 
-async def ring(deps: TaskDeps, message: AnyMessage, *, delay: timedelta) -> None:
+async def notify(deps: TaskDeps, message: AnyMessage, *, delay: timedelta) -> None:
     """Ring after a while; while the bell is down, the sweep finds what is due."""
     try:
         await deps.queue.enqueue_many([message], delay=delay)

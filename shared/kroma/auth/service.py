@@ -33,7 +33,7 @@ from kroma.db.ids import row_id
 from kroma.db.prepared import Prepared
 from kroma.projects.models import LOCAL_DISPLAY_NAME, LOCAL_USERNAME, Project
 from kroma.projects.service import ensure_user
-from kroma.projects.slugs import normalised_slug
+from kroma.projects.slugs import normalized_slug
 
 SECRET_PREFIX: Final = "kroma_"  # noqa: S105 - what a secret starts with, not one
 SHOWN_CHARACTERS: Final = 12
@@ -193,9 +193,9 @@ async def authenticate(db: Database, secret: str, *, slug: str | None) -> Caller
     """
     now = utc_now()
     digest = _hash(secret)
-    normalised = None if slug is None else normalised_slug(slug)
+    normalized = None if slug is None else normalized_slug(slug)
     async with db.reading() as reader:
-        token = await queries.find_active_token(reader, digest, slug=normalised, now=now)
+        token = await queries.find_active_token(reader, digest, slug=normalized, now=now)
         if token is None or not hmac.compare_digest(token.token_hash, digest):
             raise InvalidTokenError
         if token.last_used_at is None or now - token.last_used_at > LAST_USED_PRECISION:

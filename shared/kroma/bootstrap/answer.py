@@ -9,7 +9,7 @@ import msgspec
 
 from kroma.bootstrap.errors import AnswerNotSettingsError, BlankAnswerError, NoJsonFoundError
 from kroma.bootstrap.inputs import SECTIONS
-from kroma.json_depth import refuse_deep
+from kroma.json_depth import refuse_too_deep
 
 _FENCE: Final = "```"
 _RELEVANT: Final = frozenset({"settings", *SECTIONS})
@@ -55,7 +55,7 @@ def read_answer(text: str) -> dict[str, Any]:
         raise BlankAnswerError
     for candidate in (trimmed, _unfenced(trimmed)):
         try:
-            refuse_deep(candidate.encode(errors="surrogatepass"))
+            refuse_too_deep(candidate.encode(errors="surrogatepass"))
             value = msgspec.json.decode(candidate)
         except (ValueError, RecursionError):
             continue
@@ -96,7 +96,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         position = brace + 1 if end is None else end
         if end is not None:
             with suppress(ValueError, RecursionError):
-                refuse_deep(text[brace:end].encode(errors="surrogatepass"))
+                refuse_too_deep(text[brace:end].encode(errors="surrogatepass"))
                 yield msgspec.json.decode(text[brace:end])
 
 

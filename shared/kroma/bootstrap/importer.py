@@ -33,7 +33,7 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.errors import ProjectNotFoundError
 from kroma.projects.models import Project
-from kroma.projects.slugs import normalised_slug
+from kroma.projects.slugs import normalized_slug
 
 _ATTEMPTS: Final = 5
 # SQLSTATE of unique_violation and deadlock_detected: somebody made a row between our look and our write.
@@ -139,7 +139,7 @@ async def import_settings(
             await aside(before.count + payload.count, _previewed, before, payload, project), None, None
         )
     check_sections(caller, touched_sections(payload))
-    return await retried(lambda: _import(db, slug, payload, caller))
+    return await retry(lambda: _import(db, slug, payload, caller))
 
 
 def check_sections(caller: Caller, sections: Collection[str]) -> None:
@@ -158,7 +158,7 @@ def _previewed(before: Settings, payload: Payload, project: Project) -> ImportRe
     return _report(payload, plan, project, _texts_after(project, payload.project), shown, dry_run=True)
 
 
-async def retried(work: Callable[[], Awaitable[Result]]) -> Result:
+async def retry(work: Callable[[], Awaitable[Result]]) -> Result:
     """Run a transaction again when rows that others made meanwhile stood in its way.
 
     Raises:
@@ -191,10 +191,10 @@ async def get_import_project(session: AsyncSession, slug: str, *, lock: bool) ->
     Raises:
         ProjectNotFoundError: No project has this slug.
     """
-    normalised = normalised_slug(slug)
-    if normalised is None:
+    normalized = normalized_slug(slug)
+    if normalized is None:
         raise ProjectNotFoundError
-    statement = select(Project).where(Project.slug == normalised)
+    statement = select(Project).where(Project.slug == normalized)
     if lock:
         # Keeps other imports out, and lets through whoever adds a row to the project.
         statement = statement.with_for_update(key_share=True)

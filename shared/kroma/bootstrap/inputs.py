@@ -237,28 +237,28 @@ class ShapeCheck:
         return msgspec.structs.replace(reference_set, items=[item for item in shaped if item is not None])
 
     def _struct(
-        self, section: str, index: int | None, place: str, raw: object, shape: type[Shape]
+        self, section: str, index: int | None, path: str, raw: object, shape: type[Shape]
     ) -> Shape | None:
         if not isinstance(raw, dict):
-            self._refuse(section, index, place, _not_a(raw, "an object"))
+            self._refuse(section, index, path, _not_a(raw, "an object"))
             return None
         try:
             return msgspec.convert(raw, shape)
         except msgspec.ValidationError:
-            self._fields(section, index, place, cast("dict[str, object]", raw), shape)
+            self._fields(section, index, path, cast("dict[str, object]", raw), shape)
             return None
 
     def _fields(
         self,
         section: str,
         index: int | None,
-        place: str,
+        path: str,
         given: Mapping[str, object],
         shape: type[msgspec.Struct],
     ) -> None:
         for field in msgspec.structs.fields(shape):
             if field.name in given:
-                name = f"{place}.{field.name}" if place else field.name
+                name = f"{path}.{field.name}" if path else field.name
                 self._field(section, index, name, given[field.name], field.type)
 
     def _field(self, section: str, index: int | None, field: str, raw: object, expected: Any) -> Any:  # noqa: ANN401 - what the struct declares
@@ -270,9 +270,9 @@ class ShapeCheck:
 
     def _refuse(self, section: str, index: int | None, field: str, wrong: str) -> None:
         element = section if index is None else f"{section}[{index}]"
-        place = ".".join(part for part in (element, field) if part)
+        path = ".".join(part for part in (element, field) if part)
         self.problems.append(
-            Problem(section=section, index=index, field=field, message=f"Field '{place}': {wrong}")
+            Problem(section=section, index=index, field=field, message=f"Field '{path}': {wrong}")
         )
 
 

@@ -134,17 +134,17 @@ def checked_answer(answer: Mapping[str, Any], *, mode: str | None) -> Payload:
 def _checked(sections: Numbered, *, mode: str | None, problems: list[Problem]) -> Payload:
     warnings: list[Problem] = []
 
-    def section(name: str, rules: Callable[["_Place", Any], Checked]) -> list[Checked] | None:
+    def section(name: str, rules: Callable[["_Element", Any], Checked]) -> list[Checked] | None:
         elements: list[tuple[int, Any]] | None = sections.get(name)
         if elements is None:
             return None
-        checked = [(index, rules(_Place(problems, name, index), given)) for index, given in elements]
+        checked = [(index, rules(_Element(problems, name, index), given)) for index, given in elements]
         return _without_duplicates(name, checked, warnings)
 
     project: ProjectInput | None = sections.get("project")
     payload = Payload(
-        mode=_Place(problems, "", None).ruled("mode", lambda: _import_mode(mode), ImportMode.MERGE),
-        project=None if project is None else _project(_Place(problems, "project", None), project),
+        mode=_Element(problems, "", None).ruled("mode", lambda: _import_mode(mode), ImportMode.MERGE),
+        project=None if project is None else _project(_Element(problems, "project", None), project),
         provider_accounts=section("provider_accounts", _provider_account),
         style_guides=section("style_guides", _style_guide),
         characters=section("characters", _character),
@@ -186,7 +186,7 @@ def _without_duplicates(
     return kept
 
 
-class _Place:
+class _Element:
     """Where in the settings a rule is applied; what breaks it is noted, and a stand-in goes on."""
 
     def __init__(self, problems: list[Problem], section: str, index: int | None, inner: str = "") -> None:
@@ -195,9 +195,9 @@ class _Place:
         self._index = index
         self._inner = inner
 
-    def item(self, number: int) -> "_Place":
+    def item(self, number: int) -> "_Element":
         """The place of an item in a reference set."""
-        return _Place(self._problems, self._section, self._index, f"items[{number}].")
+        return _Element(self._problems, self._section, self._index, f"items[{number}].")
 
     def ruled(self, field: str, rule: Callable[[], Checked], stand_in: Checked) -> Checked:
         """What ``rule`` returns."""
@@ -276,50 +276,50 @@ def _storable(label: str, value: object) -> object:
     return value
 
 
-def _project(place: _Place, given: ProjectInput) -> ProjectTexts:
+def _project(element: _Element, given: ProjectInput) -> ProjectTexts:
     return ProjectTexts(
-        name=None if given.name is None else place.name("name", given.name),
+        name=None if given.name is None else element.name("name", given.name),
         description=None
         if given.description is None
-        else place.optional("description", given.description) or "",
+        else element.optional("description", given.description) or "",
     )
 
 
-def _provider_account(place: _Place, given: ProviderAccountInput) -> ProviderAccount:
-    code = place.code(given.provider_code)
-    display_name = place.optional("display_name", given.display_name) or code
-    label = place.label("display_name")
+def _provider_account(element: _Element, given: ProviderAccountInput) -> ProviderAccount:
+    code = element.code(given.provider_code)
+    display_name = element.optional("display_name", given.display_name) or code
+    label = element.label("display_name")
     return ProviderAccount(
         provider_code=code,
-        display_name=place.ruled("display_name", lambda: name_text(label, display_name), ""),
-        account_ref=place.optional("account_ref", given.account_ref),
-        base_url=place.optional("base_url", given.base_url),
+        display_name=element.ruled("display_name", lambda: name_text(label, display_name), ""),
+        account_ref=element.optional("account_ref", given.account_ref),
+        base_url=element.optional("base_url", given.base_url),
         enabled=given.enabled is not False,
-        config_json=place.json("config_json", given.config_json),
+        config_json=element.json("config_json", given.config_json),
     )
 
 
-def _style_guide(place: _Place, given: StyleGuideInput) -> StyleGuide:
+def _style_guide(element: _Element, given: StyleGuideInput) -> StyleGuide:
     return StyleGuide(
-        name=place.name("name", given.name),
-        instructions=place.required("instructions", given.instructions),
-        notes=place.optional("notes", given.notes),
+        name=element.name("name", given.name),
+        instructions=element.required("instructions", given.instructions),
+        notes=element.optional("notes", given.notes),
     )
 
 
-def _character(place: _Place, given: CharacterInput) -> Character:
+def _character(element: _Element, given: CharacterInput) -> Character:
     return Character(
-        name=place.name("name", given.name),
-        description=place.optional("description", given.description),
-        prompt_text=place.optional("prompt_text", given.prompt_text),
+        name=element.name("name", given.name),
+        description=element.optional("description", given.description),
+        prompt_text=element.optional("prompt_text", given.prompt_text),
     )
 
 
-def _reference_set(place: _Place, given: ReferenceSetInput) -> GivenSet:
-    name = place.name("name", given.name)
-    description = place.optional("description", given.description)
-    items = place.ruled("items", lambda: _present(given.items), [])
-    checked = [_item(place.item(number), item) for number, item in enumerate(items)]
+def _reference_set(element: _Element, given: ReferenceSetInput) -> GivenSet:
+    name = element.name("name", given.name)
+    description = element.optional("description", given.description)
+    items = element.ruled("items", lambda: _present(given.items), [])
+    checked = [_item(element.item(number), item) for number, item in enumerate(items)]
     return GivenSet(
         name=name,
         description=description,
@@ -333,15 +333,15 @@ def _present(items: list[ReferenceItemInput] | None) -> list[ReferenceItemInput]
     return items
 
 
-def _item(place: _Place, given: ReferenceItemInput) -> GivenItem:
+def _item(element: _Element, given: ReferenceItemInput) -> GivenItem:
     content = Item(
-        label=place.required("label", given.label),
-        content_uri=place.optional("content_uri", given.content_uri),
-        content_text=place.optional("content_text", given.content_text),
+        label=element.required("label", given.label),
+        content_uri=element.optional("content_uri", given.content_uri),
+        content_text=element.optional("content_text", given.content_text),
         sort_order=given.sort_order or 0,
-        metadata_json=place.json("metadata_json", given.metadata_json),
+        metadata_json=element.json("metadata_json", given.metadata_json),
     )
-    place.ruled("", lambda: _with_content(given), None)
+    element.ruled("", lambda: _with_content(given), None)
     return GivenItem(id=row_id(given.id) if isinstance(given.id, str) else None, content=content)
 
 
@@ -350,16 +350,16 @@ def _with_content(given: ReferenceItemInput) -> None:
         raise NothingGivenError("content_uri", "content_text")
 
 
-def _secret(place: _Place, given: SecretInput) -> Secret:
+def _secret(element: _Element, given: SecretInput) -> Secret:
     return Secret(
-        provider_code=place.code(given.provider_code),
-        secret_name=place.name("secret_name", given.secret_name),
+        provider_code=element.code(given.provider_code),
+        secret_name=element.name("secret_name", given.secret_name),
         has_value=False,
     )
 
 
-def _prompt_template(place: _Place, given: PromptTemplateInput) -> PromptTemplate:
+def _prompt_template(element: _Element, given: PromptTemplateInput) -> PromptTemplate:
     return PromptTemplate(
-        name=place.name("name", given.name),
-        template_text=place.required("template_text", given.template_text),
+        name=element.name("name", given.name),
+        template_text=element.required("template_text", given.template_text),
     )

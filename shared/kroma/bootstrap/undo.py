@@ -12,7 +12,7 @@ from kroma.audit import service as audit
 from kroma.auth.caller import OWNER, Caller
 from kroma.auth.scopes import Scope
 from kroma.bootstrap.errors import ImportNotFoundError, ImportUndoneError, SectionChangedError
-from kroma.bootstrap.importer import check_sections, get_import_project, retried, stamps
+from kroma.bootstrap.importer import check_sections, get_import_project, retry, stamps
 from kroma.bootstrap.models import BootstrapImport
 from kroma.bootstrap.rows import clear_tables, read_settings, section_tables, write_rows
 from kroma.bootstrap.snapshot import ProjectSnapshot, SettingsSnapshot, snapshot
@@ -50,7 +50,7 @@ async def undo_import(db: Database, *, slug: str, import_id: str, caller: Caller
     key = row_id(import_id)
     if key is None:
         raise ImportNotFoundError
-    return await retried(lambda: _undo(db, slug, key, caller))
+    return await retry(lambda: _undo(db, slug, key, caller))
 
 
 async def _undo(db: Database, slug: str, import_id: UUID, caller: Caller) -> Undone:

@@ -17,7 +17,7 @@ from kroma.errors import KromaError
 if TYPE_CHECKING:
     from kroma.db.engine import Database
     from kroma.tools.files import Item
-    from kroma.tools.runner import Workshop
+    from kroma.tools.runner import ToolRunner
 
 
 class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -33,7 +33,7 @@ class Outcome(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 @asynccontextmanager
-async def opened_workshop(settings: Settings, *, with_ledger: bool) -> "AsyncGenerator[Workshop]":
+async def open_tool_runner(settings: Settings, *, with_ledger: bool) -> "AsyncGenerator[ToolRunner]":
     """The tools, for one command.
 
     Args:
@@ -42,13 +42,13 @@ async def opened_workshop(settings: Settings, *, with_ledger: bool) -> "AsyncGen
     """
     from kroma.cpu import CpuPool
     from kroma.postprocess.toolbox import Toolbox
-    from kroma.tools.runner import Workshop
+    from kroma.tools.runner import ToolRunner
 
     cpu = CpuPool(settings.cpu_processes)
     toolbox = Toolbox(cpu, settings.tools, url_allow=settings.url_allow)
     db = _ledger(settings) if with_ledger else None
     try:
-        yield Workshop(settings=settings, cpu=cpu, toolbox=toolbox, db=db)
+        yield ToolRunner(settings=settings, cpu=cpu, toolbox=toolbox, db=db)
     finally:
         await toolbox.close()
         await cpu.close()
@@ -65,7 +65,7 @@ def _ledger(settings: Settings) -> "Database | None":
         return None
 
 
-async def carried(
+async def run_all(
     items: "Sequence[Item]",
     work: "Callable[[Item], Awaitable[Outcome]]",
     *,
@@ -77,14 +77,14 @@ async def carried(
     Returns:
         One outcome per item, in their order.
     """
-    places = asyncio.Semaphore(at_once)
+    slots = asyncio.Semaphore(at_once)
     done = 0
     with bars() as shown:
         bar = shown.add(label, total=len(items))
 
         async def one(item: "Item") -> Outcome:
             nonlocal done
-            async with places:
+            async with slots:
                 try:
                     outcome = await work(item)
                 except KromaError as exc:

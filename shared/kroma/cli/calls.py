@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kroma.cli.connections import opened_database
+from kroma.cli.connections import open_database
 from kroma.cli.console import say
 from kroma.cli.options import DataDir
 from kroma.config import Settings
@@ -29,7 +29,7 @@ def resolve_call(
 async def _resolve(settings: Settings, call: str, resolution: str, cost_usd: float | None) -> "ResolvedCall":
     from kroma.ledger import service
 
-    async with opened_database(settings) as db:
+    async with open_database(settings) as db:
         return await service.resolve_call(
             db, slug=None, call_id=call, resolution=resolution, cost_usd=cost_usd, actor=None
         )

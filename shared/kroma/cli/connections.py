@@ -36,7 +36,7 @@ def database_url(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def opened_database(settings: Settings) -> "AsyncGenerator[Database]":
+async def open_database(settings: Settings) -> "AsyncGenerator[Database]":
     """The database, for one command.
 
     Raises:

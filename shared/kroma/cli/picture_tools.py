@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from kroma.cli.batch import Outcome, carried, finished, opened_workshop, sources
+from kroma.cli.batch import Outcome, finished, open_tool_runner, run_all, sources
 from kroma.cli.console import complain, say
 from kroma.cli.options import AsJson
 from kroma.config import Settings
@@ -16,7 +16,7 @@ from kroma.config import Settings
 if TYPE_CHECKING:
     from kroma.tools.files import Item
     from kroma.tools.options import QaOptions
-    from kroma.tools.runner import Result, Source, Workshop
+    from kroma.tools.runner import Result, Source, ToolRunner
 
 Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, and folders of pictures.")]
 Output = Annotated[
@@ -74,26 +74,26 @@ def generate(
     }
     options = checked(GenerateOptions, given)
     settings = Settings.from_environment()
-    place = output or Path("outputs")
-    items = collected(inputs, without=place)
+    target = output or Path("outputs")
+    items = collected(inputs, without=target)
     references = sources(style or [])
-    outputs = Outputs(place, items, overwrite=overwrite)
+    outputs = Outputs(target, items, overwrite=overwrite)
 
     async def run() -> tuple[list[Outcome], dict[str, Any]]:
-        async with opened_workshop(settings, with_ledger=confirm_spend) as workshop:
-            choice = workshop.chosen(options, styles=len(references))
-            maker = workshop.provider(choice.provider)
-            price = workshop.price(maker, options, choice, styles=len(references), scenes=len(items))
-            workshop.check_spend(price, is_confirmed=confirm_spend)
+        async with open_tool_runner(settings, with_ledger=confirm_spend) as tool_runner:
+            choice = tool_runner.resolve_model(options, styles=len(references))
+            maker = tool_runner.provider(choice.provider)
+            price = tool_runner.price(maker, options, choice, styles=len(references), scenes=len(items))
+            tool_runner.check_spend(price, is_confirmed=confirm_spend)
 
             async def work(item: "Item") -> Outcome:
                 outcome = Outcome(input=str(item.path))
-                places = [
-                    outputs.place(item, "png", mark=f"__c{index}") for index in range(1, candidates + 1)
+                targets = [
+                    outputs.target(item, "png", mark=f"__c{index}") for index in range(1, candidates + 1)
                 ]
                 scene = await _read(item)
-                for index, target in enumerate(places, start=1):
-                    result = await workshop.generate(
+                for index, target in enumerate(targets, start=1):
+                    result = await tool_runner.generate(
                         scene, references, options, provider=maker, choice=choice, index=index
                     )
                     written = target.with_suffix(f".{result.extension}")
@@ -104,7 +104,7 @@ def generate(
 
             try:
                 label = f"generate ({choice.provider})"
-                outcomes = await carried(items, work, label=label, at_once=settings.cpu_processes)
+                outcomes = await run_all(items, work, label=label, at_once=settings.cpu_processes)
             finally:
                 await maker.close()
             usd = None if price.usd is None else float(price.usd)
@@ -131,14 +131,14 @@ def upscale(
     given = {"scale": scale, "backend": backend, "format": format_name, "output_quality": output_quality}
     options = checked(UpscaleOptions, given)
 
-    async def tool(workshop: "Workshop", source: "Source") -> "Result":
-        return await workshop.upscale(source, options)
+    async def tool(tool_runner: "ToolRunner", source: "Source") -> "Result":
+        return await tool_runner.upscale(source, options)
 
     _each(
         "upscale",
         tool,
         inputs,
-        place=output or Path("upscaled"),
+        target=output or Path("upscaled"),
         extension=options.format,
         overwrite=overwrite,
         as_json=as_json,
@@ -163,14 +163,14 @@ def color(
     options = checked(ColorOptions, {"profile": profile, "temperature": temperature})
     (table,) = sources([lut]) if lut is not None else (None,)
 
-    async def tool(workshop: "Workshop", source: "Source") -> "Result":
-        return await workshop.color(source, options, table)
+    async def tool(tool_runner: "ToolRunner", source: "Source") -> "Result":
+        return await tool_runner.color(source, options, table)
 
     _each(
         "color",
         tool,
         inputs,
-        place=output or Path("color_corrected"),
+        target=output or Path("color_corrected"),
         extension="png",
         overwrite=overwrite,
         as_json=as_json,
@@ -201,22 +201,22 @@ def bgremove(
         "confirm_spend": confirm_spend,
     }
     options = checked(BgremoveOptions, given)
-    place = output or Path("background_removed")
-    pictures = len(collected(inputs, without=place))
+    target = output or Path("background_removed")
+    pictures = len(collected(inputs, without=target))
 
-    async def tool(workshop: "Workshop", source: "Source") -> "Result":
-        return await workshop.bgremove(source, options)
+    async def tool(tool_runner: "ToolRunner", source: "Source") -> "Result":
+        return await tool_runner.bgremove(source, options)
 
-    def check(workshop: "Workshop") -> None:
-        workshop.check_spend(
-            workshop.cutout_price(options, pictures=pictures), is_confirmed=options.confirm_spend
+    def check(tool_runner: "ToolRunner") -> None:
+        tool_runner.check_spend(
+            tool_runner.cutout_price(options, pictures=pictures), is_confirmed=options.confirm_spend
         )
 
     _each(
         "bgremove",
         tool,
         inputs,
-        place=place,
+        target=target,
         extension=options.format,
         overwrite=overwrite,
         as_json=as_json,
@@ -269,7 +269,7 @@ def qa(
     items = collected(inputs)
     (compared,) = sources([scene]) if scene is not None else (None,)
     styles = sources(style or [])
-    outcomes = asyncio.run(_checked(settings, items, options, compared, styles))
+    outcomes = asyncio.run(_check(settings, items, options, compared, styles))
     if not as_json:
         for outcome in outcomes:
             _say_checked(outcome)
@@ -282,7 +282,7 @@ def archive_bad(
     inputs: Inputs,
     archive_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where they go.")] = Path("archive/bad"),
     failing: Annotated[
-        bool, typer.Option("--failing", help="Only those that fail `kroma qa` with grey enforced.")
+        bool, typer.Option("--failing", help="Only those that fail `kroma qa` with gray enforced.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -294,14 +294,14 @@ def archive_bad(
     items = collected(inputs, without=archive_dir)
     if failing:
         options = QaOptions(enforce_grayscale=True)
-        checked = asyncio.run(_checked(settings, items, options, None, []))
+        checked = asyncio.run(_check(settings, items, options, None, []))
         items = [item for item, outcome in zip(items, checked, strict=True) if not outcome.ok]
 
     async def work(item: "Item") -> Outcome:
         target = await asyncio.to_thread(moved_to_archive, item, archive_dir)
         return Outcome(input=str(item.path), outputs=[str(target)])
 
-    outcomes = asyncio.run(carried(items, work, label="archive-bad", at_once=1))
+    outcomes = asyncio.run(run_all(items, work, label="archive-bad", at_once=1))
     moved = [{"from": outcome.input, "to": to} for outcome in outcomes for to in outcome.outputs]
     more = {"archive_dir": str(archive_dir), "moved": moved, "moved_count": len(moved)}
     finished("archive-bad", outcomes, as_json=as_json, more=more)
@@ -309,34 +309,34 @@ def archive_bad(
 
 def _each(
     name: str,
-    tool: "Callable[[Workshop, Source], Awaitable[Result]]",
+    tool: "Callable[[ToolRunner, Source], Awaitable[Result]]",
     inputs: list[Path],
     *,
-    place: Path,
+    target: Path,
     extension: str,
     overwrite: bool,
     as_json: bool,
-    check: "Callable[[Workshop], None] | None" = None,
+    check: "Callable[[ToolRunner], None] | None" = None,
 ) -> None:
     """One picture out of each picture."""
     from kroma.tools.files import Outputs, collected
 
     settings = Settings.from_environment()
-    items = collected(inputs, without=place)
-    outputs = Outputs(place, items, overwrite=overwrite)
+    items = collected(inputs, without=target)
+    outputs = Outputs(target, items, overwrite=overwrite)
 
     async def run() -> list[Outcome]:
-        async with opened_workshop(settings, with_ledger=check is not None) as workshop:
+        async with open_tool_runner(settings, with_ledger=check is not None) as tool_runner:
             if check is not None:
-                check(workshop)
+                check(tool_runner)
 
             async def work(item: "Item") -> Outcome:
-                target = outputs.place(item, extension)
-                result = await tool(workshop, await _read(item))
+                target = outputs.target(item, extension)
+                result = await tool(tool_runner, await _read(item))
                 await asyncio.to_thread(outputs.write, target, result.data)
                 return Outcome(input=str(item.path), outputs=[str(target)], results=[_told(result)])
 
-            return await carried(items, work, label=name, at_once=settings.cpu_processes)
+            return await run_all(items, work, label=name, at_once=settings.cpu_processes)
 
     finished(name, asyncio.run(run()), as_json=as_json)
 
@@ -358,7 +358,7 @@ def _told(result: "Result") -> dict[str, Any]:
     }
 
 
-async def _checked(
+async def _check(
     settings: Settings,
     items: "list[Item]",
     options: "QaOptions",
@@ -368,12 +368,12 @@ async def _checked(
     from kroma.errors import InvalidRequestError
     from kroma.tools.runner import unreadable
 
-    async with opened_workshop(settings, with_ledger=False) as workshop:
-        facts = await workshop.facts(options, scene=scene, styles=styles)
+    async with open_tool_runner(settings, with_ledger=False) as tool_runner:
+        facts = await tool_runner.facts(options, scene=scene, styles=styles)
 
         async def work(item: "Item") -> Outcome:
             try:
-                report = await workshop.check(await _read(item), options, facts)
+                report = await tool_runner.check(await _read(item), options, facts)
             except InvalidRequestError as exc:
                 report = unreadable(str(item.path), exc)
             failed = report.has_hard_failures
@@ -385,7 +385,7 @@ async def _checked(
                 error_code="qa_failed" if failed else "",
             )
 
-        return await carried(items, work, label="qa", at_once=settings.cpu_processes)
+        return await run_all(items, work, label="qa", at_once=settings.cpu_processes)
 
 
 def _say_checked(outcome: Outcome) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kroma.cli.connections import opened_database
+from kroma.cli.connections import open_database
 from kroma.cli.console import Exit, say, say_json
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import Settings
@@ -68,7 +68,7 @@ async def _status(settings: Settings, project: str) -> "EncryptionStatus":
     from kroma.secrets.keyring import Keyring
     from kroma.secrets.service import encryption_status
 
-    async with opened_database(settings) as db:
+    async with open_database(settings) as db:
         return await encryption_status(db, Keyring(settings.master_key), slug=project)
 
 
@@ -77,7 +77,7 @@ async def _rotate(settings: Settings, project: str, *, from_key_ref: str | None,
     from kroma.secrets.service import rotate_secrets
 
     keyring = Keyring(settings.master_key)
-    async with opened_database(settings) as db:
+    async with open_database(settings) as db:
         finished = await rotate_secrets(
             db, keyring, slug=project, from_key_ref=from_key_ref, force=force, actor=None
         )

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import typer
 
-from kroma.cli.connections import opened_database
+from kroma.cli.connections import open_database
 from kroma.cli.console import say
 from kroma.cli.options import DataDir
 from kroma.config import Settings
@@ -38,7 +38,7 @@ async def draw(settings: Settings, runs: Sequence[str], *, out: Path | None = No
     from kroma.resources import open_stores
     from kroma.runs.contact_sheet import draw_run_sheet
 
-    async with open_stores(settings) as stores, opened_database(settings) as db:
+    async with open_stores(settings) as stores, open_database(settings) as db:
         drawn = await draw_run_sheet(db, stores, runs)
     if out is None:
         address = urlsplit(drawn.uri)

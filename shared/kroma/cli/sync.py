@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from kroma.cli.connections import database_url, opened_database
+from kroma.cli.connections import database_url, open_database
 from kroma.cli.console import Exit, bars, complain, log_stream, say, say_json, size_text
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import LogOptions, Settings
@@ -19,7 +19,7 @@ from kroma.errors import KromaError
 if TYPE_CHECKING:
     from kroma.sync.models import SyncJob
     from kroma.sync.progress import Progress
-    from kroma.sync.service import SyncOrder
+    from kroma.sync.service import SyncRequest
 
 _SHOW_EVERY_S: Final = 0.1
 _DIFFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -46,10 +46,12 @@ def sync(
 ) -> None:
     """Copy a project's files to its bucket: what is missing there, or different."""
     from kroma.sync.models import SyncKind
-    from kroma.sync.service import SyncOrder
+    from kroma.sync.service import SyncRequest
 
-    order = SyncOrder(kind=SyncKind.SYNC, dry_run=dry_run, delete_extra=delete, allow_missing=allow_missing)
-    row = _carried(project, order, data_dir, as_json=as_json)
+    request = SyncRequest(
+        kind=SyncKind.SYNC, dry_run=dry_run, delete_extra=delete, allow_missing=allow_missing
+    )
+    row = _carried(project, request, data_dir, as_json=as_json)
     _tell(row, as_json=as_json)
 
 
@@ -65,23 +67,23 @@ def restore(
 ) -> None:
     """Bring a project's files back from its bucket; nothing is deleted, and a different file is kept."""
     from kroma.sync.models import SyncKind
-    from kroma.sync.service import SyncOrder
+    from kroma.sync.service import SyncRequest
 
-    order = SyncOrder(kind=SyncKind.RESTORE, dry_run=dry_run, overwrite=overwrite)
-    row = _carried(project, order, data_dir, as_json=as_json)
+    request = SyncRequest(kind=SyncKind.RESTORE, dry_run=dry_run, overwrite=overwrite)
+    row = _carried(project, request, data_dir, as_json=as_json)
     _tell(row, as_json=as_json)
 
 
 def verify(project: Slug, data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Compare a project's files with their copies by checksum; exit code 1 when they differ."""
     from kroma.sync.models import SyncKind
-    from kroma.sync.service import SyncOrder
+    from kroma.sync.service import SyncRequest
 
-    row = _carried(project, SyncOrder(kind=SyncKind.VERIFY), data_dir, as_json=as_json)
+    row = _carried(project, SyncRequest(kind=SyncKind.VERIFY), data_dir, as_json=as_json)
     _tell(row, as_json=as_json)
 
 
-def _carried(project: str, order: "SyncOrder", data_dir: Path | None, *, as_json: bool) -> "SyncJob":
+def _carried(project: str, request: "SyncRequest", data_dir: Path | None, *, as_json: bool) -> "SyncJob":
     """The row of what was done.
 
     Raises:
@@ -93,7 +95,7 @@ def _carried(project: str, order: "SyncOrder", data_dir: Path | None, *, as_json
         settings = Settings.from_environment(data_dir=data_dir)
         # The row and the last lines say what went wrong; a log is only for what is not expected.
         configure_logs(LogOptions(level="error", format="console"), stream=log_stream())
-        return asyncio.run(_carry(settings, project, order))
+        return asyncio.run(_carry(settings, project, request))
     except KromaError as exc:
         if as_json:
             told = {"ok": False, "error": exc.message, "error_code": exc.code}
@@ -101,30 +103,32 @@ def _carried(project: str, order: "SyncOrder", data_dir: Path | None, *, as_json
         raise
 
 
-async def _carry(settings: Settings, project: str, order: "SyncOrder") -> "SyncJob":
+async def _carry(settings: Settings, project: str, request: "SyncRequest") -> "SyncJob":
     """Carry it here and now, under a lease like a worker's: it is recorded, and nobody else does the same."""
     from kroma.leases.claim import ClaimLostError
-    from kroma.leases.renewer import LeaseKeeper
+    from kroma.leases.renewer import LeaseRenewer
     from kroma.resources import open_stores
     from kroma.secrets.keyring import Keyring
     from kroma.sync.models import SyncJob
     from kroma.sync.progress import Progress
-    from kroma.sync.runner import Synchroniser
+    from kroma.sync.runner import Synchronizer
     from kroma.sync.service import begin_sync, cancel_sync, prepare_sync
 
-    async with opened_database(settings) as db, open_stores(settings) as stores:
-        notice = await prepare_sync(db, stores, slug=project, order=order)
+    async with open_database(settings) as db, open_stores(settings) as stores:
+        notice = await prepare_sync(db, stores, slug=project, request=request)
         name = f"cli-{socket.gethostname()}-{os.getpid()}"
         row, claim = await begin_sync(db, notice, worker=name, lease=settings.lease)
         if claim is not None:
-            keeper = LeaseKeeper(database_url(settings), lease=settings.lease, renew_every=settings.lease / 3)
+            renewer = LeaseRenewer(
+                database_url(settings), lease=settings.lease, renew_every=settings.lease / 3
+            )
             progress = Progress()
-            syncs = Synchroniser(
+            syncs = Synchronizer(
                 db=db, stores=stores, keyring=Keyring(settings.master_key), settings=settings
             )
             try:
-                async with _shown(order.kind, progress):
-                    await syncs.carry(keeper, claim, progress=progress)
+                async with _showing(request.kind, progress):
+                    await syncs.carry(renewer, claim, progress=progress)
             except ClaimLostError:
                 complain("kroma: a worker went on with it, since the database did not hear from here")
             except asyncio.CancelledError:
@@ -132,13 +136,13 @@ async def _carry(settings: Settings, project: str, order: "SyncOrder") -> "SyncJ
                 await asyncio.shield(cancel_sync(db, slug=project, sync_id=str(row.id), actor=None))
                 raise
             finally:
-                await keeper.close()
+                await renewer.close()
         async with db.transaction() as session:
             return await session.get_one(SyncJob, row.id, populate_existing=True)
 
 
 @asynccontextmanager
-async def _shown(label: str, progress: "Progress") -> AsyncGenerator[None]:
+async def _showing(label: str, progress: "Progress") -> AsyncGenerator[None]:
     """A bar of files and one of bytes, where somebody looks."""
     with bars() as shown:
         files, size = shown.add(label), shown.add("bytes")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kroma.auth.scopes import Scope
-from kroma.cli.connections import opened_database
+from kroma.cli.connections import open_database
 from kroma.cli.console import say, say_json, show_table
 from kroma.cli.options import AsJson, DataDir
 from kroma.config import Settings
@@ -117,7 +117,7 @@ async def _create(
 
     ends = parsed_expiry(expires_at)
     rights = parsed_scopes(scopes)
-    async with opened_database(settings) as db, db.transaction() as session:
+    async with open_database(settings) as db, db.transaction() as session:
         only = None if project is None else await get_local_project(session, project)
         return await create_token(session, label=label, project=only, scopes=rights, expires_at=ends)
 
@@ -125,12 +125,12 @@ async def _create(
 async def _list(settings: Settings) -> "list[TokenState]":
     from kroma.auth.service import token_states
 
-    async with opened_database(settings) as db, db.transaction() as session:
+    async with open_database(settings) as db, db.transaction() as session:
         return await token_states(session)
 
 
 async def _revoke(settings: Settings, token_id: str) -> None:
     from kroma.auth.service import revoke_token
 
-    async with opened_database(settings) as db, db.transaction() as session:
+    async with open_database(settings) as db, db.transaction() as session:
         await revoke_token(session, token_id)

@@ -13,7 +13,7 @@ import asyncpg  # pyright: ignore[reportMissingTypeStubs] - it ships none
 
 from kroma.config import SettingsError
 from kroma.db.role_sql import literal, role_statements
-from kroma.db.wait_for_database import ANSWER_WITHIN_S, answered
+from kroma.db.wait_for_database import ANSWER_WITHIN_S, wait_for_answer
 
 ADMIN_VARIABLE: Final = "KROMA_ADMIN_DATABASE_URL"
 
@@ -40,8 +40,8 @@ async def make_role(admin_url: str, *, url: str, wait: timedelta) -> None:
         )
     if role == unquote(admin.username or ""):
         raise SettingsError(ADMIN_VARIABLE, "must name another user than KROMA_DATABASE_URL")
-    connection = await answered(
-        lambda: _opened(admin_url, unquote(admin.password or ""), former_password=password),
+    connection = await wait_for_answer(
+        lambda: _open(admin_url, unquote(admin.password or ""), former_password=password),
         url=admin_url,
         limit=wait,
         variable=ADMIN_VARIABLE,
@@ -56,7 +56,7 @@ async def make_role(admin_url: str, *, url: str, wait: timedelta) -> None:
         await connection.close()
 
 
-async def _opened(admin_url: str, password: str, *, former_password: str) -> Any:  # noqa: ANN401 - the driver has no types
+async def _open(admin_url: str, password: str, *, former_password: str) -> Any:  # noqa: ANN401 - the driver has no types
     connect = cast("Any", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
     try:
         return await connect(admin_url, timeout=ANSWER_WITHIN_S)

@@ -19,7 +19,7 @@ from msgspec import Meta
 from sqlalchemy import BigInteger, ColumnElement, and_, bindparam, literal_column, or_, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
-from kroma.db.reader import Query, Reader, Rows
+from kroma.db.reader import Query, Reader, RowMapper
 from kroma.errors import InvalidRequestError
 
 _DIGEST_BYTES: Final = 9
@@ -126,7 +126,7 @@ class Listing(Generic[Row]):
         self._order = order
         self._of = of
         self._filters = filters or {}
-        self._rows = Rows(model, without=without)
+        self._rows = RowMapper(model, without=without)
         self._query = lru_cache(_STATEMENTS)(self._compiled)
         self._decoder = msgspec.msgpack.Decoder(tuple.__class_getitem__(tuple(key.shape for key in order)))
 
@@ -188,8 +188,8 @@ class Listing(Generic[Row]):
 
     def _digest(self, packed: bytes, of: UUID | None) -> bytes:
         # It tells lists apart; it is no secret, since a forged position shows nothing of another list.
-        place = f"{self._name}\n{'' if of is None else of}\n".encode()
-        return hashlib.blake2s(place + packed, digest_size=_DIGEST_BYTES).digest()
+        position = f"{self._name}\n{'' if of is None else of}\n".encode()
+        return hashlib.blake2s(position + packed, digest_size=_DIGEST_BYTES).digest()
 
     def _behind(self, position: tuple[ColumnElement[Any], ...], start: int = 0) -> ColumnElement[bool]:
         """``(a, b) < (x, y)`` where columns run one way, so that one range of the index answers it."""

@@ -30,7 +30,7 @@ class Reader:
         return await self._driver.fetchval(statement.sql, *statement.parameters(values))
 
 
-class Rows(Generic[Model]):
+class RowMapper(Generic[Model]):
     """Rows of a table as frozen values with the attributes and methods of its model.
 
     No session knows them. Relations and columns that were left out are missing, and a JSON column
@@ -41,10 +41,12 @@ class Rows(Generic[Model]):
         left_out = {column.key for column in without}
         keys = [column.key for column in inspect(model).column_attrs if column.key not in left_out]
         columns: list[ColumnElement[Any]] = [getattr(model, key) for key in keys]
-        self._json_places = [place for place, column in enumerate(columns) if isinstance(column.type, JSON)]
-        for place in self._json_places:
+        self._json_columns = [
+            position for position, column in enumerate(columns) if isinstance(column.type, JSON)
+        ]
+        for position in self._json_columns:
             # Under a label of its own: conditions mean the column.
-            columns[place] = sql_cast(columns[place], Text).label(f"{keys[place]}_text")
+            columns[position] = sql_cast(columns[position], Text).label(f"{keys[position]}_text")
         self.statement: Select[Any] = select(*columns)
         """All of the table's rows."""
         methods = {
@@ -62,26 +64,26 @@ class Rows(Generic[Model]):
         return cast("list[Model]", rows)
 
     def _values(self, record: Sequence[Any]) -> Sequence[Any]:
-        if not self._json_places:
+        if not self._json_columns:
             return record
         values = [*record]
-        for place in self._json_places:
-            text = values[place]
-            values[place] = None if text is None or text == "null" else msgspec.Raw(text)
+        for position in self._json_columns:
+            text = values[position]
+            values[position] = None if text is None or text == "null" else msgspec.Raw(text)
         return values
 
 
 class Query(Generic[Model]):
     """A statement whose rows are of one table."""
 
-    def __init__(self, rows: Rows[Model], statement: Select[Any]) -> None:
+    def __init__(self, rows: RowMapper[Model], statement: Select[Any]) -> None:
         self._rows = rows
         self._statement = Prepared(statement)
 
     @classmethod
     def where(cls, model: type[Model], *conditions: ColumnElement[bool]) -> Self:
         """The rows of the table for which the conditions hold."""
-        rows = Rows(model)
+        rows = RowMapper(model)
         return cls(rows, rows.statement.where(*conditions))
 
     async def all(self, reader: Reader, **values: object) -> list[Model]:

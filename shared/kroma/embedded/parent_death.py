@@ -15,7 +15,7 @@ from collections.abc import Sequence
 _PR_SET_PDEATHSIG = 1
 
 
-def attached_command(
+def command_with_parent(
     command: Sequence[str], *, death_signal: signal.Signals, account: tuple[int, int] | None = None
 ) -> list[str]:
     """A command line that runs ``command`` and gets ``death_signal`` when this process dies.
@@ -32,7 +32,7 @@ def attached_command(
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Become the command that follows the four numbers of `attached_command`."""
+    """Become the command that follows the four numbers of `command_with_parent`."""
     parent, death_signal, user, group = map(int, arguments[:4])
     command = arguments[4:]
     if user >= 0:

@@ -15,8 +15,8 @@ from kroma.db.role_sql import role_statements
 from kroma.embedded.account import others_can_reach, server_account
 from kroma.embedded.binaries import postgres_install, reachable_postgres
 from kroma.embedded.errors import EmbeddedServerError
-from kroma.embedded.orphans import wait_for_leftovers
-from kroma.embedded.parent_death import attached_command
+from kroma.embedded.orphans import wait_for_orphans
+from kroma.embedded.parent_death import command_with_parent
 from kroma.embedded.server_process import (
     LOOPBACK,
     SERVER_ENVIRONMENT,
@@ -108,7 +108,7 @@ class EmbeddedPostgres:
         note = self.cluster / "postmaster.pid"
         if note.is_file():
             # The backends count as well as the postmaster: two writers would ruin the files.
-            wait_for_leftovers(self.name, self.cluster)
+            wait_for_orphans(self.name, self.cluster)
             # Another process may have the noted number by now, and PostgreSQL would yield to it.
             note.unlink(missing_ok=True)
         if not self._password_file.is_file():
@@ -205,7 +205,7 @@ class EmbeddedPostgres:
     def _discard(self, partial: Path) -> None:
         """Remove what a killed start left; a child of its initdb may still be writing there."""
         for _ in range(_DISCARDS):
-            wait_for_leftovers(self.name, partial / "cluster")
+            wait_for_orphans(self.name, partial / "cluster")
             # Nothing trusts what stays: the next start tries again.
             shutil.rmtree(partial, ignore_errors=True)
             if not partial.exists():
@@ -233,7 +233,7 @@ class EmbeddedPostgres:
     def _run(self, program: str, *arguments: str, given: str = "") -> str:
         command = [str(self._install / "bin" / program), *arguments]
         done = subprocess.run(  # noqa: S603 - the wheel's own program, no shell
-            attached_command(command, death_signal=signal.SIGKILL, account=self._account),
+            command_with_parent(command, death_signal=signal.SIGKILL, account=self._account),
             input=given.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 from kroma.embedded.errors import ServerEndedError
-from kroma.embedded.parent_death import attached_command
+from kroma.embedded.parent_death import command_with_parent
 
 READY_TIMEOUT_S: Final = 30.0
 """Replaying the log of a killed server is part of its start."""
@@ -79,7 +79,7 @@ def spawn(
         folder: Its working directory.
     """
     return subprocess.Popen(  # noqa: S603 - programs of our own and of the wheels, no shell
-        attached_command(command, death_signal=death_signal, account=account),
+        command_with_parent(command, death_signal=death_signal, account=account),
         stdin=subprocess.DEVNULL if given is None else given,
         stdout=output,
         stderr=subprocess.STDOUT,

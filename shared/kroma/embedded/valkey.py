@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO, Final
 
 from kroma.embedded.binaries import valkey_server
-from kroma.embedded.orphans import wait_for_leftovers
+from kroma.embedded.orphans import wait_for_orphans
 from kroma.embedded.server_process import LOOPBACK, free_port, spawn, start, stop, wait_until
 
 _CONFIG: Final = """\
@@ -53,7 +53,7 @@ class EmbeddedValkey:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         note = self._folder / "valkey.pid"
         if note.is_file():
-            wait_for_leftovers(self.name, self._folder)
+            wait_for_orphans(self.name, self._folder)
             note.unlink(missing_ok=True)
 
     def launch(self, output: int | IO[bytes]) -> "subprocess.Popen[bytes]":

@@ -9,7 +9,7 @@ from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.db.engine import Database
 from kroma.db.schema import find_revision, needed_revision
 from kroma.errors import KromaError
-from kroma.health.probe import Check, NotWellError, Probe, looked_at
+from kroma.health.probe import Check, NotWellError, Probe, look_at
 from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
 from kroma.storage.base import ProjectStores
@@ -22,7 +22,7 @@ STORE: Final = "store"
 WORKER: Final = "worker"
 STORE_STANDS_FOR_S: Final = 10.0
 """It is written to, which may cost money."""
-_PLACE: Final = ".ready"
+_PROBE: Final = ".ready"
 """No project can have this slug."""
 
 
@@ -37,7 +37,7 @@ def parts_probes(
         stores: What keeps the pictures.
         with_workers: Whether the service counts on workers.
     """
-    return [database_probe(db, with_workers=with_workers), bell_probe(queue), store_probe(stores)]
+    return [database_probe(db, with_workers=with_workers), queue_probe(queue), store_probe(stores)]
 
 
 def database_probe(db: Database, *, with_workers: bool) -> Probe:
@@ -45,23 +45,23 @@ def database_probe(db: Database, *, with_workers: bool) -> Probe:
     names = (DATABASE, MIGRATIONS, *((WORKER,) if with_workers else ()))
 
     async def ask() -> AsyncIterator[Check]:
-        answers = await looked_at(DATABASE, _answers(db), DATABASE_TROUBLE)
+        answers = await look_at(DATABASE, _answers(db), DATABASE_TROUBLE)
         yield answers
         parts: dict[str, Callable[[Database], Awaitable[str]]] = {MIGRATIONS: _schema, WORKER: _workers}
         for name in names[1:]:
             if answers.ok:
-                yield await looked_at(name, parts[name](db), DATABASE_TROUBLE)
+                yield await look_at(name, parts[name](db), DATABASE_TROUBLE)
             else:
                 yield Check(name=name, ok=False, detail="not known without the database", ms=0.0)
 
     return Probe(names, ask)
 
 
-def bell_probe(queue: TaskQueue) -> Probe:
+def queue_probe(queue: TaskQueue) -> Probe:
     """Redis, or the table that does its work."""
 
     async def ask() -> AsyncIterator[Check]:
-        yield await looked_at(QUEUE, _rings(queue))
+        yield await look_at(QUEUE, _can_notify(queue))
 
     return Probe((QUEUE,), ask)
 
@@ -70,7 +70,7 @@ def store_probe(stores: ProjectStores) -> Probe:
     """Where pictures are kept."""
 
     async def ask() -> AsyncIterator[Check]:
-        yield await looked_at(STORE, _writes(stores), (OSError, KromaError))
+        yield await look_at(STORE, _writes(stores), (OSError, KromaError))
 
     return Probe((STORE,), ask, stands_for_s=STORE_STANDS_FOR_S)
 
@@ -94,7 +94,7 @@ async def _workers(db: Database) -> str:
     return f"{living.count} living, the last seen {living.seen_s:.0f} s ago"
 
 
-async def _rings(queue: TaskQueue) -> str:
+async def _can_notify(queue: TaskQueue) -> str:
     try:
         waiting = await queue.depth()
     except QueueUnavailableError as exc:
@@ -103,7 +103,7 @@ async def _rings(queue: TaskQueue) -> str:
 
 
 async def _writes(stores: ProjectStores) -> str:
-    location = stores.locate(project_id=UUID(int=0), slug=_PLACE, storage=None)
+    location = stores.locate(project_id=UUID(int=0), slug=_PROBE, storage=None)
     store = stores.open(location, real_root=await asyncio.to_thread(stores.resolve, location))
     key = f"ready/{uuid4().hex}"
     await store.put(key, b"ready")

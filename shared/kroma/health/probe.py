@@ -44,7 +44,7 @@ Ask = Callable[[], AsyncIterator[Check]]
 """Looks at one part, or at several that stand on each other."""
 
 
-async def looked_at(name: str, look: Awaitable[str], trouble: tuple[type[Exception], ...] = ()) -> Check:
+async def look_at(name: str, look: Awaitable[str], trouble: tuple[type[Exception], ...] = ()) -> Check:
     """The check of one part.
 
     Args:

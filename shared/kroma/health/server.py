@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-_PLACES: Final = 16
+_SLOTS: Final = 16
 """Answers at a time; more askers than that are turned away."""
 _SOCKET_LIMIT_S: Final = 5.0
 """From the connection to the last byte of the request, however many pieces it comes in; then as much again
@@ -121,10 +121,10 @@ class HealthServer:
         return _report(found)
 
     def _on_loop(self, work: Awaitable[T], *, within_s: float) -> T | _Silence:
-        async def carried() -> T:
+        async def carry() -> T:
             return await work
 
-        future = asyncio.run_coroutine_threadsafe(carried(), self._loop)
+        future = asyncio.run_coroutine_threadsafe(carry(), self._loop)
         try:
             return future.result(within_s)
         except TimeoutError:
@@ -168,16 +168,16 @@ class _Server(ThreadingTCPServer):
     # Not http.server's own: that one asks the name service who it is.
     allow_reuse_address = True
     daemon_threads = True
-    request_queue_size = _PLACES
+    request_queue_size = _SLOTS
 
     def __init__(self, bind: Bind, health: HealthServer) -> None:
         self.address_family = socket.AF_INET6 if ":" in bind.host else socket.AF_INET
         self.health = health
-        self._places = threading.BoundedSemaphore(_PLACES)
+        self._slots = threading.BoundedSemaphore(_SLOTS)
         super().__init__((bind.host, bind.port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's
-        if self._places.acquire(blocking=False):
+        if self._slots.acquire(blocking=False):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
@@ -186,7 +186,7 @@ class _Server(ThreadingTCPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._places.release()
+            self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002 - socketserver's
         error = sys.exception()

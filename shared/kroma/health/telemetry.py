@@ -21,7 +21,7 @@ LOOK_EVERY_S: Final = 0.5
 
 
 @asynccontextmanager
-async def eyes_open(
+async def serve_telemetry(
     options: MetricsOptions,
     *,
     service: str,

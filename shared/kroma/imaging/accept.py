@@ -5,7 +5,7 @@ from typing import Final
 from kroma.imaging.codec import verify
 from kroma.imaging.file_part import FilePart
 from kroma.imaging.header import EXTENSIONS, AcceptedPicture, Format, inspect
-from kroma.imaging.high_bit_depth import decode_deep, encode_deep
+from kroma.imaging.high_bit_depth import decode16, encode16
 
 _KEPT: Final[frozenset[Format]] = frozenset({"PNG", "JPEG", "WEBP"})
 """Formats whose bytes stay as they were sent."""
@@ -21,5 +21,5 @@ def accept(source: bytes | FilePart, *, name: str) -> AcceptedPicture:
     sent = verify(data, name=name)
     if sent.format in _KEPT:
         return AcceptedPicture(header=sent, sent=sent, extension=EXTENSIONS[sent.mime_type], converted=None)
-    png = encode_deep(decode_deep(data, name=name))
+    png = encode16(decode16(data, name=name))
     return AcceptedPicture(header=inspect(png, name=name), sent=sent, extension="png", converted=png)

@@ -165,7 +165,7 @@ def tiff_tag(image: Image.Image, tag: int) -> object:
 
 
 def is_negative(image: Image.Image) -> bool:
-    """Whether it is grey of 16 bits with 0 for white: Pillow turns only fewer bits."""
+    """Whether it is gray of 16 bits with 0 for white: Pillow turns only fewer bits."""
     return image.mode.startswith("I;16") and tiff_tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
 
 
@@ -186,7 +186,7 @@ def as_rgb(
     if negative:
         image = ImageOps.invert(image)
     has_alpha = image.has_transparency_data
-    # A profile of grey, Lab or CMYK values does not describe RGB pixels.
+    # A profile of gray, Lab or CMYK values does not describe RGB pixels.
     kept = profile if profile is not None and profile[16:20] == b"RGB " else None
     return image.convert("RGBA" if has_alpha else "RGB"), kept
 
@@ -205,7 +205,7 @@ def _cmyk_to_rgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 or 32 bits or floats, scaled and not clipped as Pillow's own conversion would."""
+    """Gray of 16 or 32 bits or floats, scaled and not clipped as Pillow's own conversion would."""
     values = np.asarray(image, dtype=np.float32)
     if image.mode == "F":
         top = 1.0 if values.size and float(np.nanmax(values)) <= 1.0 else 255.0

@@ -1,4 +1,4 @@
-"""The colour guard: does a picture that should be grey carry colour?
+"""The colour guard: does a picture that should be gray carry colour?
 
 Importing this stays cheap, since planning reads ``GuardSettings``: numpy and OpenCV load with
 the first check.
@@ -69,7 +69,7 @@ def judge(delta: float, settings: GuardSettings, *, name: str) -> GuardReport:
 
 
 def check(data: bytes, settings: GuardSettings, *, name: str) -> GuardReport:
-    """Decode a picture and judge its colours; for a picture process.
+    """Decode a picture and judge its colors; for a picture process.
 
     A picture that does not decode is a report with ``image_read_failed``, not an error.
     """

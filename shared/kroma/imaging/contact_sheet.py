@@ -121,11 +121,11 @@ class _Sheet:
 
     def draw_columns(self, names: tuple[str, ...], top: int) -> None:
         """The names above their columns, each with a rule as wide as the columns it stands for."""
-        starts = [place for place, name in enumerate(names) if name]
-        for place, after in pairwise([*starts, len(names)]):
-            left = _MARGIN + place * (_CELL[0] + _GAP)
+        starts = [position for position, name in enumerate(names) if name]
+        for position, after in pairwise([*starts, len(names)]):
+            left = _MARGIN + position * (_CELL[0] + _GAP)
             right = _MARGIN + after * (_CELL[0] + _GAP) - _GAP
-            self._text((left, top), names[place], self._strong, _INK, right - left)
+            self._text((left, top), names[position], self._strong, _INK, right - left)
             self._draw.line((left, top + 28, right, top + 28), fill=_INK, width=2)
 
     def draw_row(self, row: SheetRow, top: int) -> None:
@@ -146,8 +146,8 @@ class _Sheet:
         if cell.winner:
             self._frame(box)
         left, below = at[0], at[1] + _CELL[1] + 12
-        colour = _WINNER if cell.winner else _REJECTED if refused else _INK
-        self._text((left, below), cell.name, self._strong, colour, _CELL[0])
+        color = _WINNER if cell.winner else _REJECTED if refused else _INK
+        self._text((left, below), cell.name, self._strong, color, _CELL[0])
         if cell.winner:
             self._badge((left + int(self._strong.getlength(cell.name)) + 10, below), "winner")
         delta = "" if cell.chroma_delta is None else f", chroma delta {cell.chroma_delta:.4f}"
@@ -198,9 +198,9 @@ class _Sheet:
 
     def _text(
         self, at: tuple[int, int], text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-        colour: tuple[int, int, int], room: int,
+        color: tuple[int, int, int], room: int,
     ) -> None:  # fmt: skip
-        self._draw.text(at, _clipped(text, font, room), fill=colour, font=font)
+        self._draw.text(at, _clipped(text, font, room), fill=color, font=font)
 
     def _lines(
         self, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int, most: int

@@ -313,6 +313,6 @@ def _tiff_size(data: _Bytes) -> tuple[int, int]:
         raise UnreadablePictureError(data.name, "its TIFF directory names no size")
     if found.get(_TIFF_SAMPLES) == 2 and found.get(_TIFF_BITS) == 16:  # noqa: PLR2004 - what no reader of ours knows
         raise UnreadablePictureError(
-            data.name, "it is a TIFF of grey with alpha in 16 bits, which we do not read"
+            data.name, "it is a TIFF of gray with alpha in 16 bits, which we do not read"
         )
     return found[_TIFF_WIDTH], found[_TIFF_HEIGHT]

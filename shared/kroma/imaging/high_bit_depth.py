@@ -25,14 +25,14 @@ Pixels = NDArray[np.uint8 | np.uint16]
 FileFormat = Literal["png", "jpg", "webp"]
 
 _RGBA: Final = 4
-_DEEP_BITS: Final = 16
+_BITS_16: Final = 16
 _BITS_PER_SAMPLE: Final = 258
 _EXTRA_SAMPLES: Final = 338
 _UNSPECIFIED: Final = 0
 _PREMULTIPLIED: Final = 1
 _ROWS_AT_A_TIME: Final = 256
 _IHDR_DEPTH_AT: Final = 24
-_DEEP_PNG_LEVEL: Final = 6
+_PNG16_LEVEL: Final = 6
 _LARGEST_WEBP_PX: Final = 16383
 _LARGEST_JPEG_PX: Final = 65500
 _ORIENTATION: Final = 0x0112
@@ -40,7 +40,7 @@ _FIRST_TRANSPOSED: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class DeepPicture:
+class Picture16:
     """A decoded picture, upright."""
 
     pixels: Pixels
@@ -48,14 +48,14 @@ class DeepPicture:
     """The colour space of the pixels where the file named one."""
 
     @property
-    def is_deep(self) -> bool:
+    def is_16_bit(self) -> bool:
         """Whether it has 16 bits a channel."""
         return self.pixels.dtype == np.uint16
 
     @property
     def top(self) -> int:
         """The value of white."""
-        return 65535 if self.is_deep else 255
+        return 65535 if self.is_16_bit else 255
 
     @property
     def size(self) -> tuple[int, int]:
@@ -67,37 +67,37 @@ class DeepPicture:
         """(height, width), where the picture has one."""
         return self.pixels[..., 3] if self.pixels.shape[2] == _RGBA else None
 
-    def replaced(self, pixels: Pixels) -> "DeepPicture":
+    def replaced(self, pixels: Pixels) -> "Picture16":
         """Other pixels in the same colour space."""
-        return DeepPicture(pixels, self.icc_profile)
+        return Picture16(pixels, self.icc_profile)
 
 
-def decode_deep(data: bytes, *, name: str) -> DeepPicture:
+def decode16(data: bytes, *, name: str) -> Picture16:
     """The first frame, upright, with its alpha, its profile and up to 16 bits a channel.
 
     Raises:
         PictureError: As ``kroma.imaging.codec.decode``.
     """
     header = inspect(data, name=name)
-    if not _is_deep(data, header):
+    if not _is_16_bit(data, header):
         picture = decode(data, name=name)
-        return DeepPicture(picture.pixels, picture.icc_profile)
+        return Picture16(picture.pixels, picture.icc_profile)
     # OpenCV reads 16 bits of colour, which Pillow halves; Pillow finds the damage that OpenCV passes over.
     verify(data, name=name)
     found = _read_by_opencv(data)
     if found is None:
         picture = decode(data, name=name)
-        return DeepPicture(picture.pixels.astype(np.uint16) * np.uint16(257), picture.icc_profile)
+        return Picture16(picture.pixels.astype(np.uint16) * np.uint16(257), picture.icc_profile)
     with Image.open(io.BytesIO(data), formats=[header.format]) as image:
         # OpenCV turns a TIFF by itself, and a PNG not.
         pixels = _as_tagged(found, image) if header.format == "TIFF" else _upright(found, _orientation(image))
         profile: object = image.info.get("icc_profile")
     kept = profile if isinstance(profile, bytes) and profile[16:20] == b"RGB " else None
-    return DeepPicture(pixels, kept)
+    return Picture16(pixels, kept)
 
 
-def encode_deep(
-    picture: DeepPicture,
+def encode16(
+    picture: Picture16,
     kind: FileFormat = "png",
     *,
     quality: int = 95,
@@ -115,9 +115,9 @@ def encode_deep(
         UnreadablePictureError: A side is longer than the format allows.
     """
     if kind == "png":
-        if not picture.is_deep:
+        if not picture.is_16_bit:
             return encode_png(Picture(_bytes_of(picture), picture.icc_profile), metadata)
-        return _deep_png(picture, metadata or {})
+        return _png16(picture, metadata or {})
     limit = _LARGEST_WEBP_PX if kind == "webp" else _LARGEST_JPEG_PX
     if max(picture.size) > limit:
         problem = f"a {kind} file has at most {limit} pixels a side, not {max(picture.size)}"
@@ -134,14 +134,14 @@ def encode_deep(
     return buffer.getvalue()
 
 
-def flattened(picture: DeepPicture) -> DeepPicture:
+def flattened(picture: Picture16) -> Picture16:
     """Without its alpha, on white."""
     if picture.alpha is None:
         return picture
     top = np.float32(picture.top)
     share = picture.pixels[..., 3:].astype(np.float32) / top
-    colour = picture.pixels[..., :3].astype(np.float32) * share + top * (1 - share)
-    return picture.replaced(np.rint(colour).astype(picture.pixels.dtype))
+    color = picture.pixels[..., :3].astype(np.float32) * share + top * (1 - share)
+    return picture.replaced(np.rint(color).astype(picture.pixels.dtype))
 
 
 def mime_type(kind: FileFormat) -> str:
@@ -149,24 +149,24 @@ def mime_type(kind: FileFormat) -> str:
     return "image/jpeg" if kind == "jpg" else f"image/{kind}"
 
 
-def _bytes_of(picture: DeepPicture) -> NDArray[np.uint8]:
+def _bytes_of(picture: Picture16) -> NDArray[np.uint8]:
     """In 8 bits, rounded."""
-    if not picture.is_deep:
+    if not picture.is_16_bit:
         return np.ascontiguousarray(picture.pixels, dtype=np.uint8)
     words = picture.pixels.astype(np.uint32)
     return ((words * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def _is_deep(data: bytes, header: PictureHeader) -> bool:
+def _is_16_bit(data: bytes, header: PictureHeader) -> bool:
     if header.format == "PNG":
-        return data[_IHDR_DEPTH_AT] == _DEEP_BITS
+        return data[_IHDR_DEPTH_AT] == _BITS_16
     if header.format == "TIFF":
         try:
             with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
                 bits = tiff_tag(image, _BITS_PER_SAMPLE)
         except (OSError, SyntaxError, ValueError, struct.error):
             return False  # decoding says what is wrong with it
-        return isinstance(bits, tuple) and _DEEP_BITS in bits
+        return isinstance(bits, tuple) and _BITS_16 in bits
     return False
 
 
@@ -175,14 +175,14 @@ def _read_by_opencv(data: bytes) -> NDArray[np.uint16] | None:
     found = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if found is None or found.dtype != np.uint16:  # pyright: ignore[reportUnnecessaryComparison] - OpenCV answers None to what it cannot read
         return None
-    if found.ndim == 2:  # noqa: PLR2004 - grey
+    if found.ndim == 2:  # noqa: PLR2004 - gray
         return np.repeat(np.asarray(found, np.uint16)[..., None], 3, axis=2)
     order = [2, 1, 0, 3] if found.shape[2] == _RGBA else [2, 1, 0]
     return np.ascontiguousarray(found[..., order], dtype=np.uint16)
 
 
 def _as_tagged(pixels: NDArray[np.uint16], image: Image.Image) -> NDArray[np.uint16]:
-    """The samples of a TIFF as its tags mean them: grey from black, a fourth sample as straight alpha."""
+    """The samples of a TIFF as its tags mean them: gray from black, a fourth sample as straight alpha."""
     if is_negative(image):
         return np.invert(pixels)
     extra = tiff_tag(image, _EXTRA_SAMPLES)
@@ -219,12 +219,12 @@ def _upright(pixels: NDArray[np.uint16], orientation: object) -> NDArray[np.uint
     return np.ascontiguousarray(pixels)
 
 
-def _deep_png(picture: DeepPicture, metadata: Mapping[str, str]) -> bytes:
+def _png16(picture: Picture16, metadata: Mapping[str, str]) -> bytes:
     order = [2, 1, 0] if picture.alpha is None else [2, 1, 0, 3]
     done, encoded = cv2.imencode(
         ".png",
         np.ascontiguousarray(picture.pixels[..., order]),
-        [cv2.IMWRITE_PNG_COMPRESSION, _DEEP_PNG_LEVEL],
+        [cv2.IMWRITE_PNG_COMPRESSION, _PNG16_LEVEL],
     )
     if not done:
         raise UnreadablePictureError("result", "it could not be written as a PNG")

@@ -47,4 +47,4 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - Pillow leaves the type open
         return ImageCms.profileToProfile(image, source, target, outputMode=image.mode) or image
     except (ImageCms.PyCMSError, OSError):
-        return image  # a broken profile: the colours as they are are the best that is left
+        return image  # a broken profile: the colors as they are are the best that is left

@@ -47,7 +47,7 @@ async def write_rows(session: AsyncSession, entry: RunEntry, run: Run, *, is_new
     """
     raw = await (await session.connection()).get_raw_connection()
     connection = cast("BulkConnection", raw.driver_connection)
-    known = KnownRows() if is_new else await _known_rows(session, run.id)
+    known = KnownRows() if is_new else await _read_known_rows(session, run.id)
     rows = await asyncio.to_thread(RunRows, entry, project_id=run.project_id, run_id=run.id, known=known)
     asset_rows = await asyncio.to_thread(rows.assets)
     stored = await tables.merge_assets(connection, asset_rows)
@@ -68,7 +68,7 @@ async def write_rows(session: AsyncSession, entry: RunEntry, run: Run, *, is_new
     return RowCounts(len(jobs), len(candidates), len(asset_rows), len(reports), len(costs))
 
 
-async def _known_rows(session: AsyncSession, run_id: UUID) -> KnownRows:
+async def _read_known_rows(session: AsyncSession, run_id: UUID) -> KnownRows:
     jobs = await session.execute(select(RunJob.job_key, RunJob.id).where(RunJob.run_id == run_id))
     candidates = await session.execute(
         select(RunCandidate.job_id, RunCandidate.candidate_index, RunCandidate.id)

@@ -25,9 +25,7 @@ class Heard(NamedTuple):
     """False when the report came too late to matter: repeated, called off, sent anew or ended."""
 
 
-async def admitted(
-    db: Database, signer: CallbackSigner, *, instruction_id: str, signature: str | None
-) -> Pass:
+async def admit(db: Database, signer: CallbackSigner, *, instruction_id: str, signature: str | None) -> Pass:
     """Let a callback in.
 
     Raises:
@@ -68,7 +66,7 @@ async def hear(db: Database, admission: Pass, report: AgentReport) -> Heard:
     An attempt that looked lost and waits for the next one counts as well: its agent is alive.
     """
     async with db.transaction() as session:
-        row = await _locked(session, admission.instruction_id)
+        row = await _lock(session, admission.instruction_id)
         is_current = row.fence == admission.fence and row.status in {
             InstructionStatus.RUNNING,
             InstructionStatus.CONFIRMED,
@@ -87,7 +85,7 @@ async def hear(db: Database, admission: Pass, report: AgentReport) -> Heard:
     return Heard(row, is_applied=not is_repeated)
 
 
-async def _locked(session: AsyncSession, instruction_id: UUID) -> AgentInstruction:
+async def _lock(session: AsyncSession, instruction_id: UUID) -> AgentInstruction:
     row = await session.scalar(
         select(AgentInstruction).where(AgentInstruction.id == instruction_id).with_for_update()
     )

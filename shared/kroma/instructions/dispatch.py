@@ -80,14 +80,14 @@ class Dispatcher:
         )
         if lease is None:
             return None
-        outcome = await self._sent(lease)
+        outcome = await self._send(lease)
         async with self._db.transaction() as session:
             if isinstance(outcome, Answer):
                 await _write_answer(session, lease, outcome)
                 return None
             return await _write_failure(session, lease, outcome, backoff=self.options.retry_backoff)
 
-    async def _sent(self, lease: Lease) -> Answer | Failure:
+    async def _send(self, lease: Lease) -> Answer | Failure:
         """Try, and try again in passing what may be retried."""
         signature = self._signer.signature(
             Pass(instruction_id=lease.instruction_id, attempt=lease.attempt, fence=lease.fence),
@@ -168,7 +168,7 @@ def _held(lease: Lease) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-async def _locked(
+async def _lock(
     session: AsyncSession, lease: Lease, *conditions: ColumnElement[bool]
 ) -> AgentInstruction | None:
     row = await session.scalar(select(AgentInstruction).where(*conditions).with_for_update())
@@ -178,7 +178,7 @@ async def _locked(
 
 
 async def _write_answer(session: AsyncSession, lease: Lease, answer: Answer) -> None:
-    row = await _locked(session, lease, *_running(lease))
+    row = await _lock(session, lease, *_running(lease))
     if row is None:
         return
     answer.report.move(row)
@@ -189,7 +189,7 @@ async def _write_answer(session: AsyncSession, lease: Lease, answer: Answer) -> 
 async def _write_failure(
     session: AsyncSession, lease: Lease, failure: Failure, *, backoff: timedelta
 ) -> timedelta | None:
-    row = await _locked(session, lease, *_held(lease))
+    row = await _lock(session, lease, *_held(lease))
     if row is None:
         return None
     if not failure.is_retryable or lease.attempt >= lease.max_attempts:

@@ -9,7 +9,7 @@ from msgspec import UnsetType
 from kroma.errors import NotOneOfError
 from kroma.instructions.echoes import Echoes
 from kroma.instructions.models import AgentInstruction, InstructionStatus
-from kroma.json_depth import refuse_deep
+from kroma.json_depth import refuse_too_deep
 from kroma.texts import optional_text, required_text
 
 _MOVES: Final[Mapping[str, InstructionStatus]] = {
@@ -88,7 +88,7 @@ class AgentReport(msgspec.Struct, frozen=True, kw_only=True):
 
 def _decoded(body: bytes) -> object:
     try:
-        refuse_deep(body)
+        refuse_too_deep(body)
         return _storable(msgspec.json.decode(body)) or {}
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return {}

@@ -50,7 +50,7 @@ async def create_instruction(
         session.add(row)
         await session.flush()
         events.add_event(session, row, events.CREATED, CREATED_TEXT)
-        return await _audited(session, row, code="agent_instruction.create", actor=actor)
+        return await _audit(session, row, code="agent_instruction.create", actor=actor)
 
 
 async def confirm_instruction(
@@ -74,9 +74,9 @@ async def confirm_instruction(
             row.attempt, row.last_error = 0, None
             row.confirmed_at, row.canceled_at = utc_now(), None
             events.add_event(session, row, events.CONFIRMED, optional_text(message) or CONFIRMED_TEXT)
-        changed = await _audited(session, row, code="agent_instruction.confirm", actor=actor)
+        changed = await _audit(session, row, code="agent_instruction.confirm", actor=actor)
     if moves:
-        await _ring(queue, row.id)
+        await _notify_workers(queue, row.id)
     return changed
 
 
@@ -97,7 +97,7 @@ async def cancel_instruction(
             _begin_anew(row, InstructionStatus.CANCELED)
             row.canceled_at = utc_now()
             events.add_event(session, row, events.CANCELED, optional_text(message) or CANCELED_TEXT)
-        return await _audited(session, row, code="agent_instruction.cancel", actor=actor)
+        return await _audit(session, row, code="agent_instruction.cancel", actor=actor)
 
 
 def _begin_anew(row: AgentInstruction, status: InstructionStatus) -> None:
@@ -107,7 +107,7 @@ def _begin_anew(row: AgentInstruction, status: InstructionStatus) -> None:
     row.available_at = row.deadline_at = None
 
 
-async def _audited(
+async def _audit(
     session: AsyncSession, row: AgentInstruction, *, code: str, actor: UUID | None
 ) -> ChangedInstruction:
     event = await audit.record(
@@ -120,7 +120,7 @@ async def _audited(
     return ChangedInstruction(row, event.id)
 
 
-async def _ring(queue: TaskQueue, instruction_id: UUID) -> None:
+async def _notify_workers(queue: TaskQueue, instruction_id: UUID) -> None:
     try:
         await queue.enqueue_many([DispatchInstruction(instruction_id=instruction_id)])
     except QueueUnavailableError:

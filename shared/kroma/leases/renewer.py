@@ -66,7 +66,7 @@ def _stops(table: LeaseTable) -> str:
                 WHEN leased.id IS NULL OR leased.fence <> held.fence
                     OR leased.lease_owner IS DISTINCT FROM held.owner THEN 'lost'
                 ELSE {table.stop} END AS stop
-            FROM {_HELD} LEFT JOIN {table.name} leased ON leased.id = held.id {table.joins}) AS looked_at
+            FROM {_HELD} LEFT JOIN {table.name} leased ON leased.id = held.id {table.joins}) AS look_at
         WHERE stop IS NOT NULL
     """  # noqa: S608 - as above
 
@@ -87,7 +87,7 @@ class WorkStoppedError(Exception):
         self.stop = stop
 
 
-class Presence(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker's row says of it (``kroma.workers.models``)."""
 
     name: str
@@ -124,7 +124,7 @@ class _Held:
             self.task.cancel()
 
 
-class LeaseKeeper:
+class LeaseRenewer:
     """Keeps all claims of one process; its thread starts with the first of them."""
 
     def __init__(
@@ -134,7 +134,7 @@ class LeaseKeeper:
         lease: timedelta = LEASE,
         renew_every: timedelta = RENEW_EVERY,
         look_every: timedelta = LOOK_EVERY,
-        presence: Presence | None = None,
+        heartbeat: WorkerHeartbeat | None = None,
     ) -> None:
         """Keep claims on a database.
 
@@ -143,13 +143,13 @@ class LeaseKeeper:
             lease: What each renewal gives.
             renew_every: How often, at most, a claim is renewed.
             look_every: How often to look for what was lost, cancelled or paused.
-            presence: Shown in ``workers`` while the keeper runs.
+            heartbeat: Shown in ``workers`` while the keeper runs.
         """
         self.lease = lease
         self._url = url.replace("postgresql+asyncpg://", "postgresql://", 1)
         self._renew_every_s = renew_every.total_seconds()
         self._look_every_s = look_every.total_seconds()
-        self._presence = presence
+        self._heartbeat = heartbeat
         self._shown_at: float | None = None
         self.answered_at: float | None = None
         """When the database last answered, by ``monotonic``."""
@@ -167,7 +167,7 @@ class LeaseKeeper:
                 self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
                 self._thread.start()
 
-    async def shown(self, *, within_s: float) -> None:
+    async def wait_until_shown(self, *, within_s: float) -> None:
         """Wait until others can see the worker, or the time is up."""
         await asyncio.to_thread(self._has_answered.wait, within_s)
 
@@ -184,7 +184,7 @@ class LeaseKeeper:
         await asyncio.to_thread(thread.join, _CLOSE_WITHIN_S)
 
     @asynccontextmanager
-    async def kept_alive(self, claim: Claim) -> AsyncGenerator[None]:
+    async def renewing(self, claim: Claim) -> AsyncGenerator[None]:
         """Renew a claim's lease while the block runs; cancel the block when it must not go on.
 
         Raises:
@@ -225,7 +225,7 @@ class LeaseKeeper:
         while not self._closing.is_set():
             try:
                 if connection is None:
-                    connection = await self._connected()
+                    connection = await self._connect()
                 await self._tick(connection)
                 self.answered_at = monotonic()
                 self._has_answered.set()
@@ -243,7 +243,7 @@ class LeaseKeeper:
         if connection is not None:
             await self._leave(connection)
 
-    async def _connected(self) -> Any:  # noqa: ANN401 - asyncpg ships no types
+    async def _connect(self) -> Any:  # noqa: ANN401 - asyncpg ships no types
         connect = cast("Callable[..., Awaitable[Any]]", asyncpg.connect)  # pyright: ignore[reportUnknownMemberType]
         return await connect(
             self._url,
@@ -264,10 +264,10 @@ class LeaseKeeper:
                     rows[int(position)].renewed_at = now
             for position, stop in await connection.fetch(_stops(table), *arrays):
                 rows[int(position)].stop_soon(Stop(stop))
-        await self._show_presence(connection, now, jobs=sum(one.table.is_job for one in held))
+        await self._show_heartbeat(connection, now, jobs=sum(one.table.is_job for one in held))
 
-    async def _show_presence(self, connection: Any, now: float, *, jobs: int) -> None:  # noqa: ANN401 - asyncpg ships no types
-        me = self._presence
+    async def _show_heartbeat(self, connection: Any, now: float, *, jobs: int) -> None:  # noqa: ANN401 - asyncpg ships no types
+        me = self._heartbeat
         if me is None:
             return
         if self._shown_at is None:
@@ -278,8 +278,8 @@ class LeaseKeeper:
 
     async def _leave(self, connection: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
         try:
-            if self._presence is not None:
-                await connection.execute(_GONE, self._presence.name)
+            if self._heartbeat is not None:
+                await connection.execute(_GONE, self._heartbeat.name)
             await connection.close(timeout=1)
         except DATABASE_TROUBLE:
             connection.terminate()

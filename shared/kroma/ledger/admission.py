@@ -25,7 +25,7 @@ from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
 from kroma.ledger import outcomes
 from kroma.ledger import provider_limits as gates
-from kroma.ledger.call_scheduler import CallDesk
+from kroma.ledger.call_scheduler import CallScheduler
 from kroma.ledger.errors import CallLaterError, ClaimGoneError, ProviderBusyError, named
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.ledger.outcomes import NEVER_SENT, Verdict
@@ -36,7 +36,7 @@ from kroma.runs.models import JobStatus, Run, RunJob
 log = structlog.get_logger(__name__)
 
 OPERATION: Final = "image_edit"
-PATIENCE: Final = timedelta(seconds=10)
+MAX_WAIT: Final = timedelta(seconds=10)
 """A job waits so long in its place; for more it is given back, since others may go on meanwhile."""
 LOOK_EVERY: Final = timedelta(seconds=1)
 """A waiting call notices that its run was cancelled within this."""
@@ -109,7 +109,7 @@ class AdmittedCall(msgspec.Struct, frozen=True, kw_only=True):
     id: UUID
     request: EditRequest
     price_usd: Decimal | None
-    passage: gates.Passage
+    permit: gates.Permit
     earlier_lost: int
     """Calls of the candidate whose answers were lost."""
 
@@ -125,7 +125,7 @@ class Admission:
     def __init__(
         self,
         db: Database,
-        desk: CallDesk,
+        scheduler: CallScheduler,
         provider: Provider,
         claim: Claimed,
         *,
@@ -136,7 +136,7 @@ class Admission:
 
         Args:
             db: Where the ledger is.
-            desk: The worker's.
+            scheduler: The worker's.
             provider: Whose calls cost money.
             claim: Under which to call.
             confirm: Raises unless what the claim's run has entered may be spent; asked in the transaction
@@ -144,7 +144,7 @@ class Admission:
             operation: What the calls are for.
         """
         self._db = db
-        self._desk = desk
+        self._scheduler = scheduler
         self._provider = provider
         self._claim = claim
         self._confirm = confirm
@@ -163,37 +163,37 @@ class Admission:
 
         Raises:
             CallLaterError: It takes longer than a job waits in its place.
-            RunCancelledError: The run is being cancelled.
+            RunCanceledError: The run is being cancelled.
             ClaimGoneError: A newer claim holds the job.
         """
-        until = max(monotonic(), not_before) + PATIENCE.total_seconds()
+        until = max(monotonic(), not_before) + MAX_WAIT.total_seconds()
         call_id, price_usd = uuid4(), self._provider.estimate(request)
-        lane = (self._provider.code, self._claim.project_id)
-        async with self._desk.waiting(lane) as turn:
+        queue_key = (self._provider.code, self._claim.project_id)
+        async with self._scheduler.waiting(queue_key) as turn:
             while not turn.done():
                 await asyncio.wait((turn,), timeout=LOOK_EVERY.total_seconds())
                 if not turn.done():
-                    self._give_up_at(until, await self.obstacle(request))
+                    self._give_up_at(until, await self.blocking_reason(request))
             pause = FIRST_PAUSE
             entered = False
             try:
                 while True:
-                    hindrance = await self.obstacle(request)
+                    hindrance = await self.blocking_reason(request)
                     if hindrance is None and monotonic() >= not_before:
                         if not entered:
                             await self._enter(call_id, request, number, price_usd)
                             entered = True
-                        passage = await self._pass(call_id, request)
-                        if passage is not None:
+                        permit = await self._pass(call_id, request)
+                        if permit is not None:
                             return AdmittedCall(
                                 id=call_id,
                                 request=request,
                                 price_usd=price_usd,
-                                passage=passage,
+                                permit=permit,
                                 earlier_lost=earlier_lost,
                             )
                     self._give_up_at(until, hindrance)
-                    await self._desk.freed(at_most=pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load
+                    await self._scheduler.wait_until_freed(at_most=pause * random.uniform(0.5, 1))  # noqa: S311 - spreads load
                     pause = min(pause * 1.5, LONGEST_PAUSE)
             except BaseException as exc:
                 if entered:
@@ -205,22 +205,22 @@ class Admission:
         if hindrance is not None and (hindrance.wait > left or hindrance.is_of_no_use):
             raise hindrance
         if left < timedelta():
-            raise ProviderBusyError(self._provider.code, limit=self._desk.limits.concurrency)
+            raise ProviderBusyError(self._provider.code, limit=self._scheduler.limits.concurrency)
 
-    async def obstacle(self, request: EditRequest) -> CallLaterError | None:
+    async def blocking_reason(self, request: EditRequest) -> CallLaterError | None:
         """What is in a call's way now.
 
         Raises:
-            RunCancelledError: The run is being cancelled.
+            RunCanceledError: The run is being cancelled.
             ClaimGoneError: A newer claim holds the job.
         """
         async with self._db.reading() as reader:
-            sight = await self._sight(reader)
-        return self._judged(sight, request)
+            state = await self._gate_state(reader)
+        return self._judged(state, request)
 
-    async def _sight(self, reader: Reader) -> gates.Sight:
+    async def _gate_state(self, reader: Reader) -> gates.GateState:
         rows = await reader.records(
-            gates.SIGHT,
+            gates.GATE_STATE,
             provider=self._provider.code,
             project_id=self._claim.project_id,
             job_id=self._claim.job_id,
@@ -228,11 +228,11 @@ class Admission:
         )
         if not rows:
             raise ClaimGoneError
-        return gates.seen(rows[0])
+        return gates.read_gate_state(rows[0])
 
-    def _judged(self, sight: gates.Sight, request: EditRequest) -> CallLaterError | None:
-        return gates.obstacle(
-            sight, self._provider.code, self._desk.limits, own_address=_has_own_address(request)
+    def _judged(self, state: gates.GateState, request: EditRequest) -> CallLaterError | None:
+        return gates.blocking_reason(
+            state, self._provider.code, self._scheduler.limits, own_address=_has_own_address(request)
         )
 
     async def _enter(
@@ -263,7 +263,7 @@ class Admission:
         if held is None:
             raise ClaimGoneError
 
-    async def _pass(self, call_id: UUID, request: EditRequest) -> gates.Passage | None:
+    async def _pass(self, call_id: UUID, request: EditRequest) -> gates.Permit | None:
         """Through the gates in one transaction; the request may leave once it is committed."""
         provider, project_id = self._provider.code, self._claim.project_id
         own_address = _has_own_address(request)
@@ -273,25 +273,25 @@ class Admission:
             reader = Reader(raw.driver_connection)
             await gates.lock_gates(session, reader, provider, project_id)
             # Only a statement that begins after the locks sees what others did before they let go.
-            sight = await self._sight(reader)
-            if self._judged(sight, request) is not None:
+            state = await self._gate_state(reader)
+            if self._judged(state, request) is not None:
                 return None
             await self._confirm(session)
-            passage = await gates.mark_passed(
-                session, sight, provider, project_id, self._desk.limits, own_address=own_address
+            permit = await gates.grant(
+                session, state, provider, project_id, self._scheduler.limits, own_address=own_address
             )
             sent = await reader.value(
-                _SEND, call_id=call_id, call_fence=self._claim.fence, now=passage.sent_at
+                _SEND, call_id=call_id, call_fence=self._claim.fence, now=permit.sent_at
             )
             if sent is None:
                 raise ClaimGoneError
-        return passage
+        return permit
 
     async def _never_left(self, call_id: UUID, cause: BaseException) -> None:
         """End an entered call whose request certainly did not leave, even if its passage was committed."""
         verdict = Verdict(error=f"Never sent: {named(cause)}", error_code=NEVER_SENT)
         try:
-            await outcomes.written(
+            await outcomes.write_persistently(
                 self._db,
                 lambda session: outcomes.refuse(session, call_id, verdict),
                 within=LOOK_EVERY,

@@ -20,7 +20,7 @@ from kroma.db.engine import Database
 from kroma.ledger import outcomes
 from kroma.ledger import provider_limits as gates
 from kroma.ledger.admission import Admission, AdmittedCall, Claimed
-from kroma.ledger.call_scheduler import CallDesk
+from kroma.ledger.call_scheduler import CallScheduler
 from kroma.ledger.errors import (
     AnswerNotKeptError,
     AnswerUnknownError,
@@ -38,7 +38,7 @@ from kroma.providers.base import (
     ProviderKeyRefusedError,
     ProviderRefusedError,
 )
-from kroma.runs.errors import RunCancelledError
+from kroma.runs.errors import RunCanceledError
 from kroma.runs.events import write_event
 
 log = structlog.get_logger(__name__)
@@ -50,14 +50,14 @@ UNHURRIED: Final = timedelta(minutes=20)
 """For the answer of a call under way when its project is paused: longer than any provider takes."""
 
 
-class Shelved(msgspec.Struct, Generic[Kept], frozen=True, kw_only=True):
+class StoredAnswer(msgspec.Struct, Generic[Kept], frozen=True, kw_only=True):
     """An answer that lies in the store."""
 
     answer: Answer
     kept: Kept
 
 
-class Shelf(Protocol[Kept]):
+class AnswerStore(Protocol[Kept]):
     """Where the answers of one candidate's calls are kept, under keys that no other call writes."""
 
     async def keep(self, call_id: UUID, result: EditResult, *, earlier_lost: int) -> Kept:
@@ -74,7 +74,7 @@ class Shelf(Protocol[Kept]):
         """
         ...
 
-    async def find(self, call_id: UUID) -> Shelved[Kept] | None:
+    async def find(self, call_id: UUID) -> StoredAnswer[Kept] | None:
         """What an earlier worker kept of this call; None when nothing of it can be used."""
         ...
 
@@ -83,24 +83,24 @@ class Answers:
     """Sends the admitted calls of one claim and writes down what becomes of them."""
 
     def __init__(
-        self, db: Database, desk: CallDesk, provider: Provider, claim: Claimed, admission: Admission
+        self, db: Database, scheduler: CallScheduler, provider: Provider, claim: Claimed, admission: Admission
     ) -> None:
         """Make what calls are answered by.
 
         Args:
             db: Where the ledger is.
-            desk: The worker's.
+            scheduler: The worker's.
             provider: Whose calls cost money.
             claim: Under which they were admitted.
             admission: Says whether a job that must stop may wait for an answer.
         """
         self._db = db
-        self._desk = desk
+        self._scheduler = scheduler
         self._provider = provider
         self._claim = claim
         self._admission = admission
 
-    async def awaited(self, call: AdmittedCall, shelf: Shelf[Kept]) -> Kept:
+    async def wait_for(self, call: AdmittedCall, answers: AnswerStore[Kept]) -> Kept:
         """Send a call, and keep and settle its answer; a cancelled caller leaves it to go on by itself.
 
         Raises:
@@ -109,13 +109,13 @@ class Answers:
             InfraError: Charged, and the store could not take the picture.
             ProviderRefusedError: A clean refusal.
         """
-        task = self._desk.start(self._carried(call, shelf))
+        task = self._scheduler.start(self._carry(call, answers))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if not task.done():
-                self._desk.left.add(call.id)
-                await _ended_within(task, await self._grace(call))
+                self._scheduler.left.add(call.id)
+                await _wait_for_end(task, await self._grace(call))
             raise
 
     async def _grace(self, call: AdmittedCall) -> timedelta | None:
@@ -124,16 +124,16 @@ class Answers:
         None is not at all: a cancelled run's call, or a lost claim's, ends on its own.
         """
         try:
-            hindrance = await self._admission.obstacle(call.request)
-        except (RunCancelledError, ClaimGoneError):
+            hindrance = await self._admission.blocking_reason(call.request)
+        except (RunCanceledError, ClaimGoneError):
             return None
         except Exception as exc:  # noqa: BLE001 - a database that is away, in whatever form
             log.warning("ledger.not_asked", call_id=str(call.id), error=type(exc).__name__)
-            return self._desk.answer_grace
+            return self._scheduler.answer_grace
         is_pause = isinstance(hindrance, ProjectPausedError)
-        return UNHURRIED if is_pause else self._desk.answer_grace
+        return UNHURRIED if is_pause else self._scheduler.answer_grace
 
-    async def _carried(self, call: AdmittedCall, shelf: Shelf[Kept]) -> Kept:
+    async def _carry(self, call: AdmittedCall, answers: AnswerStore[Kept]) -> Kept:
         request = msgspec.structs.replace(call.request, call_id=call.id)
         called = CallWatch(self._provider.code, request.model)
         try:
@@ -145,7 +145,7 @@ class Answers:
                 raise
             raise AnswerUnknownError(self._provider.code, call.id) from exc
         called.ended("answered")
-        return await to_the_end(self._shelve(call, result, shelf))
+        return await to_the_end(self._store_answer(call, result, answers))
 
     async def _note_no_picture(self, call: AdmittedCall, cause: BaseException) -> None:
         match cause:
@@ -159,23 +159,23 @@ class Answers:
                 # Whatever it was, nobody can say that the provider did not get the request.
                 await self._note_loss(call, cause)
 
-    async def _shelve(self, call: AdmittedCall, result: EditResult, shelf: Shelf[Kept]) -> Kept:
+    async def _store_answer(self, call: AdmittedCall, result: EditResult, answers: AnswerStore[Kept]) -> Kept:
         """Keep the answer, then settle: a worker that ends in between leaves a picture that can be found."""
         answer = charge_of(result, call.price_usd)
         result = msgspec.structs.replace(result, cost_usd=answer.cost_usd, cost_doubt=answer.cost_doubt)
-        place = self._desk.start(self._leave_place(call))
+        position = self._scheduler.start(self._free_slot(call))
         try:
-            kept = await shelf.keep(call.id, result, earlier_lost=call.earlier_lost)
+            kept = await answers.keep(call.id, result, earlier_lost=call.earlier_lost)
         except Exception as exc:
-            await asyncio.wait((place,))
+            await asyncio.wait((position,))
             reason = f"It was charged, but its picture could not be kept: {named(exc)}"
             await self._settle(call, answer, Verdict(error=reason, error_code=AnswerNotKeptError.code))
             raise
-        await asyncio.wait((place,))
+        await asyncio.wait((position,))
         await self._settle(call, answer)
         return kept
 
-    async def _leave_place(self, call: AdmittedCall) -> None:
+    async def _free_slot(self, call: AdmittedCall) -> None:
         """While the picture is being kept, the provider is free for another call."""
         answered = (
             update(ProviderCall)
@@ -194,7 +194,7 @@ class Answers:
             moved = await outcomes.settle(session, call.id, answer, verdict)
             return moved, await self._note_answer(session, call)
 
-        moved, closed = await outcomes.written(self._db, write)
+        moved, closed = await outcomes.write_persistently(self._db, write)
         if not moved:
             log.error("ledger.answer_came_too_late", call_id=str(call.id))
         elif answer.cost_usd is not None:
@@ -224,13 +224,13 @@ class Answers:
             if refusal.retry_after is not None:
                 await gates.note_retry_after(session, provider, project_id, wait=refusal.retry_after)
             if isinstance(refusal, ProviderKeyRefusedError):
-                await gates.pause_after(session, project_id, provider, refusal, sent_at=call.passage.sent_at)
+                await gates.pause_after(session, project_id, provider, refusal, sent_at=call.permit.sent_at)
             if refusal.is_down:
                 return await self._note_failure(session, call)
             await self._note_answer(session, call)
             return False
 
-        if await outcomes.written(self._db, write):
+        if await outcomes.write_persistently(self._db, write):
             await self._say_open(refusal)
 
     async def _note_loss(self, call: AdmittedCall, cause: BaseException) -> None:
@@ -241,7 +241,7 @@ class Answers:
             # A stopping worker's own doing says nothing of the provider.
             return isinstance(cause, Exception) and await self._note_failure(session, call)
 
-        if await outcomes.written(self._db, write):
+        if await outcomes.write_persistently(self._db, write):
             await self._say_open(cause)
 
     async def _note_failure(self, session: AsyncSession, call: AdmittedCall) -> bool:
@@ -250,7 +250,7 @@ class Answers:
             self._provider.code,
             self._claim.project_id,
             own_address=call.has_own_address,
-            is_probe=call.passage.is_probe,
+            is_probe=call.permit.is_probe,
         )
 
     async def _say_open(self, cause: BaseException) -> None:
@@ -261,7 +261,7 @@ class Answers:
     async def _say(self, code: str, text: str) -> None:
         """Tell the run's watchers; in a transaction of its own, since it waits for the run's row."""
         notice = {"code": code, "message": text}
-        await outcomes.written(
+        await outcomes.write_persistently(
             self._db, lambda session: write_event(session, self._claim.run_id, "notice", notice)
         )
 
@@ -292,7 +292,7 @@ def _outcome(error: BaseException) -> str:
             return "unknown"
 
 
-async def _ended_within(task: asyncio.Task[Any], grace: timedelta | None) -> None:
+async def _wait_for_end(task: asyncio.Task[Any], grace: timedelta | None) -> None:
     """Give a call the grace, then have its answer written off; a second cancellation ends the grace."""
     if grace is None:
         return

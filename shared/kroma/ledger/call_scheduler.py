@@ -15,11 +15,11 @@ ANSWER_GRACE: Final = timedelta(seconds=25)
 FIRST_RETRY: Final = timedelta(seconds=1)
 """The longest wait after a candidate's first clean refusal; doubled after each further one."""
 
-Lane = tuple[str, UUID]
+QueueKey = tuple[str, UUID]
 """Provider and project: calls of one lane pass in the order they came."""
 
 
-class CallDesk:
+class CallScheduler:
     """One per worker; the tables alone decide who passes, this only keeps callers from crowding them."""
 
     def __init__(
@@ -34,14 +34,14 @@ class CallDesk:
         self.first_retry = first_retry
         self.left: set[UUID] = set()
         """Calls that went on when their job had to stop; their answers may come after its end."""
-        self._turns: defaultdict[Lane, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._freed = asyncio.Event()
+        self._turns: defaultdict[QueueKey, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._slot_freed = asyncio.Event()
         self._under_way: set[asyncio.Task[Any]] = set()
 
     @asynccontextmanager
-    async def waiting(self, lane: Lane) -> AsyncGenerator[asyncio.Task[Any]]:
+    async def waiting(self, queue_key: QueueKey) -> AsyncGenerator[asyncio.Task[Any]]:
         """A place in the lane's line: the task is done when it is the caller's turn, until the block ends."""
-        turn = self._turns[lane]
+        turn = self._turns[queue_key]
         asked = asyncio.ensure_future(turn.acquire())
         try:
             yield asked
@@ -61,16 +61,16 @@ class CallDesk:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
-        self._freed.set()
+        self._slot_freed.set()
         if not task.cancelled():
             task.exception()  # whoever waited has it; nobody may wait any more
 
-    async def freed(self, *, at_most: timedelta) -> None:
+    async def wait_until_freed(self, *, at_most: timedelta) -> None:
         """Wait until a call of this worker ends, or for so long: other workers' calls end too."""
-        self._freed.clear()
+        self._slot_freed.clear()
         try:
             async with asyncio.timeout(at_most.total_seconds()):
-                await self._freed.wait()
+                await self._slot_freed.wait()
         except TimeoutError:
             return
 

@@ -28,9 +28,9 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.ledger import outcomes
 from kroma.ledger import provider_limits as gates
-from kroma.ledger.admission import OPERATION, PATIENCE, Admission, Claimed
-from kroma.ledger.answers import Answers, Shelf, Shelved
-from kroma.ledger.call_scheduler import CallDesk
+from kroma.ledger.admission import MAX_WAIT, OPERATION, Admission, Claimed
+from kroma.ledger.answers import Answers, AnswerStore, StoredAnswer
+from kroma.ledger.call_scheduler import CallScheduler
 from kroma.ledger.errors import (
     AnswerNotKeptError,
     AnswerUnknownError,
@@ -61,7 +61,7 @@ class PaidCalls:
     def __init__(
         self,
         db: Database,
-        desk: CallDesk,
+        scheduler: CallScheduler,
         provider: Provider,
         claim: Claimed,
         *,
@@ -73,7 +73,7 @@ class PaidCalls:
 
         Args:
             db: Where the ledger is.
-            desk: The worker's.
+            scheduler: The worker's.
             provider: Whose calls cost money.
             claim: Under which to call.
             find_access: The project's key and address as they are now; asked before every call.
@@ -82,15 +82,15 @@ class PaidCalls:
             operation: What the calls are for: the candidate's other calls are no earlier ones of these.
         """
         self._db = db
-        self._desk = desk
+        self._scheduler = scheduler
         self._provider = provider
         self._claim = claim
         self._find_access = find_access
         self._operation = operation
-        self._admission = Admission(db, desk, provider, claim, confirm=confirm, operation=operation)
-        self._answers = Answers(db, desk, provider, claim, self._admission)
+        self._admission = Admission(db, scheduler, provider, claim, confirm=confirm, operation=operation)
+        self._answers = Answers(db, scheduler, provider, claim, self._admission)
 
-    async def edit(self, request: EditRequest, shelf: Shelf[Kept]) -> Kept:
+    async def edit(self, request: EditRequest, answers: AnswerStore[Kept]) -> Kept:
         """One candidate's picture: what an earlier claim was answered, else a new call.
 
         Returns:
@@ -98,7 +98,7 @@ class PaidCalls:
 
         Raises:
             CallLaterError: Not now; its ``not_before`` says when.
-            RunCancelledError: The run is being cancelled; no call was made.
+            RunCanceledError: The run is being cancelled; no call was made.
             ClaimGoneError: A newer claim holds the job; no call was made.
             AnswerUnknownError: An answer was lost. It is not asked for again.
             AnswerUnusableError: Charged, and no picture.
@@ -113,11 +113,11 @@ class PaidCalls:
             if call.operation == self._operation and call.provider_code == self._provider.code
         ]
         if earlier:
-            shelved = await self._resumed(earlier[-1], shelf)
-            if shelved is not None:
-                return shelved.kept
-        return await self._asked(
-            request, shelf, earlier, number=of_candidate[-1].number if of_candidate else 0
+            stored = await self._resume(earlier[-1], answers)
+            if stored is not None:
+                return stored.kept
+        return await self._ask(
+            request, answers, earlier, number=of_candidate[-1].number if of_candidate else 0
         )
 
     async def _of_candidate(self, candidate_index: int) -> Sequence[ProviderCall]:
@@ -136,32 +136,38 @@ class PaidCalls:
                 )
             ).all()
 
-    async def _resumed(self, call: ProviderCall, shelf: Shelf[Kept]) -> Shelved[Kept] | None:
+    async def _resume(self, call: ProviderCall, answers: AnswerStore[Kept]) -> StoredAnswer[Kept] | None:
         """Deal with the last call of an earlier claim; None leaves the way free for the next one."""
         match CallStatus(call.status):
             case CallStatus.REFUSED:
                 return None
             case CallStatus.INTENT:
                 verdict = Verdict(error=f"Never sent: {_STALE}", error_code=NEVER_SENT)
-                await outcomes.written(self._db, lambda session: outcomes.refuse(session, call.id, verdict))
+                await outcomes.write_persistently(
+                    self._db, lambda session: outcomes.refuse(session, call.id, verdict)
+                )
                 return None
             case CallStatus.SETTLED:
-                shelved = await shelf.find(call.id)
-                if shelved is None:
+                stored = await answers.find(call.id)
+                if stored is None:
                     raise AnswerNotKeptError(self._provider.code, call.error)
-                return shelved
+                return stored
             case CallStatus.SENT | CallStatus.UNKNOWN:
-                return await self._recovered(call, shelf)
+                return await self._recover(call, answers)
 
-    async def _recovered(self, call: ProviderCall, shelf: Shelf[Kept]) -> Shelved[Kept] | None:
+    async def _recover(self, call: ProviderCall, answers: AnswerStore[Kept]) -> StoredAnswer[Kept] | None:
         """A call that left, and whose worker wrote nothing more: not sent again while nobody knows better."""
-        shelved = await shelf.find(call.id)
-        if shelved is not None:
-            answer = outcomes.believed(shelved.answer)
-            await outcomes.written(self._db, lambda session: outcomes.settle(session, call.id, answer))
-            return shelved
+        stored = await answers.find(call.id)
+        if stored is not None:
+            answer = outcomes.believed(stored.answer)
+            await outcomes.write_persistently(
+                self._db, lambda session: outcomes.settle(session, call.id, answer)
+            )
+            return stored
         reason = "Its worker was lost before the answer was written"
-        await outcomes.written(self._db, lambda session: outcomes.lose(session, call.id, reason=reason))
+        await outcomes.write_persistently(
+            self._db, lambda session: outcomes.lose(session, call.id, reason=reason)
+        )
         was_charged = await ask_provider(self._db, self._provider, call.id, self._find_access)
         if was_charged is None:
             raise AnswerUnknownError(self._provider.code, call.id)
@@ -169,8 +175,13 @@ class PaidCalls:
             raise AnswerNotKeptError(self._provider.code)
         return None
 
-    async def _asked(
-        self, request: EditRequest, shelf: Shelf[Kept], earlier: Sequence[ProviderCall], *, number: int
+    async def _ask(
+        self,
+        request: EditRequest,
+        answers: AnswerStore[Kept],
+        earlier: Sequence[ProviderCall],
+        *,
+        number: int,
     ) -> Kept:
         """Call until there is an answer, as often as the budget allows; ``number`` is the last call's."""
         earlier_lost = sum(_was_lost(call) for call in earlier)
@@ -183,7 +194,7 @@ class PaidCalls:
                 request, number=number, earlier_lost=earlier_lost, not_before=not_before
             )
             try:
-                return await self._answers.awaited(call, shelf)
+                return await self._answers.wait_for(call, answers)
             except ProviderKeyRefusedError as exc:
                 # What the old key met says nothing of a key that was stored meanwhile: the gate knows.
                 raise ProviderPausedError(self._provider.code, exc.message) from exc
@@ -191,10 +202,12 @@ class PaidCalls:
                 refusals += 1
                 if not exc.retryable:
                     raise
-                if refusals > self._desk.limits.retries:
+                if refusals > self._scheduler.limits.retries:
                     raise RetriesSpentError(exc.message, calls=refusals) from exc
-                wait = max(_retry_pause(refusals, self._desk.first_retry), exc.retry_after or timedelta())
-                if wait > PATIENCE:
+                wait = max(
+                    _retry_pause(refusals, self._scheduler.first_retry), exc.retry_after or timedelta()
+                )
+                if wait > MAX_WAIT:
                     raise RateLimitedError(self._provider.code, wait=wait) from exc
                 not_before = monotonic() + wait.total_seconds()
 
@@ -205,9 +218,9 @@ class PaidCalls:
             return await self._find_access()
         except ProviderRefusedError as exc:
             refusal = exc
-        lane = (self._claim.project_id, self._provider.code)
-        await outcomes.written(
-            self._db, lambda session: gates.pause_after(session, *lane, refusal, sent_at=asked_at)
+        queue_key = (self._claim.project_id, self._provider.code)
+        await outcomes.write_persistently(
+            self._db, lambda session: gates.pause_after(session, *queue_key, refusal, sent_at=asked_at)
         )
         raise ProviderPausedError(self._provider.code, refusal.message) from refusal
 

@@ -42,10 +42,12 @@ async def ask_provider(
             error_code=AnswerNotKeptError.code,
             resolution=outcomes.CHARGED,
         )
-        await outcomes.written(db, lambda session: outcomes.settle(session, call_id, answer, verdict))
+        await outcomes.write_persistently(
+            db, lambda session: outcomes.settle(session, call_id, answer, verdict)
+        )
         return True
     verdict = Verdict(
         error="The provider did not carry it out", error_code="provider_refused", resolution=NOT_CHARGED
     )
-    await outcomes.written(db, lambda session: outcomes.refuse(session, call_id, verdict))
+    await outcomes.write_persistently(db, lambda session: outcomes.refuse(session, call_id, verdict))
     return False

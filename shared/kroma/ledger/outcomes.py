@@ -93,7 +93,7 @@ async def settle(session: AsyncSession, call_id: UUID, answer: Answer, verdict: 
         values["model_name"] = answer.model
     if answer.request_id is not None:
         values["request_id"] = answer.request_id
-    moved = await _moved(session, call_id, (CallStatus.SENT, CallStatus.UNKNOWN), values)
+    moved = await _move(session, call_id, (CallStatus.SENT, CallStatus.UNKNOWN), values)
     if not moved:
         return False
     now_is = select(ProviderCall).where(ProviderCall.id == call_id)
@@ -156,7 +156,7 @@ async def refuse(session: AsyncSession, call_id: UUID, verdict: Verdict) -> bool
     """
     from_statuses = (CallStatus.INTENT, CallStatus.SENT, CallStatus.UNKNOWN)
     values: dict[str, Any] = {"status": CallStatus.REFUSED, **_ended(verdict)}
-    return await _moved(session, call_id, from_statuses, values)
+    return await _move(session, call_id, from_statuses, values)
 
 
 async def lose(session: AsyncSession, call_id: UUID, *, reason: str) -> bool:
@@ -166,7 +166,7 @@ async def lose(session: AsyncSession, call_id: UUID, *, reason: str) -> bool:
         Whether it moved.
     """
     verdict = Verdict(error=reason, error_code="provider_answer_lost")
-    return await _moved(
+    return await _move(
         session, call_id, (CallStatus.SENT,), {"status": CallStatus.UNKNOWN, **_ended(verdict)}
     )
 
@@ -183,7 +183,7 @@ def _ended(verdict: Verdict) -> dict[str, Any]:
     return values
 
 
-async def _moved(
+async def _move(
     session: AsyncSession, call_id: UUID, from_statuses: tuple[CallStatus, ...], values: dict[str, Any]
 ) -> bool:
     moved = await session.execute(
@@ -206,7 +206,7 @@ async def _tell_watchers(session: AsyncSession, run_id: UUID, call_id: UUID, res
     await write_event(session, run_id, "notice", notice | {"resolution": resolution})
 
 
-async def written(
+async def write_persistently(
     db: Database, write: Callable[[AsyncSession], Awaitable[T]], *, within: timedelta = PERSISTENCE
 ) -> T:
     """Write in one transaction, again and again while the database is away.

@@ -31,7 +31,7 @@ from kroma.ledger.models import CallStatus, ProviderCall, ProviderGate
 from kroma.projects.models import Project
 from kroma.provider_accounts.models import ProviderAccount
 from kroma.providers.base import ProviderRefusedError
-from kroma.runs.errors import RunCancelledError
+from kroma.runs.errors import RunCanceledError
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
 from kroma.secrets.models import ProjectSecret
 
@@ -68,7 +68,7 @@ def _limit(value: object) -> int | None:
     return int(value)
 
 
-class Gate(NamedTuple):
+class GateRow(NamedTuple):
     """One gate as it stands; all None where it has no row yet."""
 
     next_call_at: datetime | None = None
@@ -79,7 +79,7 @@ class Gate(NamedTuple):
     paused_reason: str | None = None
 
 
-class Sight(NamedTuple):
+class GateState(NamedTuple):
     """What a claim sees before the gates."""
 
     now: datetime
@@ -87,14 +87,14 @@ class Sight(NamedTuple):
     project_paused_at: datetime | None
     project_paused_reason: str | None
     limits: ProjectLimits
-    everyone: Gate
-    own: Gate
+    everyone: GateRow
+    own: GateRow
     under_way: int
     """Calls of all projects that may be at the provider now."""
     own_under_way: int
 
 
-class Passage(NamedTuple):
+class Permit(NamedTuple):
     """How a call got through."""
 
     sent_at: datetime
@@ -132,12 +132,12 @@ def _under_way(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
     )
 
 
-def _sight_statement() -> Select[*tuple[Any, ...]]:
+def _gate_state_statement() -> Select[*tuple[Any, ...]]:
     everyone, own = aliased(ProviderGate), aliased(ProviderGate)
     named = [
         getattr(gate, column).label(f"{name}_{column}")
         for name, gate in (("everyone", everyone), ("own", own))
-        for column in Gate._fields
+        for column in GateRow._fields
     ]
     return (
         select(
@@ -173,16 +173,16 @@ def _sight_statement() -> Select[*tuple[Any, ...]]:
     )
 
 
-SIGHT: Final = Prepared(_sight_statement())
+GATE_STATE: Final = Prepared(_gate_state_statement())
 """One row while the claim holds, else none; takes ``provider``, ``project_id``, ``job_id``, ``fence``."""
 
 
-def seen(row: Any) -> Sight:  # noqa: ANN401 - a row of asyncpg, which ships no types
-    """A row of ``SIGHT``, read."""
+def read_gate_state(row: Any) -> GateState:  # noqa: ANN401 - a row of asyncpg, which ships no types
+    """A row of ``GATE_STATE``, read."""
     everyone, own = (
-        Gate(*(row[f"{name}_{column}"] for column in Gate._fields)) for name in ("everyone", "own")
+        GateRow(*(row[f"{name}_{column}"] for column in GateRow._fields)) for name in ("everyone", "own")
     )
-    return Sight(
+    return GateState(
         now=row["now"],
         run_status=row["run_status"],
         project_paused_at=row["project_paused_at"],
@@ -195,57 +195,57 @@ def seen(row: Any) -> Sight:  # noqa: ANN401 - a row of asyncpg, which ships no 
     )
 
 
-def obstacle(
-    sight: Sight, provider: str, limits: ProviderLimits, *, own_address: bool
+def blocking_reason(
+    state: GateState, provider: str, limits: ProviderLimits, *, own_address: bool
 ) -> CallLaterError | None:
     """Why no call may be made now; None when one may.
 
     Args:
-        sight: What is known.
+        state: What is known.
         provider: Its code.
         limits: For all projects together.
         own_address: Whether the project reaches the provider at an address of its own, whose failures
             say nothing of the provider of all others.
 
     Raises:
-        RunCancelledError: The run is being cancelled, or has ended.
+        RunCanceledError: The run is being cancelled, or has ended.
     """
-    if sight.run_status not in {RunStatus.QUEUED, RunStatus.RUNNING}:
-        raise RunCancelledError
-    if sight.project_paused_at is not None:
-        return ProjectPausedError(sight.project_paused_reason)
-    for gate in (sight.everyone, sight.own):
+    if state.run_status not in {RunStatus.QUEUED, RunStatus.RUNNING}:
+        raise RunCanceledError
+    if state.project_paused_at is not None:
+        return ProjectPausedError(state.project_paused_reason)
+    for gate in (state.everyone, state.own):
         if gate.paused_at is not None:
             return ProviderPausedError(provider, gate.paused_reason)
-    return _closed_for_a_while(sight, provider, own_address=own_address) or _crowded(sight, provider, limits)
+    return _closed_for_a_while(state, provider, own_address=own_address) or _crowded(state, provider, limits)
 
 
-def _closed_for_a_while(sight: Sight, provider: str, *, own_address: bool) -> CallLaterError | None:
-    circuit = sight.own if own_address else sight.everyone
-    if circuit.open_until is not None and circuit.open_until > sight.now:
-        wait = min(circuit.open_until - sight.now, LONGEST_NAP)
+def _closed_for_a_while(state: GateState, provider: str, *, own_address: bool) -> CallLaterError | None:
+    circuit = state.own if own_address else state.everyone
+    if circuit.open_until is not None and circuit.open_until > state.now:
+        wait = min(circuit.open_until - state.now, LONGEST_NAP)
         return CircuitOpenError(provider, failures=circuit.failures or 0, wait=wait)
-    asked = [gate.retry_after for gate in (sight.everyone, sight.own) if gate.retry_after is not None]
-    if asked and max(asked) > sight.now:
-        return RateLimitedError(provider, wait=max(asked) - sight.now)
+    asked = [gate.retry_after for gate in (state.everyone, state.own) if gate.retry_after is not None]
+    if asked and max(asked) > state.now:
+        return RateLimitedError(provider, wait=max(asked) - state.now)
     return None
 
 
-def _crowded(sight: Sight, provider: str, limits: ProviderLimits) -> CallLaterError | None:
-    if sight.under_way >= limits.concurrency:
+def _crowded(state: GateState, provider: str, limits: ProviderLimits) -> CallLaterError | None:
+    if state.under_way >= limits.concurrency:
         return ProviderBusyError(provider, limit=limits.concurrency)
-    if sight.limits.max_concurrency is not None and sight.own_under_way >= sight.limits.max_concurrency:
-        return ProviderBusyError(provider, limit=sight.limits.max_concurrency)
+    if state.limits.max_concurrency is not None and state.own_under_way >= state.limits.max_concurrency:
+        return ProviderBusyError(provider, limit=state.limits.max_concurrency)
     due = [
         gate.next_call_at
         for gate, per_minute in (
-            (sight.everyone, limits.requests_per_minute),
-            (sight.own, sight.limits.requests_per_minute),
+            (state.everyone, limits.requests_per_minute),
+            (state.own, state.limits.requests_per_minute),
         )
         if per_minute is not None and gate.next_call_at is not None
     ]
-    if due and max(due) > sight.now:
-        return RateLimitedError(provider, wait=max(due) - sight.now)
+    if due and max(due) > state.now:
+        return RateLimitedError(provider, wait=max(due) - state.now)
     return None
 
 
@@ -260,11 +260,11 @@ _LOCK: Final = Prepared(
 )
 
 
-TOOL_SIGHT: Final = (
+TOOL_GATE_STATE: Final = (
     select(
         func.clock_timestamp().label("now"),
         _under_way().label("under_way"),
-        *(getattr(ProviderGate, column) for column in Gate._fields),
+        *(getattr(ProviderGate, column) for column in GateRow._fields),
     )
     .select_from(ProviderGate)
     .where(ProviderGate.provider_code == bindparam("provider"), ProviderGate.project_id.is_(None))
@@ -272,17 +272,17 @@ TOOL_SIGHT: Final = (
 """One row once a call was made, else none; takes ``provider``."""
 
 
-async def see_for_tool(session: AsyncSession, provider: str) -> Sight:
+async def see_for_tool(session: AsyncSession, provider: str) -> GateState:
     """What a call sees that belongs to no project, with the gate of all locked."""
-    row = (await session.execute(TOOL_SIGHT, {"provider": provider})).one()
-    return Sight(
+    row = (await session.execute(TOOL_GATE_STATE, {"provider": provider})).one()
+    return GateState(
         now=row.now,
         run_status=RunStatus.RUNNING,
         project_paused_at=None,
         project_paused_reason=None,
         limits=ProjectLimits(),
-        everyone=Gate(*(getattr(row, column) for column in Gate._fields)),
-        own=Gate(),
+        everyone=GateRow(*(getattr(row, column) for column in GateRow._fields)),
+        own=GateRow(),
         under_way=row.under_way,
         own_under_way=0,
     )
@@ -297,42 +297,42 @@ async def lock_gates(session: AsyncSession, reader: Reader, provider: str, proje
         provider: The code.
         project_id: Whose call; None is a tool's, which passes the gate of all alone.
     """
-    places = (None,) if project_id is None else (None, project_id)
+    scopes = (None,) if project_id is None else (None, project_id)
     named = {"provider": provider, "project_id": project_id}
-    if len(await reader.records(_LOCK, **named)) == len(places):
+    if len(await reader.records(_LOCK, **named)) == len(scopes):
         return
     await session.execute(
         insert(ProviderGate)
-        .values([{"id": uuid4(), "provider_code": provider, "project_id": place} for place in places])
+        .values([{"id": uuid4(), "provider_code": provider, "project_id": scope} for scope in scopes])
         .on_conflict_do_nothing()
     )
     await reader.records(_LOCK, **named)
 
 
-async def mark_passed(
+async def grant(
     session: AsyncSession,
-    sight: Sight,
+    state: GateState,
     provider: str,
     project_id: UUID | None,
     limits: ProviderLimits,
     *,
     own_address: bool,
-) -> Passage:
+) -> Permit:
     """Let one call through locked gates: the next one keeps its distance, a probe keeps others out."""
-    circuit = sight.own if own_address else sight.everyone
+    circuit = state.own if own_address else state.everyone
     is_probe = (circuit.failures or 0) >= FAILURES_TO_OPEN
-    for place, per_minute, holds_circuit in (
+    for scope, per_minute, holds_circuit in (
         (None, limits.requests_per_minute, not own_address),
-        (project_id, sight.limits.requests_per_minute, own_address),
+        (project_id, state.limits.requests_per_minute, own_address),
     ):
         changes: dict[str, object] = {}
         if per_minute is not None:
-            changes["next_call_at"] = sight.now + timedelta(minutes=1) / per_minute
+            changes["next_call_at"] = state.now + timedelta(minutes=1) / per_minute
         if is_probe and holds_circuit:
-            changes["open_until"] = sight.now + PROBE
+            changes["open_until"] = state.now + PROBE
         if changes:
-            await session.execute(_changing(provider, place).values(**changes))
-    return Passage(sight.now, is_probe)
+            await session.execute(_changing(provider, scope).values(**changes))
+    return Permit(state.now, is_probe)
 
 
 async def note_answer(
@@ -415,7 +415,7 @@ async def pause_provider(
     )
     own = and_(ProviderGate.provider_code == code, ProviderGate.project_id == project_id)
     await session.execute(select(ProviderGate.id).where(own).with_for_update())
-    if sent_at is not None and await _changed_since(session, project_id, code, sent_at):
+    if sent_at is not None and await _has_changed_since(session, project_id, code, sent_at):
         return False
     await session.execute(
         _changing(code, project_id).values(
@@ -439,7 +439,7 @@ async def pause_after(
     )
 
 
-async def _changed_since(session: AsyncSession, project_id: UUID, code: str, moment: datetime) -> bool:
+async def _has_changed_since(session: AsyncSession, project_id: UUID, code: str, moment: datetime) -> bool:
     stamps = [
         select(row.updated_at)
         .where(row.project_id == project_id, row.provider_code == code, row.updated_at > moment)
@@ -520,9 +520,9 @@ def provider_is_paused() -> ColumnElement[bool]:
 
 
 def _changing(provider: str, project_id: UUID | None) -> Any:  # noqa: ANN401 - an UPDATE that takes RETURNING
-    place = ProviderGate.project_id.is_(None) if project_id is None else ProviderGate.project_id == project_id
+    scope = ProviderGate.project_id.is_(None) if project_id is None else ProviderGate.project_id == project_id
     return (
         update(ProviderGate)
-        .where(ProviderGate.provider_code == provider, place)
+        .where(ProviderGate.provider_code == provider, scope)
         .execution_options(synchronize_session=False)
     )

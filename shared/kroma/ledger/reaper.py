@@ -160,7 +160,7 @@ class Reconciler:
             if answer is not None:
                 verdict = Verdict(resolution=CHARGED)
                 reported = outcomes.believed(answer)
-                await outcomes.written(
+                await outcomes.write_persistently(
                     self._db, lambda session: outcomes.settle(session, call.id, reported, verdict)
                 )
                 return True

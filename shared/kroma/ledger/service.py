@@ -18,7 +18,7 @@ from kroma.ledger.errors import CallNotUnknownError, ProviderCallNotFoundError
 from kroma.ledger.models import CallStatus, ProviderCall
 from kroma.ledger.outcomes import Answer, Verdict
 from kroma.projects.models import Project
-from kroma.projects.slugs import normalised_slug
+from kroma.projects.slugs import normalized_slug
 from kroma.texts import required_text
 
 _LARGEST_USD: Final = Decimal(10) ** 9
@@ -75,7 +75,7 @@ async def resolve_call(
     if cost is not None and said is Resolution.NOT_CHARGED:
         raise WrongCostError("Field 'cost_usd' belongs to resolution 'charged'")
     async with db.transaction() as session:
-        call = await _locked(session, slug, call_id)
+        call = await _lock(session, slug, call_id)
         if call.resolution == said and (cost is None or cost == call.cost_usd):
             return ResolvedCall(call, None)
         if call.status != CallStatus.UNKNOWN:
@@ -120,13 +120,13 @@ def _cost(value: str | float | None) -> Decimal | None:
     return cost.quantize(_STEP)
 
 
-async def _locked(session: AsyncSession, slug: str | None, call_id: str) -> ProviderCall:
+async def _lock(session: AsyncSession, slug: str | None, call_id: str) -> ProviderCall:
     wanted = select(ProviderCall).where(ProviderCall.id == row_id(call_id)).with_for_update(of=ProviderCall)
     if slug is None:
         wanted = wanted.where(ProviderCall.project_id.is_(None))
     else:
         wanted = wanted.join(Project, Project.id == ProviderCall.project_id)
-        wanted = wanted.where(Project.slug == normalised_slug(slug))
+        wanted = wanted.where(Project.slug == normalized_slug(slug))
     call = await session.scalar(wanted)
     if call is None:
         raise ProviderCallNotFoundError

@@ -24,7 +24,7 @@ from kroma.db.reader import Reader
 from kroma.errors import KromaError
 from kroma.ledger import outcomes
 from kroma.ledger import provider_limits as gates
-from kroma.ledger.admission import PATIENCE
+from kroma.ledger.admission import MAX_WAIT
 from kroma.ledger.answers import charge_of, to_the_end
 from kroma.ledger.errors import AnswerUnknownError, ProviderBusyError, RetriesSpentError
 from kroma.ledger.models import CallStatus, ProviderCall
@@ -68,12 +68,12 @@ class ToolCalls:
         self._limits = limits
         self._actor = actor
 
-    async def edit(self, request: EditRequest, *, order: str, operation: str) -> BoughtPicture:
+    async def edit(self, request: EditRequest, *, call_key: str, operation: str) -> BoughtPicture:
         """Buy one picture; clean refusals that may pass are tried again, as often as runs do.
 
         Args:
             request: With its access.
-            order: What is bought, as a text that is the same for the same order.
+            call_key: What is bought, as a text that is the same for the same order.
             operation: What the ledger calls it.
 
         Raises:
@@ -83,28 +83,28 @@ class ToolCalls:
             ProviderRefusedError: Refused for good.
             RetriesSpentError: Refused as often as the limit allows.
         """
-        await self._check_known(order)
+        await self._check_known(call_key)
         for refusals in range(1, self._limits.retries + 2):
-            call, passage = await self._sent(request, order, refusals, operation)
+            call, permit = await self._send(request, call_key, refusals, operation)
             try:
-                return await self._answered(request, call, passage)
+                return await self._answer(request, call, permit)
             except ProviderRefusedError as exc:
                 if not exc.retryable:
                     raise
                 pause = exc.retry_after or timedelta(seconds=2 ** (refusals - 1) * random.random())  # noqa: S311 - spreads load
-                if refusals > self._limits.retries or pause > PATIENCE:
+                if refusals > self._limits.retries or pause > MAX_WAIT:
                     raise RetriesSpentError(exc.message, calls=refusals) from exc
             await asyncio.sleep(pause.total_seconds())
         raise AssertionError
 
-    async def _check_known(self, order: str) -> None:
+    async def _check_known(self, call_key: str) -> None:
         """Refuse an order whose answer was lost before, until a person has said what became of it."""
         statement = (
             select(ProviderCall.id)
             .where(
                 ProviderCall.project_id.is_(None),
                 ProviderCall.provider_code == self._provider.code,
-                ProviderCall.job_key == order,
+                ProviderCall.job_key == call_key,
                 or_(
                     ProviderCall.status == CallStatus.UNKNOWN,
                     and_(
@@ -120,24 +120,24 @@ class ToolCalls:
         if lost is not None:
             raise AnswerUnknownError(self._provider.code, lost)
 
-    async def _sent(
-        self, request: EditRequest, order: str, number: int, operation: str
-    ) -> tuple[ProviderCall, gates.Passage]:
+    async def _send(
+        self, request: EditRequest, call_key: str, number: int, operation: str
+    ) -> tuple[ProviderCall, gates.Permit]:
         """Wait for the gates, commit the call; only then it may leave."""
-        until = monotonic() + PATIENCE.total_seconds()
+        until = monotonic() + MAX_WAIT.total_seconds()
         while True:
             async with self._db.transaction() as session:
-                sight = await self._locked_sight(session)
-                hindrance = gates.obstacle(sight, self._provider.code, self._limits, own_address=False)
+                state = await self._lock_gate_state(session)
+                hindrance = gates.blocking_reason(state, self._provider.code, self._limits, own_address=False)
                 if hindrance is None:
-                    passage = await gates.mark_passed(
-                        session, sight, self._provider.code, None, self._limits, own_address=False
+                    permit = await gates.grant(
+                        session, state, self._provider.code, None, self._limits, own_address=False
                     )
-                    call = self._call(request, order, number, operation, passage)
+                    call = self._call(request, call_key, number, operation, permit)
                     session.add(call)
                     await session.flush()
                     await self._audit(session, call)
-                    return call, passage
+                    return call, permit
             left = timedelta(seconds=until - monotonic())
             if hindrance.wait > left or hindrance.is_of_no_use:
                 raise hindrance
@@ -145,19 +145,19 @@ class ToolCalls:
                 raise ProviderBusyError(self._provider.code, limit=self._limits.concurrency)
             await asyncio.sleep(min(max(hindrance.wait, LONGEST_PAUSE / 5), LONGEST_PAUSE).total_seconds())
 
-    async def _locked_sight(self, session: AsyncSession) -> gates.Sight:
+    async def _lock_gate_state(self, session: AsyncSession) -> gates.GateState:
         raw = await (await session.connection()).get_raw_connection()
         await gates.lock_gates(session, Reader(raw.driver_connection), self._provider.code, None)
         # Only a statement that begins after the lock sees what others did before they let go.
         return await gates.see_for_tool(session, self._provider.code)
 
     def _call(
-        self, request: EditRequest, order: str, number: int, operation: str, passage: gates.Passage
+        self, request: EditRequest, call_key: str, number: int, operation: str, permit: gates.Permit
     ) -> ProviderCall:
         return ProviderCall(
             id=uuid4(),
             project_id=None,
-            job_key=order,
+            job_key=call_key,
             candidate_index=request.candidate_index,
             number=number,
             fence=0,
@@ -165,7 +165,7 @@ class ToolCalls:
             model_name=request.model or "",
             operation=operation,
             status=CallStatus.SENT,
-            sent_at=passage.sent_at,
+            sent_at=permit.sent_at,
             price_usd=self._provider.estimate(request),
         )
 
@@ -178,10 +178,8 @@ class ToolCalls:
         }
         await audit.record(session, code="tool.call", project_id=None, actor=self._actor, payload=payload)
 
-    async def _answered(
-        self, request: EditRequest, call: ProviderCall, passage: gates.Passage
-    ) -> BoughtPicture:
-        task = asyncio.ensure_future(self._carried(request, call, passage))
+    async def _answer(self, request: EditRequest, call: ProviderCall, permit: gates.Permit) -> BoughtPicture:
+        task = asyncio.ensure_future(self._carry(request, call, permit))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -190,15 +188,13 @@ class ToolCalls:
             await asyncio.wait((task,))
             raise
 
-    async def _carried(
-        self, request: EditRequest, call: ProviderCall, passage: gates.Passage
-    ) -> BoughtPicture:
+    async def _carry(self, request: EditRequest, call: ProviderCall, permit: gates.Permit) -> BoughtPicture:
         called = CallWatch(self._provider.code, request.model)
         try:
             result = await self._provider.edit(msgspec.structs.replace(request, call_id=call.id))
         except ProviderRefusedError as exc:
             called.ended("refused")
-            await to_the_end(self._note_refusal(call, exc, passage))
+            await to_the_end(self._note_refusal(call, exc, permit))
             raise
         except AnswerUnusableError as exc:
             called.ended("unusable")
@@ -208,7 +204,7 @@ class ToolCalls:
             raise
         except BaseException as exc:
             called.ended("unknown")
-            await to_the_end(self._note_loss(call, exc, passage))
+            await to_the_end(self._note_loss(call, exc, permit))
             raise AnswerUnknownError(self._provider.code, call.id) from exc
         called.ended("answered")
         answer = charge_of(result, call.price_usd)
@@ -221,12 +217,12 @@ class ToolCalls:
             await gates.note_answer(session, self._provider.code, None, own_address=False)
             return moved
 
-        moved = await outcomes.written(self._db, write)
+        moved = await outcomes.write_persistently(self._db, write)
         if moved and answer.cost_usd is not None:
             PROVIDER_COST.labels(self._provider.code, call.model_name).inc(float(answer.cost_usd))
 
     async def _note_refusal(
-        self, call: ProviderCall, refusal: ProviderRefusedError, passage: gates.Passage
+        self, call: ProviderCall, refusal: ProviderRefusedError, permit: gates.Permit
     ) -> None:
         code = self._provider.code
 
@@ -234,20 +230,20 @@ class ToolCalls:
             verdict = Verdict(error=refusal.message, error_code=refusal.code)
             await outcomes.refuse(session, call.id, verdict)
             if refusal.is_down:
-                await gates.note_failure(session, code, None, own_address=False, is_probe=passage.is_probe)
+                await gates.note_failure(session, code, None, own_address=False, is_probe=permit.is_probe)
             else:
                 await gates.note_answer(session, code, None, own_address=False)
 
-        await outcomes.written(self._db, write)
+        await outcomes.write_persistently(self._db, write)
 
-    async def _note_loss(self, call: ProviderCall, cause: BaseException, passage: gates.Passage) -> None:
+    async def _note_loss(self, call: ProviderCall, cause: BaseException, permit: gates.Permit) -> None:
         named = cause.message if isinstance(cause, KromaError) else type(cause).__name__
 
         async def write(session: AsyncSession) -> None:
             await outcomes.lose(session, call.id, reason=f"No answer: {named}")
             if isinstance(cause, Exception):
                 await gates.note_failure(
-                    session, self._provider.code, None, own_address=False, is_probe=passage.is_probe
+                    session, self._provider.code, None, own_address=False, is_probe=permit.is_probe
                 )
 
-        await outcomes.written(self._db, write)
+        await outcomes.write_persistently(self._db, write)

@@ -13,8 +13,8 @@ from kroma.queue.messages import ExecuteJob
 log = structlog.get_logger(__name__)
 
 
-class Resumption:
-    """One change: ``lift`` within its transaction, ``ring`` once it is committed."""
+class Unpause:
+    """One change: ``lift`` within its transaction, ``notify`` once it is committed."""
 
     def __init__(self, queue: TaskQueue) -> None:
         self._queue = queue
@@ -24,7 +24,7 @@ class Resumption:
         """Lift the pause of a provider; implements ``kroma.secrets.on_access_change.AccessChanged``."""
         self._messages = [ExecuteJob(job_id=job) for job in await resume_provider(session, project_id, code)]
 
-    async def ring(self) -> None:
+    async def notify(self) -> None:
         """Have the jobs picked up at once; while the bell is down, the sweep finds them."""
         if not self._messages:
             return

@@ -8,7 +8,7 @@ from sqlalchemy import Uuid, bindparam, case
 
 from kroma.assets.models import Asset, AssetKind
 from kroma.db.engine import Database
-from kroma.db.reader import Query, Rows, equals
+from kroma.db.reader import Query, RowMapper, equals
 from kroma.errors import InvalidRequestError
 from kroma.library.project_files import ProjectFiles
 from kroma.storage.base import ObjectStore
@@ -23,7 +23,7 @@ BEST_FIRST: Final[tuple[Any, ...]] = (
 )
 """Of assets with the same bytes, the first stands for them: what a person brought, then the oldest."""
 
-_rows = Rows(Asset)
+_rows = RowMapper(Asset)
 _SAME: Final = Query(
     _rows,
     _rows.statement.where(

@@ -80,7 +80,7 @@ class Delivery:
         check = self._by_hash.get(file.sha256)
         if check is None:
             known = await find_known(self._db, self._files, file.sha256)
-            picture = self._decoded(file) if known is None else self._as_known(file, known)
+            picture = self._decode(file) if known is None else self._as_known(file, known)
             check = self._by_hash[file.sha256] = asyncio.create_task(picture)
         self._names.append(name)
         self._checks.append(check)
@@ -103,9 +103,9 @@ class Delivery:
             for check, name in zip(self._checks, self._names, strict=True)
         ]
 
-    async def decoded(self, picture: Picture) -> Picture:
+    async def decode(self, picture: Picture) -> Picture:
         """The picture with its header, after all: what the project had of it is gone."""
-        return picture if picture.header is not None else await self._decoded(picture.sent)
+        return picture if picture.header is not None else await self._decode(picture.sent)
 
     async def _as_known(self, file: Spooled, known: Asset) -> Picture:
         return Picture(
@@ -118,7 +118,7 @@ class Delivery:
             extension="",
         )
 
-    async def _decoded(self, file: Spooled) -> Picture:
+    async def _decode(self, file: Spooled) -> Picture:
         async with self._cpu.room(file.size_bytes):
             accepted = await self._cpu.run(accept, await self._spool.source(file), name=file.name)
             kept, spool = file, self._spool

@@ -21,7 +21,7 @@ class ProjectFiles(NamedTuple):
 async def open_project(
     db: Database, stores: ProjectStores, slug: str, *, for_writing: bool = False
 ) -> ProjectFiles:
-    """The files of the project whose slug ``slug`` normalises to.
+    """The files of the project whose slug ``slug`` normalizes to.
 
     Raises:
         ProjectNotFoundError: There is none.

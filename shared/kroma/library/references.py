@@ -14,7 +14,7 @@ from kroma.library.project_files import ProjectFiles
 from kroma.project_texts.models import ReferenceSet, ReferenceSetItem
 from kroma.project_texts.queries import get_text
 
-_LAST_PLACE: Final = 2**31 - 1
+_LAST_POSITION: Final = 2**31 - 1
 """What the column holds; items at the same place are ordered by their ids."""
 
 
@@ -51,12 +51,12 @@ async def add_items(
         await session.scalars(statement.order_by(ReferenceSetItem.sort_order, ReferenceSetItem.id))
     )
     by_address = {item.content_uri: item.id for item in reversed(present)}
-    place = max((item.sort_order for item in present), default=-1)
+    position = max((item.sort_order for item in present), default=-1)
     items: dict[UUID, UUID] = {}
     for asset, name in pictures:
         found = items.get(asset.id) or by_address.get(str(asset.id)) or by_address.get(asset.rel_path)
         if found is None:
-            place = min(place + 1, _LAST_PLACE)
+            position = min(position + 1, _LAST_POSITION)
             found = uuid4()
             item = ReferenceSetItem(
                 id=found,
@@ -64,7 +64,7 @@ async def add_items(
                 reference_set_id=owner.id,
                 label=PurePosixPath(name).stem or name,
                 content_uri=str(asset.id),
-                sort_order=place,
+                sort_order=position,
             )
             session.add(item)
         items[asset.id] = found

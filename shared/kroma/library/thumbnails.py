@@ -66,16 +66,16 @@ class Thumbnails:
         """
         if not is_picture(asset):
             raise NoPictureError(asset.rel_path)
-        kept = None if asset.sha256 is None else await _kept(store, asset.sha256, size_px)
+        kept = None if asset.sha256 is None else await _keep_drawn(store, asset.sha256, size_px)
         if kept is not None and (await current_file(store, asset)).sha256 == asset.sha256:
             return kept
-        place = f"{store.location}/{asset.id}_{size_px}"
-        making = self._making.get(place)
+        position = f"{store.location}/{asset.id}_{size_px}"
+        making = self._making.get(position)
         if making is None:
             drawn = asyncio.create_task(self._draw(store, asset, size_px))
             keeping = asyncio.create_task(_keep(drawn, store, asset, size_px))
-            making = self._making[place] = _Making(drawn, keeping)
-            keeping.add_done_callback(lambda _: self._making.pop(place, None))
+            making = self._making[position] = _Making(drawn, keeping)
+            keeping.add_done_callback(lambda _: self._making.pop(position, None))
         # One who leaves does not take it away from the others.
         small = await asyncio.shield(making.drawn)
         return small._replace(keeping=making.kept)
@@ -92,7 +92,7 @@ class Thumbnails:
         return Thumbnail(small, thumbnail_tag(sha256, size_px))
 
 
-async def _kept(store: ObjectStore, sha256: str, size_px: int) -> Thumbnail | None:
+async def _keep_drawn(store: ObjectStore, sha256: str, size_px: int) -> Thumbnail | None:
     try:
         data = await store.get(thumbnail_key(sha256, size_px), limit_bytes=_LARGEST_BYTES)
     except (ObjectNotFoundError, ObjectTooLargeError):

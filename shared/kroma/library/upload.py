@@ -27,7 +27,7 @@ FOLDERS: Final[Mapping[AssetKind, str]] = {AssetKind.INPUT: "scenes", AssetKind.
 _PUT_AT_ONCE: Final = 4
 
 
-class UploadOrder(msgspec.Struct, frozen=True, kw_only=True):
+class UploadRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What the pictures of an upload are to be."""
 
     kind: AssetKind = AssetKind.REFERENCE
@@ -68,7 +68,7 @@ class _VanishedError(Exception):
 
 
 async def keep_pictures(
-    db: Database, files: ProjectFiles, delivery: Delivery, order: UploadOrder, *, actor: UUID | None
+    db: Database, files: ProjectFiles, delivery: Delivery, request: UploadRequest, *, actor: UUID | None
 ) -> KeptUpload:
     """Keep everything that was delivered, or nothing of it.
 
@@ -81,23 +81,28 @@ async def keep_pictures(
         StoreUnavailableError: The store cannot be written.
     """
     pictures = await delivery.pictures()
-    await check_set(db, files.slug, order.reference_set_id)
+    await check_set(db, files.slug, request.reference_set_id)
     try:
-        return await _kept(db, files, pictures, order, actor=actor)
+        return await _keep(db, files, pictures, request, actor=actor)
     except _VanishedError:
-        pictures = [await delivery.decoded(picture) for picture in pictures]
-        return await _kept(db, files, pictures, order, actor=actor)
+        pictures = [await delivery.decode(picture) for picture in pictures]
+        return await _keep(db, files, pictures, request, actor=actor)
 
 
-async def _kept(
-    db: Database, files: ProjectFiles, pictures: Sequence[Picture], order: UploadOrder, *, actor: UUID | None
+async def _keep(
+    db: Database,
+    files: ProjectFiles,
+    pictures: Sequence[Picture],
+    request: UploadRequest,
+    *,
+    actor: UUID | None,
 ) -> KeptUpload:
     new = {picture.kept.sha256: picture for picture in reversed(pictures) if picture.header is not None}
     changed = await list_changed(db, files, list(new))
     objects: dict[str, _Object] = {}
     try:
-        await _put_all(files.store, new, order.kind, objects)
-        rows = _Rows(files, pictures, objects, order, changed)
+        await _put_all(files.store, new, request.kind, objects)
+        rows = _Rows(files, pictures, objects, request, changed)
         async with db.transaction() as session:
             kept = await rows.write(session, actor=actor)
     except BaseException:
@@ -151,13 +156,13 @@ class _Rows:
         files: ProjectFiles,
         pictures: Sequence[Picture],
         objects: Mapping[str, _Object],
-        order: UploadOrder,
+        request: UploadRequest,
         changed: Collection[UUID],
     ) -> None:
         self._files = files
         self._pictures = pictures
         self._objects = objects
-        self._order = order
+        self._request = request
         self._changed = changed
 
     async def write(self, session: AsyncSession, *, actor: UUID | None) -> KeptUpload:
@@ -175,7 +180,7 @@ class _Rows:
                 session.add(assets[sha256])
         await session.flush()
         named = [(assets[picture.kept.sha256], picture.name) for picture in self._pictures]
-        items = await add_items(session, self._files, self._order.reference_set_id, named)
+        items = await add_items(session, self._files, self._request.reference_set_id, named)
         kept = [
             KeptPicture(asset, is_known, items.get(asset.id))
             for (asset, _), is_known in zip(named, was_known, strict=True)
@@ -188,8 +193,8 @@ class _Rows:
             payload={
                 "asset_ids": [str(one.asset.id) for one in kept if not one.is_duplicate],
                 "duplicate_asset_ids": [str(one.asset.id) for one in kept if one.is_duplicate],
-                "kind": self._order.kind,
-                "reference_set_id": self._order.reference_set_id or "",
+                "kind": self._request.kind,
+                "reference_set_id": self._request.reference_set_id or "",
             },
         )
         return KeptUpload(kept, event.id)
@@ -225,11 +230,11 @@ class _Rows:
         asset = Asset(
             id=asset_id(self._files.project_id, key),
             project_id=self._files.project_id,
-            kind=self._order.kind,
+            kind=self._request.kind,
             storage_uri=store.uri(key),
             rel_path=key,
             storage_backend=store.backend,
-            metadata_json={**self._order.metadata, "upload": sent},
+            metadata_json={**self._request.metadata, "upload": sent},
         )
         _describe(asset, picture)
         return asset

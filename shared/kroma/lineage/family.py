@@ -8,7 +8,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from kroma.assets.models import Asset, AssetLink
 from kroma.db.prepared import Prepared
-from kroma.db.reader import Query, Reader, Rows
+from kroma.db.reader import Query, Reader, RowMapper
 
 MOST_RELATIVES: Final = 500
 """In each direction: a style reference has as many children as pictures were made after it."""
@@ -57,7 +57,7 @@ def _edges(near: InstrumentedAttribute[UUID], far: InstrumentedAttribute[UUID]) 
 
 _PARENTS: Final = _edges(AssetLink.child_asset_id, AssetLink.parent_asset_id)
 _CHILDREN: Final = _edges(AssetLink.parent_asset_id, AssetLink.child_asset_id)
-_rows = Rows(Asset)
+_rows = RowMapper(Asset)
 _ASSETS: Final = Query(_rows, _rows.statement.where(Asset.id == any_(bindparam("ids", type_=ARRAY(Uuid)))))
 
 

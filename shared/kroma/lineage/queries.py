@@ -10,18 +10,18 @@ from sqlalchemy import String, Uuid, bindparam, or_
 from kroma.assets.models import Asset
 from kroma.assets.queries import get_asset
 from kroma.costs.models import CostEvent
-from kroma.db.reader import Query, Reader, Rows, equals
+from kroma.db.reader import Query, Reader, RowMapper, equals
 from kroma.ledger.models import ProviderCall
 from kroma.lineage.family import Family, list_ancestors, list_descendants
 from kroma.quality.models import QualityReport
 from kroma.runlog.schema import InputLog, WordsLog
 from kroma.runs.models import Run, RunCandidate, RunJob
 
-_runs = Rows(Run, without=[Run.plan_json])
+_runs = RowMapper(Run, without=[Run.plan_json])
 _RUN: Final = Query(_runs, _runs.statement.where(equals(Run.id)))
 _JOB: Final = Query[RunJob].where(RunJob, equals(RunJob.id))
 _CANDIDATE: Final = Query[RunCandidate].where(RunCandidate, equals(RunCandidate.id))
-_reports = Rows(QualityReport)
+_reports = RowMapper(QualityReport)
 _REPORTS: Final = Query(
     _reports,
     _reports.statement.where(
@@ -32,14 +32,14 @@ _REPORTS: Final = Query(
         ),
     ).order_by(QualityReport.created_at, QualityReport.id),
 )
-_calls = Rows(ProviderCall)
+_calls = RowMapper(ProviderCall)
 _CALLS: Final = Query(
     _calls,
     _calls.statement.where(equals(ProviderCall.job_id), equals(ProviderCall.candidate_index)).order_by(
         ProviderCall.number
     ),
 )
-_costs = Rows(CostEvent)
+_costs = RowMapper(CostEvent)
 _COSTS: Final = Query(
     _costs,
     _costs.statement.where(
@@ -72,7 +72,7 @@ class _Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     words: WordsLog | None = None
 
 
-class _Place(msgspec.Struct, frozen=True, kw_only=True):
+class _CallNote(msgspec.Struct, frozen=True, kw_only=True):
     """Of which candidate a cost event or its meta speaks."""
 
     candidate_index: int | None = None
@@ -171,12 +171,12 @@ def _entry(candidate: RunCandidate, job: _JobEntry) -> CandidateEntry | None:
 
 async def _cost(reader: Reader, project_id: UUID, job: RunJob, candidate: RunCandidate) -> Cost:
     of_job = await _COSTS.all(reader, project_id=project_id, run_id=job.run_id, job_key=job.job_key)
-    places = [_read(event.meta_json, _Place) or _Place() for event in of_job]
+    notes = [_read(event.meta_json, _CallNote) or _CallNote() for event in of_job]
     mine = [
-        (event, place)
-        for event, place in zip(of_job, places, strict=True)
-        if place.candidate_index in {None, 0, candidate.candidate_index}
+        (event, note)
+        for event, note in zip(of_job, notes, strict=True)
+        if note.candidate_index in {None, 0, candidate.candidate_index}
     ]
-    is_known = all(place.price != "unknown" for _, place in mine)
+    is_known = all(note.price != "unknown" for _, note in mine)
     total = sum((event.total_cost_usd for event, _ in mine), Decimal(0)) if is_known else None
     return Cost([event for event, _ in mine], total)

@@ -21,7 +21,7 @@ from kroma.db.app_role import ADMIN_VARIABLE, make_role
 from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.db.engine import Database
 from kroma.db.schema import WrongSchemaError, find_revision, needed_revision
-from kroma.db.wait_for_database import answered
+from kroma.db.wait_for_database import wait_for_answer
 from kroma.environment import Environment, span
 from kroma.errors import InfraError, KromaError
 from kroma.logs import configure_logs
@@ -98,7 +98,7 @@ def migrate_when_it_answers(
     """
     if admin_url is not None:
         asyncio.run(make_role(admin_url, url=database_url, wait=wait))
-    found = asyncio.run(_found(database_url, wait))
+    found = asyncio.run(_find(database_url, wait))
     if found is not None and found > needed_revision():
         raise WrongSchemaError(found, needed_revision())
     migrate(database_url)
@@ -126,10 +126,10 @@ def waiting_span(text: str) -> timedelta:
     return span("--wait", text, minimum=0, example=WAIT.total_seconds())
 
 
-async def _found(database_url: str, wait: timedelta) -> str | None:
+async def _find(database_url: str, wait: timedelta) -> str | None:
     db = Database.connect(database_url, pool_size=1)
     try:
-        return await answered(partial(find_revision, db), url=database_url, limit=wait)
+        return await wait_for_answer(partial(find_revision, db), url=database_url, limit=wait)
     finally:
         await db.close()
 

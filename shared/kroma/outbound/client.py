@@ -126,7 +126,7 @@ class OutboundClient:
     ) -> OutboundReply:
         try:
             async with asyncio.timeout(limit.total_seconds()):
-                target = await self._guard.checked(url)
+                target = await self._guard.check(url)
                 return await self._send(method, target, body, headers, max_bytes=max_bytes)
         except TimeoutError as exc:
             raise CallTimedOutError(limit.total_seconds()) from exc

@@ -86,7 +86,7 @@ class UrlGuard:
         self._allowed = allowed
         self._resolve = resolve
 
-    async def checked(self, url: str) -> GuardedUrl:
+    async def check(self, url: str) -> GuardedUrl:
         """Resolve an address and judge where it leads.
 
         Raises:
@@ -108,7 +108,7 @@ class UrlGuard:
             UrlRefusedError: It may not be called at all.
             HostNotFoundError: Its name has no address.
         """
-        target = await self.checked(url)
+        target = await self.check(url)
         addresses = (_inner(ipaddress.ip_address(address)) for address in target.addresses)
         return target.host in self._allowed.hosts or all(address in self._allowed for address in addresses)
 

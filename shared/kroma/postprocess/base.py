@@ -2,7 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
-from kroma.postprocess.request import CutoutOrder, Made, UpscaleOrder
+from kroma.postprocess.specs import CutoutSpec, Made, UpscaleSpec
 
 
 @runtime_checkable
@@ -14,12 +14,12 @@ class Upscaler(Protocol):
         """The name it is chosen by."""
         ...
 
-    def missing(self, order: UpscaleOrder) -> str | None:
+    def missing(self, spec: UpscaleSpec) -> str | None:
         """What is to be installed or set before it can carry out this order; None when nothing is."""
         ...
 
-    async def upscale(self, data: bytes, order: UpscaleOrder, *, name: str) -> Made:
-        """The picture ``order.scale`` times as wide and high, in the order's format.
+    async def upscale(self, data: bytes, spec: UpscaleSpec, *, name: str) -> Made:
+        """The picture ``spec.scale`` times as wide and high, in the order's format.
 
         Alpha and colour space stay.
 
@@ -39,11 +39,11 @@ class BackgroundRemover(Protocol):
         """The name it is chosen by."""
         ...
 
-    def missing(self, order: CutoutOrder) -> str | None:
+    def missing(self, spec: CutoutSpec) -> str | None:
         """What is to be installed or set before it can carry out this order; None when nothing is."""
         ...
 
-    async def remove(self, data: bytes, order: CutoutOrder, *, name: str) -> Made:
+    async def remove(self, data: bytes, spec: CutoutSpec, *, name: str) -> Made:
         """The picture without its background, in the order's format; at its size but where it is cropped.
 
         Raises:

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kroma.imaging.high_bit_depth import DeepPicture, Pixels
+from kroma.imaging.high_bit_depth import Picture16, Pixels
 from kroma.postprocess.lut import CubeLut
-from kroma.postprocess.request import ColourProfile
+from kroma.postprocess.specs import ColorProfile
 from kroma.postprocess.temperature import temperature_matrix
 
 Levels = NDArray[np.float32]
@@ -32,8 +32,8 @@ _LEAST_WEIGHT: Final = np.float32(1e-3)
 """Of alpha around a pixel: with less, nothing near it is seen."""
 
 
-def graded(picture: DeepPicture, profile: ColourProfile, lut: CubeLut | None = None) -> DeepPicture:
-    """The picture in the profile's colours; same size, depth, alpha and colour space.
+def graded(picture: Picture16, profile: ColorProfile, lut: CubeLut | None = None) -> Picture16:
+    """The picture in the profile's colors; same size, depth, alpha and colour space.
 
     Args:
         picture: What to grade.
@@ -42,7 +42,7 @@ def graded(picture: DeepPicture, profile: ColourProfile, lut: CubeLut | None = N
     """
     pixels = picture.pixels
     stretch = _stretch(picture, profile.autocontrast_cutoff)
-    if not picture.is_deep and _is_pointwise(profile) and lut is None:
+    if not picture.is_16_bit and _is_pointwise(profile) and lut is None:
         return picture.replaced(_by_table(pixels, profile, stretch))
     chain = _Chain(profile, stretch, lut)
     out = np.empty_like(pixels)
@@ -57,7 +57,7 @@ def graded(picture: DeepPicture, profile: ColourProfile, lut: CubeLut | None = N
 class _Chain:
     """The steps on one strip."""
 
-    def __init__(self, profile: ColourProfile, stretch: Levels | None, lut: CubeLut | None) -> None:
+    def __init__(self, profile: ColorProfile, stretch: Levels | None, lut: CubeLut | None) -> None:
         self._profile = profile
         self._stretch = stretch
         self._lut = lut
@@ -88,12 +88,12 @@ class _Chain:
         return _rounded(v, strip)
 
     def _levels(self, strip: Pixels) -> Levels:
-        colour = np.ascontiguousarray(strip[..., :3])
-        if colour.dtype == np.uint8:
+        color = np.ascontiguousarray(strip[..., :3])
+        if color.dtype == np.uint8:
             if self._has_start:
-                return _as_levels(cv2.LUT(colour, self._start))
-            return colour.astype(np.float32)
-        return _until_saturation(colour.astype(np.float32) / np.float32(257), self._profile, self._stretch)
+                return _as_levels(cv2.LUT(color, self._start))
+            return color.astype(np.float32)
+        return _until_saturation(color.astype(np.float32) / np.float32(257), self._profile, self._stretch)
 
 
 def _as_levels(values: object) -> Levels:
@@ -104,11 +104,11 @@ def _clamped(v: Levels) -> Levels:
     return _as_levels(np.clip(v, 0, 255, out=v))
 
 
-def _is_pointwise(profile: ColourProfile) -> bool:
+def _is_pointwise(profile: ColorProfile) -> bool:
     return profile.saturation == 1 and profile.sharpness == 1 and profile.temperature == 0
 
 
-def _by_table(pixels: Pixels, profile: ColourProfile, stretch: Levels | None) -> NDArray[np.uint8]:
+def _by_table(pixels: Pixels, profile: ColorProfile, stretch: Levels | None) -> NDArray[np.uint8]:
     """Where no step mixes pixels or channels, 256 values say it all."""
     steps = np.arange(256, dtype=np.float32)[:, None].repeat(3, axis=1)[None]
     values = _after_sharpness(_until_saturation(steps, profile, stretch), profile)
@@ -119,7 +119,7 @@ def _by_table(pixels: Pixels, profile: ColourProfile, stretch: Levels | None) ->
     return np.asarray(cv2.LUT(np.ascontiguousarray(pixels, dtype=np.uint8), table), dtype=np.uint8)
 
 
-def _until_saturation(v: Levels, profile: ColourProfile, stretch: Levels | None) -> Levels:
+def _until_saturation(v: Levels, profile: ColorProfile, stretch: Levels | None) -> Levels:
     v = v.copy()
     if stretch is not None:
         v = _clamped(_as_levels((v - stretch[0]) * stretch[1]))
@@ -130,7 +130,7 @@ def _until_saturation(v: Levels, profile: ColourProfile, stretch: Levels | None)
     return v
 
 
-def _after_sharpness(v: Levels, profile: ColourProfile) -> Levels:
+def _after_sharpness(v: Levels, profile: ColorProfile) -> Levels:
     """Gamma and multipliers; both leave 0 where it is, so one power and one product are enough."""
     gains = np.array(profile.gains, dtype=np.float32)
     if profile.gamma != 1:
@@ -145,7 +145,7 @@ def _after_sharpness(v: Levels, profile: ColourProfile) -> Levels:
 
 
 @lru_cache(maxsize=8)
-def _end_table(profile: ColourProfile) -> NDArray[np.uint8]:
+def _end_table(profile: ColorProfile) -> NDArray[np.uint8]:
     """The last steps and the rounding for every 257th of a level: a power costs more than all before it."""
     fine = (np.arange(65536, dtype=np.float32) / np.float32(257))[:, None].repeat(3, axis=1)[None]
     return np.rint(_after_sharpness(fine, profile)).astype(np.uint8)
@@ -182,18 +182,18 @@ def _encoded(light: object) -> Levels:
     return _as_levels(np.where(x <= 0.0031308, x * np.float32(12.92), curve) * np.float32(255))  # noqa: PLR2004 - as above
 
 
-def _stretch(picture: DeepPicture, cutoff: float) -> Levels | None:
+def _stretch(picture: Picture16, cutoff: float) -> Levels | None:
     """Per channel the level that becomes 0 and the factor to the whole range; None is no stretch."""
     if cutoff <= 0:
         return None
-    colour = picture.pixels[..., :3].reshape(-1, 3)
+    color = picture.pixels[..., :3].reshape(-1, 3)
     alpha = picture.alpha
     if alpha is not None:
         seen = alpha.reshape(-1) > 0
-        colour = colour[seen] if seen.any() else colour
+        color = color[seen] if seen.any() else color
     low, high = np.zeros(3, np.float32), np.full(3, 255, np.float32)
     for channel in range(3):
-        counts = np.bincount(colour[:, channel], minlength=picture.top + 1)
+        counts = np.bincount(color[:, channel], minlength=picture.top + 1)
         below: NDArray[np.int64] = np.cumsum(counts, dtype=np.int64)
         whole = float(below[-1])
         cut = whole * cutoff / 100

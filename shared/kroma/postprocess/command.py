@@ -61,7 +61,7 @@ async def run_program(tool: str, arguments: Sequence[str], *, timeout: timedelta
     except TimeoutError:
         raise ToolTimedOutError(tool, f"it took longer than {timeout.total_seconds():g} s") from None
     finally:
-        await _ended(process)
+        await _end(process)
     text = said.decode("utf-8", "replace").strip()
     if code != 0:
         last = " ".join(text.split())[-_SAID_IN_ERROR:] or "it said nothing"
@@ -77,7 +77,7 @@ async def _read(process: Process, said: bytearray) -> None:
         del said[:-MAX_SAID_BYTES]
 
 
-async def _ended(process: Process) -> None:
+async def _end(process: Process) -> None:
     """Kill the whole group, whatever of it is left: a program may have started others."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """The final check: is a result still its source, as large and as whole as it should be?
 
 ``structure`` is the correlation of the luma, 0 to 1, of both at the source's proportions and at most
-256 pixels high, over what the result shows; ``drift`` the mean absolute difference of its mean colours,
+256 pixels high, over what the result shows; ``drift`` the mean absolute difference of its mean colors,
 as a share of white.
 """
 
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kroma.imaging.errors import PictureError
-from kroma.imaging.high_bit_depth import DeepPicture, decode_deep
+from kroma.imaging.high_bit_depth import Picture16, decode16
 from kroma.postprocess.memory import within_memory
-from kroma.postprocess.request import Comparison, Expected
+from kroma.postprocess.specs import Comparison, Expected
 
 MIN_STRUCTURE: Final = 0.85
 MAX_DRIFT: Final = 0.06
-"""Of a chain that should not change colours."""
+"""Of a chain that should not change colors."""
 MAX_DRIFT_GRADED: Final = 0.30
 MIN_SHOWN: Final = 0.002
 """Share of the picture that a cut-out must still show."""
@@ -40,9 +40,9 @@ def compare(source: bytes, result: bytes, expected: Expected) -> Comparison:
     Raises:
         PictureError: The source does not decode.
     """
-    before = decode_deep(source, name="source")
+    before = decode16(source, name="source")
     try:
-        after = decode_deep(result, name="result")
+        after = decode16(result, name="result")
     except PictureError as exc:
         return Comparison(is_good=False, reason=exc.message)
     found = _measured(before, after, expected)
@@ -53,7 +53,7 @@ def compare(source: bytes, result: bytes, expected: Expected) -> Comparison:
     return msgspec.structs.replace(found, is_good=problem is None, reason=said)
 
 
-def _measured(before: DeepPicture, after: DeepPicture, expected: Expected) -> Comparison:
+def _measured(before: Picture16, after: Picture16, expected: Expected) -> Comparison:
     width, height = after.size
     shown = None if after.alpha is None else float((after.alpha > after.top // 2).mean())
     structure = drift = None
@@ -79,7 +79,7 @@ def _measured(before: DeepPicture, after: DeepPicture, expected: Expected) -> Co
     )
 
 
-def _problem(before: DeepPicture, after: DeepPicture, expected: Expected, found: Comparison) -> str | None:
+def _problem(before: Picture16, after: Picture16, expected: Expected, found: Comparison) -> str | None:
     """The first thing that is not as it should be."""
     right = before.size[0] * expected.scale, before.size[1] * expected.scale
     if not expected.is_cropped and after.size != right:
@@ -96,9 +96,7 @@ def _content_problem(expected: Expected, found: Comparison) -> str | None:
     return None
 
 
-def _alpha_problem(
-    before: DeepPicture, after: DeepPicture, expected: Expected, found: Comparison
-) -> str | None:
+def _alpha_problem(before: Picture16, after: Picture16, expected: Expected, found: Comparison) -> str | None:
     if found.shown is not None and found.shown < MIN_SHOWN:
         return f"It shows {found.shown:.2%} of the picture; the subject is lost"
     if not expected.keeps_alpha:
@@ -114,8 +112,8 @@ def _alpha_problem(
     return f"Its transparency differs from the source's by {off:.3f}" if off > ALPHA_OFF else None
 
 
-def _small(picture: DeepPicture, size: tuple[int, int]) -> tuple[NDArray[np.float32], Plane]:
-    """Colours, 0 to 1, and alpha, at most 256 pixels long."""
+def _small(picture: Picture16, size: tuple[int, int]) -> tuple[NDArray[np.float32], Plane]:
+    """Colors, 0 to 1, and alpha, at most 256 pixels long."""
     factor = min(1.0, _SIDE_PX / max(size))
     target = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
     top = np.float32(picture.top)
@@ -126,10 +124,10 @@ def _small(picture: DeepPicture, size: tuple[int, int]) -> tuple[NDArray[np.floa
             cv2.resize(np.ascontiguousarray(picture.alpha), target, interpolation=cv2.INTER_AREA)
         )
         alpha = alpha.astype(np.float32) / top
-    colours = np.asarray(
+    colors = np.asarray(
         cv2.resize(np.ascontiguousarray(pixels[..., :3]), target, interpolation=cv2.INTER_AREA), np.float32
     )
-    return colours / top, alpha
+    return colors / top, alpha
 
 
 def _correlation(old: Plane, new: Plane, weight: Plane) -> float | None:

@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kroma.imaging.high_bit_depth import DeepPicture
+from kroma.imaging.high_bit_depth import Picture16
 from kroma.postprocess.errors import UnsureError
 
 TOOL: Final = "local"
 WORK_PIXELS: Final = 4_000_000
 """The outline of a larger picture is found on a smaller one."""
-RING_SHARE: Final = 0.02
+BORDER_SHARE: Final = 0.02
 """Width of the border ring, of the shorter side."""
 BIN: Final = 8.0
 NEAR: Final = 14.0
@@ -49,21 +49,21 @@ ALREADY_CLEAR: Final = 0.01
 
 Plane = NDArray[np.float32]
 """(height, width) float32."""
-Colours = NDArray[np.float32]
+Colors = NDArray[np.float32]
 """(height, width, 3) float32."""
 
 
 class Cutout(NamedTuple):
     """A picture without its backdrop, and how sure that is."""
 
-    picture: DeepPicture
+    picture: Picture16
     confidence: float
     """0 to 1."""
     reason: str
 
 
 class _Backdrop(NamedTuple):
-    lab: Colours
+    lab: Colors
     """Its colour everywhere."""
     texture: float
     plain: float
@@ -72,7 +72,7 @@ class _Backdrop(NamedTuple):
     """How often a walk round the border enters or leaves it."""
 
 
-def cut_out(picture: DeepPicture) -> Cutout:
+def cut_out(picture: Picture16) -> Cutout:
     """The subject on a transparent ground; same size, depth and colour space.
 
     Raises:
@@ -86,13 +86,13 @@ def cut_out(picture: DeepPicture) -> Cutout:
     width, height = picture.size
     factor = min(1.0, (WORK_PIXELS / max(1, width * height)) ** 0.5)
     side = (max(1, round(width * factor)), max(1, round(height * factor)))
-    colour = np.ascontiguousarray(picture.pixels[..., :3])
-    small = _floats(cv2.resize(colour, side, interpolation=cv2.INTER_AREA)) / np.float32(picture.top)
+    color = np.ascontiguousarray(picture.pixels[..., :3])
+    small = _floats(cv2.resize(color, side, interpolation=cv2.INTER_AREA)) / np.float32(picture.top)
     share, ground, confidence, reason = _matte(small)
     return Cutout(_without_ground(picture, share, ground), confidence, reason)
 
 
-def _matte(rgb: Colours) -> tuple[Plane, Colours, float, str]:
+def _matte(rgb: Colors) -> tuple[Plane, Colors, float, str]:
     """Each pixel's share of the subject, the backdrop's colour, and how sure that is."""
     lab = _floats(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB))
     backdrop = _fitted(lab)
@@ -122,28 +122,28 @@ def _matte(rgb: Colours) -> tuple[Plane, Colours, float, str]:
     return share, shown, confidence, reason
 
 
-def _fitted(lab: Colours) -> _Backdrop:
+def _fitted(lab: Colors) -> _Backdrop:
     height, width = lab.shape[:2]
     ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
-    ring = max(2, round(RING_SHARE * min(height, width)))
+    border = max(2, round(BORDER_SHARE * min(height, width)))
     edge = np.ones((height, width), bool)
-    edge[ring:-ring, ring:-ring] = False
-    colours = lab[edge]
+    edge[border:-border, border:-border] = False
+    colors = lab[edge]
     x, y = xs[edge] / max(1, width - 1) * 2 - 1, ys[edge] / max(1, height - 1) * 2 - 1
-    agrees = _length(colours - _most_frequent(colours)) < NEAR
+    agrees = _length(colors - _most_frequent(colors)) < NEAR
     for terms in (3, 3, 6):
         if terms > _terms_known(x[agrees], y[agrees]) or agrees.sum() < 4 * terms:
             continue
-        weights = np.linalg.lstsq(_terms(x[agrees], y[agrees], terms), colours[agrees], rcond=None)[0]
-        off = _length(_floats(colours - _terms(x, y, terms) @ weights))
+        weights = np.linalg.lstsq(_terms(x[agrees], y[agrees], terms), colors[agrees], rcond=None)[0]
+        off = _length(_floats(colors - _terms(x, y, terms) @ weights))
         agrees = off < max(6.0, 4 * float(np.median(off[agrees])))
     known = min(6, _terms_known(x[agrees], y[agrees]))
-    weights = np.linalg.lstsq(_terms(x[agrees], y[agrees], known), colours[agrees], rcond=None)[0]
+    weights = np.linalg.lstsq(_terms(x[agrees], y[agrees], known), colors[agrees], rcond=None)[0]
     everywhere = _terms(
         xs.ravel() / max(1, width - 1) * 2 - 1, ys.ravel() / max(1, height - 1) * 2 - 1, known
     )
     fitted = _floats(everywhere @ weights).reshape(height, width, 3)
-    off = _length(colours - fitted[edge])
+    off = _length(colors - fitted[edge])
     texture = float(np.median(off[agrees])) if agrees.any() else np.inf
     near = _length(lab - fitted) < max(6.0, 4 * texture)
     return _Backdrop(fitted, texture, float(agrees.mean()), _crossings(near))
@@ -159,11 +159,11 @@ def _crossings(near: NDArray[np.bool_]) -> int:
     return int((inside != np.roll(inside, 1)).sum())
 
 
-def _most_frequent(colours: NDArray[np.float32]) -> NDArray[np.float32]:
-    bins = np.floor(colours / BIN).astype(np.int64)
+def _most_frequent(colors: NDArray[np.float32]) -> NDArray[np.float32]:
+    bins = np.floor(colors / BIN).astype(np.int64)
     keys = (bins[:, 0] * 512 + bins[:, 1]) * 512 + bins[:, 2]
     values, counts = np.unique(keys, return_counts=True)
-    return np.median(colours[keys == values[counts.argmax()]], axis=0).astype(np.float32)
+    return np.median(colors[keys == values[counts.argmax()]], axis=0).astype(np.float32)
 
 
 def _terms_known(x: NDArray[np.float32], y: NDArray[np.float32]) -> int:
@@ -209,9 +209,9 @@ def _faint(distance: Plane, subject: NDArray[np.bool_], high: float) -> float:
 
 
 def _shares(
-    rgb: Colours, ground: Colours, distance: Plane, subject: NDArray[np.bool_], limits: tuple[float, float]
+    rgb: Colors, ground: Colors, distance: Plane, subject: NDArray[np.bool_], limits: tuple[float, float]
 ) -> Plane:
-    """1 within the subject, 0 outside, and along the outline what the colours say.
+    """1 within the subject, 0 outside, and along the outline what the colors say.
 
     A pixel there is a mix of the backdrop and of what differs from it most nearby, its ink or its skin;
     where it is no such mix it belongs to the subject as far as it differs from the backdrop.
@@ -232,19 +232,19 @@ def _shares(
     return share
 
 
-def _strongest(rgb: Colours, distance: NDArray[np.float32], band: NDArray[np.bool_]) -> NDArray[np.float32]:
+def _strongest(rgb: Colors, distance: NDArray[np.float32], band: NDArray[np.bool_]) -> NDArray[np.float32]:
     """(n, 3): per pixel of the band the colour near it that is furthest from the backdrop's."""
     height, width = band.shape
     ys, xs = np.nonzero(band)
     best = np.full(len(ys), -1, np.float32)
-    colour = np.zeros((len(ys), 3), np.float32)
+    color = np.zeros((len(ys), 3), np.float32)
     for dy in range(-BAND_PX, BAND_PX + 1):
         for dx in range(-BAND_PX, BAND_PX + 1):
             y, x = np.clip(ys + dy, 0, height - 1), np.clip(xs + dx, 0, width - 1)
             further = distance[y, x] > best
             best[further] = distance[y, x][further]
-            colour[further] = rgb[y, x][further]
-    return colour
+            color[further] = rgb[y, x][further]
+    return color
 
 
 def _disc(radius: int) -> NDArray[np.uint8]:
@@ -252,7 +252,7 @@ def _disc(radius: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)), np.uint8)
 
 
-def _without_ground(picture: DeepPicture, share: Plane, ground: Colours) -> DeepPicture:
+def _without_ground(picture: Picture16, share: Plane, ground: Colors) -> Picture16:
     """The picture under its matte, in strips: the largest one in floats is over a process's limit."""
     top = np.float32(picture.top)
     width, height = picture.size

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from kroma.imaging.errors import PictureTooLargeError
 from kroma.imaging.header import MAX_PIXELS
-from kroma.imaging.high_bit_depth import DeepPicture, Pixels
+from kroma.imaging.high_bit_depth import Picture16, Pixels
 
 _LEAST_ALPHA = 1e-4
 
@@ -24,7 +24,7 @@ def check_enlarged(size: tuple[int, int], scale: int, *, name: str) -> None:
         )
 
 
-def enlarged(picture: DeepPicture, scale: int, *, name: str) -> DeepPicture:
+def enlarged(picture: Picture16, scale: int, *, name: str) -> Picture16:
     """The picture with every side ``scale`` times as long; same depth, alpha and colour space.
 
     Raises:
@@ -50,7 +50,7 @@ def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     small_alpha: NDArray[np.float32] | None = None
     if pixels.shape[2] > 3:  # noqa: PLR2004 - RGB
         small_alpha = pixels[..., 3].astype(np.float32) / top
-        # It overshoots at edges as the colours do, so that their quotient does not.
+        # It overshoots at edges as the colors do, so that their quotient does not.
         through = _floats(cv2.resize(small_alpha, size, interpolation=way))
         out[..., 3] = np.rint(np.clip(through, 0, 1) * top).astype(pixels.dtype)
     for channel in range(3):

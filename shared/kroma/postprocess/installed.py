@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from kroma.config import ToolOptions
-from kroma.postprocess.request import CutoutOrder, PlannedTools, UpscaleOrder
+from kroma.postprocess.specs import CutoutSpec, PlannedTools, UpscaleSpec
 
 LANCZOS: Final = "lanczos"
 REALESRGAN: Final = "realesrgan-ncnn"
@@ -24,32 +24,32 @@ CUTOUT_BACKENDS: Final = (REMBG, *PAID_CUTOUTS, LOCAL)
 _MODEL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def missing_upscaler(order: UpscaleOrder, options: ToolOptions) -> str | None:
+def missing_upscaler(spec: UpscaleSpec, options: ToolOptions) -> str | None:
     """What is to be installed or set before this order can be carried out; None when nothing is."""
-    if UPSCALE_ALIASES.get(order.backend, order.backend) != REALESRGAN:
+    if UPSCALE_ALIASES.get(spec.backend, spec.backend) != REALESRGAN:
         return None
     binary, models = options.realesrgan, options.realesrgan_models
     if not os.access(binary, os.X_OK) or not binary.is_file():
         return f"put the program at {binary}, or set KROMA_REALESRGAN_BIN to where it is"
     if not models.is_dir():
         return f"put its models in {models}, or set KROMA_REALESRGAN_MODELS to where they are"
-    if order.scale not in REALESRGAN_SCALES:
-        return f"ask for upscale.scale 2, 3 or 4, not {order.scale}"
-    if _MODEL.fullmatch(order.model) is None or not any(models.glob(f"{order.model}*.param")):
+    if spec.scale not in REALESRGAN_SCALES:
+        return f"ask for upscale.scale 2, 3 or 4, not {spec.scale}"
+    if _MODEL.fullmatch(spec.model) is None or not any(models.glob(f"{spec.model}*.param")):
         known = sorted({path.stem for path in models.glob("*.param")})
         listed = f"; there is {', '.join(known)}" if known else ""
-        return f"put the model '{order.model}' (.param and .bin) in {models}{listed}"
+        return f"put the model '{spec.model}' (.param and .bin) in {models}{listed}"
     return None
 
 
-def missing_remover(backend: str, order: CutoutOrder, options: ToolOptions) -> str | None:
+def missing_remover(backend: str, spec: CutoutSpec, options: ToolOptions) -> str | None:
     """As ``missing_upscaler``, of a background backend; a service's key is looked for elsewhere."""
     if backend != REMBG:
         return None
     if shutil.which(options.rembg) is None:
         return "install rembg (pip install 'rembg[cpu,cli]'), or set KROMA_REMBG_BIN to its command"
-    if _MODEL.fullmatch(order.rembg_model) is None:
-        return f"name a model of rembg in bg_remove.rembg.model, not '{order.rembg_model}'"
+    if _MODEL.fullmatch(spec.rembg_model) is None:
+        return f"name a model of rembg in bg_remove.rembg.model, not '{spec.rembg_model}'"
     return None
 
 

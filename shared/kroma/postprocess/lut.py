@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kroma.errors import InvalidRequestError
-from kroma.postprocess.request import MAX_CUBE_BYTES
+from kroma.postprocess.specs import MAX_CUBE_BYTES
 
 MAX_SIZE_1D: Final = 65536
 MAX_SIZE_3D: Final = 129
@@ -31,8 +31,8 @@ class CubeError(InvalidRequestError):
     code = "invalid_lut"
 
     def __init__(self, name: str, problem: str, *, line: int | None = None) -> None:
-        place = f" line {line}:" if line is not None else ""
-        super().__init__(f"Look-up table '{name}'{place} {problem}")
+        position = f" line {line}:" if line is not None else ""
+        super().__init__(f"Look-up table '{name}'{position} {problem}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,30 +56,30 @@ class CubeLut:
 
     def _by_channel(self, share: NDArray[np.float32]) -> NDArray[np.float32]:
         size = self.table.shape[0]
-        place = share * np.float32(size - 1)
-        lower = np.minimum(place.astype(np.int32), size - 2)
-        part = place - lower.astype(np.float32)
+        position = share * np.float32(size - 1)
+        lower = np.minimum(position.astype(np.int32), size - 2)
+        part = position - lower.astype(np.float32)
         channels = np.arange(3)
         below, above = self.table[lower, channels], self.table[lower + 1, channels]
         return np.asarray(below + (above - below) * part, np.float32)
 
     def _tetrahedral(self, share: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Between the four corners of the tetrahedron that a colour lies in, so that greys stay grey."""
+        """Between the four corners of the tetrahedron that a colour lies in, so that grays stay gray."""
         size = self.table.shape[0]
         shape = share.shape
-        place = (share * np.float32(size - 1)).reshape(-1, 3)
-        lower = np.minimum(place.astype(np.int64), size - 2)
-        part = place - lower.astype(np.float32)
+        position = (share * np.float32(size - 1)).reshape(-1, 3)
+        lower = np.minimum(position.astype(np.int64), size - 2)
+        part = position - lower.astype(np.float32)
         strides = np.array([1, size, size * size], np.int64)  # of red, green, blue
         flat = self.table.reshape(-1, 3)
         corner = lower @ strides
         # From the corner one step along each axis, the one with the largest part first.
-        order = np.argsort(-part, axis=1, kind="stable")
-        sorted_part = np.take_along_axis(part, order, axis=1)
+        spec = np.argsort(-part, axis=1, kind="stable")
+        sorted_part = np.take_along_axis(part, spec, axis=1)
         value = flat[corner]
         out = value.copy()
         for step in range(3):
-            corner = corner + strides[order[:, step]]
+            corner = corner + strides[spec[:, step]]
             following = flat[corner]
             out += (following - value) * sorted_part[:, step : step + 1]
             value = following

@@ -11,7 +11,7 @@ from kroma.cpu import CpuPool, remote
 from kroma.postprocess.command import run_program
 from kroma.postprocess.errors import ToolMissingError
 from kroma.postprocess.installed import LOCAL, REMBG, missing_remover
-from kroma.postprocess.request import CutoutOrder, Made
+from kroma.postprocess.specs import CutoutSpec, Made
 from kroma.postprocess.upscalers import read_answer
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ class LocalRemover:
         """Its name."""
         return LOCAL
 
-    def missing(self, order: CutoutOrder) -> str | None:  # noqa: ARG002 - the protocol's
+    def missing(self, spec: CutoutSpec) -> str | None:  # noqa: ARG002 - the protocol's
         """Nothing."""
         return None
 
-    async def remove(self, data: bytes, order: CutoutOrder, *, name: str) -> Made:
+    async def remove(self, data: bytes, spec: CutoutSpec, *, name: str) -> Made:
         """By ``kroma.postprocess.cutout``."""
-        return await self._cpu.run(work.remove_backdrop, data, order.format, order.quality, name=name)
+        return await self._cpu.run(work.remove_backdrop, data, spec.format, spec.quality, name=name)
 
 
 class RembgRemover:
@@ -52,14 +52,14 @@ class RembgRemover:
         """Its name."""
         return REMBG
 
-    def missing(self, order: CutoutOrder) -> str | None:
+    def missing(self, spec: CutoutSpec) -> str | None:
         """The program, or a name that is no model's."""
-        return missing_remover(REMBG, order, self._options)
+        return missing_remover(REMBG, spec, self._options)
 
-    async def remove(self, data: bytes, order: CutoutOrder, *, name: str) -> Made:
+    async def remove(self, data: bytes, spec: CutoutSpec, *, name: str) -> Made:
         """By the program, on a PNG in a folder of its own."""
         program = await asyncio.to_thread(shutil.which, self._options.rembg)
-        missing = await asyncio.to_thread(self.missing, order)
+        missing = await asyncio.to_thread(self.missing, spec)
         if missing is not None or program is None:
             raise ToolMissingError(self.code, missing or "its program has gone")
         given = await self._cpu.run(work.plain_png, data, name=name)
@@ -67,11 +67,11 @@ class RembgRemover:
             folder = Path(kept)
             source, target = folder / "in.png", folder / "out.png"
             await asyncio.to_thread(source.write_bytes, given)
-            arguments = [program, "i", "-m", order.rembg_model, str(source), str(target)]
+            arguments = [program, "i", "-m", spec.rembg_model, str(source), str(target)]
             await run_program(self.code, arguments, timeout=self._options.command_timeout, folder=folder)
             answer = await asyncio.to_thread(read_answer, target, self.code)
         made = await self._cpu.run(
-            work.finish_cutout, data, answer, order.format, order.quality, crop=False, tool=self.code
+            work.finish_cutout, data, answer, spec.format, spec.quality, crop=False, tool=self.code
         )
-        made.details["model"] = order.rembg_model
+        made.details["model"] = spec.rembg_model
         return made

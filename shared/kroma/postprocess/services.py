@@ -24,7 +24,7 @@ from kroma.outbound.errors import (
     ReplyTooLargeError,
     UrlRefusedError,
 )
-from kroma.postprocess.request import CutoutOrder
+from kroma.postprocess.specs import CutoutSpec
 from kroma.providers.answers import TRANSIENT, retry_after, usable_key
 from kroma.providers.base import (
     AnswerLostError,
@@ -96,14 +96,14 @@ class ServiceLine:
 class CutoutService:
     """One service, asked for one order; implements ``Provider``."""
 
-    def __init__(self, kind: ServiceKind, line: ServiceLine, order: CutoutOrder | None = None) -> None:
+    def __init__(self, kind: ServiceKind, line: ServiceLine, spec: CutoutSpec | None = None) -> None:
         self._kind = kind
         self._line = line
-        self._order = order or CutoutOrder(backends=(kind.code,))
+        self._order = spec or CutoutSpec(backends=(kind.code,))
 
-    def of_order(self, order: CutoutOrder) -> "CutoutService":
+    def of_spec(self, spec: CutoutSpec) -> "CutoutService":
         """The same service with an order's size, crop and price."""
-        return CutoutService(self._kind, self._line, order)
+        return CutoutService(self._kind, self._line, spec)
 
     @property
     def code(self) -> str:

@@ -26,7 +26,7 @@ def temperature_matrix(mired: float) -> NDArray[np.float32] | None:
     cones_from, cones_to = _BRADFORD @ _white(_D65_KELVIN), _BRADFORD @ _white(target)
     adapt = np.linalg.inv(_BRADFORD) @ np.diag(cones_to / cones_from) @ _BRADFORD
     matrix = np.linalg.inv(_TO_XYZ) @ adapt @ _TO_XYZ
-    # Grey keeps its luminance: only the hue of the light changes.
+    # Gray keeps its luminance: only the hue of the light changes.
     luminance = float(_TO_XYZ[1] @ matrix @ np.ones(3))
     return (matrix / luminance).astype(np.float32)
 

@@ -12,8 +12,8 @@ from kroma.postprocess.base import BackgroundRemover, Upscaler
 from kroma.postprocess.errors import ToolError, ToolMissingError
 from kroma.postprocess.installed import CUTOUT_BACKENDS, UPSCALE_ALIASES, UPSCALE_BACKENDS, missing_tools
 from kroma.postprocess.removers import LocalRemover, RembgRemover
-from kroma.postprocess.request import ColourOrder, CutoutOrder, Made, PlannedTools, UpscaleOrder
 from kroma.postprocess.services import KINDS, CutoutService, ServiceLine
+from kroma.postprocess.specs import ColorSpec, CutoutSpec, Made, PlannedTools, UpscaleSpec
 from kroma.postprocess.upscalers import LanczosUpscaler, RealEsrganUpscaler
 from kroma.providers.base import EditRequest, ProviderAccess, ProviderFailedError, ProviderPicture
 
@@ -57,30 +57,30 @@ class Toolbox:
         """What these orders need and is not here: of tried backends only where none is left."""
         return missing_tools(tools, self._options)
 
-    async def upscale(self, data: bytes, order: UpscaleOrder, *, name: str) -> Made:
+    async def upscale(self, data: bytes, spec: UpscaleSpec, *, name: str) -> Made:
         """As ``Upscaler.upscale`` of the order's backend.
 
         Raises:
             ToolError: The backend is unknown, missing, or failed.
             PictureError: The picture does not decode, or would be too large.
         """
-        return await self.upscaler(order.backend).upscale(data, order, name=name)
+        return await self.upscaler(spec.backend).upscale(data, spec, name=name)
 
     async def grade(
-        self, data: bytes, order: ColourOrder, *, name: str, lut: tuple[str, bytes] | None = None
+        self, data: bytes, spec: ColorSpec, *, name: str, lut: tuple[str, bytes] | None = None
     ) -> Made:
-        """A PNG in the order's colours; ``lut`` is the name and the bytes of its ``.cube`` file.
+        """A PNG in the order's colors; ``lut`` is the name and the bytes of its ``.cube`` file.
 
         Raises:
             PictureError: The picture does not decode.
             CubeError: The table cannot be read.
         """
-        return await self._cpu.run(work.grade, data, order.values, lut, name=name)
+        return await self._cpu.run(work.grade, data, spec.values, lut, name=name)
 
     async def remove_background(
         self,
         data: bytes,
-        order: CutoutOrder,
+        spec: CutoutSpec,
         *,
         name: str,
         access: Mapping[str, ProviderAccess] | None = None,
@@ -89,7 +89,7 @@ class Toolbox:
 
         Args:
             data: The picture.
-            order: What to do.
+            spec: What to do.
             name: For messages.
             access: Keys of the services that may be called, by code; others are passed over.
 
@@ -102,16 +102,16 @@ class Toolbox:
             ProviderError: The only backend failed, as it did.
         """
         failures: list[ToolError | ProviderFailedError] = []
-        for code in order.backends:
+        for code in spec.backends:
             try:
                 if code in self.services:
-                    return code, await self._serviced(code, data, order, name, access or {})
-                return code, await self.remover(code).remove(data, order, name=name)
+                    return code, await self._use_service(code, data, spec, name, access or {})
+                return code, await self.remover(code).remove(data, spec, name=name)
             except (ToolError, ProviderFailedError) as exc:
                 failures.append(exc)
         if len(failures) == 1:
             raise failures[0]
-        raise all_failed(dict(zip(order.backends, failures, strict=True)))
+        raise all_failed(dict(zip(spec.backends, failures, strict=True)))
 
     def remover(self, backend: str) -> BackgroundRemover:
         """The free tool of this name.
@@ -124,14 +124,14 @@ class Toolbox:
             raise ToolMissingError(backend, f"choose from: {', '.join(CUTOUT_BACKENDS)}")
         return tool
 
-    async def finish_service(self, data: bytes, answer: bytes, order: CutoutOrder, code: str) -> Made:
+    async def finish_service(self, data: bytes, answer: bytes, spec: CutoutSpec, code: str) -> Made:
         """What a service answered, at the source's size, in its depth and colour space.
 
         Raises:
             ToolError: It is no cut-out of the source.
         """
         return await self._cpu.run(
-            work.finish_cutout, data, answer, order.format, order.quality, crop=order.crop, tool=code
+            work.finish_cutout, data, answer, spec.format, spec.quality, crop=spec.crop, tool=code
         )
 
     async def service_picture(self, data: bytes, *, name: str) -> ProviderPicture:
@@ -143,24 +143,24 @@ class Toolbox:
         png = await self._cpu.run(work.plain_png, data, name=name)
         return ProviderPicture(name="picture.png", data=png, mime_type="image/png")
 
-    def service_price(self, code: str, order: CutoutOrder) -> Decimal | None:
+    def service_price(self, code: str, spec: CutoutSpec) -> Decimal | None:
         """What one call of a service costs; None is unknown."""
-        price = order.prices_usd.get(code)
+        price = spec.prices_usd.get(code)
         return None if price is None else Decimal(price)
 
     async def close(self) -> None:
         """Give back connections; the pool belongs to the caller."""
         await self._line.close()
 
-    async def _serviced(
-        self, code: str, data: bytes, order: CutoutOrder, name: str, access: Mapping[str, ProviderAccess]
+    async def _use_service(
+        self, code: str, data: bytes, spec: CutoutSpec, name: str, access: Mapping[str, ProviderAccess]
     ) -> Made:
         if code not in access:
             raise ToolMissingError(code, f"store a key as the secret {code}/api_key")
         picture = await self.service_picture(data, name=name)
         request = service_request(picture, access=access[code])
-        result = await self.services[code].of_order(order).edit(request)
-        return await self.finish_service(data, result.data, order, code)
+        result = await self.services[code].of_spec(spec).edit(request)
+        return await self.finish_service(data, result.data, spec, code)
 
 
 def all_failed(failures: Mapping[str, KromaError]) -> ToolError:

@@ -13,7 +13,7 @@ from kroma.imaging.header import MAX_BYTES
 from kroma.postprocess.command import run_program
 from kroma.postprocess.errors import ToolError, ToolMissingError
 from kroma.postprocess.installed import LANCZOS, REALESRGAN, missing_upscaler
-from kroma.postprocess.request import Made, UpscaleOrder
+from kroma.postprocess.specs import Made, UpscaleSpec
 
 if TYPE_CHECKING:
     from kroma.postprocess import work
@@ -35,13 +35,13 @@ class LanczosUpscaler:
         """Its name."""
         return LANCZOS
 
-    def missing(self, order: UpscaleOrder) -> str | None:  # noqa: ARG002 - the protocol's
+    def missing(self, spec: UpscaleSpec) -> str | None:  # noqa: ARG002 - the protocol's
         """Nothing."""
         return None
 
-    async def upscale(self, data: bytes, order: UpscaleOrder, *, name: str) -> Made:
+    async def upscale(self, data: bytes, spec: UpscaleSpec, *, name: str) -> Made:
         """By ``kroma.postprocess.enlarge``, in all the bits that the picture has."""
-        return await self._cpu.run(work.enlarge, data, order.scale, order.format, order.quality, name=name)
+        return await self._cpu.run(work.enlarge, data, spec.scale, spec.format, spec.quality, name=name)
 
 
 class RealEsrganUpscaler:
@@ -56,24 +56,24 @@ class RealEsrganUpscaler:
         """Its name."""
         return REALESRGAN
 
-    def missing(self, order: UpscaleOrder) -> str | None:
+    def missing(self, spec: UpscaleSpec) -> str | None:
         """The program, its models, or a scale or model that it does not know."""
-        return missing_upscaler(msgspec.structs.replace(order, backend=REALESRGAN), self._options)
+        return missing_upscaler(msgspec.structs.replace(spec, backend=REALESRGAN), self._options)
 
-    async def upscale(self, data: bytes, order: UpscaleOrder, *, name: str) -> Made:
+    async def upscale(self, data: bytes, spec: UpscaleSpec, *, name: str) -> Made:
         """By the program, on a PNG in a folder of its own."""
-        missing = await asyncio.to_thread(self.missing, order)
+        missing = await asyncio.to_thread(self.missing, spec)
         if missing is not None:
             raise ToolMissingError(self.code, missing)
-        given = await self._cpu.run(work.plain_png, data, name=name, limit_scale=order.scale)
-        answer = await self._answered(given, order)
+        given = await self._cpu.run(work.plain_png, data, name=name, limit_scale=spec.scale)
+        answer = await self._ask(given, spec)
         made = await self._cpu.run(
-            work.finish_enlarged, data, answer, order.scale, order.format, order.quality, tool=self.code
+            work.finish_enlarged, data, answer, spec.scale, spec.format, spec.quality, tool=self.code
         )
-        made.details["model"] = order.model
+        made.details["model"] = spec.model
         return made
 
-    async def _answered(self, png: bytes, order: UpscaleOrder) -> bytes:
+    async def _ask(self, png: bytes, spec: UpscaleSpec) -> bytes:
         with tempfile.TemporaryDirectory(prefix="kroma-upscale-") as kept:
             folder = Path(kept)
             source, target = folder / "in.png", folder / "out.png"
@@ -81,9 +81,9 @@ class RealEsrganUpscaler:
             options = self._options
             arguments = [
                 str(options.realesrgan),
-                *("-i", str(source), "-o", str(target), "-s", str(order.scale)),
-                *("-m", str(options.realesrgan_models), "-n", order.model),
-                *("-f", "png", "-t", str(order.tile)),
+                *("-i", str(source), "-o", str(target), "-s", str(spec.scale)),
+                *("-m", str(options.realesrgan_models), "-n", spec.model),
+                *("-f", "png", "-t", str(spec.tile)),
             ]
             await run_program(self.code, arguments, timeout=options.command_timeout, folder=folder)
             return await asyncio.to_thread(read_answer, target, self.code)

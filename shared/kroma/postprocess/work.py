@@ -5,14 +5,14 @@ from typing import Any, Final
 import numpy as np
 
 from kroma.imaging.errors import PictureError
-from kroma.imaging.high_bit_depth import DeepPicture, Pixels, decode_deep, encode_deep, mime_type
+from kroma.imaging.high_bit_depth import Picture16, Pixels, decode16, encode16, mime_type
 from kroma.postprocess import cutout
 from kroma.postprocess.color import graded
 from kroma.postprocess.enlarge import check_enlarged, enlarged, resized
 from kroma.postprocess.errors import ToolError
 from kroma.postprocess.lut import read_cube
 from kroma.postprocess.memory import within_memory
-from kroma.postprocess.request import ColourProfile, Format, Made, Size
+from kroma.postprocess.specs import ColorProfile, Format, Made, Size
 
 SAME_SHAPE: Final = 0.01
 """How much proportions may differ for a picture to count as the same framing."""
@@ -21,14 +21,14 @@ _NOTHING: Final = 0.002
 
 
 @within_memory
-def grade(data: bytes, profile: ColourProfile, lut: tuple[str, bytes] | None, *, name: str) -> Made:
-    """A PNG in the profile's colours; ``lut`` is the name and the bytes of a ``.cube`` file.
+def grade(data: bytes, profile: ColorProfile, lut: tuple[str, bytes] | None, *, name: str) -> Made:
+    """A PNG in the profile's colors; ``lut`` is the name and the bytes of a ``.cube`` file.
 
     Raises:
         PictureError: The picture does not decode.
         CubeError: The table cannot be read.
     """
-    picture = decode_deep(data, name=name)
+    picture = decode16(data, name=name)
     table = None if lut is None else read_cube(lut[1], name=lut[0])
     return _made(graded(picture, profile, table), "png")
 
@@ -40,7 +40,7 @@ def enlarge(data: bytes, scale: int, kind: Format, quality: int, *, name: str) -
     Raises:
         PictureError: It does not decode, or would be too large.
     """
-    return _made(enlarged(decode_deep(data, name=name), scale, name=name), kind, quality)
+    return _made(enlarged(decode16(data, name=name), scale, name=name), kind, quality)
 
 
 @within_memory
@@ -51,7 +51,7 @@ def remove_backdrop(data: bytes, kind: Format, quality: int, *, name: str) -> Ma
         PictureError: It does not decode.
         UnsureError: The backdrop is not plain.
     """
-    found = cutout.cut_out(decode_deep(data, name=name))
+    found = cutout.cut_out(decode16(data, name=name))
     return _made(found.picture, kind, quality, confidence=found.confidence, reason=found.reason)
 
 
@@ -62,9 +62,9 @@ def plain_png(data: bytes, *, name: str, limit_scale: int = 1) -> bytes:
     Raises:
         PictureError: It does not decode, or ``limit_scale`` times as large it would be too large.
     """
-    picture = decode_deep(data, name=name)
+    picture = decode16(data, name=name)
     check_enlarged(picture.size, limit_scale, name=name)
-    return encode_deep(_in_bytes(picture))
+    return encode16(_in_bytes(picture))
 
 
 @within_memory
@@ -76,7 +76,7 @@ def finish_enlarged(
     Raises:
         ToolError: It is no picture, or has not the right size.
     """
-    before = decode_deep(source, name="source")
+    before = decode16(source, name="source")
     after = _decoded_answer(answer, tool)
     right = before.size[0] * scale, before.size[1] * scale
     if after.size != right:
@@ -86,7 +86,7 @@ def finish_enlarged(
         alpha = resized(np.repeat(before.alpha[..., None], 3, axis=2), right)[..., :1]
         share = alpha.astype(np.float32) / before.top
         pixels = np.concatenate([pixels, np.rint(share * after.top).astype(pixels.dtype)], axis=2)
-    return _made(DeepPicture(pixels, before.icc_profile), kind, quality)
+    return _made(Picture16(pixels, before.icc_profile), kind, quality)
 
 
 @within_memory
@@ -96,7 +96,7 @@ def finish_cutout(source: bytes, answer: bytes, kind: Format, quality: int, *, c
     Raises:
         ToolError: It is no picture, shows another framing, has no transparency, or hides all or nothing.
     """
-    before = decode_deep(source, name="source")
+    before = decode16(source, name="source")
     after = _decoded_answer(answer, tool)
     if after.alpha is None:
         raise ToolError(tool, "its answer has no transparency")
@@ -104,17 +104,17 @@ def finish_cutout(source: bytes, answer: bytes, kind: Format, quality: int, *, c
     if share < _NOTHING:
         raise ToolError(tool, "it removed the subject too: nothing is left")
     if crop:
-        return _made(DeepPicture(after.pixels, before.icc_profile), kind, quality, cropped=True)
+        return _made(Picture16(after.pixels, before.icc_profile), kind, quality, cropped=True)
     if after.size != before.size:
         if not _same_shape(before.size, after.size):
             raise ToolError(tool, f"it gave {_shown(after.size)} pixels for {_shown(before.size)}")
         after = after.replaced(resized(after.pixels, before.size))
         pixels = _with_matte(before, after)
-    elif before.is_deep:
+    elif before.is_16_bit:
         pixels = _with_matte(before, after)
     else:
         pixels = after.pixels
-    return _made(DeepPicture(pixels, before.icc_profile), kind, quality)
+    return _made(Picture16(pixels, before.icc_profile), kind, quality)
 
 
 @within_memory
@@ -124,12 +124,12 @@ def framed(data: bytes, size: Size, *, name: str) -> bytes:
     Raises:
         PictureError: It does not decode.
     """
-    picture = _in_bytes(decode_deep(data, name=name))
+    picture = _in_bytes(decode16(data, name=name))
     pixels = _with_alpha(picture.pixels)
     left, top, width, height = _frame(picture.size, size)
     out = np.zeros((height, width, 4), np.uint8)
     out[top : top + picture.size[1], left : left + picture.size[0]] = pixels
-    return encode_deep(picture.replaced(out))
+    return encode16(picture.replaced(out))
 
 
 @within_memory
@@ -141,7 +141,7 @@ def finish_refined(
     Raises:
         ToolError: It is no picture, has another framing, or shows nothing.
     """
-    before = decode_deep(source, name="source")
+    before = decode16(source, name="source")
     after = _decoded_answer(answer, tool)
     if not _same_shape((size.width, size.height), after.size):
         raise ToolError(tool, f"it gave {_shown(after.size)} pixels for {size.width}x{size.height}")
@@ -152,26 +152,26 @@ def finish_refined(
     pixels = np.ascontiguousarray(whole[top : top + before.size[1], left : left + before.size[0]])
     if float((pixels[..., 3] > after.top // 2).mean()) < _NOTHING:
         raise ToolError(tool, "its answer shows nothing")
-    return _made(DeepPicture(pixels, before.icc_profile), kind, quality)
+    return _made(Picture16(pixels, before.icc_profile), kind, quality)
 
 
-def _made(picture: DeepPicture, kind: Format, quality: int = 95, **details: Any) -> Made:  # noqa: ANN401 - for the record
+def _made(picture: Picture16, kind: Format, quality: int = 95, **details: Any) -> Made:  # noqa: ANN401 - for the record
     width, height = picture.size
     if kind == "jpg" and picture.alpha is not None:
         details["flattened"] = True
-    data = encode_deep(picture, kind, quality=quality)
+    data = encode16(picture, kind, quality=quality)
     return Made(data=data, mime_type=mime_type(kind), width=width, height=height, details=details)
 
 
-def _decoded_answer(answer: bytes, tool: str) -> DeepPicture:
+def _decoded_answer(answer: bytes, tool: str) -> Picture16:
     try:
-        return decode_deep(answer, name="answer")
+        return decode16(answer, name="answer")
     except PictureError as exc:
         raise ToolError(tool, f"its answer is no usable picture ({exc.code})") from exc
 
 
-def _in_bytes(picture: DeepPicture) -> DeepPicture:
-    if not picture.is_deep:
+def _in_bytes(picture: Picture16) -> Picture16:
+    if not picture.is_16_bit:
         return picture
     words = picture.pixels.astype(np.uint32)
     return picture.replaced(((words * 255 + 32767) // 65535).astype(np.uint8))
@@ -184,7 +184,7 @@ def _with_alpha(pixels: Pixels) -> Pixels:
     return np.concatenate([pixels, np.full((*pixels.shape[:2], 1), top, pixels.dtype)], axis=2)
 
 
-def _with_matte(before: DeepPicture, after: DeepPicture) -> Pixels:
+def _with_matte(before: Picture16, after: Picture16) -> Pixels:
     """The source's own pixels under the answer's transparency."""
     alpha = after.pixels[..., 3].astype(np.float32) / after.top * before.top
     matte = np.rint(alpha).astype(before.pixels.dtype)[..., None]

@@ -12,10 +12,10 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped
 
 from kroma.db.ids import row_id
 from kroma.db.keyset import Listing, descending
-from kroma.db.reader import Query, Reader, Rows
+from kroma.db.reader import Query, Reader, RowMapper
 from kroma.errors import NotFoundError
 from kroma.projects.models import Project
-from kroma.projects.slugs import normalised_slug
+from kroma.projects.slugs import normalized_slug
 
 
 class Content(Protocol):
@@ -60,7 +60,7 @@ async def find_in_project(
         lock: Keep others from changing or deleting the row until the session's transaction ends.
         wanted: Columns of the row by name.
     """
-    project_slug = normalised_slug(slug)
+    project_slug = normalized_slug(slug)
     if project_slug is None:
         return None
     if isinstance(source, Reader):
@@ -116,7 +116,7 @@ def last_changed_first(
 
 @cache
 def _query(model: type[Found], names: tuple[str, ...]) -> Query[Found]:
-    rows = Rows(model)
+    rows = RowMapper(model)
     return Query(rows, _in_project(rows.statement, model, names))
 
 

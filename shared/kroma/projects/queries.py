@@ -13,7 +13,7 @@ from kroma.db.prepared import Prepared
 from kroma.db.reader import Query, Reader, equals
 from kroma.projects.errors import ProjectNotFoundError
 from kroma.projects.models import LOCAL_USERNAME, AppUser, Project, ProjectStorage
-from kroma.projects.slugs import normalised_slug
+from kroma.projects.slugs import normalized_slug
 
 _LISTED = Listing(
     Project,
@@ -42,45 +42,45 @@ class StoredProject(NamedTuple):
 
 
 async def get_project_id(reader: Reader, slug: str) -> UUID:
-    """The id of the project whose slug ``slug`` normalises to.
+    """The id of the project whose slug ``slug`` normalizes to.
 
     Raises:
-        ProjectNotFoundError: There is none, or ``slug`` cannot be normalised.
+        ProjectNotFoundError: There is none, or ``slug`` cannot be normalized.
     """
-    normalised = normalised_slug(slug)
-    identifier: UUID | None = None if normalised is None else await reader.value(_ID, slug=normalised)
+    normalized = normalized_slug(slug)
+    identifier: UUID | None = None if normalized is None else await reader.value(_ID, slug=normalized)
     if identifier is None:
         raise ProjectNotFoundError
     return identifier
 
 
 async def get_stored_project(reader: Reader, slug: str) -> StoredProject:
-    """The project whose slug ``slug`` normalises to, with its storage.
+    """The project whose slug ``slug`` normalizes to, with its storage.
 
     Raises:
-        ProjectNotFoundError: There is none, or ``slug`` cannot be normalised.
+        ProjectNotFoundError: There is none, or ``slug`` cannot be normalized.
     """
-    normalised = normalised_slug(slug)
-    project = None if normalised is None else await _PROJECT.first(reader, slug=normalised)
+    normalized = normalized_slug(slug)
+    project = None if normalized is None else await _PROJECT.first(reader, slug=normalized)
     if project is None:
         raise ProjectNotFoundError
     return StoredProject(project, await _STORAGE.first(reader, project_id=project.id))
 
 
 async def find_project(session: AsyncSession, slug: str) -> Project | None:
-    """The project whose slug ``slug`` normalises to, with its storage row."""
-    normalised = normalised_slug(slug)
-    if normalised is None:
+    """The project whose slug ``slug`` normalizes to, with its storage row."""
+    normalized = normalized_slug(slug)
+    if normalized is None:
         return None
-    statement = select(Project).where(Project.slug == normalised).options(joinedload(Project.storage))
+    statement = select(Project).where(Project.slug == normalized).options(joinedload(Project.storage))
     return await session.scalar(statement)
 
 
 async def get_project(session: AsyncSession, slug: str) -> Project:
-    """The project whose slug ``slug`` normalises to, with its storage row.
+    """The project whose slug ``slug`` normalizes to, with its storage row.
 
     Raises:
-        ProjectNotFoundError: There is none, or ``slug`` cannot be normalised.
+        ProjectNotFoundError: There is none, or ``slug`` cannot be normalized.
     """
     project = await find_project(session, slug)
     if project is None:
@@ -112,14 +112,14 @@ async def list_projects(
 
     Args:
         reader: Where to read.
-        username: Keep this owner's; a name that cannot be normalised keeps all.
+        username: Keep this owner's; a name that cannot be normalized keeps all.
         only_project_id: Keep this one, for a token that may see no other.
         window: Which part of the list.
 
     Raises:
         WrongCursorError: The window's cursor is not one of this list.
     """
-    owner = None if username is None else normalised_slug(username)
+    owner = None if username is None else normalized_slug(username)
     return await _LISTED.page(reader, window, owner=owner, only=only_project_id)
 
 

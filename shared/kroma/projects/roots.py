@@ -81,7 +81,7 @@ async def settle_roots(db: Database, stores: ProjectStores) -> None:
 
     Roots that overlap stay contested, both of them, until one of the projects has another.
     """
-    if not stores.registers_roots or not (found := await _unregistered(db, stores)):
+    if not stores.registers_roots or not (found := await _list_unregistered(db, stores)):
         return
     async with db.transaction() as session:
         await lock_roots(session)
@@ -114,7 +114,7 @@ async def list_root_problems(db: Database, stores: ProjectStores) -> list[RootPr
     """The projects that nothing is written to, as far as database and disk tell; nothing is changed."""
     if not stores.registers_roots:
         return []
-    found = await _unregistered(db, stores)
+    found = await _list_unregistered(db, stores)
     problems = [
         RootProblem(one.slug, one.location, "no project may be there") for one in found if one.path is None
     ]
@@ -144,7 +144,7 @@ def _overlap(one: str, other: str) -> bool:
     return is_at_or_below(one, other) or is_at_or_below(other, one)
 
 
-async def _unregistered(db: Database, stores: ProjectStores) -> list[_Unregistered]:
+async def _list_unregistered(db: Database, stores: ProjectStores) -> list[_Unregistered]:
     statement = (
         select(ProjectStorage, Project.slug)
         .join(Project, Project.id == ProjectStorage.project_id)

@@ -32,9 +32,9 @@ from kroma.projects.models import (
 )
 from kroma.projects.queries import get_project
 from kroma.projects.roots import is_taken, list_own_roots, lock_roots, register_root, settle_roots
-from kroma.projects.slugs import normalised_slug, slug_of_name
-from kroma.projects.storage import local_place
-from kroma.storage.base import LocalPlace, ProjectStores
+from kroma.projects.slugs import normalized_slug, slug_of_name
+from kroma.projects.storage import local_storage
+from kroma.storage.base import LocalStorage, ProjectStores
 from kroma.storage.directory import DEFAULT_BASE_DIR
 from kroma.storage.errors import RootNotAllowedError
 from kroma.storage.roots import is_at_or_below
@@ -72,9 +72,9 @@ class ProjectDraft(msgspec.Struct, frozen=True, kw_only=True):
         checked_name = name_text("name", required_text("name", name))
         return cls(
             name=checked_name,
-            slug=name_text("slug", normalised_slug(slug or "") or slug_of_name(checked_name)),
+            slug=name_text("slug", normalized_slug(slug or "") or slug_of_name(checked_name)),
             description=optional_text(description) or "",
-            username=name_text("username", normalised_slug(username or "") or LOCAL_USERNAME),
+            username=name_text("username", normalized_slug(username or "") or LOCAL_USERNAME),
             display_name=name_text("user_display_name", optional_text(display_name) or LOCAL_DISPLAY_NAME),
         )
 
@@ -167,8 +167,8 @@ async def _take_free_folder(
     """
     for number in range(1, _FOLDERS_TRIED + 1):
         folder = None if number == 1 else f"{DEFAULT_BASE_DIR}/{project.slug}-{number}"
-        place = LocalPlace(base_dir=DEFAULT_BASE_DIR, project_root=folder)
-        location = stores.locate(project_id=project.id, slug=project.slug, storage=place)
+        root = LocalStorage(base_dir=DEFAULT_BASE_DIR, project_root=folder)
+        location = stores.locate(project_id=project.id, slug=project.slug, storage=root)
         try:
             path = await asyncio.to_thread(stores.resolve, location)
         except RootNotAllowedError:
@@ -227,7 +227,7 @@ async def change_local_storage(
             storage.local_base_dir = _checked_base_dir(change.base_dir)
         if change.project_root is not None:
             storage.local_project_root = optional_text(change.project_root)
-        await _register_place(session, project, storage, stores, change=change, is_confined=is_confined)
+        await _register_root(session, project, storage, stores, change=change, is_confined=is_confined)
         event = await audit.record(
             session,
             code="storage.local.update",
@@ -238,7 +238,7 @@ async def change_local_storage(
     return ChangedProject(project, storage, event.id)
 
 
-async def _register_place(
+async def _register_root(
     session: AsyncSession,
     project: Project,
     storage: ProjectStorage,
@@ -248,27 +248,27 @@ async def _register_place(
     is_confined: bool,
 ) -> None:
     field = "base_dir" if change.project_root is None else "project_root"
-    path = await _resolved(stores, project, storage, field=field)
+    path = await _resolve(stores, project, storage, field=field)
     if is_confined:
         named = [(field, path)]
         if change.base_dir is not None:
             # It counts once the root is cleared, whoever does that.
-            beside = LocalPlace(base_dir=storage.local_base_dir, project_root=None)
-            named.append(("base_dir", await _resolved(stores, project, beside, field="base_dir")))
+            beside = LocalStorage(base_dir=storage.local_base_dir, project_root=None)
+            named.append(("base_dir", await _resolve(stores, project, beside, field="base_dir")))
         own = await list_own_roots(session, project.id)
-        for name, place in named:
-            if not any(is_at_or_below(place, folder) for folder in own):
+        for name, root in named:
+            if not any(is_at_or_below(root, folder) for folder in own):
                 raise RootOutsideProjectError(name)
     elif await is_taken(session, path, project.id):
         raise RootRefusedError(field)
     await register_root(session, storage, path)
 
 
-async def _resolved(
-    stores: ProjectStores, project: Project, storage: ProjectStorage | LocalPlace, *, field: str
+async def _resolve(
+    stores: ProjectStores, project: Project, storage: ProjectStorage | LocalStorage, *, field: str
 ) -> str:
-    place = storage if isinstance(storage, LocalPlace) else local_place(storage)
-    location = stores.locate(project_id=project.id, slug=project.slug, storage=place)
+    root = storage if isinstance(storage, LocalStorage) else local_storage(storage)
+    location = stores.locate(project_id=project.id, slug=project.slug, storage=root)
     try:
         return await asyncio.to_thread(stores.resolve, location)
     except RootNotAllowedError as exc:

@@ -11,10 +11,10 @@ FALLBACK_SLUG: Final = "project"
 _OTHER_CHARACTERS = re.compile("[^a-z0-9_-]+")
 
 
-def normalised_slug(text: str) -> str | None:
+def normalized_slug(text: str) -> str | None:
     """The slug of a text, or None when nothing of it can be kept.
 
-    >>> normalised_slug("Hero Book")
+    >>> normalized_slug("Hero Book")
     'hero_book'
     """
     return _OTHER_CHARACTERS.sub("_", text.strip().lower()).strip("_") or None
@@ -22,7 +22,7 @@ def normalised_slug(text: str) -> str | None:
 
 def slug_of_name(name: str) -> str:
     """The slug of a project's name, which always has one."""
-    return normalised_slug(name) or FALLBACK_SLUG
+    return normalized_slug(name) or FALLBACK_SLUG
 
 
 def provider_code(text: str | UnsetType | None) -> str:
@@ -31,7 +31,7 @@ def provider_code(text: str | UnsetType | None) -> str:
     Raises:
         FieldRequiredError: It is missing, or nothing of it can be kept.
     """
-    code = normalised_slug(text) if isinstance(text, str) else None
+    code = normalized_slug(text) if isinstance(text, str) else None
     if code is None:
         raise FieldRequiredError("provider_code")
     return code

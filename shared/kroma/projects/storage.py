@@ -3,14 +3,14 @@
 from uuid import UUID
 
 from kroma.projects.models import ProjectStorage
-from kroma.storage.base import LocalPlace, ObjectStore, ProjectStores
+from kroma.storage.base import LocalStorage, ObjectStore, ProjectStores
 from kroma.storage.errors import RootNotRegisteredError
 
 
 def locate_project(stores: ProjectStores, project_id: UUID, slug: str, storage: ProjectStorage | None) -> str:
     """Where a project's files are now, as people are shown it; ``storage`` is its row, if it has one."""
-    place = None if storage is None else local_place(storage)
-    return stores.locate(project_id=project_id, slug=slug, storage=place)
+    root = None if storage is None else local_storage(storage)
+    return stores.locate(project_id=project_id, slug=slug, storage=root)
 
 
 def open_project_store(
@@ -33,6 +33,6 @@ async def refuse_unregistered(stores: ProjectStores, store: ObjectStore, registe
         raise RootNotRegisteredError(store.location)
 
 
-def local_place(storage: ProjectStorage) -> LocalPlace:
+def local_storage(storage: ProjectStorage) -> LocalStorage:
     """What a row says of the disk."""
-    return LocalPlace(base_dir=storage.local_base_dir, project_root=storage.local_project_root)
+    return LocalStorage(base_dir=storage.local_base_dir, project_root=storage.local_project_root)

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kroma.db.keyset import EVERYTHING, Listing, Page, Window, ascending
 from kroma.db.reader import Reader
 from kroma.projects.contents import find_in_project
-from kroma.projects.slugs import normalised_slug, provider_code
+from kroma.projects.slugs import normalized_slug, provider_code
 from kroma.provider_accounts.errors import ProviderAccountNotFoundError
 from kroma.provider_accounts.models import ProviderAccount
 
@@ -33,10 +33,10 @@ async def get_provider_account(
         lock: Keep others from changing or deleting the account until the transaction ends.
 
     Raises:
-        FieldRequiredError: ``code`` cannot be normalised.
+        FieldRequiredError: ``code`` cannot be normalized.
         ProviderAccountNotFoundError: The project or the account is unknown.
     """
-    if normalised_slug(slug) is None:
+    if normalized_slug(slug) is None:
         raise ProviderAccountNotFoundError
     account = await find_in_project(
         source, ProviderAccount, slug=slug, lock=lock, provider_code=provider_code(code)

@@ -41,7 +41,7 @@ async def upsert_provider_account(
     """Create the account, or overwrite it as a whole: what is not given goes back to its default.
 
     Raises:
-        FieldRequiredError: ``code`` is missing or cannot be normalised.
+        FieldRequiredError: ``code`` is missing or cannot be normalized.
         TextTooLongError: The code or the display name is too long.
         ProjectNotFoundError: No project has this slug.
     """
@@ -88,7 +88,7 @@ async def change_provider_account(
 
     Raises:
         NothingGivenError: No field is given.
-        FieldRequiredError: ``code`` cannot be normalised, or a given ``display_name`` is blank.
+        FieldRequiredError: ``code`` cannot be normalized, or a given ``display_name`` is blank.
         ProviderAccountNotFoundError: The project or the account is unknown.
     """
     require_any(
@@ -122,7 +122,7 @@ async def delete_provider_account(
     """Remove an account for good, not its secrets; the id of the trail's record.
 
     Raises:
-        FieldRequiredError: ``code`` cannot be normalised.
+        FieldRequiredError: ``code`` cannot be normalized.
         ProviderAccountNotFoundError: The project or the account is unknown.
     """
     async with db.transaction() as session:

@@ -21,7 +21,7 @@ used up after so many calls. An outcome is one of ``rgb`` (a flat picture), ``fi
 path, relative to the script), ``garbage`` (bytes that are no picture), ``error`` (a clean refusal;
 ``is_down`` if it looks dead), ``key_refused``, ``unusable`` (charged, without a picture) or ``lost``
 (charged, and no answer; with ``error`` not charged); none of them, and a call that nothing fits, is
-a flat grey picture of the scene's size, another grey for every candidate.
+a flat gray picture of the scene's size, another gray for every candidate.
 
 With ``"finds_calls": true`` it can be asked what became of a call. ``record`` names a file (relative
 to the script) that gets one JSON line per call, before its outcome, so that a test can count the
@@ -289,9 +289,9 @@ class FakeProvider:
             return outcome.data
         if outcome.file is not None:
             return (self._folder / outcome.file).read_bytes()
-        grey = 40 + 30 * request.candidate_index % 180
+        gray = 40 + 30 * request.candidate_index % 180
         header = inspect(request.scene.data, name=request.scene.name)
-        return flat_png(header.width, header.height, outcome.rgb or (grey, grey, grey))
+        return flat_png(header.width, header.height, outcome.rgb or (gray, gray, gray))
 
 
 def flat_png(width: int, height: int, rgb: tuple[int, int, int]) -> bytes:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from kroma.config import Settings
 from kroma.cpu import CpuPool, remote
-from kroma.imaging.restyle.request import RedrawOrder
+from kroma.imaging.restyle.spec import RedrawSpec
 from kroma.providers.base import (
     Capabilities,
     EditRequest,
@@ -73,7 +73,7 @@ class LocalProvider:
             InvalidSizeError: The size is no ``<width>x<height>`` within the limit.
             PictureWorkLostError: The picture process died.
         """
-        order = RedrawOrder(
+        spec = RedrawSpec(
             scene_name=request.scene.name,
             scene=request.scene.data,
             styles=tuple((style.name, style.data) for style in request.styles),
@@ -86,7 +86,7 @@ class LocalProvider:
             seed=request.seed,
             size=request.size,
         )
-        redrawn = await self._cpu.run(redraw, order)
+        redrawn = await self._cpu.run(redraw, spec)
         return EditResult(
             data=redrawn.png,
             mime_type="image/png",

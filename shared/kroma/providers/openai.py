@@ -116,8 +116,8 @@ class OpenAIProvider:
         api_key, base_url = _checked(request.access)
         model = self._model(request)
         prompt = _prompt(request)
-        pictures = [await self._fitted(picture) for picture in request.pictures]
-        calls = await self._loaded()
+        pictures = [await self._fit(picture) for picture in request.pictures]
+        calls = await self._load()
         from kroma.providers.openai_client import EditForm  # noqa: PLC0415 - as above
 
         form = EditForm(
@@ -156,7 +156,7 @@ class OpenAIProvider:
         if self._calls is not None:
             await self._calls.close()
 
-    async def _loaded(self) -> "OpenAICalls":
+    async def _load(self) -> "OpenAICalls":
         async with self._loading:
             if self._calls is None:
                 # In a thread, so that other jobs go on meanwhile.
@@ -178,7 +178,7 @@ class OpenAIProvider:
             raise ProviderRefusedError(CODE, f"the price list has no model '{name}'")
         return model
 
-    async def _fitted(self, picture: ProviderPicture) -> tuple[str, bytes, str]:
+    async def _fit(self, picture: ProviderPicture) -> tuple[str, bytes, str]:
         prices = openai_prices()
         limits = InputLimits(
             mime_types=prices.input_mime_types,
@@ -209,7 +209,7 @@ class OpenAIProvider:
         data = await asyncio.to_thread(picture_of, reply)
         if data is None:
             unusable("its answer holds no picture")
-        header = await self._verified(data)
+        header = await self._verify(data)
         if header is None:
             unusable("its answer is no usable picture")
         if min(header.width, header.height) < LEAST_ANSWER_PX:
@@ -226,7 +226,7 @@ class OpenAIProvider:
             parameters={"size": form.size, "quality": form.quality},
         )
 
-    async def _verified(self, data: bytes) -> PictureHeader | None:
+    async def _verify(self, data: bytes) -> PictureHeader | None:
         try:
             return await self._cpu.run(verify, data, name="answer")
         except PictureError:

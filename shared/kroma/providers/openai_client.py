@@ -62,7 +62,7 @@ class OpenAICalls:
         limit_s = self._options.timeout.total_seconds()
         try:
             async with asyncio.timeout(limit_s):
-                return await self._sent(route, form, api_key=api_key, base_url=base_url, call_id=call_id)
+                return await self._send(route, form, api_key=api_key, base_url=base_url, call_id=call_id)
         except Exception as exc:
             if route.is_too_large:
                 raise AnswerUnusableError(CODE, "its answer is larger than any picture") from exc
@@ -74,7 +74,7 @@ class OpenAICalls:
         """Give back connections."""
         await self._transport.aclose()
 
-    async def _sent(
+    async def _send(
         self, route: "_Route", form: EditForm, *, api_key: str, base_url: str, call_id: str | None
     ) -> RawAnswer:
         limit_s = self._options.timeout.total_seconds()
@@ -131,7 +131,7 @@ class _Route(httpx2.AsyncBaseTransport):
             HostNotFoundError: Its name has no address.
             httpx2.TransportError: No answer came.
         """
-        target = await self._guard.checked(str(request.url))
+        target = await self._guard.check(str(request.url))
         failed: httpx2.TransportError = httpx2.ConnectError("no address")
         for address in target.addresses:
             onward = httpx2.Request(

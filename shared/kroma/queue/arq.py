@@ -79,9 +79,9 @@ class ArqTaskQueue:
             return sum(map(int, await pipe.execute()))
 
     async def consume(self, handler: Handler, *, concurrency: int) -> None:
-        hands = _Hands(handler, concurrency)
+        slots = _WorkerSlots(handler, concurrency)
         redis = _connect(self._url)
-        worker = WakeWorker(redis, hands, concurrency=concurrency)
+        worker = WakeWorker(redis, slots, concurrency=concurrency)
         serving = asyncio.ensure_future(_serve_for_ever(worker))
         try:
             # Shielded, and stopped by a flag too: redis-py can swallow a cancellation that meets
@@ -89,13 +89,13 @@ class ArqTaskQueue:
             await asyncio.shield(serving)
         finally:
             worker.stopping = True
-            hands.stop()
+            slots.stop()
             serving.cancel()
             # ARQ ticks each message off behind its handler; closing under it would leak a connection.
             await asyncio.gather(serving, return_exceptions=True)
             await asyncio.gather(*worker.tasks.values(), *worker.begun, return_exceptions=True)
             with contextlib.suppress(QueueUnavailableError):
-                await self.enqueue_many(hands.dropped)
+                await self.enqueue_many(slots.dropped)
             with contextlib.suppress(RedisError, OSError):
                 await redis.aclose(close_connection_pool=True)
 
@@ -134,13 +134,13 @@ class ArqTaskQueue:
             raise QueueUnavailableError from exc
 
 
-class _Hands:
+class _WorkerSlots:
     """Carries messages, not more than allowed, and knows which were not carried to their end."""
 
     def __init__(self, handler: Handler, concurrency: int) -> None:
         self._handler = handler
         # Handlers outlive ARQ's bookkeeping when Redis goes away, so the bound is ours.
-        self._places = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(concurrency)
         self._in_hand: set[asyncio.Task[Any] | None] = set()
         self._is_stopping = False
         self.dropped: list[AnyMessage] = []
@@ -156,7 +156,7 @@ class _Hands:
         task = asyncio.current_task()
         self._in_hand.add(task)
         try:
-            async with self._places:
+            async with self._slots:
                 await self._handler(message)
         except asyncio.CancelledError:
             self.dropped.append(message)
@@ -179,9 +179,9 @@ class _Hands:
 class WakeWorker(Worker):
     """An ARQ worker that waits on the wake list, or on a job's end when it is full."""
 
-    def __init__(self, redis: ArqRedis, hands: _Hands, *, concurrency: int) -> None:
+    def __init__(self, redis: ArqRedis, slots: _WorkerSlots, *, concurrency: int) -> None:
         async def carry(_: dict[Any, Any], payload: bytes) -> None:
-            await hands.carry(payload)
+            await slots.carry(payload)
 
         super().__init__(
             [_function(kind.__name__, carry) for kind in get_args(AnyMessage)],
@@ -202,8 +202,8 @@ class WakeWorker(Worker):
         self.stopping = False
         self.begun: set[asyncio.Task[None]] = set()
         """Messages that came by the list, each in one of ARQ's places."""
-        self._hands = hands
-        self._place_free = asyncio.Event()
+        self._slots = slots
+        self._slot_free = asyncio.Event()
 
     async def main(self) -> None:
         self.ctx["redis"] = self.pool
@@ -220,24 +220,24 @@ class WakeWorker(Worker):
                 if popped is not None:
                     self._begin(popped[1])
             else:
-                self._place_free.clear()
+                self._slot_free.clear()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._place_free.wait(), wait_s)
+                    await asyncio.wait_for(self._slot_free.wait(), wait_s)
 
     def _begin(self, payload: bytes) -> None:
         self.job_counter += 1
-        task = asyncio.ensure_future(self._hands.carry(payload))
+        task = asyncio.ensure_future(self._slots.carry(payload))
         self.begun.add(task)
         task.add_done_callback(self._ended)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self.begun.discard(task)
         self.job_counter -= 1
-        self._place_free.set()
+        self._slot_free.set()
 
     def _release_sem_dec_counter_on_complete(self) -> None:
         super()._release_sem_dec_counter_on_complete()
-        self._place_free.set()
+        self._slot_free.set()
 
 
 async def _serve_for_ever(worker: WakeWorker) -> None:

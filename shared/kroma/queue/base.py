@@ -49,26 +49,26 @@ class TaskQueue(Protocol):
 
 async def serve(take: Take, handler: Handler, *, concurrency: int) -> None:
     """The consuming half of a queue that has no worker loop of its own."""
-    places = asyncio.Semaphore(concurrency)
+    slots = asyncio.Semaphore(concurrency)
     running: set[asyncio.Task[None]] = set()
 
     async def carry(message: AnyMessage) -> None:
         try:
             await handler(message)
         finally:
-            places.release()
+            slots.release()
 
     try:
         while True:
-            await places.acquire()
+            await slots.acquire()
             free = 1
             try:
                 messages = await take(free)
             except BaseException:
-                places.release()
+                slots.release()
                 raise
             if not messages:
-                places.release()
+                slots.release()
             for message in messages:
                 task = asyncio.ensure_future(carry(message))
                 running.add(task)

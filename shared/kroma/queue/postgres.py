@@ -50,16 +50,16 @@ class PostgresTaskQueue:
             raise QueueUnavailableError from exc
 
     async def consume(self, handler: Handler, *, concurrency: int) -> None:
-        rung = asyncio.Event()
-        listener = asyncio.ensure_future(self._listen(rung))
+        notified = asyncio.Event()
+        listener = asyncio.ensure_future(self._listen(notified))
 
         async def take(limit: int) -> list[AnyMessage]:
             while True:
-                rung.clear()
+                notified.clear()
                 if messages := await self._delete_due(limit):
                     return messages
                 async with asyncio.timeout(LOOK_EVERY_S):
-                    await rung.wait()
+                    await notified.wait()
 
         async def take_patiently(limit: int) -> list[AnyMessage]:
             try:
@@ -94,22 +94,22 @@ class PostgresTaskQueue:
         messages = [readable(payload) for payload in payloads]
         return [message for message in messages if message is not None]
 
-    async def _listen(self, rung: asyncio.Event) -> None:
+    async def _listen(self, notified: asyncio.Event) -> None:
         while True:
             try:
-                async with self._listening(rung) as lost:
+                async with self._listening(notified) as lost:
                     await lost.wait()
             except DATABASE_TROUBLE as exc:
                 log.warning("queue.listener_lost", error=type(exc).__name__)
             await asyncio.sleep(RECONNECT_AFTER_S)
 
     @asynccontextmanager
-    async def _listening(self, rung: asyncio.Event) -> AsyncGenerator[asyncio.Event]:
+    async def _listening(self, notified: asyncio.Event) -> AsyncGenerator[asyncio.Event]:
         """A connection held for its channel; the event says that it was lost."""
         lost = asyncio.Event()
 
         def on_notify(*_: object) -> None:
-            rung.set()
+            notified.set()
 
         def on_lost(_: object) -> None:
             lost.set()
@@ -119,7 +119,7 @@ class PostgresTaskQueue:
             connection = cast(_Listener, raw.driver_connection)
             connection.add_termination_listener(on_lost)
             await connection.add_listener(CHANNEL, on_notify)
-            rung.set()
+            notified.set()
             try:
                 yield lost
             finally:

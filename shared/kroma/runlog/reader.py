@@ -6,7 +6,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from kroma.json_depth import refuse_deep
+from kroma.json_depth import refuse_too_deep
 from kroma.runlog import current, legacy
 from kroma.runlog.entries import RunEntry
 from kroma.runlog.errors import RunLogFieldError, RunLogInvalidError
@@ -16,7 +16,7 @@ from kroma.runlog.schema import LOG_VERSION, RunLog
 MAX_LOG_BYTES = 256 * 1024 * 1024
 """A log of 1,000 jobs with 4 candidates each has about 15 MiB."""
 
-_PLACE = re.compile(r" - at `\$\.?(.*)`$")
+_PATH = re.compile(r" - at `\$\.?(.*)`$")
 _BOM = b"\xef\xbb\xbf"
 
 T = TypeVar("T")
@@ -68,16 +68,16 @@ def _decoded(data: bytes, kind: type[T], source: str) -> T:
     is_first_look = kind is _Head
     try:
         if is_first_look:
-            refuse_deep(data)
+            refuse_too_deep(data)
         if is_first_look and b"\\u0000" in data:
             _refuse_nul(msgspec.json.decode(data), source)
         return msgspec.json.decode(data, type=kind)
     except msgspec.ValidationError as error:
-        place = _PLACE.search(str(error))
-        if place is None or not place.group(1):
-            raise RunLogInvalidError(source, f"is invalid: {_PLACE.sub('', str(error))}") from error
-        problem = f"is wrong: {str(error)[: place.start()]}"
-        raise RunLogFieldError(source, place.group(1), problem) from error
+        position = _PATH.search(str(error))
+        if position is None or not position.group(1):
+            raise RunLogInvalidError(source, f"is invalid: {_PATH.sub('', str(error))}") from error
+        problem = f"is wrong: {str(error)[: position.start()]}"
+        raise RunLogFieldError(source, position.group(1), problem) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RunLogInvalidError(source, f"is not valid JSON: {error}") from error
 
@@ -98,6 +98,6 @@ def _texts(value: object, path: str) -> Iterator[tuple[str, str]]:
     elif isinstance(value, dict):
         for key, item in cast("dict[str, Any]", value).items():
             name = key.replace("\0", "\\0")
-            place = f"{path}.{name}" if path else name
-            yield place, key
-            yield from _texts(item, place)
+            position = f"{path}.{name}" if path else name
+            yield position, key
+            yield from _texts(item, position)

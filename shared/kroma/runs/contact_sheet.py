@@ -73,7 +73,7 @@ async def draw_run_sheet(db: Database, stores: ProjectStores, run_ids: Sequence[
         RunNotFinishedError: One is still at work.
         OtherProjectError: The runs are not of one project.
     """
-    runs = [await _finished(db, run_id) for run_id in run_ids]
+    runs = [await _read_finished(db, run_id) for run_id in run_ids]
     if len({run.project_id for run in runs}) > 1:
         raise OtherProjectError
     plan = runs[-1].plan_json
@@ -84,10 +84,10 @@ async def draw_run_sheet(db: Database, stores: ProjectStores, run_ids: Sequence[
     ]
     rows: list[_Row] = []
     rows_by_picture: dict[str, _Row] = {}
-    for place, log in enumerate(logs):
+    for position, log in enumerate(logs):
         for job in log.jobs:
-            await _add(store, job, place, rows, rows_by_picture)
-    widths = [max([1, *(len(row.cells.get(place, ())) for row in rows)]) for place in range(len(logs))]
+            await _add(store, job, position, rows, rows_by_picture)
+    widths = [max([1, *(len(row.cells.get(position, ())) for row in rows)]) for position in range(len(logs))]
     header = await _header(store, logs, widths)
     drawn = [_drawn(row, widths) for row in rows]
     data = await asyncio.to_thread(contact_sheet, drawn, header=header)
@@ -96,7 +96,7 @@ async def draw_run_sheet(db: Database, stores: ProjectStores, run_ids: Sequence[
     return DrawnSheet(uri=store.uri(key), data=data)
 
 
-async def _finished(db: Database, run_id: str) -> Run:
+async def _read_finished(db: Database, run_id: str) -> Run:
     identifier = row_id(run_id)
     async with db.transaction() as session:
         run = await session.get(Run, identifier) if identifier else None
@@ -108,11 +108,11 @@ async def _finished(db: Database, run_id: str) -> Run:
 
 
 async def _add(
-    store: ObjectStore, job: JobLog, place: int, rows: list[_Row], rows_by_picture: dict[str, _Row]
+    store: ObjectStore, job: JobLog, position: int, rows: list[_Row], rows_by_picture: dict[str, _Row]
 ) -> None:
     read = next((entry.file for entry in job.inputs if entry.role == "scene"), None)
     row = rows_by_picture.get(read.path) if read else None
-    if row is None or place in row.cells:
+    if row is None or position in row.cells:
         name = job.input_images[0].rpartition("/")[2]
         note = f"{read.width}x{read.height}" if read else job.status
         row = _Row(name, await _picture(store, read.path) if read else None, note)
@@ -120,22 +120,22 @@ async def _add(
         if read:
             rows_by_picture.setdefault(read.path, row)
     candidates = [] if job.candidates is msgspec.UNSET else job.candidates
-    row.cells[place] = []
+    row.cells[position] = []
     for candidate in candidates:
         wins = candidate.candidate_index == job.selected_candidate
-        row.cells[place].append(await _cell(store, candidate, winner=wins))
+        row.cells[position].append(await _cell(store, candidate, winner=wins))
         for file in (candidate.file, candidate.final_file):
             if file is not msgspec.UNSET:
                 rows_by_picture[file.path] = row
     for candidate in candidates:
         if candidate.final_file is not msgspec.UNSET:
-            row.cells[place].append(await _finished_cell(store, candidate, candidate.final_file))
+            row.cells[position].append(await _draw_finished_cell(store, candidate, candidate.final_file))
 
 
 def _drawn(row: _Row, widths: list[int]) -> SheetRow:
     cells: list[SheetCell | None] = []
-    for place, width in enumerate(widths):
-        own = row.cells.get(place, [])
+    for position, width in enumerate(widths):
+        own = row.cells.get(position, [])
         cells += [*own, *([None] * (width - len(own)))]
     return SheetRow(scene_name=row.scene_name, scene=row.scene, cells=tuple(cells), note=row.note)
 
@@ -185,7 +185,7 @@ async def _cell(store: ObjectStore, candidate: CandidateLog, *, winner: bool) ->
     )
 
 
-async def _finished_cell(store: ObjectStore, candidate: CandidateLog, file: FileLog) -> SheetCell:
+async def _draw_finished_cell(store: ObjectStore, candidate: CandidateLog, file: FileLog) -> SheetCell:
     chain = [] if candidate.derived is msgspec.UNSET else candidate.derived
     done = [f"{made.step} ({made.details.get('profile') or made.model or made.backend})" for made in chain]
     return SheetCell(

@@ -24,7 +24,7 @@ class RunLogNotFoundError(NotFoundError):
         super().__init__("Run log")
 
 
-class RunCancelledError(PolicyError):
+class RunCanceledError(PolicyError):
     """The run is being cancelled; a job stops before its next call."""
 
     code = "run_canceled"

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
-from kroma.db.reader import Query, Rows
+from kroma.db.reader import Query, RowMapper
 from kroma.errors import PolicyError
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunEvent
 from kroma.shares import SharedLimit, current_share
@@ -27,7 +27,7 @@ LOOK_EVERY: Final = timedelta(milliseconds=250)
 MAX_WATCHERS: Final = 2000
 """Readers that one process serves at a time; half of them are the most of one caller."""
 
-_events = Rows(RunEvent)
+_events = RowMapper(RunEvent)
 _AFTER: Final = Query(
     _events,
     _events.statement.where(
@@ -96,7 +96,7 @@ class RunWatch:
 
     def __init__(self, db: Database, *, most: int = MAX_WATCHERS) -> None:
         self._db = db
-        self._places = SharedLimit(most)
+        self._readers = SharedLimit(most)
         self._watchers: set[Watcher] = set()
         self._seen: dict[UUID, int] = {}
         self._looking: asyncio.Task[None] | None = None
@@ -109,7 +109,7 @@ class RunWatch:
             TooManyWatchersError: There is no place left for this caller.
         """
         share = current_share.get()
-        if not self._places.take(share):
+        if not self._readers.take(share):
             raise TooManyWatchersError
         watcher = Watcher(run_id)
         self._watchers.add(watcher)
@@ -121,7 +121,7 @@ class RunWatch:
             yield watcher
         finally:
             self._watchers.discard(watcher)
-            self._places.give_back(share)
+            self._readers.give_back(share)
 
     async def _look_for_ever(self) -> None:
         try:

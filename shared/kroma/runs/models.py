@@ -48,7 +48,7 @@ class RunStatus(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
-    CANCELLING = "canceling"
+    CANCELING = "canceling"
     OK = "ok"
     PARTIAL = "partial"
     FAILED = "failed"
@@ -56,7 +56,7 @@ class RunStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
-OPEN_RUN_STATUSES = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELLING)
+OPEN_RUN_STATUSES = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.CANCELING)
 
 
 class JobStatus(StrEnum):

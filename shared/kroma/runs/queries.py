@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kroma.assets.models import Asset
 from kroma.db.keyset import EVERYTHING, Listing, Page, Window, ascending
 from kroma.db.prepared import Prepared
-from kroma.db.reader import Query, Reader, Rows, equals
+from kroma.db.reader import Query, Reader, RowMapper, equals
 from kroma.projects.contents import get_in_project, newest_first
 from kroma.runs.errors import RunNotFoundError
 from kroma.runs.models import Run, RunCandidate, RunJob, RunMode, RunStatus, Stage
@@ -26,7 +26,7 @@ _RUNS = newest_first(
     without=[Run.plan_json],
 )
 _JOBS = Listing(RunJob, ascending(RunJob.ordinal), of=RunJob.run_id)
-_candidates = Rows(RunCandidate)
+_candidates = RowMapper(RunCandidate)
 _CANDIDATES = Query(
     _candidates,
     _candidates.statement.where(RunCandidate.job_id == any_(bindparam("jobs", type_=ARRAY(Uuid)))).order_by(

@@ -24,11 +24,11 @@ from typing import Final
 from kroma.runs.models import JobStatus, RunStatus
 
 RUN_MOVES: Final[Mapping[RunStatus, frozenset[RunStatus]]] = {
-    RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.CANCELLING, RunStatus.CANCELED}),
+    RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.CANCELING, RunStatus.CANCELED}),
     RunStatus.RUNNING: frozenset(
-        {RunStatus.CANCELLING, RunStatus.OK, RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.CANCELED}
+        {RunStatus.CANCELING, RunStatus.OK, RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.CANCELED}
     ),
-    RunStatus.CANCELLING: frozenset({RunStatus.CANCELED}),
+    RunStatus.CANCELING: frozenset({RunStatus.CANCELED}),
 }
 """Legal moves; a status that is no key is an end."""
 

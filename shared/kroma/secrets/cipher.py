@@ -22,7 +22,7 @@ _UNBOUND: Final = "enc:v1:"
 _BOUND: Final = "enc:v2:"
 
 
-class SecretPlace(NamedTuple):
+class SecretLocation(NamedTuple):
     """Where a value belongs."""
 
     project_id: UUID
@@ -39,16 +39,16 @@ def is_sealed(stored: str) -> bool:
     return stored.startswith((_UNBOUND, _BOUND))
 
 
-def seal(key: bytes, value: str, place: SecretPlace) -> str:
+def seal(key: bytes, value: str, location: SecretLocation) -> str:
     """The value as it is stored; every call gives another text."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - 9 MB, see above
 
     nonce = os.urandom(_NONCE_BYTES)
-    sealed = AESGCM(key).encrypt(nonce, value.encode(), _associated_data(place))
+    sealed = AESGCM(key).encrypt(nonce, value.encode(), _associated_data(location))
     return _BOUND + urlsafe_b64encode(nonce + sealed).decode()
 
 
-def unseal(keys: Iterable[bytes], stored: str, place: SecretPlace) -> str:
+def unseal(keys: Iterable[bytes], stored: str, location: SecretLocation) -> str:
     """The value behind ``stored``, which ``is_sealed``, by the first key that opens it.
 
     Raises:
@@ -57,7 +57,7 @@ def unseal(keys: Iterable[bytes], stored: str, place: SecretPlace) -> str:
     from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - as above
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - as above
 
-    bound_to = _associated_data(place) if stored.startswith(_BOUND) else None
+    bound_to = _associated_data(location) if stored.startswith(_BOUND) else None
     try:
         box = b64decode(stored[len(_BOUND) :], altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
@@ -73,6 +73,6 @@ def unseal(keys: Iterable[bytes], stored: str, place: SecretPlace) -> str:
     raise DoesNotOpenError
 
 
-def _associated_data(place: SecretPlace) -> bytes:
+def _associated_data(location: SecretLocation) -> bytes:
     # A JSON array: two places never give the same bytes, whatever characters names have.
-    return msgspec.json.encode(["kroma-secret", str(place.project_id), *place[1:]])
+    return msgspec.json.encode(["kroma-secret", str(location.project_id), *location[1:]])

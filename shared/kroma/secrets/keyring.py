@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Final
 
 from kroma.config import MasterKeyOptions, SettingsError
-from kroma.secrets.cipher import KEY_BYTES, DoesNotOpenError, SecretPlace, is_sealed, seal, unseal
+from kroma.secrets.cipher import KEY_BYTES, DoesNotOpenError, SecretLocation, is_sealed, seal, unseal
 from kroma.secrets.errors import MasterKeyFileError
 
 _KEY_TEXT: Final = re.compile(r"[A-Za-z0-9_-]{43}=")
@@ -52,7 +52,7 @@ class Keyring:
         except MasterKeyFileError as exc:
             raise SettingsError("KROMA_MASTER_KEY_FILE", exc.problem) from exc
 
-    def seal(self, value: str, place: SecretPlace) -> str:
+    def seal(self, value: str, location: SecretLocation) -> str:
         """The value sealed with the current key; makes the key's file if there is no key yet.
 
         Blocks on the disk the first time.
@@ -60,9 +60,9 @@ class Keyring:
         Raises:
             MasterKeyFileError: The file cannot be made or used.
         """
-        return seal(self._sealing_key(), value, place)
+        return seal(self._sealing_key(), value, location)
 
-    def find_value(self, stored: str, place: SecretPlace) -> str | None:
+    def find_value(self, stored: str, location: SecretLocation) -> str | None:
         """The value behind a stored text, which may be one in the clear; None if no key opens it.
 
         Raises:
@@ -71,7 +71,7 @@ class Keyring:
         if not is_sealed(stored):
             return stored
         try:
-            return unseal(self._opening_keys(), stored, place)
+            return unseal(self._opening_keys(), stored, location)
         except DoesNotOpenError:
             return None
 

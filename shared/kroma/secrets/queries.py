@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from kroma.db.keyset import EVERYTHING, Listing, Page, Window, ascending
 from kroma.db.reader import Reader
-from kroma.secrets.cipher import SecretPlace
+from kroma.secrets.cipher import SecretLocation
 from kroma.secrets.models import ProjectSecret
 
 _ROWS_AT_A_TIME: Final = 500
@@ -21,9 +21,9 @@ _LISTED = Listing(
 )
 
 
-def place_of(secret: ProjectSecret) -> SecretPlace:
+def location_of(secret: ProjectSecret) -> SecretLocation:
     """Where the value of a row belongs."""
-    return SecretPlace(secret.project_id, secret.provider_code, secret.secret_name)
+    return SecretLocation(secret.project_id, secret.provider_code, secret.secret_name)
 
 
 async def list_secrets(
@@ -48,7 +48,7 @@ async def list_secrets_for_change(
     return (await session.scalars(statement)).all()
 
 
-async def stored_values(session: AsyncSession) -> AsyncIterator[tuple[SecretPlace, str]]:
+async def list_stored_values(session: AsyncSession) -> AsyncIterator[tuple[SecretLocation, str]]:
     """Every stored value of all projects that is not blank, a few hundred in memory at a time."""
     statement = select(
         ProjectSecret.project_id,
@@ -57,4 +57,4 @@ async def stored_values(session: AsyncSession) -> AsyncIterator[tuple[SecretPlac
         ProjectSecret.secret_value,
     ).where(func.btrim(ProjectSecret.secret_value) != "")
     async for row in await session.stream(statement, execution_options={"yield_per": _ROWS_AT_A_TIME}):
-        yield SecretPlace(row[0], row[1], row[2]), row[3]
+        yield SecretLocation(row[0], row[1], row[2]), row[3]

@@ -17,13 +17,13 @@ from kroma.audit import service as audit
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.queries import find_project, get_project, get_project_id
-from kroma.projects.slugs import normalised_slug, provider_code
-from kroma.secrets.cipher import SecretPlace, is_sealed
+from kroma.projects.slugs import normalized_slug, provider_code
+from kroma.secrets.cipher import SecretLocation, is_sealed
 from kroma.secrets.errors import NoSecretOpensError, SecretNotFoundError, SecretUnreadableError
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.models import ProjectSecret
 from kroma.secrets.on_access_change import AccessChanged, nothing_else
-from kroma.secrets.queries import list_secrets, list_secrets_for_change, place_of, stored_values
+from kroma.secrets.queries import list_secrets, list_secrets_for_change, list_stored_values, location_of
 from kroma.texts import name_text, optional_text, required_text
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger()
@@ -85,7 +85,7 @@ async def read_secret(
     secret = await session.get(ProjectSecret, (project_id, provider_code, secret_name))
     if secret is None or not secret.secret_value.strip():
         return None
-    value = keyring.find_value(secret.secret_value, place_of(secret))
+    value = keyring.find_value(secret.secret_value, location_of(secret))
     if value is None:
         raise SecretUnreadableError(provider_code, secret_name)
     return value if value.strip() else None
@@ -117,12 +117,12 @@ async def upsert_secret(
     name_text("secret_name", checked_name)
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        place = SecretPlace(project.id, checked_code, checked_name)
-        sealed = await asyncio.to_thread(keyring.seal, checked_value, place)
+        location = SecretLocation(project.id, checked_code, checked_name)
+        sealed = await asyncio.to_thread(keyring.seal, checked_value, location)
         changes: dict[str, object] = {"secret_value": sealed, "key_ref": keyring.ref}
         statement = (
             insert(ProjectSecret)
-            .values(**place._asdict(), **changes)
+            .values(**location._asdict(), **changes)
             .on_conflict_do_update(
                 index_elements=[
                     ProjectSecret.project_id,
@@ -152,10 +152,10 @@ async def delete_secret(
     """Remove a secret for good; the id of the trail's record, which names it as given.
 
     Raises:
-        FieldRequiredError: ``code`` cannot be normalised, or ``name`` is blank.
+        FieldRequiredError: ``code`` cannot be normalized, or ``name`` is blank.
         SecretNotFoundError: The project or the secret is unknown.
     """
-    if normalised_slug(slug) is None:
+    if normalized_slug(slug) is None:
         raise SecretNotFoundError
     checked_code, checked_name = provider_code(code), required_text("secret_name", name)
     async with db.transaction() as session:
@@ -195,7 +195,7 @@ async def encryption_status(db: Database, keyring: Keyring, *, slug: str) -> Enc
         rows = await list_secrets(reader, await get_project_id(reader, slug))
     values = [row for row in rows if row.secret_value.strip()]
     sealed = [row for row in values if is_sealed(row.secret_value)]
-    openable = sum(keyring.find_value(row.secret_value, place_of(row)) is not None for row in sealed)
+    openable = sum(keyring.find_value(row.secret_value, location_of(row)) is not None for row in sealed)
     return EncryptionStatus(
         total=len(rows),
         encrypted=len(sealed),
@@ -262,10 +262,10 @@ def _rotate(rows: Sequence[ProjectSecret], keyring: Keyring, *, force: bool) -> 
             counts["skipped_empty"] += 1
         elif row.key_ref == keyring.ref and not force and not is_plaintext:
             counts["skipped_current_key_ref"] += 1
-        elif (value := keyring.find_value(row.secret_value, place_of(row))) is None:
+        elif (value := keyring.find_value(row.secret_value, location_of(row))) is None:
             counts["unreadable"] += 1
         else:
-            row.secret_value, row.key_ref = keyring.seal(value, place_of(row)), keyring.ref
+            row.secret_value, row.key_ref = keyring.seal(value, location_of(row)), keyring.ref
             counts["rotated"] += 1
             counts["plaintext_reencrypted"] += is_plaintext
     numbers: dict[str, Any] = {field: counts[field] for field in Rotation.__struct_fields__}
@@ -284,8 +284,8 @@ async def check_secrets_open(db: Database, keyring: Keyring) -> None:
     keyring.check_file()
     usable = unreadable = 0
     async with db.transaction() as session:
-        async for place, stored in stored_values(session):
-            if keyring.find_value(stored, place) is None:
+        async for location, stored in list_stored_values(session):
+            if keyring.find_value(stored, location) is None:
                 unreadable += 1
             else:
                 usable += 1

@@ -19,8 +19,8 @@ from kroma.errors import InvalidRequestError, NotFoundError, PolicyError
 
 def shown_usd(amount: Decimal) -> str:
     """An amount as texts show it: at least cents, and no more digits than it has."""
-    places = -int(amount.normalize().as_tuple().exponent)
-    return f"{amount:.{min(max(places, 2), 6)}f} USD"
+    positions = -int(amount.normalize().as_tuple().exponent)
+    return f"{amount:.{min(max(positions, 2), 6)}f} USD"
 
 
 class InvalidLimitError(InvalidRequestError):

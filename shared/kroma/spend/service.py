@@ -129,7 +129,7 @@ async def set_budget(
             .values(project_id=project.id, **values)
             .on_conflict_do_update(index_elements=[ProjectBudget.project_id], set_=values)
         )
-        budget = await _locked(session, project)
+        budget = await _lock(session, project)
         event = await audit.record(
             session,
             code="budget.upsert",
@@ -155,7 +155,7 @@ async def delete_budget(db: Database, *, slug: str, actor: UUID | None) -> UUID:
     """
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        await _locked(session, project)
+        await _lock(session, project)
         await session.execute(delete(ProjectBudget).where(ProjectBudget.project_id == project.id))
         event = await audit.record(
             session, code="budget.delete", project_id=project.id, actor=actor, payload={}
@@ -261,7 +261,7 @@ async def note_warnings(db: Database, project_id: UUID) -> None:
             await _warn(session, await budget_state(session, budget), actor=None)
 
 
-async def _locked(session: AsyncSession, project: Project) -> ProjectBudget:
+async def _lock(session: AsyncSession, project: Project) -> ProjectBudget:
     budget = await lock_budget(session, project.id)
     if budget is None:
         raise BudgetNotFoundError

@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 
 
-class Patience(msgspec.Struct, frozen=True, kw_only=True):
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How long and how often one request is tried."""
 
     connect_timeout: timedelta = timedelta(seconds=5)

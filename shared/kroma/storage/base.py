@@ -194,7 +194,7 @@ class ObjectStore(Protocol):
         """
         ...
 
-    async def presigned_url(self, key: str, *, expires: timedelta, filename: str | None = None) -> str | None:
+    async def sign_url(self, key: str, *, expires: timedelta, filename: str | None = None) -> str | None:
         """An address that reads the object without credentials for a while; None where there is no such.
 
         Args:
@@ -214,7 +214,7 @@ class ObjectStore(Protocol):
         ...
 
 
-class LocalPlace(msgspec.Struct, frozen=True, kw_only=True):
+class LocalStorage(msgspec.Struct, frozen=True, kw_only=True):
     """Where a project wants its files on a disk."""
 
     base_dir: str
@@ -236,7 +236,7 @@ class ProjectStores(Protocol):
         """Whether the places of projects could overlap, so that each is registered: those on a disk."""
         ...
 
-    def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:
+    def locate(self, *, project_id: UUID, slug: str, storage: LocalStorage | None) -> str:
         """Where a project's files are now, for ``open``; without ``storage``, at the usual place."""
         ...
 

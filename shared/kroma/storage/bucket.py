@@ -13,10 +13,10 @@ import msgspec
 
 from kroma.config import S3Access
 from kroma.outbound.guard import UrlGuard
-from kroma.storage.access import Patience
+from kroma.storage.access import RetryPolicy
 from kroma.storage.base import ObjectStream
 from kroma.storage.bucket_errors import PUT, translated
-from kroma.storage.checksums import checked_chunks, refuse_other, sha256_of
+from kroma.storage.checksums import check_chunks, refuse_other, sha256_of
 from kroma.storage.client import s3_client
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StoreUnavailableError
 
@@ -68,7 +68,7 @@ async def open_bucket(
     *,
     guard: UrlGuard | None,
     connections: int,
-    patience: Patience | None = None,
+    retry_policy: RetryPolicy | None = None,
 ) -> AsyncGenerator["Bucket"]:
     """A client of one bucket, in the running event loop; the service is not asked anything yet.
 
@@ -78,7 +78,7 @@ async def open_bucket(
         guard: Judges the endpoint, now and at every connection, where a user chose it; None trusts it. An
             endpoint of AWS itself is not judged: in a private network its names lead to private addresses.
         connections: At a time, at most.
-        patience: None is the usual one.
+        retry_policy: None is the usual one.
 
     Raises:
         UrlRefusedError: The guard forbids the endpoint.
@@ -88,11 +88,13 @@ async def open_bucket(
     judged = guard if access.endpoint_url is not None else None
     if judged is not None:
         # A literal address is never resolved, so the client's resolver would not see it.
-        await judged.checked(access.endpoint_url or "")
+        await judged.check(access.endpoint_url or "")
     async with AsyncExitStack() as exits:
         with translated(name, "", "access"):
             client = await exits.enter_async_context(
-                s3_client(access, guard=judged, connections=connections, patience=patience or Patience())
+                s3_client(
+                    access, guard=judged, connections=connections, retry_policy=retry_policy or RetryPolicy()
+                )
             )
         yield Bucket(client, name)
 
@@ -225,7 +227,7 @@ class Bucket:
         body = found["Body"]
         try:
             yield ObjectStream(
-                size_bytes=whole_bytes, chunks=checked_chunks(key, self._read(key, body), expected)
+                size_bytes=whole_bytes, chunks=check_chunks(key, self._read(key, body), expected)
             )
         finally:
             cast("Any", body).close()  # gives back the connection, or ends it when bytes are still under way
@@ -276,7 +278,7 @@ class Bucket:
                 key = kept.get("Key", batch[0]).removeprefix(self._prefix)
                 raise StoreUnavailableError(key, f"the service kept it ({kept.get('Code')})")
 
-    async def presigned_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str:
+    async def sign_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str:
         """An address that reads an object for a while, at most seven days; whether it exists is not asked."""
         parameters = {"Bucket": self.name, "Key": self._prefix + key}
         if filename is not None:

@@ -19,16 +19,16 @@ class ChecksumMemory:
     def __init__(self) -> None:
         self._known: dict[str, tuple[str, str]] = {}
 
-    def get(self, place: str, version: str) -> str | None:
-        """The checksum of the object at ``place``, if this very version was read."""
-        known_version, sha256 = self._known.get(place, ("", ""))
+    def get(self, root: str, version: str) -> str | None:
+        """The checksum of the object at ``root``, if this very version was read."""
+        known_version, sha256 = self._known.get(root, ("", ""))
         return sha256 if known_version == version else None
 
-    def put(self, place: str, version: str, sha256: str) -> None:
+    def put(self, root: str, version: str, sha256: str) -> None:
         """Remember it in place of an earlier version's."""
         if len(self._known) >= _MOST_REMEMBERED:
             self._known.clear()
-        self._known[place] = (version, sha256)
+        self._known[root] = (version, sha256)
 
 
 def refuse_other(key: str, expected: str | None, actual: str) -> None:
@@ -48,9 +48,7 @@ async def sha256_of(data: bytes) -> str:
     return (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
 
 
-async def checked_chunks(
-    key: str, chunks: AsyncIterator[bytes], expected: str | None
-) -> AsyncGenerator[bytes]:
+async def check_chunks(key: str, chunks: AsyncIterator[bytes], expected: str | None) -> AsyncGenerator[bytes]:
     """The chunks, and an error in place of the last one when they are not what ``expected`` (hex) stands for.
 
     So damaged bytes never come in full: who counts them sees that some are missing.

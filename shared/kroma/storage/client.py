@@ -21,7 +21,7 @@ from yarl import URL
 from kroma import __version__
 from kroma.config import S3Access
 from kroma.outbound.guard import UrlGuard
-from kroma.storage.access import Patience
+from kroma.storage.access import RetryPolicy
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3.client import S3Client  # the service's types are no part of an installation
@@ -33,7 +33,7 @@ MAX_ANSWER_BYTES: Final = 16 * 1024**2
 
 
 def s3_client(
-    access: S3Access, *, guard: UrlGuard | None, connections: int, patience: Patience
+    access: S3Access, *, guard: UrlGuard | None, connections: int, retry_policy: RetryPolicy
 ) -> AbstractAsyncContextManager["S3Client"]:
     """A client of the library, for the event loop that enters it; ``guard`` judges its connections.
 
@@ -55,7 +55,7 @@ def s3_client(
     )
     # Untyped, like all of the library.
     opening = cast("Any", session).client(
-        "s3", endpoint_url=access.endpoint_url, config=_config(access, guard, connections, patience)
+        "s3", endpoint_url=access.endpoint_url, config=_config(access, guard, connections, retry_policy)
     )
     return cast("AbstractAsyncContextManager[S3Client]", opening)
 
@@ -83,11 +83,13 @@ class _Descriptions(Loader):
         return {**model, "parameters": used}
 
 
-def _config(access: S3Access, guard: UrlGuard | None, connections: int, patience: Patience) -> AioConfig:
+def _config(
+    access: S3Access, guard: UrlGuard | None, connections: int, retry_policy: RetryPolicy
+) -> AioConfig:
     config: dict[str, Any] = {
-        "connect_timeout": patience.connect_timeout.total_seconds(),
-        "read_timeout": patience.read_timeout.total_seconds(),
-        "retries": {"mode": "standard", "total_max_attempts": patience.attempts},
+        "connect_timeout": retry_policy.connect_timeout.total_seconds(),
+        "read_timeout": retry_policy.read_timeout.total_seconds(),
+        "retries": {"mode": "standard", "total_max_attempts": retry_policy.attempts},
         "max_pool_connections": connections,
         "http_session_cls": partial(_StayingSession, guard),
         "signature_version": "s3v4",  # links too, which the library would sign with what services gave up
@@ -168,7 +170,7 @@ class _StayingRequests:
 
     async def request(self, method: str, *, url: URL, **options: Any) -> ClientResponse:  # noqa: ANN401
         if self._guard is not None and is_ip_address(url.host):
-            await self._guard.checked(str(url.origin()))  # never resolved, so no resolver sees it
+            await self._guard.check(str(url.origin()))  # never resolved, so no resolver sees it
         answer = await self._session.request(method, url=url, allow_redirects=False, **options)
         # With a region the library asks the same service once more, signed for that region; without one it
         # would ask for the region, be redirected, and ask again without end.
@@ -187,7 +189,7 @@ class _GuardedNames(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        target = await self._guard.checked(f"http://{host}:{port or 80}")
+        target = await self._guard.check(f"http://{host}:{port or 80}")
         families = [socket.AF_INET6 if ":" in address else socket.AF_INET for address in target.addresses]
         return [
             ResolveResult(

@@ -17,13 +17,13 @@ from uuid import UUID
 from kroma.errors import KromaError
 from kroma.storage.base import (
     ListedObject,
-    LocalPlace,
+    LocalStorage,
     ObjectEnds,
     ObjectStore,
     ObjectStream,
     StoredObject,
 )
-from kroma.storage.checksums import ChecksumMemory, checked_chunks, refuse_other
+from kroma.storage.checksums import ChecksumMemory, check_chunks, refuse_other
 from kroma.storage.errors import (
     ObjectNotFoundError,
     RootNotRegisteredError,
@@ -42,7 +42,7 @@ from kroma.storage.files import (
 )
 from kroma.storage.rechunk import pieces_of
 from kroma.storage.references import refuse_undecodable, relative_key
-from kroma.storage.roots import PROJECTS, ProjectPlaces
+from kroma.storage.roots import PROJECTS, ProjectRoots
 from kroma.storage.temp_files import PREFIX, Sweeper, UnfinishedFile, sync_folder
 
 T = TypeVar("T")
@@ -60,20 +60,20 @@ class DirectoryStore:
         self,
         root: Path,
         *,
-        places: ProjectPlaces | None = None,
+        roots: ProjectRoots | None = None,
         real_root: str | None = None,
         sweeper: Sweeper | None = None,
         memory: ChecksumMemory | None = None,
         elsewhere: str | None = None,
     ) -> None:
-        """A store at ``root``, which must lead to ``real_root`` of ``places`` where these are given.
+        """A store at ``root``, which must lead to ``real_root`` of ``roots`` where these are given.
 
         Without a ``real_root`` among places, nothing can be written. Where ``elsewhere`` names another
         place, the files are there and every operation refuses.
         """
         self._root = Path(os.path.abspath(root))
         self._elsewhere = elsewhere
-        self._places = places
+        self._roots = roots
         self._registered = real_root
         # What lies in the data directory is for its user alone; what an artist chose is theirs to share.
         self._is_shared = real_root is not None and real_root.startswith("/")
@@ -108,7 +108,7 @@ class DirectoryStore:
             return await asyncio.to_thread(_finished, key, path, file, sha256)
         finally:
             # Shielded: a second cancellation must not keep the file from going away.
-            await asyncio.shield(_discarded(beginning))
+            await asyncio.shield(_discard_begun(beginning))
 
     async def get(self, key: str, *, limit_bytes: int, sha256: str | None = None) -> bytes:
         return await asyncio.to_thread(self._get, key, limit_bytes, sha256)
@@ -121,7 +121,7 @@ class DirectoryStore:
         try:
             end = file.size_bytes if length is None else min(file.size_bytes, start + length)
             is_whole = (start, end) == (0, file.size_bytes)
-            chunks = checked_chunks(key, _chunks(file, start, end), sha256 if is_whole else None)
+            chunks = check_chunks(key, _chunks(file, start, end), sha256 if is_whole else None)
             yield ObjectStream(size_bytes=file.size_bytes, chunks=chunks)
         finally:
             await asyncio.shield(asyncio.to_thread(file.close))
@@ -160,7 +160,7 @@ class DirectoryStore:
     async def delete(self, keys: Sequence[str]) -> None:
         await _to_its_end(self._delete, keys)
 
-    async def presigned_url(
+    async def sign_url(
         self,
         key: str,
         *,
@@ -180,13 +180,13 @@ class DirectoryStore:
     def _real_root(self) -> str:
         if self._elsewhere is not None:
             raise StoredElsewhereError(self._elsewhere)
-        if self._places is None:
+        if self._roots is None:
             return os.path.realpath(self._root)
-        return self._places.real_root(str(self._root), self._registered)
+        return self._roots.real_root(str(self._root), self._registered)
 
     def _writable_root(self) -> str:
         root = self._real_root()
-        if self._places is not None and self._registered is None:
+        if self._roots is not None and self._registered is None:
             raise RootNotRegisteredError(str(self._root))
         return root
 
@@ -334,7 +334,7 @@ class DirectoryStores:
     def __init__(self, data_dir: Path, *, allow_any_root: bool, kept: Iterable[Path] = ()) -> None:
         """Stores of the projects of a data directory; no project's root contains any of ``kept``."""
         self._data_dir = data_dir
-        self._places = ProjectPlaces(data_dir, allow_any_root=allow_any_root, kept=kept)
+        self._roots = ProjectRoots(data_dir, allow_any_root=allow_any_root, kept=kept)
         self._sweeper = Sweeper()
         self._memory = ChecksumMemory()
 
@@ -342,7 +342,7 @@ class DirectoryStores:
     def hosted(self) -> bool:
         return False
 
-    def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:  # noqa: ARG002 - a disk goes by slugs
+    def locate(self, *, project_id: UUID, slug: str, storage: LocalStorage | None) -> str:  # noqa: ARG002 - a disk goes by slugs
         return str(resolve_root(self._data_dir, slug, storage))
 
     @property
@@ -350,12 +350,12 @@ class DirectoryStores:
         return True
 
     def resolve(self, location: str) -> str:
-        return self._places.resolve(location)
+        return self._roots.resolve(location)
 
     def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:
         return DirectoryStore(
             self._data_dir / location,
-            places=self._places,
+            roots=self._roots,
             real_root=real_root,
             sweeper=self._sweeper,
             memory=self._memory,
@@ -366,7 +366,7 @@ class DirectoryStores:
         return DirectoryStore(self._data_dir / folder, sweeper=self._sweeper, memory=self._memory)
 
 
-def resolve_root(data_dir: Path, project_slug: str, storage: LocalPlace | None) -> Path:
+def resolve_root(data_dir: Path, project_slug: str, storage: LocalStorage | None) -> Path:
     """The absolute root of a project (contract 3.4): its explicit root, else ``<base_dir>/<slug>``.
 
     Relative paths start at the data directory. Symlinks and ``..`` stay as they are stored, since
@@ -394,7 +394,7 @@ async def _to_its_end(change: Callable[..., T], *args: object) -> T:
         raise
 
 
-async def _discarded(beginning: asyncio.Future[tuple[str, UnfinishedFile]]) -> None:
+async def _discard_begun(beginning: asyncio.Future[tuple[str, UnfinishedFile]]) -> None:
     """Discard the file of a put, also where the put was canceled before it had the file."""
     with suppress(OSError, KromaError):  # there is no file
         _, file = await beginning

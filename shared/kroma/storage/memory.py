@@ -8,8 +8,8 @@ from typing import Final
 from uuid import UUID
 
 from kroma.errors import KromaError
-from kroma.storage.base import ListedObject, LocalPlace, ObjectEnds, ObjectStore, ObjectStream, StoredObject
-from kroma.storage.checksums import checked_chunks, refuse_other
+from kroma.storage.base import ListedObject, LocalStorage, ObjectEnds, ObjectStore, ObjectStream, StoredObject
+from kroma.storage.checksums import check_chunks, refuse_other
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError, StoreUnavailableError
 from kroma.storage.rechunk import pieces_of
 from kroma.storage.references import in_listing_order, relative_key
@@ -66,7 +66,7 @@ class MemoryStore:
         data = self._found(key)
         part = data[start:] if length is None else data[start : start + length]
         expected = sha256 if len(part) == len(data) else None
-        yield ObjectStream(size_bytes=len(data), chunks=checked_chunks(key, _chunks(part), expected))
+        yield ObjectStream(size_bytes=len(data), chunks=check_chunks(key, _chunks(part), expected))
 
     async def get_range(self, key: str, *, start: int, length: int) -> bytes:
         data = self._found(key)
@@ -120,7 +120,7 @@ class MemoryStore:
         for key in keys:
             self._objects.pop(relative_key(key, roots=()), None)
 
-    async def presigned_url(
+    async def sign_url(
         self,
         key: str,
         *,
@@ -161,7 +161,7 @@ class MemoryStores:
     def hosted(self) -> bool:
         return False
 
-    def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:  # noqa: ARG002 - all look alike
+    def locate(self, *, project_id: UUID, slug: str, storage: LocalStorage | None) -> str:  # noqa: ARG002 - all look alike
         return f"/memory/{slug}"
 
     @property

@@ -32,7 +32,7 @@ _LONGEST_PATH_BYTES: Final = 1024
 _LONGEST_NAME_BYTES: Final = 255
 
 
-class ProjectPlaces:
+class ProjectRoots:
     """The places of one machine's disk where projects may be."""
 
     def __init__(self, data_dir: Path, *, allow_any_root: bool, kept: Iterable[Path] = ()) -> None:
@@ -78,7 +78,7 @@ class ProjectPlaces:
             if not _may_be_a_projects(inside.split("/")):
                 raise RootNotAllowedError(root)
             return inside
-        if not self._allow_any_root or any(_overlap(real, place) for place in _OF_THE_KERNEL):
+        if not self._allow_any_root or any(_overlap(real, root) for root in _OF_THE_KERNEL):
             raise RootNotAllowedError(root)
         return real
 

@@ -11,8 +11,8 @@ from uuid import UUID
 
 from kroma.config import S3Access
 from kroma.errors import KromaError
-from kroma.storage.access import Patience
-from kroma.storage.base import ListedObject, LocalPlace, ObjectEnds, ObjectStore, ObjectStream, StoredObject
+from kroma.storage.access import RetryPolicy
+from kroma.storage.base import ListedObject, LocalStorage, ObjectEnds, ObjectStore, ObjectStream, StoredObject
 from kroma.storage.bucket import Bucket, BucketPart, open_bucket
 from kroma.storage.checksums import ChecksumMemory, refuse_other
 from kroma.storage.errors import (
@@ -43,14 +43,14 @@ class S3Store:
     def __init__(
         self,
         location: str,
-        opened: OpenBucket,
+        open_bucket: OpenBucket,
         *,
         proven: dict[str, float] | None = None,
         memory: ChecksumMemory | None = None,
     ) -> None:
         """``proven`` says when a location was last found writable, by ``time.monotonic``."""
         self._location = location
-        self._opened = opened
+        self._open_bucket = open_bucket
         self._proven = {} if proven is None else proven
         self._memory = memory or ChecksumMemory()
 
@@ -74,7 +74,7 @@ class S3Store:
 
     async def put(self, key: str, data: bytes, *, sha256: str | None = None) -> StoredObject:
         key = _writable_key(key)
-        bucket = await self._opened()
+        bucket = await self._open_bucket()
         stored = await bucket.put(key, data, sha256=sha256)
         return StoredObject(key=key, size_bytes=len(data), sha256=stored.sha256 or "")
 
@@ -82,7 +82,7 @@ class S3Store:
         self, key: str, chunks: AsyncIterable[bytes], *, limit_bytes: int, sha256: str | None = None
     ) -> StoredObject:
         key = _writable_key(key)
-        bucket = await self._opened()
+        bucket = await self._open_bucket()
         pieces = pieces_of(chunks, key, limit_bytes=limit_bytes, piece_bytes=PART_BYTES)
         first = await anext(pieces, b"")
         second = await anext(pieces, None)
@@ -103,7 +103,7 @@ class S3Store:
 
     async def get(self, key: str, *, limit_bytes: int, sha256: str | None = None) -> bytes:
         key = _readable_key(key)
-        bucket = await self._opened()
+        bucket = await self._open_bucket()
         return await bucket.get(key, limit_bytes=limit_bytes, sha256=sha256)
 
     @asynccontextmanager
@@ -111,7 +111,7 @@ class S3Store:
         self, key: str, *, start: int = 0, length: int | None = None, sha256: str | None = None
     ) -> AsyncGenerator[ObjectStream]:
         key = _readable_key(key)
-        bucket = await self._opened()
+        bucket = await self._open_bucket()
         async with bucket.open_stream(key, start=start, length=length, sha256=sha256) as stream:
             yield stream
 
@@ -135,22 +135,22 @@ class S3Store:
 
     async def size(self, key: str) -> int | None:
         key = relative_key(key, roots=())
-        bucket = await self._opened()
+        bucket = await self._open_bucket()
         found = await bucket.head(key) if key else None
         return None if found is None else found.size_bytes
 
     async def checksum(self, key: str) -> str | None:
         key = relative_key(key, roots=())
-        bucket = await self._opened()
+        bucket = await self._open_bucket()
         found = await bucket.head(key) if key else None
         if found is None or found.sha256:
             return None if found is None else found.sha256
         # Somebody else put it.
-        place, version = self.uri(key), f"{found.etag}-{found.size_bytes}"
-        sha256 = self._memory.get(place, version)
+        root, version = self.uri(key), f"{found.etag}-{found.size_bytes}"
+        sha256 = self._memory.get(root, version)
         if sha256 is None:
             sha256 = await self._read_checksum(key)
-            self._memory.put(place, version, sha256)
+            self._memory.put(root, version, sha256)
         return sha256
 
     async def list_keys(self, prefix: str) -> list[str]:
@@ -158,19 +158,19 @@ class S3Store:
 
     async def list_objects(self, prefix: str) -> AsyncGenerator[ListedObject]:
         folder = relative_key(prefix, roots=())
-        bucket = await self._opened()
+        bucket = await self._open_bucket()
         async for found in bucket.list_objects(f"{folder}/" if folder else ""):
             if _is_shown(found.key):
                 yield ListedObject(key=found.key, size_bytes=found.size_bytes)
 
     async def is_folder(self, key: str) -> bool:
         folder = relative_key(key, roots=())
-        bucket = await self._opened()
+        bucket = await self._open_bucket()
         return not folder or await bucket.has_any(f"{folder}/")
 
     async def move(self, source_key: str, target_key: str) -> None:
         source, target = _readable_key(source_key), _writable_key(target_key)
-        bucket = await self._opened()
+        bucket = await self._open_bucket()
         try:
             if source != target:
                 await bucket.copy(source, target)
@@ -184,16 +184,16 @@ class S3Store:
 
     async def delete(self, keys: Sequence[str]) -> None:
         named = [key for key in (relative_key(key, roots=()) for key in keys) if key]
-        bucket = await self._opened()
+        bucket = await self._open_bucket()
         await bucket.delete(named)
 
-    async def presigned_url(self, key: str, *, expires: timedelta, filename: str | None = None) -> str | None:
+    async def sign_url(self, key: str, *, expires: timedelta, filename: str | None = None) -> str | None:
         key = _readable_key(key)
-        bucket = await self._opened()
-        return await bucket.presigned_get(key, expires=expires, filename=filename)
+        bucket = await self._open_bucket()
+        return await bucket.sign_get(key, expires=expires, filename=filename)
 
     async def check_writable(self) -> None:
-        bucket = await self._opened()
+        bucket = await self._open_bucket()
         if time.monotonic() - self._proven.get(self._location, -_PROVEN_S) < _PROVEN_S:
             return
         await bucket.put(_PROBE, b"0")
@@ -211,11 +211,11 @@ class S3Store:
 
     async def _ends(self, key: str, head_bytes: int, tail_bytes: int) -> ObjectEnds:
         (size, head), (_, tail) = await asyncio.gather(
-            self._sized_range(key, 0, head_bytes), self._sized_range(key, -tail_bytes, tail_bytes)
+            self._read_range(key, 0, head_bytes), self._read_range(key, -tail_bytes, tail_bytes)
         )
         return ObjectEnds(size_bytes=size, head=head, tail=tail)
 
-    async def _sized_range(self, key: str, start: int, length: int) -> tuple[int, bytes]:
+    async def _read_range(self, key: str, start: int, length: int) -> tuple[int, bytes]:
         async with self.open_stream(key, start=start, length=length) as stream:
             return stream.size_bytes, b"".join([chunk async for chunk in stream.chunks])
 
@@ -230,14 +230,14 @@ class S3Stores:
         access: S3Access,
         *,
         connections: int = 50,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
     ) -> None:
         """The client opens with ``prepare`` or the first request, in that event loop; ``close`` ends it."""
         self._name = bucket
         self._prefix = prefix.strip("/")
         self._access = access
         self._connections = connections
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._proven: dict[str, float] = {}
         self._memory = ChecksumMemory()
         self._exits = AsyncExitStack()
@@ -248,7 +248,7 @@ class S3Stores:
     def hosted(self) -> bool:
         return True
 
-    def locate(self, *, project_id: UUID, slug: str, storage: LocalPlace | None) -> str:  # noqa: ARG002 - a disk's
+    def locate(self, *, project_id: UUID, slug: str, storage: LocalStorage | None) -> str:  # noqa: ARG002 - a disk's
         return f"s3://{self._name}/{self._prefix}/{project_id}"
 
     @property
@@ -259,14 +259,14 @@ class S3Stores:
         return location
 
     def open(self, location: str, *, real_root: str | None = None) -> ObjectStore:  # noqa: ARG002 - a disk's
-        async def opened() -> Bucket:
+        async def open_bucket() -> Bucket:
             # Of an earlier prefix, too: a run keeps the place it was triggered with.
             below = location.removeprefix(f"s3://{self._name}/")
             if below == location:
                 raise StoredElsewhereError(location)
-            return (await self._opened()).below(f"{below}/")
+            return (await self._open_bucket()).below(f"{below}/")
 
-        return S3Store(location, opened, proven=self._proven, memory=self._memory)
+        return S3Store(location, open_bucket, proven=self._proven, memory=self._memory)
 
     def open_own(self, folder: str) -> ObjectStore:
         # Projects go by their ids, and none begins with an underscore.
@@ -278,13 +278,13 @@ class S3Stores:
         Raises:
             StoreCredentialsError: The profile does not exist or cannot be used.
         """
-        await self._opened()
+        await self._open_bucket()
 
     async def close(self) -> None:
         """Give back the connections."""
         await self._exits.aclose()
 
-    async def _opened(self) -> Bucket:
+    async def _open_bucket(self) -> Bucket:
         async with self._opening:
             if self._bucket is None:
                 opening = open_bucket(
@@ -292,7 +292,7 @@ class S3Stores:
                     self._access,
                     guard=None,  # the operator's own address
                     connections=self._connections,
-                    patience=self._patience,
+                    retry_policy=self._retry_policy,
                 )
                 self._bucket = await self._exits.enter_async_context(opening)
             return self._bucket

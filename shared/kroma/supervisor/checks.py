@@ -17,7 +17,7 @@ from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.embedded.account import others_can_reach, server_account
 from kroma.embedded.binaries import postgres_install, valkey_server
-from kroma.embedded.parent_death import attached_command
+from kroma.embedded.parent_death import command_with_parent
 from kroma.embedded.server_process import SERVER_ENVIRONMENT
 from kroma.errors import KromaError
 from kroma.supervisor.address import chosen_bind
@@ -50,7 +50,7 @@ class Check(msgspec.Struct, frozen=True):
     """What to do about a failure."""
 
 
-class Place(msgspec.Struct, frozen=True):
+class Installation(msgspec.Struct, frozen=True):
     """What the checks look at."""
 
     settings: Settings
@@ -71,14 +71,16 @@ class Place(msgspec.Struct, frozen=True):
 async def examine(settings: Settings) -> list[Check]:
     """Every check's result, in a fixed order; one that breaks is a failed part, not an error."""
     running = is_held(settings.data_dir)
-    place = Place(settings, find_state(settings.data_dir) if running else None)
-    return list(await asyncio.gather(*(_guarded(part, check, place) for part, check in CHECKS)))
+    installation = Installation(settings, find_state(settings.data_dir) if running else None)
+    return list(await asyncio.gather(*(_guard(part, check, installation) for part, check in CHECKS)))
 
 
-async def _guarded(part: str, check: Callable[[Place], Awaitable[Check]], place: Place) -> Check:
+async def _guard(
+    part: str, check: Callable[[Installation], Awaitable[Check]], installation: Installation
+) -> Check:
     try:
         async with asyncio.timeout(4 * _TIMEOUT_S):
-            return await check(place)
+            return await check(installation)
     except TimeoutError:
         return Check(
             part, Verdict.FAILED, "it did not answer in time", "see whether the machine is overloaded"
@@ -89,22 +91,22 @@ async def _guarded(part: str, check: Callable[[Place], Awaitable[Check]], place:
         return Check(part, Verdict.FAILED, exc.strerror or type(exc).__name__, "see the message")
 
 
-async def _python(_: Place) -> Check:
+async def _python(_: Installation) -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < MINIMUM_PYTHON:
         return Check("python", Verdict.FAILED, found, "install Python 3.11 or newer, then `make install`")
     return Check("python", Verdict.OK, found)
 
 
-async def _postgres_program(place: Place) -> Check:
-    if place.settings.database_url is not None:
+async def _postgres_program(installation: Installation) -> Check:
+    if installation.settings.database_url is not None:
         return Check("postgresql program", Verdict.OK, "not needed: KROMA_DATABASE_URL is set")
     program = postgres_install() / "bin" / "postgres"
     return await _runs("postgresql program", program)
 
 
-async def _valkey_program(place: Place) -> Check:
-    if place.settings.redis_url is not None:
+async def _valkey_program(installation: Installation) -> Check:
+    if installation.settings.redis_url is not None:
         return Check("valkey program", Verdict.OK, "not needed: KROMA_REDIS_URL is set")
     return await _runs("valkey program", valkey_server())
 
@@ -124,8 +126,8 @@ def _output(command: Sequence[str]) -> "subprocess.CompletedProcess[str]":
     )
 
 
-async def _data_dir(place: Place) -> Check:
-    folder = place.settings.data_dir
+async def _data_dir(installation: Installation) -> Check:
+    folder = installation.settings.data_dir
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         return Check(
@@ -138,25 +140,29 @@ async def _data_dir(place: Place) -> Check:
     return Check("data directory", Verdict.OK, found)
 
 
-async def _database_account(place: Place) -> Check:
+async def _database_account(installation: Installation) -> Check:
     part = "database account"
     account = server_account()
-    if account is None or place.settings.database_url is not None:
+    if account is None or installation.settings.database_url is not None:
         return Check(part, Verdict.OK, "the database runs as this user, or elsewhere")
-    command = attached_command(["/bin/true"], death_signal=signal.SIGKILL, account=account)
+    command = command_with_parent(["/bin/true"], death_signal=signal.SIGKILL, account=account)
     done = await asyncio.to_thread(_output, command)
     if done.returncode != 0:
         advice = "allow it (containers: CAP_SETUID, CAP_SETGID), or run kroma as another user"
         return Check(part, Verdict.FAILED, "root cannot start a process as 'nobody' here", advice)
-    note = place.settings.data_dir / "postgres.location"
+    note = installation.settings.data_dir / "postgres.location"
     if note.is_file():
         return Check(part, Verdict.OK, f"runs as nobody, its files in {note.read_text().strip()}")
-    where = "the data directory" if others_can_reach(place.settings.data_dir) else "a folder below /var/lib"
+    where = (
+        "the data directory"
+        if others_can_reach(installation.settings.data_dir)
+        else "a folder below /var/lib"
+    )
     return Check(part, Verdict.OK, f"runs as nobody, its files in {where}")
 
 
-async def _disk(place: Place) -> Check:
-    folder = place.settings.data_dir
+async def _disk(installation: Installation) -> Check:
+    folder = installation.settings.data_dir
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(existing).free
     found = f"{free / 1024**3:.1f} GiB free"
@@ -165,34 +171,34 @@ async def _disk(place: Place) -> Check:
     return Check("disk", Verdict.OK, found)
 
 
-async def _stack(place: Place) -> Check:
-    folder = place.settings.data_dir
+async def _stack(installation: Installation) -> Check:
+    folder = installation.settings.data_dir
     holder = find_holder(folder)
     if is_held(folder):
         pid = "?" if holder is None else holder.pid
-        if place.state is None:
+        if installation.state is None:
             return Check("stack", Verdict.OK, f"process {pid} is starting or stopping it")
-        return Check("stack", Verdict.OK, f"process {pid} at {place.state.address}")
+        return Check("stack", Verdict.OK, f"process {pid} at {installation.state.address}")
     if holder is not None:
         found = f"process {holder.pid} was killed; the next `kroma up` takes over its data"
         return Check("stack", Verdict.NOT_RUNNING, found)
     return Check("stack", Verdict.NOT_RUNNING, "start it with `kroma up`")
 
 
-async def _port(place: Place) -> Check:
-    bind = place.settings.bind
-    if place.state is None:
+async def _port(installation: Installation) -> Check:
+    bind = installation.settings.bind
+    if installation.state is None:
         chosen_bind(bind)
         return Check("API port", Verdict.OK, f"{bind.address} is free")
     return Check("API port", Verdict.OK, "held by the running stack")
 
 
-async def _database(place: Place) -> Check:
-    if place.database_url is None:
+async def _database(installation: Installation) -> Check:
+    if installation.database_url is None:
         return Check("database", Verdict.NOT_RUNNING, "start it with `kroma up`")
     from kroma.supervisor.database import find_revision, newest_revision  # noqa: PLC0415 - slow to import
 
-    found = await find_revision(place.database_url)
+    found = await find_revision(installation.database_url)
     newest = newest_revision()
     if found != newest:
         advice = "`kroma up` migrates it; for a shared one run `python -m kroma.migrations.run upgrade`"
@@ -200,11 +206,11 @@ async def _database(place: Place) -> Check:
     return Check("database", Verdict.OK, f"answers, schema {found}")
 
 
-async def _roots(place: Place) -> Check:
+async def _roots(installation: Installation) -> Check:
     part = "project roots"
-    if place.database_url is None:
+    if installation.database_url is None:
         return Check(part, Verdict.NOT_RUNNING, "start it with `kroma up`")
-    if place.settings.store.is_hosted:
+    if installation.settings.store.is_hosted:
         return Check(part, Verdict.OK, "none: files are in a bucket")
     from kroma.db.connection_errors import DATABASE_TROUBLE  # noqa: PLC0415 - comes with it
     from kroma.db.engine import Database  # noqa: PLC0415 - slow to import
@@ -212,11 +218,11 @@ async def _roots(place: Place) -> Check:
     from kroma.projects.roots import list_root_problems  # noqa: PLC0415 - comes with it
     from kroma.resources import directory_stores  # noqa: PLC0415 - comes with it
 
-    db = Database.connect(place.database_url, pool_size=1)
+    db = Database.connect(installation.database_url, pool_size=1)
     try:
         if await find_revision(db) != needed_revision():
             return Check(part, Verdict.NOT_RUNNING, "the database has a line of its own")
-        problems = await list_root_problems(db, directory_stores(place.settings))
+        problems = await list_root_problems(db, directory_stores(installation.settings))
     except DATABASE_TROUBLE:
         return Check(part, Verdict.NOT_RUNNING, "the database has a line of its own")
     finally:
@@ -231,14 +237,14 @@ async def _roots(place: Place) -> Check:
     return Check(part, Verdict.FAILED, found, advice)
 
 
-async def _redis(place: Place) -> Check:
-    if place.redis_url is None:
+async def _redis(installation: Installation) -> Check:
+    if installation.redis_url is None:
         return Check("redis", Verdict.NOT_RUNNING, "start it with `kroma up`")
     from redis.asyncio import Redis  # noqa: PLC0415 - slow to import
     from redis.exceptions import RedisError  # noqa: PLC0415
 
     client = Redis.from_url(  # pyright: ignore[reportUnknownMemberType] - its keywords have no types
-        place.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
+        installation.redis_url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S
     )
     try:
         await client.ping()  # pyright: ignore[reportUnknownMemberType, reportGeneralTypeIssues] - untyped there
@@ -250,25 +256,25 @@ async def _redis(place: Place) -> Check:
     return Check("redis", Verdict.OK, "answers")
 
 
-async def _api(place: Place) -> Check:
-    if place.state is None:
+async def _api(installation: Installation) -> Check:
+    if installation.state is None:
         return Check("API", Verdict.NOT_RUNNING, "start it with `kroma up`")
-    bind = place.state.bind
+    bind = installation.state.bind
     if not await asyncio.to_thread(is_healthy, bind, timeout_s=_TIMEOUT_S):
-        log = place.settings.data_dir / "logs" / "api.log"
+        log = installation.settings.data_dir / "logs" / "api.log"
         return Check("API", Verdict.FAILED, f"{bind.url}/health does not answer 200", f"see {log}")
     return Check("API", Verdict.OK, f"{bind.url}/health answers")
 
 
-async def _worker(place: Place) -> Check:
-    if place.state is not None:
-        pid = place.state.pids.get("worker", 0)
+async def _worker(installation: Installation) -> Check:
+    if installation.state is not None:
+        pid = installation.state.pids.get("worker", 0)
         if not pid or not _is_alive(pid):
-            log = place.settings.data_dir / "logs" / "worker.log"
+            log = installation.settings.data_dir / "logs" / "worker.log"
             return Check("worker", Verdict.FAILED, "it is down and being started again", f"see {log}")
-    if place.database_url is None:
+    if installation.database_url is None:
         return Check("worker", Verdict.NOT_RUNNING, "start it with `kroma up`")
-    living = await _living_workers(place.database_url)
+    living = await _living_workers(installation.database_url)
     if not living:
         advice = "see that one runs; its log says why it does not reach the database"
         return Check("worker", Verdict.FAILED, "none was seen in the last 30 s", advice)
@@ -304,21 +310,21 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-async def _token(place: Place) -> Check:
-    path = token_path(place.settings.data_dir)
-    if find_token(place.settings.data_dir) is None:
+async def _token(installation: Installation) -> Check:
+    path = token_path(installation.settings.data_dir)
+    if find_token(installation.settings.data_dir) is None:
         return Check("token", Verdict.NOT_RUNNING, "none kept; the first `kroma up` makes one")
     if path.stat().st_mode & 0o077:
         return Check("token", Verdict.FAILED, f"others can read {path}", f"run `chmod 600 {path}`")
     return Check("token", Verdict.OK, str(path))
 
 
-async def _provider(place: Place) -> Check:
+async def _provider(installation: Installation) -> Check:
     from kroma.providers import PROVIDERS, open_provider  # noqa: PLC0415 - slow to import
     from kroma.providers.base import ProviderAccess  # noqa: PLC0415 - comes with it
 
-    provider = open_provider(place.settings.provider, CpuPool(1), place.settings)
-    key = PROVIDERS[provider.code].environment_key(place.settings)
+    provider = open_provider(installation.settings.provider, CpuPool(1), installation.settings)
+    key = PROVIDERS[provider.code].environment_key(installation.settings)
     if provider.capabilities.takes_key and key is None:
         return Check("provider", Verdict.OK, f"{provider.code}: no key of its own; projects bring theirs")
     try:
@@ -330,7 +336,7 @@ async def _provider(place: Place) -> Check:
     return Check("provider", Verdict.OK, f"{provider.code}: {health.message}")
 
 
-CHECKS: Final[tuple[tuple[str, Callable[[Place], Awaitable[Check]]], ...]] = (
+CHECKS: Final[tuple[tuple[str, Callable[[Installation], Awaitable[Check]]], ...]] = (
     ("python", _python),
     ("postgresql program", _postgres_program),
     ("valkey program", _valkey_program),

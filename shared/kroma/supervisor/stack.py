@@ -49,7 +49,7 @@ class Stack:
         self._postgres: Child | None = None
         self._valkey: Child | None = None
         self._services: list[Child] = []
-        self._keepers: list[asyncio.Task[None]] = []
+        self._supervising: list[asyncio.Task[None]] = []
         self._database_url = settings.database_url or ""
         self._redis_url = settings.redis_url or ""
 
@@ -79,7 +79,7 @@ class Stack:
         ]
         await _all([child.start() for child in self._services])
         self._write_state()
-        self._keepers = [
+        self._supervising = [
             asyncio.create_task(child.keep(self._report, self._write_state)) for child in self._children()
         ]
         return token
@@ -87,9 +87,9 @@ class Stack:
     async def stop(self) -> None:
         """API and worker first, so that nothing asks the servers any more when they end."""
         state_path(self._settings.data_dir).unlink(missing_ok=True)
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        for renewer in self._supervising:
+            renewer.cancel()
+        await asyncio.gather(*self._supervising, return_exceptions=True)
         await asyncio.gather(*(child.stop() for child in self._services))
         for server in (self._valkey, self._postgres):
             if server is not None:

@@ -11,7 +11,7 @@ from kroma.db.ids import row_id
 from kroma.outbound.guard import UrlGuard
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import read_secret
-from kroma.sync.endpoints import SyncPlace
+from kroma.sync.endpoints import SyncEndpoints
 from kroma.sync.errors import KeyIncompleteError, OperatorsKeyError
 
 PROVIDER_CODE: Final = "s3"
@@ -22,7 +22,7 @@ TOKEN: Final = "session_token"  # noqa: S105 - a name, no token
 
 
 async def bucket_access(
-    db: Database, keyring: Keyring, settings: Settings, place: SyncPlace
+    db: Database, keyring: Keyring, settings: Settings, endpoints: SyncEndpoints
 ) -> tuple[S3Access, UrlGuard]:
     """The project's own key, else the operator's; and the guard that every connection passes.
 
@@ -41,16 +41,16 @@ async def bucket_access(
     guard = UrlGuard(settings.url_allow)
     async with db.transaction() as session:
         key_id, key, token = [
-            await _secret(session, keyring, place.project_id, name) for name in (KEY_ID, KEY, TOKEN)
+            await _secret(session, keyring, endpoints.project_id, name) for name in (KEY_ID, KEY, TOKEN)
         ]
     if (key_id is None) != (key is None):
         raise KeyIncompleteError(KEY_ID if key_id is None else KEY)
     if key_id is None:
-        await _check_operators(settings, guard, place)
+        await _check_operators(settings, guard, endpoints)
     return S3Access(
-        endpoint_url=place.endpoint_url,
-        region=place.region,
-        profile=place.profile if key_id is None else None,
+        endpoint_url=endpoints.endpoint_url,
+        region=endpoints.region,
+        profile=endpoints.profile if key_id is None else None,
         access_key_id=key_id,
         secret_access_key=key,
         session_token=token if key_id is not None else None,
@@ -64,13 +64,13 @@ async def _secret(session: AsyncSession, keyring: Keyring, project_id: UUID, nam
     return None if value is None else value.strip()
 
 
-async def _check_operators(settings: Settings, guard: UrlGuard, place: SyncPlace) -> None:
-    *folders, _ = place.prefix.rstrip("/").split("/")
+async def _check_operators(settings: Settings, guard: UrlGuard, endpoints: SyncEndpoints) -> None:
+    *folders, _ = endpoints.prefix.rstrip("/").split("/")
     # Copies lie below the ids of their projects: with the operator's key one could write into another's.
     if any(row_id(folder) is not None for folder in folders):
         raise OperatorsKeyError("below a prefix that is a project's id")
     buckets = settings.sync.buckets
-    if buckets is not None and place.bucket not in buckets:
+    if buckets is not None and endpoints.bucket not in buckets:
         raise OperatorsKeyError("for a bucket that KROMA_SYNC_BUCKETS does not list")
-    if place.endpoint_url is not None and not await guard.is_listed(place.endpoint_url):
+    if endpoints.endpoint_url is not None and not await guard.is_listed(endpoints.endpoint_url):
         raise OperatorsKeyError("at an endpoint that KROMA_URL_ALLOW does not list")

@@ -154,7 +154,7 @@ async def _write(session: AsyncSession, claim: SyncClaim, values: Mapping[str, o
     return written is not None
 
 
-async def write_place(db: Database, claim: SyncClaim, *, root: str, destination: str) -> None:
+async def write_endpoints(db: Database, claim: SyncClaim, *, root: str, destination: str) -> None:
     """Say which places it is between, as they are now."""
     async with db.transaction() as session:
         await _write(session, claim, {"project_root": root, "destination": destination})
@@ -230,7 +230,7 @@ class RowNotes:
         self._db = db
         self._claim = claim
 
-    async def known(self) -> Mapping[str, str]:
+    async def find_known(self) -> Mapping[str, str]:
         statement = (
             select(SyncJob.uploads_json)
             .where(SyncJob.project_id == self._claim.project_id)
@@ -241,7 +241,7 @@ class RowNotes:
             rows = await session.scalars(statement)
             return {upload_id: sha256 for row in rows for upload_id, sha256 in row.items()}
 
-    async def begun(self, upload_id: str, sha256: str) -> None:
+    async def note_begun(self, upload_id: str, sha256: str) -> None:
         note = type_coerce({upload_id: sha256}, JSONB)
         async with self._db.transaction() as session:
             await _write(session, self._claim, {"uploads_json": SyncJob.uploads_json.op("||")(note)})

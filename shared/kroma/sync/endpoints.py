@@ -20,7 +20,7 @@ from kroma.sync.errors import (
 from kroma.sync.models import SyncKind
 
 
-class SyncPlace(msgspec.Struct, frozen=True, kw_only=True):
+class SyncEndpoints(msgspec.Struct, frozen=True, kw_only=True):
     """Both ends of a copy."""
 
     project_id: UUID
@@ -42,7 +42,7 @@ class SyncPlace(msgspec.Struct, frozen=True, kw_only=True):
         return f"s3://{self.bucket}/{self.prefix}"
 
 
-def place_of(stores: ProjectStores, project: Project, storage: ProjectStorage | None) -> SyncPlace:
+def find_endpoints(stores: ProjectStores, project: Project, storage: ProjectStorage | None) -> SyncEndpoints:
     """The ends of a project's copy; the disk is not looked at.
 
     Raises:
@@ -57,7 +57,7 @@ def place_of(stores: ProjectStores, project: Project, storage: ProjectStorage | 
         raise SyncDisabledError
     if not storage.s3_bucket:
         raise BucketNotNamedError
-    return SyncPlace(
+    return SyncEndpoints(
         project_id=project.id,
         slug=project.slug,
         root=locate_project(stores, project.id, project.slug, storage),
@@ -70,7 +70,7 @@ def place_of(stores: ProjectStores, project: Project, storage: ProjectStorage | 
     )
 
 
-async def check_root(stores: ProjectStores, place: SyncPlace, kind: SyncKind) -> None:
+async def check_root(stores: ProjectStores, endpoints: SyncEndpoints, kind: SyncKind) -> None:
     """Look whether the local end can be used; a restore makes what is missing.
 
     Raises:
@@ -80,14 +80,14 @@ async def check_root(stores: ProjectStores, place: SyncPlace, kind: SyncKind) ->
         ProjectRootMissingError: There is none.
         ProjectRootNotFolderError: It is a file.
     """
-    store = stores.open(place.root, real_root=place.registered_root)
-    await refuse_unregistered(stores, store, place.registered_root)
+    store = stores.open(endpoints.root, real_root=endpoints.registered_root)
+    await refuse_unregistered(stores, store, endpoints.registered_root)
     if await store.is_folder(""):
         return
-    if await asyncio.to_thread(os.path.lexists, place.root):
-        raise ProjectRootNotFolderError(place.root)
+    if await asyncio.to_thread(os.path.lexists, endpoints.root):
+        raise ProjectRootNotFolderError(endpoints.root)
     if kind is not SyncKind.RESTORE:
-        raise ProjectRootMissingError(place.root)
+        raise ProjectRootMissingError(endpoints.root)
 
 
 def _prefix(stored: str | None, project_id: UUID) -> str:

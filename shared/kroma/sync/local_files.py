@@ -98,7 +98,7 @@ class LocalTree:
             return exc.errno not in {*_GONE, errno.ENAMETOOLONG}
         return True
 
-    def obstacle(self, key: str) -> str | None:
+    def blocking_reason(self, key: str) -> str | None:
         """Why no file can be written under this name; symlinks are not followed.
 
         Returns:

@@ -15,18 +15,18 @@ async def in_parallel(
     """Work on all items; the first error cancels what is under way and is raised as it is."""
     waiting = iter(items)
 
-    async def hand() -> None:
+    async def work_off() -> None:
         for item in waiting:
             await work(item)
 
-    hands = [asyncio.ensure_future(hand()) for _ in range(at_once)]
+    workers = [asyncio.ensure_future(work_off()) for _ in range(at_once)]
     try:
-        await asyncio.wait(hands, return_when=asyncio.FIRST_EXCEPTION)
+        await asyncio.wait(workers, return_when=asyncio.FIRST_EXCEPTION)
     finally:
-        for one in hands:
+        for one in workers:
             one.cancel()
-        await asyncio.gather(*hands, return_exceptions=True)
-    for one in hands:
+        await asyncio.gather(*workers, return_exceptions=True)
+    for one in workers:
         if not one.cancelled() and (error := one.exception()) is not None:
             raise error
 

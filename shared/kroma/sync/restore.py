@@ -99,7 +99,7 @@ async def restore(
         listed = objects[key]
         try:
             async with bucket.open_stream(listed.key) as stream:
-                chunks = _counted(_verified(bucket, listed, stream.chunks), progress)
+                chunks = _count(_verify(bucket, listed, stream.chunks), progress)
                 await store.put_stream(key, chunks, limit_bytes=listed.size_bytes)
         except _OF_ONE_FILE as exc:
             problems.append(exc)
@@ -143,7 +143,7 @@ async def verify(
 
 def _taken(tree: LocalTree, keys: Sequence[str]) -> dict[str, KromaError]:
     """Keys that no file can be written under, and why."""
-    obstacles = ((key, tree.obstacle(key)) for key in keys)
+    obstacles = ((key, tree.blocking_reason(key)) for key in keys)
     return {key: PathTakenError(key, reason) for key, reason in obstacles if reason is not None}
 
 
@@ -156,7 +156,7 @@ def _is_usable(key: str) -> bool:
     return is_plain and not any(name.startswith(PREFIX) for name in key.split("/"))
 
 
-async def _verified(
+async def _verify(
     bucket: Bucket, listed: BucketObject, chunks: AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes]:
     """The chunks, held against the ETag where no checksum of ours was stored with the object."""
@@ -172,7 +172,7 @@ async def _verified(
         raise ChecksumMismatchError(listed.key)
 
 
-async def _counted(chunks: AsyncIterator[bytes], progress: Progress) -> AsyncGenerator[bytes]:
+async def _count(chunks: AsyncIterator[bytes], progress: Progress) -> AsyncGenerator[bytes]:
     async for chunk in chunks:
         progress.bytes_done += len(chunk)
         yield chunk

@@ -18,7 +18,7 @@ from kroma.db.engine import Database
 from kroma.errors import KromaError
 from kroma.leases.backoff import next_try
 from kroma.leases.claim import ClaimLostError
-from kroma.leases.renewer import LeaseKeeper, WorkStoppedError
+from kroma.leases.renewer import LeaseRenewer, WorkStoppedError
 from kroma.projects.models import Project
 from kroma.secrets.keyring import Keyring
 from kroma.storage.base import ProjectStores
@@ -27,7 +27,7 @@ from kroma.storage.keys import THUMBNAILS_FOLDER
 from kroma.sync import claim as claims
 from kroma.sync.access import bucket_access
 from kroma.sync.claim import AssetMoves, RowNotes, SyncClaim
-from kroma.sync.endpoints import SyncPlace, check_root, place_of
+from kroma.sync.endpoints import SyncEndpoints, check_root, find_endpoints
 from kroma.sync.errors import ProjectRootMissingError, UnexpectedSyncError
 from kroma.sync.local_files import LocalTree
 from kroma.sync.mirror import mirror
@@ -42,7 +42,7 @@ log = structlog.get_logger(__name__)
 WRITE_EVERY: Final = timedelta(seconds=1)
 
 
-class Synchroniser:
+class Synchronizer:
     """Carries claimed syncs."""
 
     def __init__(
@@ -61,12 +61,12 @@ class Synchroniser:
         self._write_every = write_every
 
     async def carry(
-        self, keeper: LeaseKeeper, claim: SyncClaim, *, progress: Progress | None = None
+        self, renewer: LeaseRenewer, claim: SyncClaim, *, progress: Progress | None = None
     ) -> timedelta | None:
         """Work on a claimed sync while its lease is renewed; what goes wrong stands in its row.
 
         Args:
-            keeper: Renews the lease.
+            renewer: Renews the lease.
             claim: The right to work.
             progress: Moves as the work does.
 
@@ -79,8 +79,8 @@ class Synchroniser:
         work = _Work(self._db, claim, progress or Progress())
         bound = log.bind(sync_id=str(claim.sync_id), attempt=claim.attempt)
         try:
-            async with keeper.kept_alive(claim), work.shown(self._write_every):
-                moved = await self._carried(work)
+            async with renewer.renewing(claim), work.showing(self._write_every):
+                moved = await self._carry(work)
             # Not under the keeper: it would take the end of the lease for its loss.
             await claims.end_sync(self._db, claim, work.result, work.progress, moved=moved)
         except WorkStoppedError:
@@ -97,12 +97,12 @@ class Synchroniser:
                 bound.exception("sync.crashed")
             error = exc if isinstance(exc, KromaError) else UnexpectedSyncError()
             bound.warning("sync.failed", error_code=error.code)
-            return await self._failed(work, error)
+            return await self._fail(work, error)
         else:
             bound.info("sync.ended")
         return None
 
-    async def _failed(self, work: "_Work", error: KromaError) -> timedelta | None:
+    async def _fail(self, work: "_Work", error: KromaError) -> timedelta | None:
         again = next_try(error, attempt=work.claim.attempt, is_last=work.claim.is_last_attempt)
         if again is None:
             await claims.fail_sync(self._db, work.claim, error, work.result)
@@ -110,38 +110,38 @@ class Synchroniser:
         await claims.try_later(self._db, work.claim, error, work.result, delay=again.after)
         return again.after
 
-    async def _carried(self, work: "_Work") -> AssetMoves | None:
+    async def _carry(self, work: "_Work") -> AssetMoves | None:
         """Do it; gives what became of the assets."""
         claim = work.claim
-        place = await self._place(claim)
-        await claims.write_place(self._db, claim, root=place.root, destination=place.destination)
+        endpoints = await self._endpoints(claim)
+        await claims.write_endpoints(self._db, claim, root=endpoints.root, destination=endpoints.destination)
         try:
-            await check_root(self._stores, place, claim.kind)
+            await check_root(self._stores, endpoints, claim.kind)
         except ProjectRootMissingError:
             if not claim.allow_missing:
                 raise
             work.result.skipped, work.result.reason = True, MISSING_ROOT
             return None
-        access, guard = await bucket_access(self._db, self._keyring, self._settings, place)
+        access, guard = await bucket_access(self._db, self._keyring, self._settings, endpoints)
         at_once = self._settings.sync.concurrency
         async with open_bucket(
-            place.bucket, access, guard=guard, connections=at_once + PARTS_AT_ONCE
+            endpoints.bucket, access, guard=guard, connections=at_once + PARTS_AT_ONCE
         ) as bucket:
-            return await self._between(work, place, bucket, at_once=at_once)
+            return await self._between(work, endpoints, bucket, at_once=at_once)
 
     async def _between(
-        self, work: "_Work", place: SyncPlace, bucket: Bucket, *, at_once: int
+        self, work: "_Work", endpoints: SyncEndpoints, bucket: Bucket, *, at_once: int
     ) -> AssetMoves | None:
         claim, progress = work.claim, work.progress
-        real_root = await asyncio.to_thread(Path(place.root).resolve)
+        real_root = await asyncio.to_thread(Path(endpoints.root).resolve)
         tree = LocalTree(str(real_root), left_out=[THUMBNAILS_FOLDER])
-        store = self._stores.open(place.root, real_root=place.registered_root)
+        store = self._stores.open(endpoints.root, real_root=endpoints.registered_root)
         match claim.kind:
             case SyncKind.SYNC:
                 mirrored = await mirror(
                     bucket,
                     tree,
-                    prefix=place.prefix,
+                    prefix=endpoints.prefix,
                     at_once=at_once,
                     notes=RowNotes(self._db, claim),
                     progress=progress,
@@ -152,7 +152,7 @@ class Synchroniser:
                 if claim.dry_run:
                     return None
                 return AssetMoves(
-                    destination=place.destination,
+                    destination=endpoints.destination,
                     copied=mirrored.copied,
                     left=mirrored.left,
                     disk_uri=store.uri,
@@ -162,7 +162,7 @@ class Synchroniser:
                     bucket,
                     store,
                     tree,
-                    prefix=place.prefix,
+                    prefix=endpoints.prefix,
                     at_once=at_once,
                     progress=progress,
                     result=work.result,
@@ -171,16 +171,21 @@ class Synchroniser:
                 )
             case SyncKind.VERIFY:
                 await verify(
-                    bucket, tree, prefix=place.prefix, at_once=at_once, progress=progress, result=work.result
+                    bucket,
+                    tree,
+                    prefix=endpoints.prefix,
+                    at_once=at_once,
+                    progress=progress,
+                    result=work.result,
                 )
         return None
 
-    async def _place(self, claim: SyncClaim) -> SyncPlace:
+    async def _endpoints(self, claim: SyncClaim) -> SyncEndpoints:
         """As the project's storage is now: it may have been set right since the last attempt."""
         statement = select(Project).where(Project.id == claim.project_id).options(joinedload(Project.storage))
         async with self._db.transaction() as session:
             project = (await session.scalars(statement)).one()
-            return place_of(self._stores, project, project.storage)
+            return find_endpoints(self._stores, project, project.storage)
 
 
 class _Work:
@@ -193,7 +198,7 @@ class _Work:
         self._db = db
 
     @asynccontextmanager
-    async def shown(self, every: timedelta) -> AsyncGenerator[None]:
+    async def showing(self, every: timedelta) -> AsyncGenerator[None]:
         """Write the progress to the row while the block runs."""
         writing = asyncio.ensure_future(self._show(every))
         try:

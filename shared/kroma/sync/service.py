@@ -18,7 +18,7 @@ from kroma.projects.queries import get_project
 from kroma.projects.roots import settle_roots
 from kroma.storage.base import ProjectStores
 from kroma.sync.claim import END_EVENT, SyncClaim
-from kroma.sync.endpoints import SyncPlace, check_root, place_of
+from kroma.sync.endpoints import SyncEndpoints, check_root, find_endpoints
 from kroma.sync.errors import ProjectRootMissingError, SyncNotAgainError, SyncRunningError
 from kroma.sync.models import OPEN_SYNC_STATUSES, SyncJob, SyncKind, SyncStatus
 from kroma.sync.progress import SyncResult
@@ -27,7 +27,7 @@ from kroma.sync.queries import get_sync
 MISSING_ROOT: Final = "missing_local_project_root"
 
 
-class SyncOrder(msgspec.Struct, frozen=True, kw_only=True):
+class SyncRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked for."""
 
     kind: SyncKind = SyncKind.SYNC
@@ -45,14 +45,14 @@ class SyncOrder(msgspec.Struct, frozen=True, kw_only=True):
 class SyncNotice(msgspec.Struct, frozen=True, kw_only=True):
     """A sync that may be asked for: its ends, and whether there is anything to do at all."""
 
-    place: SyncPlace
-    order: SyncOrder
+    endpoints: SyncEndpoints
+    request: SyncRequest
     is_skipped: bool = False
     """Since the project has no folder, and that was said to be no error."""
 
 
 async def prepare_sync(
-    db: Database, stores: ProjectStores, *, slug: str, order: SyncOrder, caller: Caller = OWNER
+    db: Database, stores: ProjectStores, *, slug: str, request: SyncRequest, caller: Caller = OWNER
 ) -> SyncNotice:
     """Check the contract's preconditions, in its order.
 
@@ -69,19 +69,19 @@ async def prepare_sync(
         ProjectRootMissingError: It has no folder.
         ProjectRootNotFolderError: Its root is a file.
     """
-    if order.deletes:
+    if request.deletes:
         caller.require(Scope.ADMIN)
     await settle_roots(db, stores)
     async with db.transaction() as session:
         project = await get_project(session, slug)
-        place = place_of(stores, project, project.storage)
+        endpoints = find_endpoints(stores, project, project.storage)
     try:
-        await check_root(stores, place, order.kind)
+        await check_root(stores, endpoints, request.kind)
     except ProjectRootMissingError:
-        if not order.allow_missing:
+        if not request.allow_missing:
             raise
-        return SyncNotice(place=place, order=order, is_skipped=True)
-    return SyncNotice(place=place, order=order)
+        return SyncNotice(endpoints=endpoints, request=request, is_skipped=True)
+    return SyncNotice(endpoints=endpoints, request=request)
 
 
 async def request_sync(
@@ -92,19 +92,19 @@ async def request_sync(
     One that is under way is not given: it may have passed by what is new.
     """
     # Of requests that come at the same time, the second finds the row of the first.
-    lock = func.hashtextextended(f"sync {notice.place.project_id}", 0)
+    lock = func.hashtextextended(f"sync {notice.endpoints.project_id}", 0)
     await session.execute(select(func.pg_advisory_xact_lock(lock)))
     waiting = await session.scalar(
         select(SyncJob)
         .where(
-            SyncJob.project_id == notice.place.project_id,
+            SyncJob.project_id == notice.endpoints.project_id,
             SyncJob.status == SyncStatus.QUEUED,
             SyncJob.fence == 0,
-            SyncJob.kind == notice.order.kind,
-            SyncJob.dry_run.is_(notice.order.dry_run),
-            SyncJob.delete_extra.is_(notice.order.delete_extra),
-            SyncJob.allow_missing.is_(notice.order.allow_missing),
-            SyncJob.overwrite.is_(notice.order.overwrite),
+            SyncJob.kind == notice.request.kind,
+            SyncJob.dry_run.is_(notice.request.dry_run),
+            SyncJob.delete_extra.is_(notice.request.delete_extra),
+            SyncJob.allow_missing.is_(notice.request.allow_missing),
+            SyncJob.overwrite.is_(notice.request.overwrite),
         )
         .order_by(SyncJob.created_at)
         .limit(1)
@@ -135,7 +135,7 @@ async def begin_sync(
             row.lease_expires_at = utc_now() + lease
             await _start(session, row)
     except IntegrityError as exc:
-        raise SyncRunningError(await _running_id(db, notice.place.project_id)) from exc
+        raise SyncRunningError(await _running_id(db, notice.endpoints.project_id)) from exc
     return row, SyncClaim.of(row)
 
 
@@ -162,19 +162,19 @@ async def _start(session: AsyncSession, row: SyncJob) -> None:
 
 
 def _new(notice: SyncNotice, *, actor: UUID | None, run_id: UUID | None) -> SyncJob:
-    order, place = notice.order, notice.place
+    request, endpoints = notice.request, notice.endpoints
     row = SyncJob(
-        project_id=place.project_id,
+        project_id=endpoints.project_id,
         run_id=run_id,
         requested_by=actor,
-        kind=order.kind,
+        kind=request.kind,
         status=SyncStatus.QUEUED,
-        dry_run=order.dry_run,
-        delete_extra=order.delete_extra,
-        allow_missing=order.allow_missing,
-        overwrite=order.overwrite,
-        project_root=place.root,
-        destination=place.destination,
+        dry_run=request.dry_run,
+        delete_extra=request.delete_extra,
+        allow_missing=request.allow_missing,
+        overwrite=request.overwrite,
+        project_root=endpoints.root,
+        destination=endpoints.destination,
         fence=0,
         attempt=0,
     )
@@ -235,13 +235,13 @@ async def retry_sync(
         row = await get_sync(session, slug=slug, sync_id=sync_id)
         if row.status not in {SyncStatus.FAILED, SyncStatus.CANCELED}:
             raise SyncNotAgainError(row.status)
-    order = SyncOrder(
+    request = SyncRequest(
         kind=SyncKind(row.kind),
         dry_run=row.dry_run,
         delete_extra=row.delete_extra,
         allow_missing=row.allow_missing,
         overwrite=row.overwrite,
     )
-    notice = await prepare_sync(db, stores, slug=slug, order=order, caller=caller)
+    notice = await prepare_sync(db, stores, slug=slug, request=request, caller=caller)
     async with db.transaction() as session:
         return await request_sync(session, notice, actor=caller.user_id)

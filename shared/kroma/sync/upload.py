@@ -33,11 +33,11 @@ Result = TypeVar("Result")
 class UploadNotes(Protocol):
     """What is known of uploads in parts over the end of a process."""
 
-    async def known(self) -> Mapping[str, str]:
+    async def find_known(self) -> Mapping[str, str]:
         """The SHA-256 of what each upload is of, by its id."""
         ...
 
-    async def begun(self, upload_id: str, sha256: str) -> None:
+    async def note_begun(self, upload_id: str, sha256: str) -> None:
         """Note an upload before its first part is sent."""
         ...
 
@@ -80,7 +80,7 @@ class Uploader:
         Raises:
             KromaError: The bucket refuses or does not answer; finished parts stay for the next attempt.
         """
-        self._known = await self._notes.known()
+        self._known = await self._notes.find_known()
         if self._known or any(map(self._is_large, files)):
             await self._find_left(files)
         # Large ones first: small ones fill the gaps at the end.
@@ -107,7 +107,7 @@ class Uploader:
 
     async def _send(self, file: LocalFile) -> None:
         try:
-            sent = await self._sent(file)
+            sent = await self._send_file(file)
         except (FileChangedError, FileUnreadableError, ObjectRefusedError) as exc:
             self.problems.append(exc)
         except FileGoneError:
@@ -115,7 +115,7 @@ class Uploader:
         else:
             self._note_sent(sent)
 
-    async def _sent(self, file: LocalFile) -> LocalFile:
+    async def _send_file(self, file: LocalFile) -> LocalFile:
         """Send a file as it is now, which is what comes back."""
         now: LocalFile | None = file
         for _ in range(_TRIES):
@@ -210,7 +210,7 @@ class Uploader:
             return found
         upload_id = await self._bucket.begin_upload(self._prefix + key, sha256=digests.sha256)
         # Before any part: an upload that nobody knows is of no use to the next attempt.
-        await self._notes.begun(upload_id, digests.sha256)
+        await self._notes.note_begun(upload_id, digests.sha256)
         return upload_id, {}
 
 

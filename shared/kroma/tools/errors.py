@@ -16,8 +16,8 @@ class NoImagesFoundError(NotFoundError):
 
     code = "no_images_found"
 
-    def __init__(self, place: str) -> None:
-        super().__init__(f"A picture in '{place}' was")
+    def __init__(self, position: str) -> None:
+        super().__init__(f"A picture in '{position}' was")
 
 
 class OutputTakenError(ConflictError):

@@ -89,7 +89,7 @@ class Outputs:
         self._overwrite = overwrite
         self._taken: set[Path] = set()
 
-    def place(self, item: Item, extension: str, *, mark: str = "") -> Path:
+    def target(self, item: Item, extension: str, *, mark: str = "") -> Path:
         """The file for a result.
 
         Args:
@@ -102,33 +102,33 @@ class Outputs:
             OutputTakenError: There is a file, and it may not be overwritten.
         """
         if self._file is None:
-            place = self._folder / item.relative.with_name(f"{item.relative.stem}{mark}.{extension}")
+            target = self._folder / item.relative.with_name(f"{item.relative.stem}{mark}.{extension}")
         else:
-            place = self._file.with_name(f"{self._file.stem}{mark}{self._file.suffix}")
-        if place in self._taken:
-            raise OutputTwiceError(str(place))
-        self._taken.add(place)
-        if place.exists() and not self._overwrite:
-            raise OutputTakenError(str(place))
-        return place
+            target = self._file.with_name(f"{self._file.stem}{mark}{self._file.suffix}")
+        if target in self._taken:
+            raise OutputTwiceError(str(target))
+        self._taken.add(target)
+        if target.exists() and not self._overwrite:
+            raise OutputTakenError(str(target))
+        return target
 
-    def write(self, place: Path, data: bytes) -> None:
+    def write(self, target: Path, data: bytes) -> None:
         """Write a result whole, or not at all.
 
         Raises:
             OutputTakenError: Somebody wrote the file meanwhile.
             UnwritableError: It cannot be written.
         """
-        partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(data)
             if self._overwrite:
-                partial.replace(place)
-            elif not _linked(partial, place):
-                raise OutputTakenError(str(place))
+                partial.replace(target)
+            elif not _linked(partial, target):
+                raise OutputTakenError(str(target))
         except OSError as exc:
-            raise UnwritableError(str(place), exc.strerror or type(exc).__name__) from exc
+            raise UnwritableError(str(target), exc.strerror or type(exc).__name__) from exc
         finally:
             with contextlib.suppress(OSError):
                 partial.unlink()

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from kroma.imaging.measures.settings import CHECKS
-from kroma.postprocess.request import BUILTIN_PROFILES, Format
+from kroma.postprocess.specs import BUILTIN_PROFILES, Format
 from kroma.runs.models import Stage, TimeOfDay, Weather
 from kroma.tools.errors import WrongOptionError
 
@@ -109,8 +109,8 @@ def checked(shape: type[Options], given: dict[str, Any]) -> Options:
     try:
         return _checked(msgspec.convert(given, shape, strict=False))
     except msgspec.ValidationError as exc:
-        problem, _, place = str(exc).partition(" - at `$.")
-        field = place.rstrip("`")
+        problem, _, position = str(exc).partition(" - at `$.")
+        field = position.rstrip("`")
         raise WrongOptionError(f"Field '{field}': {problem}" if field else problem) from exc
 
 

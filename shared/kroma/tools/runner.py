@@ -22,15 +22,15 @@ from kroma.imaging.color_check import READ_FAILED, GuardReport, GuardSettings
 from kroma.imaging.errors import PictureError
 from kroma.imaging.header import EXTENSIONS
 from kroma.imaging.measures.report import QualityReport
-from kroma.imaging.measures.request import CheckOrder, FactsOrder
+from kroma.imaging.measures.request import CheckRequest, FactsRequest
 from kroma.imaging.measures.settings import QualitySettings, Verdict
 from kroma.imaging.provenance import ParentRecord, PictureRecord, sealed
 from kroma.ledger.tool_calls import ToolCalls
 from kroma.pipeline.planning.manifest import DEFAULT_PROMPTS
-from kroma.pipeline.planning.model_choice import Choice, chosen
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.model_choice import ModelChoice, resolve_model
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.postprocess.errors import ToolError, ToolMissingError
-from kroma.postprocess.request import BUILTIN_PROFILES, ColourOrder, CutoutOrder, Made, UpscaleOrder
+from kroma.postprocess.specs import BUILTIN_PROFILES, ColorSpec, CutoutSpec, Made, UpscaleSpec
 from kroma.postprocess.toolbox import CUTOUT_BACKENDS, Toolbox, service_request
 from kroma.provider_accounts.access import environment_key
 from kroma.providers import open_provider
@@ -125,7 +125,7 @@ class Price(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Workshop:
+class ToolRunner:
     """What tools work with."""
 
     settings: Settings
@@ -139,20 +139,20 @@ class Workshop:
 
     # generate
 
-    def chosen(self, options: GenerateOptions, *, styles: int) -> Choice:
+    def resolve_model(self, options: GenerateOptions, *, styles: int) -> ModelChoice:
         """Who makes what is asked for, with what.
 
         Raises:
             InvalidRequestError: The provider does not offer it.
         """
-        order = RunOrder(
+        spec = RunSpec(
             provider=options.provider,
             model=options.model,
             size=options.size,
             quality=options.quality,
             stage=Stage(options.stage),
         )
-        choice = chosen(order, self.settings)
+        choice = resolve_model(spec, self.settings)
         if choice.max_inputs is not None and 1 + styles > choice.max_inputs:
             raise WrongOptionError(
                 f"Provider '{choice.provider}' takes at most {choice.max_inputs} pictures a call:"
@@ -166,7 +166,7 @@ class Workshop:
         return open_provider(code, self.cpu, self.settings) if opened is None else opened
 
     def price(
-        self, provider: Provider, options: GenerateOptions, choice: Choice, *, styles: int, scenes: int
+        self, provider: Provider, options: GenerateOptions, choice: ModelChoice, *, styles: int, scenes: int
     ) -> Price:
         """What the whole order would cost."""
         calls = scenes * options.candidates
@@ -198,7 +198,7 @@ class Workshop:
         options: GenerateOptions,
         *,
         provider: Provider,
-        choice: Choice,
+        choice: ModelChoice,
         index: int,
     ) -> Result:
         """One candidate of a scene; spending must have been checked before.
@@ -212,7 +212,7 @@ class Workshop:
         if provider.capabilities.free:
             result, call_id = await provider.edit(request), None
         else:
-            result, call_id = await self._bought(provider, request, IMAGE_EDIT, [scene, *styles])
+            result, call_id = await self._buy(provider, request, IMAGE_EDIT, [scene, *styles])
         try:
             header = await self.cpu.run(codec.verify, result.data, name="answer")
         except PictureError as exc:
@@ -262,15 +262,15 @@ class Workshop:
         header = await self.cpu.run(codec.verify, source.data, name=source.name)
         return ProviderPicture(name=source.name, data=source.data, mime_type=header.mime_type)
 
-    async def _bought(
+    async def _buy(
         self, provider: Provider, request: EditRequest, operation: str, inputs: Sequence[Source]
     ) -> tuple[EditResult, UUID]:
         if self.db is None:
             raise LedgerMissingError(provider.code)
         request = msgspec.structs.replace(request, access=self._access(provider))
         calls = ToolCalls(self.db, provider, limits=self.settings.provider_limits, actor=self.actor)
-        order = await asyncio.to_thread(_order, request, operation, inputs)
-        return await calls.edit(request, order=order, operation=operation)
+        call_key = await asyncio.to_thread(_call_key, request, operation, inputs)
+        return await calls.edit(request, call_key=call_key, operation=operation)
 
     def _access(self, provider: Provider) -> ProviderAccess:
         """The environment's key, for the provider's own address: there is no project that has others."""
@@ -290,13 +290,13 @@ class Workshop:
             ToolError: The backend is unknown, missing, or failed.
             PictureError: The picture does not decode, or would be too large.
         """
-        order = UpscaleOrder(
+        spec = UpscaleSpec(
             backend=options.backend,
             scale=options.scale,
             format=options.format,
             quality=options.output_quality,
         )
-        made = await self.toolbox.upscale(source.data, order, name=source.name)
+        made = await self.toolbox.upscale(source.data, spec, name=source.name)
         told = {"backend": options.backend, "scale": options.scale}
         return await asyncio.to_thread(_finished, made, source, "upscale", options.backend, told)
 
@@ -310,9 +310,9 @@ class Workshop:
         values = BUILTIN_PROFILES[options.profile]
         if options.temperature is not None:
             values = msgspec.structs.replace(values, temperature=options.temperature)
-        order = ColourOrder(profile=options.profile, values=values)
+        spec = ColorSpec(profile=options.profile, values=values)
         table = None if lut is None else (lut.name, lut.data)
-        made = await self.toolbox.grade(source.data, order, name=source.name, lut=table)
+        made = await self.toolbox.grade(source.data, spec, name=source.name, lut=table)
         told: dict[str, Any] = {"profile": options.profile, "temperature": values.temperature}
         if lut is not None:
             told["lut"] = lut.path
@@ -339,11 +339,11 @@ class Workshop:
             PictureError: The picture does not decode.
             ToolError: Every backend failed; the message has each one's reason.
         """
-        order = CutoutOrder(backends=options.backends, format=options.format, quality=options.output_quality)
+        spec = CutoutSpec(backends=options.backends, format=options.format, quality=options.output_quality)
         failures: list[str] = []
         for code in options.backends:
             try:
-                made, call_id = await self._cut_out(code, source, order)
+                made, call_id = await self._cut_out(code, source, spec)
             except (ToolError, ProviderRefusedError) as exc:
                 failures.append(f"{code}: {exc.message}")
                 continue
@@ -351,10 +351,10 @@ class Workshop:
             return await asyncio.to_thread(_finished, made, source, "bg_remove", code, told, call_id=call_id)
         raise ToolError("bgremove", " | ".join(failures))
 
-    async def _cut_out(self, code: str, source: Source, order: CutoutOrder) -> tuple[Made, UUID | None]:
+    async def _cut_out(self, code: str, source: Source, spec: CutoutSpec) -> tuple[Made, UUID | None]:
         if code not in self.toolbox.services:
-            return await self.toolbox.remover(code).remove(source.data, order, name=source.name), None
-        service = self.toolbox.services[code].of_order(order)
+            return await self.toolbox.remover(code).remove(source.data, spec, name=source.name), None
+        service = self.toolbox.services[code].of_spec(spec)
         try:
             access = self._access(service)
         except ProviderRefusedError as exc:
@@ -362,19 +362,19 @@ class Workshop:
         request = service_request(
             await self.toolbox.service_picture(source.data, name=source.name), access=access
         )
-        result, call_id = await self._bought(service, request, BACKGROUND_REMOVAL, [source])
-        return await self.toolbox.finish_service(source.data, result.data, order, code), call_id
+        result, call_id = await self._buy(service, request, BACKGROUND_REMOVAL, [source])
+        return await self.toolbox.finish_service(source.data, result.data, spec, code), call_id
 
     # qa
 
     async def facts(self, options: QaOptions, *, scene: Source | None, styles: Sequence[Source]) -> bytes:
         """What pictures are compared with, measured once."""
-        order = FactsOrder(settings=_checks(options), scene=scene, styles=tuple(styles))
-        return await self.cpu.run(measures.gather_facts, order)
+        spec = FactsRequest(settings=_checks(options), scene=scene, styles=tuple(styles))
+        return await self.cpu.run(measures.gather_facts, spec)
 
     async def check(self, source: Source, options: QaOptions, facts: bytes) -> Report:
         """What the checks say of a picture; one that cannot be read is a hard failure, not an error."""
-        order = CheckOrder(
+        spec = CheckRequest(
             name=source.name,
             data=source.data,
             guard=GuardSettings(
@@ -384,7 +384,7 @@ class Workshop:
             ),
             settings=_checks(options),
         )
-        found = await self.cpu.run(measures.check_candidate, order, facts)
+        found = await self.cpu.run(measures.check_candidate, spec, facts)
         hard = list(found.guard.hard_fail_reasons)
         soft = list(found.guard.soft_warnings)
         for check in found.report.checks:
@@ -425,7 +425,7 @@ def _checks(options: QaOptions) -> QualitySettings:
 
 def _request(
     options: GenerateOptions,
-    choice: Choice,
+    choice: ModelChoice,
     scene: ProviderPicture,
     styles: tuple[ProviderPicture, ...],
     *,
@@ -446,7 +446,7 @@ def _request(
     )
 
 
-def _order(request: EditRequest, operation: str, inputs: Sequence[Source]) -> str:
+def _call_key(request: EditRequest, operation: str, inputs: Sequence[Source]) -> str:
     """The same text for the same order: what an answer that was lost is known by."""
     parts = (
         operation,

@@ -141,7 +141,7 @@ async def slug(db: Database) -> str:
 
 
 @pytest.fixture
-def place(data_dir: Path) -> Path:
+def location(data_dir: Path) -> Path:
     """The empty root of the project ``slug``."""
     folder = data_dir / "var" / "projects" / "comic"
     folder.mkdir(parents=True, exist_ok=True)

@@ -154,20 +154,20 @@ async def test_a_browser_saves_it_when_asked(client: AsyncClient, at: str) -> No
     ],
 )
 async def test_a_browser_gets_pictures_and_logs_only(
-    client: AsyncClient, add_row: AddRow, place: Path, row: dict[str, str], expected: str
+    client: AsyncClient, add_row: AddRow, location: Path, row: dict[str, str], expected: str
 ) -> None:
     row = {"rel_path": "a.png", **row}
-    (place / row["rel_path"]).write_bytes(b"<script>alert(1)</script>")
+    (location / row["rel_path"]).write_bytes(b"<script>alert(1)</script>")
     headers = (await client.get(await add_row(**row))).headers
 
     assert (headers["content-type"], headers["x-content-type-options"]) == (expected, "nosniff")
 
 
 async def test_a_name_of_any_characters_is_safe_in_a_header(
-    client: AsyncClient, add_row: AddRow, place: Path
+    client: AsyncClient, add_row: AddRow, location: Path
 ) -> None:
     name = 'гавань "\r\nX: y.png'
-    (place / name).write_bytes(DATA)
+    (location / name).write_bytes(DATA)
     response = await client.get(await add_row(name))
 
     assert "x" not in response.headers
@@ -175,13 +175,13 @@ async def test_a_name_of_any_characters_is_safe_in_a_header(
 
 
 async def test_a_file_that_may_change_is_asked_about_each_time(
-    client: AsyncClient, add_row: AddRow, place: Path
+    client: AsyncClient, add_row: AddRow, location: Path
 ) -> None:
-    (place / "a.png").write_bytes(DATA)
+    (location / "a.png").write_bytes(DATA)
     sha256 = hashlib.sha256(DATA).hexdigest()
     at = await add_row("a.png", sha256=sha256, size_bytes=len(DATA))
     first = await client.get(at)
-    (place / "a.png").write_bytes(DATA + b"edited")
+    (location / "a.png").write_bytes(DATA + b"edited")
     second = await client.get(at, headers={"If-None-Match": first.headers["etag"]})
 
     assert first.headers["cache-control"] == "private, no-cache"
@@ -191,10 +191,10 @@ async def test_a_file_that_may_change_is_asked_about_each_time(
 
 
 async def test_an_edit_of_the_same_size_shows_in_the_tag(
-    client: AsyncClient, at: str, asset: dict[str, Any], place: Path
+    client: AsyncClient, at: str, asset: dict[str, Any], location: Path
 ) -> None:
     first = await client.get(at)
-    file = place / asset["rel_path"]
+    file = location / asset["rel_path"]
     file.write_bytes(bytes(reversed(file.read_bytes())))
     second = await client.get(at, headers={"If-None-Match": first.headers["etag"]})
     resumed = await client.get(at, headers={"Range": "bytes=0-1", "If-Range": first.headers["etag"]})
@@ -205,9 +205,9 @@ async def test_an_edit_of_the_same_size_shows_in_the_tag(
 
 
 async def test_a_file_nobody_measured_has_its_checksum_for_a_tag(
-    client: AsyncClient, add_row: AddRow, place: Path
+    client: AsyncClient, add_row: AddRow, location: Path
 ) -> None:
-    (place / "a.png").write_bytes(DATA)
+    (location / "a.png").write_bytes(DATA)
     at = await add_row("a.png")
     tag = (await client.get(at)).headers["etag"]
 
@@ -229,9 +229,9 @@ async def test_a_file_that_is_not_in_the_store_is_said_to_be_missing(
 
 
 async def test_an_unchanging_file_that_is_gone_is_404(
-    client: AsyncClient, at: str, asset: dict[str, Any], place: Path
+    client: AsyncClient, at: str, asset: dict[str, Any], location: Path
 ) -> None:
-    (place / asset["rel_path"]).unlink()
+    (location / asset["rel_path"]).unlink()
 
     assert problem(await client.get(at))[:2] == (404, "not_found")
     assert problem(await client.get(at, headers={"Range": "bytes=0-1"}))[:2] == (404, "not_found")

@@ -31,7 +31,7 @@ def at(slug: str, asset: dict[str, Any]) -> str:
 
 
 async def test_row_file_and_thumbnails_go_and_the_trail_says_so(
-    client: AsyncClient, slug: str, at: str, asset: dict[str, Any], place: Path
+    client: AsyncClient, slug: str, at: str, asset: dict[str, Any], location: Path
 ) -> None:
     await client.get(f"{at}/thumbnail?size=64")
     response = await client.delete(at)
@@ -41,7 +41,7 @@ async def test_row_file_and_thumbnails_go_and_the_trail_says_so(
 
     assert response.json() == {"ok": True, "deleted": True, "id": asset["id"], "audit_id": event["id"]}
     assert event["payload_json"] == {name: asset[key] for name, key in _TRAIL.items()}
-    assert files_in(place) == []
+    assert files_in(location) == []
     assert problem(await client.get(at))[0] == problem(await client.delete(at))[0] == 404
 
 
@@ -56,15 +56,15 @@ async def test_a_deleted_picture_can_be_brought_again(client: AsyncClient, slug:
 
 
 async def test_a_file_that_is_gone_already_is_no_reason_to_keep_the_row(
-    client: AsyncClient, at: str, asset: dict[str, Any], place: Path
+    client: AsyncClient, at: str, asset: dict[str, Any], location: Path
 ) -> None:
-    (place / asset["rel_path"]).unlink()
+    (location / asset["rel_path"]).unlink()
 
     assert (await client.delete(at)).status_code == 200
 
 
 async def test_a_file_that_another_project_names_stays(
-    client: AsyncClient, at: str, asset: dict[str, Any], place: Path, db: Database
+    client: AsyncClient, at: str, asset: dict[str, Any], location: Path, db: Database
 ) -> None:
     other = (await client.post("/api/projects", json={"name": "Other"})).json()["project"]["id"]
     async with db.transaction() as session:
@@ -74,7 +74,7 @@ async def test_a_file_that_another_project_names_stays(
         )
 
     assert (await client.delete(at)).status_code == 200
-    assert files_in(place) == [asset["rel_path"]]
+    assert files_in(location) == [asset["rel_path"]]
 
 
 Refer = Callable[[Any, Asset], Awaitable[None]]

@@ -27,7 +27,7 @@ async def client(client_with: ClientFactory, fresh_db: Database) -> AsyncClient:
 
 
 @pytest.fixture
-def place(data_dir: Path) -> Path:
+def location(data_dir: Path) -> Path:
     return data_dir / "var" / "projects" / "comic"
 
 
@@ -105,7 +105,7 @@ async def test_a_picture_is_not_deleted_while_it_becomes_an_item(
 
 
 async def test_a_picture_that_is_deleted_right_after_its_upload_leaves_no_file(
-    client: AsyncClient, place: Path, monkeypatch: pytest.MonkeyPatch
+    client: AsyncClient, location: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = uploads._restore_missing  # noqa: SLF001 - what follows the commit
 
@@ -116,4 +116,4 @@ async def test_a_picture_that_is_deleted_right_after_its_upload_leaves_no_file(
 
     monkeypatch.setattr(uploads, "_restore_missing", late)
     assert (await upload(client, "comic", ("a.png", png()))).status_code == 200
-    assert files_in(place) == []
+    assert files_in(location) == []

@@ -577,8 +577,8 @@ async def test_a_secret_that_got_its_value_stays(client: AsyncClient, url: str) 
     ]
 
 
-@pytest.mark.parametrize("place", ["import", "unknown import", "project", "other project"])
-async def test_an_unknown_import_is_not_found(client: AsyncClient, url: str, place: str) -> None:
+@pytest.mark.parametrize("location", ["import", "unknown import", "project", "other project"])
+async def test_an_unknown_import_is_not_found(client: AsyncClient, url: str, location: str) -> None:
     answer = await send(client, url, FULL)
     await client.post("/api/projects", json={"name": "Other"})
     path = f"{url}/{answer['import_id']}/undo"
@@ -587,7 +587,7 @@ async def test_an_unknown_import_is_not_found(client: AsyncClient, url: str, pla
         "unknown import": f"{url}/0f2d5c9e-4a7b-4c1d-8e3f-5a6b7c8d9e0f/undo",
         "project": path.replace("comic", "missing"),
         "other project": path.replace("comic", "other"),
-    }[place]
+    }[location]
     assert refusal(await client.post(path)) == (404, "Bootstrap import not found")
 
 

@@ -35,10 +35,10 @@ async def test_a_new_project_has_no_sessions(client: AsyncClient, sessions: str)
 
 
 async def test_a_session_keeps_its_trimmed_title(client: AsyncClient, sessions: str) -> None:
-    session = await opened(client, sessions, title="  Colours of chapter 2 ")
+    session = await opened(client, sessions, title="  Colors of chapter 2 ")
 
     assert set(session) == {"id", "project_id", "title", "status", "created_at", "updated_at"}
-    assert (session["title"], session["status"]) == ("Colours of chapter 2", "active")
+    assert (session["title"], session["status"]) == ("Colors of chapter 2", "active")
     assert (await client.get(f"{sessions}/{session['id']}")).json() == {"ok": True, "session": session}
 
 
@@ -158,14 +158,14 @@ async def test_a_message_of_another_shape_is_unprocessable(
     assert (response.status_code, response.json()["error_code"]) == (422, "validation_error")
 
 
-@pytest.mark.parametrize("place", ["comic/chat/sessions/missing", "missing/chat/sessions/missing"])
+@pytest.mark.parametrize("location", ["comic/chat/sessions/missing", "missing/chat/sessions/missing"])
 async def test_an_unknown_session_is_not_found_even_without_its_project(
-    client: AsyncClient, slug: str, place: str
+    client: AsyncClient, slug: str, location: str
 ) -> None:
     responses = [
-        await client.get(f"{P}/{place}"),
-        await client.get(f"{P}/{place}/messages"),
-        await client.post(f"{P}/{place}/messages", json={"role": "user", "content": "x"}),
+        await client.get(f"{P}/{location}"),
+        await client.get(f"{P}/{location}/messages"),
+        await client.post(f"{P}/{location}/messages", json={"role": "user", "content": "x"}),
     ]
 
     assert slug == "comic"

@@ -181,10 +181,10 @@ async def test_without_a_database_it_lives_and_is_not_ready(
 
 @pytest.mark.usefixtures("worker")
 async def test_a_bell_that_does_not_answer_is_not_ready(client_with: ClientFactory) -> None:
-    bell = ArqTaskQueue(f"redis://:secret-word@127.0.0.1:{free_port()}/0")
+    queue = ArqTaskQueue(f"redis://:secret-word@127.0.0.1:{free_port()}/0")
 
-    status, body, failed = await readiness(client_with(queue=bell))
-    await bell.close()
+    status, body, failed = await readiness(client_with(queue=queue))
+    await queue.close()
 
     assert (status, failed) == (503, {"queue": "does not answer"})
     assert "secret-word" not in str(body)
@@ -192,13 +192,13 @@ async def test_a_bell_that_does_not_answer_is_not_ready(client_with: ClientFacto
 
 @pytest.mark.usefixtures("worker")
 async def test_an_answer_stands_for_a_moment(client_with: ClientFactory) -> None:
-    bell = CountedQueue()
-    client = client_with(queue=bell)
+    queue = CountedQueue()
+    client = client_with(queue=queue)
 
     for _ in range(20):
         assert (await client.get("/health/ready")).status_code == 200
 
-    assert bell.asked < 20
+    assert queue.asked < 20
 
 
 class CountedQueue(MemoryTaskQueue):

@@ -10,7 +10,7 @@ import pytest
 from httpx import AsyncClient
 
 from kroma.config import S3Access
-from kroma.storage.access import Patience
+from kroma.storage.access import RetryPolicy
 from kroma.storage.base import ObjectStore
 from kroma.storage.client import s3_client
 from kroma.storage.errors import ChecksumMismatchError
@@ -59,7 +59,7 @@ async def test_a_damaged_file_breaks_off_short_of_its_length(
     async def send(message: Any) -> None:
         sent.append(message)
 
-    async with s3_client(s3_access, guard=None, connections=1, patience=Patience()) as other:
+    async with s3_client(s3_access, guard=None, connections=1, retry_policy=RetryPolicy()) as other:
         key = store.uri("scenes/a.png").removeprefix(f"s3://{s3_bucket}/")
         damaged = {"sha256": "0" * 64}
         await other.put_object(Bucket=s3_bucket, Key=key, Body=b"x" * 1_000_000, Metadata=damaged)

@@ -322,12 +322,12 @@ async def test_instructions_are_listed_last_changed_first(client: AsyncClient, i
 async def test_an_unknown_instruction_is_not_found_even_without_its_project(
     client: AsyncClient, slug: str, project: str
 ) -> None:
-    place = f"{P}/{project}/agent/instructions/missing"
+    location = f"{P}/{project}/agent/instructions/missing"
     responses = [
-        await client.get(place),
-        await client.get(f"{place}/events"),
-        await client.post(f"{place}/confirm", json={}),
-        await client.post(f"{place}/cancel", json={}),
+        await client.get(location),
+        await client.get(f"{location}/events"),
+        await client.post(f"{location}/confirm", json={}),
+        await client.post(f"{location}/cancel", json={}),
     ]
 
     assert slug == "comic"
@@ -336,8 +336,8 @@ async def test_an_unknown_instruction_is_not_found_even_without_its_project(
 
 
 async def test_instructions_of_an_unknown_project_are_not_found(client: AsyncClient) -> None:
-    place = f"{P}/missing/agent/instructions"
-    responses = [await client.get(place), await client.post(place, json={"instruction_text": "x"})]
+    location = f"{P}/missing/agent/instructions"
+    responses = [await client.get(location), await client.post(location, json={"instruction_text": "x"})]
 
     assert {response.status_code for response in responses} == {404}
     assert {response.json()["error"] for response in responses} == {"Project not found"}
@@ -359,16 +359,16 @@ async def test_a_confirm_and_a_cancel_at_once_leave_one_of_the_two(
 ) -> None:
     client = client_with(fresh_db, KROMA_API_AUTH_DEV_BYPASS="1")
     await client.post(P, json={"name": "Comic"})
-    place = f"{P}/comic/agent/instructions"
-    instruction = await created(client, place)
+    location = f"{P}/comic/agent/instructions"
+    instruction = await created(client, location)
     moves = ["confirm", "cancel"] * 10
     responses = await asyncio.gather(
-        *(client.post(f"{place}/{instruction['id']}/{move}", json={}) for move in moves)
+        *(client.post(f"{location}/{instruction['id']}/{move}", json={}) for move in moves)
     )
 
-    won = (await client.get(f"{place}/{instruction['id']}")).json()["instruction"]["status"]
+    won = (await client.get(f"{location}/{instruction['id']}")).json()["instruction"]["status"]
     winner = {"confirmed": "confirm", "canceled": "cancel"}[won]
     assert [response.status_code for response in responses] == [
         200 if move == winner else 400 for move in moves
     ]
-    assert len(await events(client, place, instruction["id"])) == 2
+    assert len(await events(client, location, instruction["id"])) == 2

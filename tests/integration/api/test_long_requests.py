@@ -51,10 +51,10 @@ class Server:
 
 @pytest.fixture
 def root(data_dir: Path) -> Path:
-    place = data_dir / "var" / "projects" / "comic"
-    place.mkdir(parents=True)
-    (place / "a.png").write_bytes(scene_png())
-    return place
+    location = data_dir / "var" / "projects" / "comic"
+    location.mkdir(parents=True)
+    (location / "a.png").write_bytes(scene_png())
+    return location
 
 
 @pytest.fixture

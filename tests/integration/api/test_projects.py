@@ -58,7 +58,7 @@ async def test_a_name_is_required(client: AsyncClient, name: dict[str, str]) -> 
     ("body", "slug"),
     [
         pytest.param({"name": "Hero Book"}, "hero_book", id="from the name"),
-        pytest.param({"name": "Hero", "slug": " My Slug! "}, "my_slug", id="normalised"),
+        pytest.param({"name": "Hero", "slug": " My Slug! "}, "my_slug", id="normalized"),
         pytest.param({"name": "Hero", "slug": ""}, "hero", id="blank takes the name"),
         pytest.param({"name": "Hero", "slug": "___"}, "hero", id="not normalisable takes the name"),
         pytest.param({"name": "漫画"}, "project", id="the name is not normalisable"),

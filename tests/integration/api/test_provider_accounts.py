@@ -180,7 +180,7 @@ async def test_the_code_in_the_path_is_normalised(client: AsyncClient, path: str
         pytest.param("comic", "missing", NOT_FOUND, id="unknown account"),
         pytest.param("other", "openai", NOT_FOUND, id="account of another project"),
         pytest.param("missing", "openai", NOT_FOUND, id="unknown project"),
-        pytest.param("___", "___", NOT_FOUND, id="the slug cannot be normalised"),
+        pytest.param("___", "___", NOT_FOUND, id="the slug cannot be normalized"),
         pytest.param(
             "missing", "___", (400, "Field 'provider_code' is required"), id="the code before the project"
         ),

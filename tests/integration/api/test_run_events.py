@@ -23,7 +23,7 @@ from kroma.runs.events import RunWatch, TooManyWatchersError, ends_run, list_eve
 from kroma.runs.models import JobStatus, Run, RunJob, RunStatus
 from kroma.shares import current_share
 from kroma_api.http.event_stream import EventStream
-from kroma_api.http.request_slot import PLACE, Limits, Place
+from kroma_api.http.request_slot import REQUEST_SLOT, RequestLimits, RequestSlot
 from support.servers.api_process import served, stopped
 
 STREAM = {"Accept": "text/event-stream"}
@@ -315,7 +315,7 @@ async def test_a_reader_that_goes_away_is_noticed(db: Database) -> None:
         begun.set()
 
     stream = EventStream(db, RunWatch(db), run.id, after=0, is_done=False, heartbeat=timedelta(minutes=1))
-    scope: Any = {"type": "http", PLACE: Place(Limits(), "")}
+    scope: Any = {"type": "http", REQUEST_SLOT: RequestSlot(RequestLimits(), "")}
     await stream(scope, receive, send)  # it ends
 
     assert sent[-1]["more_body"] is False

@@ -15,7 +15,7 @@ from kroma.audit.models import AuditEvent
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.projects.queries import get_project
-from kroma.secrets.cipher import SecretPlace, seal
+from kroma.secrets.cipher import SecretLocation, seal
 from kroma.secrets.errors import SecretUnreadableError
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.models import ProjectSecret
@@ -574,7 +574,7 @@ async def test_a_secret_sealed_for_one_project_does_not_open_in_another(
     await client.post("/api/projects", json={"name": "Other"})
     async with db.transaction() as session:
         other = await get_project(session, "other")
-        stored = seal(bytes([1]) * 32, "theirs", SecretPlace(other.id, "openai", "api_key"))
+        stored = seal(bytes([1]) * 32, "theirs", SecretLocation(other.id, "openai", "api_key"))
     await put_row(db, slug, "api_key", stored)
 
     with pytest.raises(SecretUnreadableError):

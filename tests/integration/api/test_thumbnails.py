@@ -43,11 +43,11 @@ AddPicture = Callable[[bytes, str], Awaitable[str]]
 
 
 @pytest.fixture
-def add_picture(db: Database, slug: str, place: Path) -> AddPicture:
+def add_picture(db: Database, slug: str, location: Path) -> AddPicture:
     """Adds an asset that nobody looked at; gives the address of its thumbnail."""
 
     async def add(data: bytes, mime_type: str) -> str:
-        (place / "a.png").write_bytes(data)
+        (location / "a.png").write_bytes(data)
         async with db.transaction() as session:
             project = await get_project(session, slug)
             row = Asset(
@@ -84,10 +84,10 @@ async def test_other_sizes_are_refused(client: AsyncClient, at: str, size: str) 
 
 
 async def test_the_second_one_is_read_and_not_made(
-    client: AsyncClient, at: str, asset: dict[str, Any], place: Path
+    client: AsyncClient, at: str, asset: dict[str, Any], location: Path
 ) -> None:
     first = await client.get(f"{at}?size=64")
-    kept = place / ".kroma" / "thumbnails" / f"{asset['sha256']}_64.webp"
+    kept = location / ".kroma" / "thumbnails" / f"{asset['sha256']}_64.webp"
     kept.write_bytes(b"RIFF....WEBPwhat is kept")
     second = await client.get(f"{at}?size=64")
 
@@ -98,22 +98,22 @@ async def test_the_second_one_is_read_and_not_made(
 
 @pytest.mark.parametrize("junk", [b"", b"<html>", b"RIFF....WEBP" + bytes(9 * 1024**2)])
 async def test_one_that_was_tampered_with_is_made_again(
-    client: AsyncClient, at: str, asset: dict[str, Any], place: Path, junk: bytes
+    client: AsyncClient, at: str, asset: dict[str, Any], location: Path, junk: bytes
 ) -> None:
     first = await client.get(at)
-    (place / ".kroma" / "thumbnails" / f"{asset['sha256']}_256.webp").write_bytes(junk)
+    (location / ".kroma" / "thumbnails" / f"{asset['sha256']}_256.webp").write_bytes(junk)
 
     assert (await client.get(at)).content == first.content
 
 
 async def test_who_has_it_is_told_so(
-    client: AsyncClient, at: str, asset: dict[str, Any], place: Path
+    client: AsyncClient, at: str, asset: dict[str, Any], location: Path
 ) -> None:
     tag = f'"{asset["sha256"]}-256"'
     response = await client.get(at, headers={"If-None-Match": tag})
 
     assert (response.status_code, response.headers["etag"]) == (304, tag)
-    assert not any("thumbnails" in name for name in files_in(place))
+    assert not any("thumbnails" in name for name in files_in(location))
 
 
 async def test_head_has_its_headers(client: AsyncClient, at: str) -> None:
@@ -134,7 +134,7 @@ async def test_every_picture_stands_upright_in_srgb_with_its_alpha(
 
     assert image.size == (corpus.WIDTH, corpus.HEIGHT)
     assert ("A" in image.mode) == sample.alpha
-    if not sample.grey:
+    if not sample.gray:
         red, _, blue = image.convert("RGB").getpixel((4, 20))
         assert red > blue + 40
 
@@ -173,9 +173,11 @@ async def test_it_is_no_scene(client: AsyncClient, slug: str, at: str) -> None:
     assert (await client.get(f"{response.headers['Location']}/jobs")).json()["count"] == 1
 
 
-async def test_a_store_without_room_for_it_still_shows_it(client: AsyncClient, at: str, place: Path) -> None:
-    (place / ".kroma").mkdir(exist_ok=True)
-    (place / ".kroma" / "thumbnails").write_bytes(b"a file where a folder should be")
+async def test_a_store_without_room_for_it_still_shows_it(
+    client: AsyncClient, at: str, location: Path
+) -> None:
+    (location / ".kroma").mkdir(exist_ok=True)
+    (location / ".kroma" / "thumbnails").write_bytes(b"a file where a folder should be")
 
     assert opened(await client.get(at)).size == (256, 171)
 
@@ -199,20 +201,20 @@ async def test_what_cannot_be_shown_is_a_clear_400(
 
 
 async def test_an_edited_file_is_not_kept_under_the_old_ones_name(
-    client: AsyncClient, at: str, asset: dict[str, Any], place: Path
+    client: AsyncClient, at: str, asset: dict[str, Any], location: Path
 ) -> None:
-    (place / asset["rel_path"]).write_bytes(scene_png(200, 300))
+    (location / asset["rel_path"]).write_bytes(scene_png(200, 300))
 
     assert opened(await client.get(at)).size == (171, 256)
-    assert files_in(place) == [asset["rel_path"]]
+    assert files_in(location) == [asset["rel_path"]]
 
 
 async def test_an_edited_file_is_shown_as_it_is_now(
-    client: AsyncClient, at: str, asset: dict[str, Any], place: Path
+    client: AsyncClient, at: str, asset: dict[str, Any], location: Path
 ) -> None:
     before = await client.get(at)
     edited = scene_png(200, 300)
-    (place / asset["rel_path"]).write_bytes(edited)
+    (location / asset["rel_path"]).write_bytes(edited)
     after = await client.get(at, headers={"If-None-Match": before.headers["etag"]})
 
     assert opened(after).size == (171, 256)

@@ -37,18 +37,18 @@ def sent(client: httpx.Client, *pieces: bytes, length: str, ends: bool = False) 
 
 def test_every_way_to_send_a_form(client: httpx.Client, data_dir: Path) -> None:
     body = form(part("file", DATA, filename="a.png"))
-    place = data_dir / "var" / "projects" / "comic"
-    place.mkdir(parents=True)
+    location = data_dir / "var" / "projects" / "comic"
+    location.mkdir(parents=True)
 
     # Its connection ends in the middle of the picture.
     status, _ = sent(client, body[: len(body) // 2], length=f"Content-Length: {len(body)}", ends=True)
     assert status in {0, 400}
-    assert (client.get(ASSETS).json()["count"], files_in(place)) == (0, [])
+    assert (client.get(ASSETS).json()["count"], files_in(location)) == (0, [])
 
     # It says that it is shorter than it is: the form breaks off.
     status, reply = sent(client, body, length=f"Content-Length: {len(body) // 2}")
     assert (status, b"no whole form" in reply) == (400, True)
-    assert (client.get(ASSETS).json()["count"], files_in(place)) == (0, [])
+    assert (client.get(ASSETS).json()["count"], files_in(location)) == (0, [])
 
     # It is far too long by its own words.
     status, reply = sent(client, length=f"Content-Length: {1024**4}")

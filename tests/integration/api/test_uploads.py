@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from kroma.assets.models import Asset
 from kroma.db.engine import Database
-from kroma.imaging.high_bit_depth import decode_deep
+from kroma.imaging.high_bit_depth import decode16
 from kroma.storage.keys import upload_key
 from kroma_api.http.errors import MAX_FORM_BYTES
 from kroma_api.http.multipart_form import MAX_FIELD_BYTES, MAX_FIELDS, MAX_FILES
@@ -37,7 +37,7 @@ async def count_rows(db: Database, *models: Any) -> list[int]:
 
 
 async def test_a_picture_is_an_asset_with_its_bytes_as_they_were(
-    client: AsyncClient, slug: str, place: Path
+    client: AsyncClient, slug: str, location: Path
 ) -> None:
     data = corpus.sample("jpeg_with_script").data
     response = await upload(client, slug, ("Harbor at Dawn.PNG", data), metadata_json='{"by": "Mara"}')
@@ -54,7 +54,7 @@ async def test_a_picture_is_an_asset_with_its_bytes_as_they_were(
         "by": "Mara",
         "upload": {"name": "Harbor at Dawn.PNG", "mime_type": "image/jpeg"},
     }
-    assert (place / key).read_bytes() == data
+    assert (location / key).read_bytes() == data
     assert (await client.get(f"/api/projects/{slug}/assets/{asset['id']}")).json()["asset"][
         "sha256"
     ] == sha256(data)
@@ -94,14 +94,14 @@ async def test_what_an_upload_takes_with_bytes_behind_its_end_a_trigger_takes_to
     assert response.status_code == 202, response.text
 
 
-@pytest.mark.parametrize("name", ["bmp", "tiff", "deep_tiff"])
+@pytest.mark.parametrize("name", ["bmp", "tiff", "tiff16"])
 async def test_bmp_and_tiff_become_png_that_looks_the_same(
-    client: AsyncClient, slug: str, name: str, place: Path
+    client: AsyncClient, slug: str, name: str, location: Path
 ) -> None:
     data = corpus.sample(name).data
     (asset,) = await uploaded(client, slug, (f"{name}.dat", data))
-    kept = (place / asset["rel_path"]).read_bytes()
-    before, after = decode_deep(data, name=name), decode_deep(kept, name=name)
+    kept = (location / asset["rel_path"]).read_bytes()
+    before, after = decode16(data, name=name), decode16(kept, name=name)
 
     assert (asset["mime_type"], asset["rel_path"][-4:], asset["sha256"]) == (
         "image/png",
@@ -114,13 +114,13 @@ async def test_bmp_and_tiff_become_png_that_looks_the_same(
         "sha256": sha256(data),
         "size_bytes": len(data),
     }
-    assert after.is_deep == before.is_deep
+    assert after.is_16_bit == before.is_16_bit
     assert (after.pixels == before.pixels).all()
     assert (await uploaded(client, slug, ("again.tif", data)))[0]["duplicate"] is True
 
 
 async def test_a_turned_tiff_stands_upright_with_its_profile(
-    client: AsyncClient, slug: str, place: Path
+    client: AsyncClient, slug: str, location: Path
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -130,13 +130,13 @@ async def test_a_turned_tiff_stands_upright_with_its_profile(
     (asset,) = await uploaded(client, slug, ("turned.tif", buffer.getvalue()))
 
     assert (asset["width"], asset["height"]) == (10, 20)
-    with Image.open(place / asset["rel_path"]) as image:
+    with Image.open(location / asset["rel_path"]) as image:
         assert image.info["icc_profile"] == profile
 
 
 @pytest.mark.parametrize("name", corpus.BAD)
 async def test_what_is_no_whole_picture_is_refused_by_name(
-    client: AsyncClient, slug: str, db: Database, name: str, place: Path
+    client: AsyncClient, slug: str, db: Database, name: str, location: Path
 ) -> None:
     files = [("good.png", png()), (f"{name}.png", corpus.sample(name).data)]
     status, code, text = problem(await upload(client, slug, *files))
@@ -145,7 +145,7 @@ async def test_what_is_no_whole_picture_is_refused_by_name(
     assert code in {"unreadable_picture", "truncated_picture", "picture_too_large"}
     assert f"'{name}.png'" in text
     assert await count_rows(db, Asset) == [0]
-    assert files_in(place) == []
+    assert files_in(location) == []
 
 
 async def test_the_sent_type_and_name_mean_nothing(client: AsyncClient, slug: str) -> None:
@@ -188,7 +188,7 @@ async def test_a_name_that_is_no_utf_8_is_no_reason_to_refuse(client: AsyncClien
 
 
 async def test_the_same_bytes_are_one_asset_whatever_their_name_and_kind(
-    client: AsyncClient, slug: str, db: Database, place: Path
+    client: AsyncClient, slug: str, db: Database, location: Path
 ) -> None:
     data = png()
     (first,) = await uploaded(client, slug, ("a.png", data))
@@ -198,22 +198,22 @@ async def test_the_same_bytes_are_one_asset_whatever_their_name_and_kind(
         (first["id"], True, "reference")
     ] * 2
     assert await count_rows(db, Asset) == [1]
-    assert files_in(place) == [first["rel_path"]]
+    assert files_in(location) == [first["rel_path"]]
 
 
-async def test_twins_in_one_upload_are_one_asset(client: AsyncClient, slug: str, place: Path) -> None:
+async def test_twins_in_one_upload_are_one_asset(client: AsyncClient, slug: str, location: Path) -> None:
     first, second = await uploaded(client, slug, ("a.png", png()), ("b.png", png()))
 
     assert (first["id"], first["duplicate"], second["duplicate"]) == (second["id"], False, True)
-    assert files_in(place) == [first["rel_path"]]
+    assert files_in(location) == [first["rel_path"]]
 
 
 async def test_what_a_run_made_is_found_by_its_bytes_and_stays_what_it_is(
-    client: AsyncClient, slug: str, db: Database, place: Path
+    client: AsyncClient, slug: str, db: Database, location: Path
 ) -> None:
     data = png()
-    (place / "outputs").mkdir()
-    (place / "outputs" / "x.png").write_bytes(data)
+    (location / "outputs").mkdir()
+    (location / "outputs" / "x.png").write_bytes(data)
     async with db.transaction() as session:
         project_id = (await client.get(f"/api/projects/{slug}")).json()["project"]["id"]
         made = Asset(
@@ -231,30 +231,30 @@ async def test_what_a_run_made_is_found_by_its_bytes_and_stays_what_it_is(
 
 
 async def test_a_file_that_was_lost_comes_back_with_its_bytes(
-    client: AsyncClient, slug: str, place: Path
+    client: AsyncClient, slug: str, location: Path
 ) -> None:
     (first,) = await uploaded(client, slug, ("a.png", png()))
-    (place / first["rel_path"]).unlink()
+    (location / first["rel_path"]).unlink()
     (again,) = await uploaded(client, slug, ("other.png", png()))
 
     assert (again["id"], again["duplicate"]) == (first["id"], True)
-    assert files_in(place) == [first["rel_path"]]
-    assert (place / first["rel_path"]).read_bytes() == png()
+    assert files_in(location) == [first["rel_path"]]
+    assert (location / first["rel_path"]).read_bytes() == png()
 
 
 @pytest.mark.parametrize(
     "edited", [pytest.param(png(20, 20), id="another size"), pytest.param(png()[::-1], id="the same size")]
 )
 async def test_a_file_that_was_edited_is_not_written_over(
-    client: AsyncClient, slug: str, place: Path, edited: bytes
+    client: AsyncClient, slug: str, location: Path, edited: bytes
 ) -> None:
     (first,) = await uploaded(client, slug, ("a.png", png()))
-    (place / first["rel_path"]).write_bytes(edited)
+    (location / first["rel_path"]).write_bytes(edited)
     (again,) = await uploaded(client, slug, ("a.png", png()))
 
     assert again["id"] != first["id"]
     assert again["rel_path"] == first["rel_path"].replace(".png", "-2.png")
-    assert (place / first["rel_path"]).read_bytes() == edited
+    assert (location / first["rel_path"]).read_bytes() == edited
 
 
 async def test_uploads_of_the_same_bytes_at_once_make_one_asset(
@@ -301,11 +301,11 @@ async def test_a_set_whose_last_place_is_taken_takes_pictures(client: AsyncClien
     assert len((await client.get(f"{at}/{set_id}/items")).json()["items"]) == 3
 
 
-async def test_an_unknown_set_keeps_nothing(client: AsyncClient, slug: str, place: Path) -> None:
+async def test_an_unknown_set_keeps_nothing(client: AsyncClient, slug: str, location: Path) -> None:
     response = await upload(client, slug, ("a.png", png()), reference_set_id="nope")
 
     assert problem(response) == (404, "not_found", "Reference set not found")
-    assert files_in(place) == []
+    assert files_in(location) == []
 
 
 @pytest.mark.parametrize(
@@ -454,12 +454,12 @@ async def test_any_cut_of_the_stream_gives_the_same_form(client: AsyncClient, sl
 
 
 async def test_a_picture_with_the_boundary_inside_is_kept_whole(
-    client: AsyncClient, slug: str, place: Path
+    client: AsyncClient, slug: str, location: Path
 ) -> None:
     data = png() + f"\r\n--{BOUNDARY[:-1]}\r\n--{BOUNDARY}".encode()[:-1]
     (asset,) = (await send_form(client, slug, form(part("file", data, filename="a.png")))).json()["assets"]
 
-    assert (place / asset["rel_path"]).read_bytes() == data
+    assert (location / asset["rel_path"]).read_bytes() == data
 
 
 async def test_an_unknown_project_is_said_before_the_files_are_read(client: AsyncClient) -> None:
@@ -482,19 +482,19 @@ async def test_a_project_token_uploads_into_its_project_only(auth_client: AsyncC
 
 
 async def test_a_store_that_cannot_be_written_keeps_nothing_and_says_so(
-    client: AsyncClient, slug: str, db: Database, place: Path
+    client: AsyncClient, slug: str, db: Database, location: Path
 ) -> None:
-    (place / "references").write_bytes(b"a file where a folder should be")
+    (location / "references").write_bytes(b"a file where a folder should be")
     status, code, text = problem(await upload(client, slug, ("a.png", png()), ("b.png", png(9, 9))))
     rows = await count_rows(db, Asset)
-    (place / "references").unlink()
+    (location / "references").unlink()
     retried = await uploaded(client, slug, ("a.png", png()), ("b.png", png(9, 9)))
 
     assert (status, code) == (503, "store_unavailable")
     assert text.startswith("Cannot use 'references/")
     assert rows == [0]
     assert [one["duplicate"] for one in retried] == [False, False]
-    assert len(files_in(place)) == 2
+    assert len(files_in(location)) == 2
 
 
 def test_a_key_has_a_name_whatever_was_sent() -> None:

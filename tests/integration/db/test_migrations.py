@@ -35,7 +35,7 @@ pytestmark = pytest.mark.timeout(120)
 REVISIONS = [script.revision for script in ScriptDirectory.from_config(config("")).walk_revisions()]
 """From the newest to the first."""
 
-Rows = Mapping[str, list[dict[str, Any]]]
+RowMapper = Mapping[str, list[dict[str, Any]]]
 """By table."""
 
 _TABLES = """
@@ -115,7 +115,7 @@ async def execute(url: str, script: str) -> None:
         await connection.close()
 
 
-async def stored(url: str) -> Rows:
+async def stored(url: str) -> RowMapper:
     found: dict[str, list[dict[str, Any]]] = {}
     for table in await answer(url, _TABLES):
         rows = await answer(url, f'SELECT to_jsonb(row)::text AS row FROM "{table["name"]}" AS row')  # noqa: S608 - a name of our own schema
@@ -123,7 +123,7 @@ async def stored(url: str) -> Rows:
     return found
 
 
-def shared(rows: Rows, other: Rows) -> dict[str, list[str]]:
+def shared(rows: RowMapper, other: RowMapper) -> dict[str, list[str]]:
     """The rows of tables that both have, with the columns that both have, in one order."""
     return {
         table: sorted(

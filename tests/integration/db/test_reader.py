@@ -11,7 +11,7 @@ from kroma.auth.models import ApiToken
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
-from kroma.db.reader import Query, Rows, equals
+from kroma.db.reader import Query, RowMapper, equals
 from kroma.projects.models import Project
 from support.builders.factories import make_user
 
@@ -58,7 +58,7 @@ async def test_a_column_that_was_left_out_is_missing(db: Database) -> None:
     async with db.transaction() as session:
         user = await make_user(session, username="ada")
         session.add(Project(owner_user_id=user.id, slug="comic", name="Comic"))
-    rows = Rows(Project, without=[Project.description])
+    rows = RowMapper(Project, without=[Project.description])
 
     async with db.reading() as reader:
         row = await Query(rows, rows.statement).first(reader)

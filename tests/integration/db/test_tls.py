@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from kroma.config import SettingsError
 from kroma.db.engine import Database
-from kroma.db.wait_for_database import answered
+from kroma.db.wait_for_database import wait_for_answer
 from support.builders.certificates import certificate
 
 pytestmark = pytest.mark.timeout(60)
@@ -76,7 +76,7 @@ async def asked(url: str) -> int:
             return await session.scalar(text("SELECT 1")) or 0
 
     try:
-        return await answered(one, url=url, limit=timedelta(seconds=20))
+        return await wait_for_answer(one, url=url, limit=timedelta(seconds=20))
     finally:
         await db.close()
 

@@ -185,9 +185,9 @@ def test_programs_below_a_closed_folder_are_copied_once_for_others(folder: Path)
 
 
 def test_programs_that_others_can_reach_are_used_in_place(folder: Path) -> None:
-    place = folder / "bin"
-    place.mkdir(mode=0o755)
-    (place / "postgres").touch(mode=0o755)
+    location = folder / "bin"
+    location.mkdir(mode=0o755)
+    (location / "postgres").touch(mode=0o755)
     assert reachable_postgres(folder, folder, account=(os.geteuid(), os.getegid())) == folder
 
 

@@ -8,7 +8,7 @@ import pytest
 from kroma.db.engine import Database
 from support.builders.factories import make_project
 from support.doubles.agent_server import AgentServer, served
-from support.harness.agent_harness import Desk
+from support.harness.agent_harness import AgentHarness
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ async def agent() -> AsyncIterator[AgentServer]:
 
 
 @pytest.fixture
-async def desk(fresh_db: Database, agent: AgentServer, data_dir: Path) -> AsyncIterator[Desk]:
+async def harness(fresh_db: Database, agent: AgentServer, data_dir: Path) -> AsyncIterator[AgentHarness]:
     async with fresh_db.transaction() as session:
         project = await make_project(session, slug="comic")
-    opened = Desk(fresh_db, project, agent, data_dir)
+    opened = AgentHarness(fresh_db, project, agent, data_dir)
     yield opened
     await opened.close()

@@ -9,20 +9,20 @@ import pytest
 
 from kroma.db.base import utc_now
 from support.doubles.agent_server import AgentServer, Received, http, said
-from support.harness.agent_harness import Desk
+from support.harness.agent_harness import AgentHarness
 
 pytestmark = pytest.mark.timeout(60)
 
 
-async def test_a_confirmed_instruction_is_sent_and_done(desk: Desk, agent: AgentServer) -> None:
-    instruction_id = await desk.confirmed("Darken scene 3")
-    row = await desk.send(instruction_id)
+async def test_a_confirmed_instruction_is_sent_and_done(harness: AgentHarness, agent: AgentServer) -> None:
+    instruction_id = await harness.confirmed("Darken scene 3")
+    row = await harness.send(instruction_id)
     (request,) = agent.received
 
     assert (row.status, row.attempt, row.last_error) == ("done", 1, None)
     assert row.agent_response_json == {"status": "done"}
     assert (row.lease_owner, row.lease_expires_at, row.deadline_at) == (None, None, None)
-    assert await desk.events(instruction_id) == [
+    assert await harness.events(instruction_id) == [
         ("result", "remote_status=done, attempts=1, http_status=200")
     ]
     assert (request.method, request.path) == ("POST", "/run?key=hidden")
@@ -32,10 +32,10 @@ async def test_a_confirmed_instruction_is_sent_and_done(desk: Desk, agent: Agent
 
 
 async def test_the_envelope_holds_what_the_contract_names_and_a_callback(
-    desk: Desk, agent: AgentServer
+    harness: AgentHarness, agent: AgentServer
 ) -> None:
-    instruction_id = await desk.confirmed("Darken scene 3")
-    await desk.send(instruction_id)
+    instruction_id = await harness.confirmed("Darken scene 3")
+    await harness.send(instruction_id)
     body = agent.received[0].body
     callback, execution = body.pop("callback"), body.pop("execution")
 
@@ -79,30 +79,32 @@ async def test_the_envelope_holds_what_the_contract_names_and_a_callback(
     ],
 )
 async def test_a_2xx_reply_decides(
-    desk: Desk, agent: AgentServer, reply: bytes, status: str, word: str
+    harness: AgentHarness, agent: AgentServer, reply: bytes, status: str, word: str
 ) -> None:
     agent.script(reply)
-    instruction_id = await desk.confirmed()
-    row = await desk.send(instruction_id)
+    instruction_id = await harness.confirmed()
+    row = await harness.send(instruction_id)
 
     assert (row.status, row.attempt, row.lease_expires_at) == (status, 1, None)
-    ((kind, text),) = await desk.events(instruction_id)
+    ((kind, text),) = await harness.events(instruction_id)
     assert kind == "result"
     assert re.fullmatch(rf"remote_status={word}, attempts=1, http_status=20[04]", text or "")
     assert len(agent.received) == 1
 
 
-async def test_an_agents_reason_is_kept(desk: Desk, agent: AgentServer) -> None:
+async def test_an_agents_reason_is_kept(harness: AgentHarness, agent: AgentServer) -> None:
     agent.script(said(status="failed", error="out of ink"))
-    row = await desk.send(await desk.confirmed())
+    row = await harness.send(await harness.confirmed())
 
     assert (row.status, row.last_error) == ("failed", "out of ink")
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
-async def test_a_passing_failure_is_tried_again_at_once(desk: Desk, agent: AgentServer, status: int) -> None:
+async def test_a_passing_failure_is_tried_again_at_once(
+    harness: AgentHarness, agent: AgentServer, status: int
+) -> None:
     agent.script(http(status, b"busy"), http(status, b"busy"), said(status="done"))
-    row = await desk.send(await desk.confirmed())
+    row = await harness.send(await harness.confirmed())
 
     assert (row.status, row.attempt, row.last_error) == ("done", 1, None)
     keys = [request.headers["idempotency-key"] for request in agent.received]
@@ -111,25 +113,25 @@ async def test_a_passing_failure_is_tried_again_at_once(desk: Desk, agent: Agent
 
 
 async def test_a_failure_that_lasts_waits_for_the_next_attempt_and_ends_with_the_last(
-    desk: Desk, agent: AgentServer
+    harness: AgentHarness, agent: AgentServer
 ) -> None:
     agent.script(http(503, b"busy"))
-    instruction_id = await desk.confirmed()
+    instruction_id = await harness.confirmed()
     waits: list[timedelta] = []
     for attempt in (1, 2, 3):
         before = utc_now()
-        row = await desk.send(instruction_id)
+        row = await harness.send(instruction_id)
         assert (row.attempt, row.last_error) == (attempt, "http_503:busy")
         if attempt < 3:
             assert (row.status, row.lease_owner) == ("confirmed", None)
             assert row.available_at is not None
             waits.append(row.available_at - before)
-            assert await desk.sweep() == []
-            assert (await desk.send(instruction_id)).attempt == attempt
-            await desk.let_pass(instruction_id, "available_at")
-            assert await desk.sweep() == [instruction_id]
-    kinds = [kind for kind, _ in await desk.events(instruction_id)]
-    texts = [text or "" for _, text in await desk.events(instruction_id)]
+            assert await harness.sweep() == []
+            assert (await harness.send(instruction_id)).attempt == attempt
+            await harness.let_pass(instruction_id, "available_at")
+            assert await harness.sweep() == [instruction_id]
+    kinds = [kind for kind, _ in await harness.events(instruction_id)]
+    texts = [text or "" for _, text in await harness.events(instruction_id)]
 
     assert (row.status, row.available_at) == ("failed", None)
     assert waits[0] >= timedelta(seconds=10)
@@ -147,59 +149,63 @@ async def test_a_failure_that_lasts_waits_for_the_next_attempt_and_ends_with_the
 @pytest.mark.parametrize(
     "status", [pytest.param(code, id=str(code)) for code in (400, 401, 403, 404, 409, 410, 422)]
 )
-async def test_a_refusal_is_not_retried(desk: Desk, agent: AgentServer, status: int) -> None:
+async def test_a_refusal_is_not_retried(harness: AgentHarness, agent: AgentServer, status: int) -> None:
     agent.script(http(status, b"no"))
-    instruction_id = await desk.confirmed()
-    row = await desk.send(instruction_id)
+    instruction_id = await harness.confirmed()
+    row = await harness.send(instruction_id)
 
     assert (row.status, row.attempt, row.last_error) == ("failed", 1, f"http_{status}:no")
-    assert await desk.events(instruction_id) == [
+    assert await harness.events(instruction_id) == [
         ("error", f"error=http_{status}:no, attempts=1, max_attempts=3, next_attempt_at=none")
     ]
     assert len(agent.received) == 1
 
 
-async def test_a_redirect_is_not_followed(desk: Desk, agent: AgentServer) -> None:
+async def test_a_redirect_is_not_followed(harness: AgentHarness, agent: AgentServer) -> None:
     agent.script(http(307, b"", Location=f"http://127.0.0.1:{agent.port}/elsewhere"))
-    row = await desk.send(await desk.confirmed())
+    row = await harness.send(await harness.confirmed())
 
     assert (row.status, row.last_error) == ("failed", "http_307:")
     assert [request.path for request in agent.received] == ["/run?key=hidden"]
 
 
 async def test_what_an_agent_echoes_of_its_token_and_signature_is_hidden(
-    desk: Desk, agent: AgentServer
+    harness: AgentHarness, agent: AgentServer
 ) -> None:
     async def echo(request: Received) -> bytes:
         signature = request.body["callback"]["url"].partition("?sig=")[2]
         return http(400, f"{request.headers['authorization']} {signature}".encode())
 
     agent.script(echo)
-    row = await desk.send(await desk.confirmed())
+    row = await harness.send(await harness.confirmed())
 
     assert row.last_error == "http_400:Bearer [hidden] [hidden]"
 
 
-async def test_what_an_agent_echoes_of_its_address_is_hidden(desk: Desk, agent: AgentServer) -> None:
+async def test_what_an_agent_echoes_of_its_address_is_hidden(
+    harness: AgentHarness, agent: AgentServer
+) -> None:
     key, hook = "k-0123456789", "hook-0123456789abcdef"
-    desk.configure(KROMA_AGENT_API_URL=f"http://127.0.0.1:{agent.port}/services/{hook}/run?key={key}&v=1")
+    harness.configure(KROMA_AGENT_API_URL=f"http://127.0.0.1:{agent.port}/services/{hook}/run?key={key}&v=1")
 
     async def echo(request: Received) -> bytes:
         return http(400, f"no {request.path}, {key}, {hook}".encode())
 
     agent.script(echo)
-    row = await desk.send(await desk.confirmed())
+    row = await harness.send(await harness.confirmed())
 
     assert row.last_error == "http_400:no /services/[hidden]/run?[hidden], [hidden], [hidden]"
 
 
-async def test_what_an_agent_echoes_in_a_good_reply_is_hidden_too(desk: Desk, agent: AgentServer) -> None:
+async def test_what_an_agent_echoes_in_a_good_reply_is_hidden_too(
+    harness: AgentHarness, agent: AgentServer
+) -> None:
     async def echo(request: Received) -> bytes:
         token, url = request.headers["authorization"], request.body["callback"]["url"]
         return said(status="failed", error=f"bad {token}", echo=[{url: token}, request.path])
 
     agent.script(echo)
-    row = await desk.send(await desk.confirmed())
+    row = await harness.send(await harness.confirmed())
 
     assert row.last_error == "bad Bearer [hidden]"
     shown = json.dumps(row.agent_response_json)
@@ -208,7 +214,7 @@ async def test_what_an_agent_echoes_in_a_good_reply_is_hidden_too(desk: Desk, ag
     assert shown.count("[hidden]") == 4
 
 
-async def test_a_slow_agent_is_a_passing_failure(desk: Desk, agent: AgentServer) -> None:
+async def test_a_slow_agent_is_a_passing_failure(harness: AgentHarness, agent: AgentServer) -> None:
     gone = asyncio.Event()
 
     async def never(_: Received) -> bytes:
@@ -216,17 +222,17 @@ async def test_a_slow_agent_is_a_passing_failure(desk: Desk, agent: AgentServer)
         return b""
 
     agent.script(never)
-    desk.configure(KROMA_AGENT_API_URL=agent.url, KROMA_AGENT_TIMEOUT_S="0.2", KROMA_AGENT_RETRIES="0")
-    row = await desk.send(await desk.confirmed())
+    harness.configure(KROMA_AGENT_API_URL=agent.url, KROMA_AGENT_TIMEOUT_S="0.2", KROMA_AGENT_RETRIES="0")
+    row = await harness.send(await harness.confirmed())
     gone.set()
 
     assert row.status == "confirmed"
     assert row.last_error == "outbound_failed: No complete reply within 0.2 s"
 
 
-async def test_an_oversized_reply_ends_the_instruction(desk: Desk, agent: AgentServer) -> None:
+async def test_an_oversized_reply_ends_the_instruction(harness: AgentHarness, agent: AgentServer) -> None:
     agent.script(http(200, b"x" * (1024**2 + 1)))
-    row = await desk.send(await desk.confirmed())
+    row = await harness.send(await harness.confirmed())
 
     assert row.status == "failed"
     assert row.last_error == "outbound_failed: The reply is larger than 1048576 bytes"
@@ -241,102 +247,110 @@ async def test_an_oversized_reply_ends_the_instruction(desk: Desk, agent: AgentS
         pytest.param(b"SSH-2.0-OpenSSH\r\n", id="speaks something else"),
     ],
 )
-async def test_a_broken_connection_is_a_passing_failure(desk: Desk, agent: AgentServer, reply: bytes) -> None:
+async def test_a_broken_connection_is_a_passing_failure(
+    harness: AgentHarness, agent: AgentServer, reply: bytes
+) -> None:
     agent.script(reply, said(status="done"))
-    row = await desk.send(await desk.confirmed())
+    row = await harness.send(await harness.confirmed())
 
     assert (row.status, len(agent.received)) == ("done", 2)
 
 
-async def test_an_agent_that_does_not_listen_is_a_passing_failure(desk: Desk) -> None:
-    desk.configure(KROMA_AGENT_API_URL="http://127.0.0.1:1/", KROMA_AGENT_RETRIES="0")
-    row = await desk.send(await desk.confirmed())
+async def test_an_agent_that_does_not_listen_is_a_passing_failure(harness: AgentHarness) -> None:
+    harness.configure(KROMA_AGENT_API_URL="http://127.0.0.1:1/", KROMA_AGENT_RETRIES="0")
+    row = await harness.send(await harness.confirmed())
 
     assert (row.status, row.last_error) == ("confirmed", "outbound_failed: The connection failed")
 
 
-async def test_an_address_that_may_not_be_called_ends_the_instruction(desk: Desk, agent: AgentServer) -> None:
-    desk.configure(KROMA_AGENT_API_URL=agent.url, KROMA_URL_ALLOW="10.0.0.0/8")
-    row = await desk.send(await desk.confirmed())
+async def test_an_address_that_may_not_be_called_ends_the_instruction(
+    harness: AgentHarness, agent: AgentServer
+) -> None:
+    harness.configure(KROMA_AGENT_API_URL=agent.url, KROMA_URL_ALLOW="10.0.0.0/8")
+    row = await harness.send(await harness.confirmed())
 
     assert row.status == "failed"
     assert (row.last_error or "").startswith("url_refused: The address is refused")
     assert agent.received == []
 
 
-async def test_an_instruction_is_sent_by_one_worker_only(desk: Desk, agent: AgentServer) -> None:
-    instruction_id = await desk.confirmed()
-    await asyncio.gather(*(desk.send(instruction_id) for _ in range(8)))
+async def test_an_instruction_is_sent_by_one_worker_only(harness: AgentHarness, agent: AgentServer) -> None:
+    instruction_id = await harness.confirmed()
+    await asyncio.gather(*(harness.send(instruction_id) for _ in range(8)))
 
     assert len(agent.received) == 1
 
 
 @pytest.mark.parametrize("status", ["pending", "canceled", "done", "failed"])
-async def test_what_is_not_confirmed_is_left_alone(desk: Desk, agent: AgentServer, status: str) -> None:
-    instruction_id = await desk.confirmed()
-    await desk.put(instruction_id, status=status)
-    row = await desk.send(instruction_id)
+async def test_what_is_not_confirmed_is_left_alone(
+    harness: AgentHarness, agent: AgentServer, status: str
+) -> None:
+    instruction_id = await harness.confirmed()
+    await harness.put(instruction_id, status=status)
+    row = await harness.send(instruction_id)
 
     assert (row.status, row.attempt, agent.received) == (status, 0, [])
-    assert await desk.sweep() == []
+    assert await harness.sweep() == []
 
 
-async def test_due_instructions_are_swept_the_longest_unchanged_first(desk: Desk) -> None:
-    first, second = await desk.confirmed("first"), await desk.confirmed("second")
-    assert await desk.sweep() == [first, second]
-    await desk.let_pass(second, "updated_at")
+async def test_due_instructions_are_swept_the_longest_unchanged_first(harness: AgentHarness) -> None:
+    first, second = await harness.confirmed("first"), await harness.confirmed("second")
+    assert await harness.sweep() == [first, second]
+    await harness.let_pass(second, "updated_at")
 
-    assert await desk.sweep() == [second, first]
+    assert await harness.sweep() == [second, first]
 
 
-async def test_a_cancel_while_it_runs_drops_the_outcome(desk: Desk, agent: AgentServer) -> None:
-    instruction_id = await desk.confirmed()
+async def test_a_cancel_while_it_runs_drops_the_outcome(harness: AgentHarness, agent: AgentServer) -> None:
+    instruction_id = await harness.confirmed()
 
     async def canceled_meanwhile(_: Received) -> bytes:
-        await desk.cancel(instruction_id)
+        await harness.cancel(instruction_id)
         return said(status="done")
 
     agent.script(canceled_meanwhile)
-    row = await desk.send(instruction_id)
+    row = await harness.send(instruction_id)
 
     assert (row.status, row.agent_response_json) == ("canceled", None)
-    assert [kind for kind, _ in await desk.events(instruction_id)] == ["canceled"]
+    assert [kind for kind, _ in await harness.events(instruction_id)] == ["canceled"]
 
 
-async def test_a_cancel_between_two_tries_ends_the_trying(desk: Desk, agent: AgentServer) -> None:
-    instruction_id = await desk.confirmed()
+async def test_a_cancel_between_two_tries_ends_the_trying(harness: AgentHarness, agent: AgentServer) -> None:
+    instruction_id = await harness.confirmed()
 
     async def canceled_meanwhile(_: Received) -> bytes:
-        await desk.cancel(instruction_id)
+        await harness.cancel(instruction_id)
         return http(503)
 
     agent.script(canceled_meanwhile, said(status="done"))
-    row = await desk.send(instruction_id)
+    row = await harness.send(instruction_id)
 
     assert (row.status, row.last_error, len(agent.received)) == ("canceled", None, 1)
 
 
 async def test_a_confirm_while_it_runs_drops_the_outcome_and_sends_it_again(
-    desk: Desk, agent: AgentServer
+    harness: AgentHarness, agent: AgentServer
 ) -> None:
-    instruction_id = await desk.confirmed()
+    instruction_id = await harness.confirmed()
 
     async def confirmed_meanwhile(_: Received) -> bytes:
-        await desk.confirm(instruction_id)
+        await harness.confirm(instruction_id)
         return said(status="failed")
 
     agent.script(confirmed_meanwhile, said(status="done"))
-    between = await desk.send(instruction_id)
+    between = await harness.send(instruction_id)
     assert (between.status, between.attempt) == ("confirmed", 0)
-    row = await desk.send(instruction_id)
+    row = await harness.send(instruction_id)
 
     assert (row.status, row.attempt) == ("done", 1)
     first, second = (request.headers["idempotency-key"] for request in agent.received)
     assert first != second
 
 
-async def test_a_worker_that_dies_costs_its_lease_and_one_attempt(desk: Desk, agent: AgentServer) -> None:
-    instruction_id = await desk.confirmed()
+async def test_a_worker_that_dies_costs_its_lease_and_one_attempt(
+    harness: AgentHarness, agent: AgentServer
+) -> None:
+    instruction_id = await harness.confirmed()
     reached, gone = asyncio.Event(), asyncio.Event()
 
     async def hang(_: Received) -> bytes:
@@ -345,42 +359,42 @@ async def test_a_worker_that_dies_costs_its_lease_and_one_attempt(desk: Desk, ag
         return b""
 
     agent.script(hang, said(status="done"))
-    dying = asyncio.ensure_future(desk.send(instruction_id))
+    dying = asyncio.ensure_future(harness.send(instruction_id))
     await reached.wait()
     dying.cancel()
     await asyncio.gather(dying, return_exceptions=True)
     gone.set()
-    held = await desk.row(instruction_id)
+    held = await harness.row(instruction_id)
 
     assert (held.status, held.attempt, held.lease_owner) == ("running", 1, "worker-1")
     assert held.lease_expires_at is not None
     assert held.lease_expires_at - utc_now() > timedelta(seconds=100)
-    assert await desk.sweep() == []
-    assert (await desk.send(instruction_id)).attempt == 1
-    await desk.let_pass(instruction_id, "lease_expires_at")
-    assert await desk.sweep() == [instruction_id]
-    row = await desk.send(instruction_id)
+    assert await harness.sweep() == []
+    assert (await harness.send(instruction_id)).attempt == 1
+    await harness.let_pass(instruction_id, "lease_expires_at")
+    assert await harness.sweep() == [instruction_id]
+    row = await harness.send(instruction_id)
     assert (row.status, row.attempt) == ("done", 2)
 
 
-async def test_an_instruction_whose_workers_all_died_fails(desk: Desk) -> None:
-    instruction_id = await desk.confirmed()
-    await desk.put(instruction_id, status="running", attempt=3, lease_owner="w")
-    await desk.let_pass(instruction_id, "lease_expires_at")
-    due = await desk.sweep()
-    row = await desk.row(instruction_id)
+async def test_an_instruction_whose_workers_all_died_fails(harness: AgentHarness) -> None:
+    instruction_id = await harness.confirmed()
+    await harness.put(instruction_id, status="running", attempt=3, lease_owner="w")
+    await harness.let_pass(instruction_id, "lease_expires_at")
+    due = await harness.sweep()
+    row = await harness.row(instruction_id)
 
     assert (due, row.status, row.last_error) == ([], "failed", "worker_lost")
-    assert await desk.events(instruction_id) == [
+    assert await harness.events(instruction_id) == [
         ("error", "error=worker_lost, attempts=3, max_attempts=3, next_attempt_at=none")
     ]
 
 
-async def test_the_larger_number_of_attempts_counts(desk: Desk, agent: AgentServer) -> None:
-    desk.configure(KROMA_AGENT_API_URL=agent.url, KROMA_AGENT_MAX_ATTEMPTS="5", KROMA_AGENT_RETRIES="0")
+async def test_the_larger_number_of_attempts_counts(harness: AgentHarness, agent: AgentServer) -> None:
+    harness.configure(KROMA_AGENT_API_URL=agent.url, KROMA_AGENT_MAX_ATTEMPTS="5", KROMA_AGENT_RETRIES="0")
     agent.script(http(500))
-    instruction_id = await desk.confirmed()
-    await desk.put(instruction_id, attempt=3)
-    row = await desk.send(instruction_id)
+    instruction_id = await harness.confirmed()
+    await harness.put(instruction_id, attempt=3)
+    row = await harness.send(instruction_id)
 
     assert (row.status, row.attempt, row.max_attempts) == ("confirmed", 4, 5)

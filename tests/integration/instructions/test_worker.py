@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 
 from kroma.cpu import CpuPool
-from kroma.leases.renewer import LeaseKeeper
-from kroma.pipeline.execution.wiring import Workplace
+from kroma.leases.renewer import LeaseRenewer
+from kroma.pipeline.execution.wiring import WorkerContext
 from kroma.queue.messages import DispatchInstruction
 from kroma.storage.directory import DirectoryStores
 from kroma_worker.main import TASK_MODULES
@@ -17,19 +17,19 @@ from kroma_worker.registry import TaskDeps, check_complete, dispatch
 from kroma_worker.tasks import instructions
 from kroma_worker.tasks.sweep import sweep_for_ever
 from support.doubles.agent_server import AgentServer, Received, http, said
-from support.harness.agent_harness import Desk
+from support.harness.agent_harness import AgentHarness
 from support.harness.worker_harness import url_of
 
 pytestmark = pytest.mark.timeout(60)
 
 
 @pytest.fixture
-async def deps(desk: Desk) -> AsyncIterator[TaskDeps]:
+async def deps(harness: AgentHarness) -> AsyncIterator[TaskDeps]:
     cpu = CpuPool(1)
-    stores = DirectoryStores(desk.data_dir, allow_any_root=True)
-    keeper = LeaseKeeper(url_of(desk.db))
-    place = Workplace(db=desk.db, keeper=keeper, stores=stores, providers={}, cpu=cpu)
-    yield TaskDeps(place=place, queue=desk.queue, worker="worker-1", agents=desk.dispatcher())
+    stores = DirectoryStores(harness.data_dir, allow_any_root=True)
+    renewer = LeaseRenewer(url_of(harness.db))
+    context = WorkerContext(db=harness.db, renewer=renewer, stores=stores, providers={}, cpu=cpu)
+    yield TaskDeps(context=context, queue=harness.queue, worker="worker-1", agents=harness.dispatcher())
     await cpu.close()
 
 
@@ -59,34 +59,36 @@ async def working(deps: TaskDeps, *, sweeping: bool = False) -> AsyncIterator[No
 
 
 async def test_a_confirmation_rings_and_the_worker_sends(
-    desk: Desk, deps: TaskDeps, agent: AgentServer
+    harness: AgentHarness, deps: TaskDeps, agent: AgentServer
 ) -> None:
     heard = Heard(said(status="done"))
     agent.script(heard)
     async with working(deps):
-        await desk.confirmed()
+        await harness.confirmed()
         await heard.asked.wait()
 
 
-async def test_the_sweep_finds_what_the_bell_missed(desk: Desk, deps: TaskDeps, agent: AgentServer) -> None:
+async def test_the_sweep_finds_what_the_bell_missed(
+    harness: AgentHarness, deps: TaskDeps, agent: AgentServer
+) -> None:
     heard = Heard(said(status="done"))
     agent.script(heard)
-    await desk.confirmed()
-    desk.queue.messages.clear()
+    await harness.confirmed()
+    harness.queue.messages.clear()
     async with working(deps, sweeping=True):
         await heard.asked.wait()
 
 
 async def test_a_failure_in_passing_rings_for_the_next_attempt(
-    desk: Desk, deps: TaskDeps, agent: AgentServer
+    harness: AgentHarness, deps: TaskDeps, agent: AgentServer
 ) -> None:
     agent.script(http(503))
-    instruction_id = await desk.confirmed()
-    desk.queue.messages.clear()
+    instruction_id = await harness.confirmed()
+    harness.queue.messages.clear()
     await dispatch(deps, DispatchInstruction(instruction_id=instruction_id))
 
-    assert await desk.queue.depth() == 1
-    assert (await desk.row(instruction_id)).status == "confirmed"
+    assert await harness.queue.depth() == 1
+    assert (await harness.row(instruction_id)).status == "confirmed"
 
 
 def test_every_message_has_its_task() -> None:

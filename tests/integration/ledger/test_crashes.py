@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from kroma.errors import ProviderError
-from kroma.ledger.call_scheduler import CallDesk
+from kroma.ledger.call_scheduler import CallScheduler
 from kroma.ledger.errors import AnswerNotKeptError, AnswerUnknownError, CallLaterError
 from kroma.ledger.models import CallStatus
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
@@ -136,14 +136,14 @@ async def test_lost_answers_are_never_sent_again_in_any_schedule(counter: Counte
         job_id = await counter.job()
         for _ in range(dice.randint(0, 2)):
             claim = await counter.claim(job_id)
-            desk = CallDesk(answer_grace=timedelta(), first_retry=timedelta(milliseconds=10))
+            scheduler = CallScheduler(answer_grace=timedelta(), first_retry=timedelta(milliseconds=10))
             life = Life(ends_at=dice.randint(1, 30)) if dice.random() < 0.6 else Life()
-            buying = asyncio.ensure_future(counter.buy(claim, provider, desk=desk, life=life))
+            buying = asyncio.ensure_future(counter.buy(claim, provider, scheduler=scheduler, life=life))
             if dice.random() < 0.4:
                 await asyncio.wait((buying,), timeout=dice.random() * 0.05)
                 buying.cancel()
             await asyncio.gather(buying, return_exceptions=True)
-            await asyncio.gather(desk.drain(), return_exceptions=True)
+            await asyncio.gather(scheduler.drain(), return_exceptions=True)
 
         await buy_to_the_end(counter, job_id, provider)
 

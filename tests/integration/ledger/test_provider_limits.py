@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from kroma.config import ProviderLimits
 from kroma.db.engine import Database
 from kroma.ledger import provider_limits as gates
-from kroma.ledger.call_scheduler import CallDesk
+from kroma.ledger.call_scheduler import CallScheduler
 from kroma.ledger.errors import (
     AnswerUnknownError,
     CircuitOpenError,
@@ -23,14 +23,14 @@ from kroma.ledger.errors import (
 )
 from kroma.ledger.models import CallStatus, ProviderGate
 from kroma.ledger.reaper import Reconciler, reap_calls
-from kroma.ledger.unpause import Resumption
+from kroma.ledger.unpause import Unpause
 from kroma.projects.models import Project
 from kroma.provider_accounts.models import ProviderAccount
 from kroma.providers.base import ProviderAccess, ProviderKeyRefusedError, ProviderRefusedError
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import ExecuteJob
-from kroma.runs.errors import RunCancelledError
+from kroma.runs.errors import RunCanceledError
 from kroma.runs.models import JobStatus, Run, RunEvent, RunJob, RunStatus
 from support.harness.ledger_harness import Counter, no_key_needed
 
@@ -39,8 +39,8 @@ pytestmark = pytest.mark.timeout(120)
 PRICE = Decimal("0.04")
 
 
-def desk(**limits: Any) -> CallDesk:
-    return CallDesk(
+def scheduler(**limits: Any) -> CallScheduler:
+    return CallScheduler(
         ProviderLimits(**limits),
         answer_grace=timedelta(milliseconds=50),
         first_retry=timedelta(milliseconds=10),
@@ -52,15 +52,15 @@ def paid(*outcomes: FakeOutcome, **options: Any) -> FakeProvider:
 
 
 async def set_gate(db: Database, *, of_project: bool = False, **values: Any) -> None:
-    place = ProviderGate.project_id.is_not(None) if of_project else ProviderGate.project_id.is_(None)
+    location = ProviderGate.project_id.is_not(None) if of_project else ProviderGate.project_id.is_(None)
     async with db.transaction() as session:
-        await session.execute(update(ProviderGate).where(place).values(**values))
+        await session.execute(update(ProviderGate).where(location).values(**values))
 
 
 async def gate(db: Database, *, of_project: bool = False) -> ProviderGate:
-    place = ProviderGate.project_id.is_not(None) if of_project else ProviderGate.project_id.is_(None)
+    location = ProviderGate.project_id.is_not(None) if of_project else ProviderGate.project_id.is_(None)
     async with db.transaction() as session:
-        return (await session.scalars(select(ProviderGate).where(place))).one()
+        return (await session.scalars(select(ProviderGate).where(location))).one()
 
 
 async def test_fifty_calls_of_two_workers_are_never_more_than_three_at_a_time(
@@ -68,12 +68,12 @@ async def test_fifty_calls_of_two_workers_are_never_more_than_three_at_a_time(
 ) -> None:
     provider = paid(FakeOutcome(delay_s=0.1))
     other = Database.connect(fresh_database_url)
-    workers = [(counter.db, desk(concurrency=3)), (other, desk(concurrency=3))]
+    workers = [(counter.db, scheduler(concurrency=3)), (other, scheduler(concurrency=3))]
     claims = [await counter.claim(await counter.job()) for _ in range(50)]
 
     await asyncio.gather(
         *(
-            counter.buy(claim, provider, db=workers[number % 2][0], desk=workers[number % 2][1])
+            counter.buy(claim, provider, db=workers[number % 2][0], scheduler=workers[number % 2][1])
             for number, claim in enumerate(claims)
         )
     )
@@ -95,11 +95,11 @@ async def test_a_projects_own_limit_holds_it_back_and_no_other_project(counter: 
         )
     other = await Counter.opened(counter.db, slug="other")
     narrow, wide = paid(FakeOutcome(delay_s=0.05)), paid(FakeOutcome(delay_s=1))
-    shared = desk()
+    shared = scheduler()
 
     await asyncio.gather(
-        *[counter.buy(await counter.claim(await counter.job()), narrow, desk=shared) for _ in range(3)],
-        *[other.buy(await other.claim(await other.job()), wide, desk=shared) for _ in range(2)],
+        *[counter.buy(await counter.claim(await counter.job()), narrow, scheduler=shared) for _ in range(3)],
+        *[other.buy(await other.claim(await other.job()), wide, scheduler=shared) for _ in range(2)],
     )
 
     assert narrow.most_in_flight == 1
@@ -108,22 +108,22 @@ async def test_a_projects_own_limit_holds_it_back_and_no_other_project(counter: 
 
 async def test_calls_keep_the_distance_that_the_rate_asks_for(counter: Counter) -> None:
     provider = paid()
-    slow = desk(requests_per_minute=600)
+    slow = scheduler(requests_per_minute=600)
     claims = [await counter.claim(await counter.job()) for _ in range(4)]
 
-    await asyncio.gather(*(counter.buy(claim, provider, desk=slow) for claim in claims))
+    await asyncio.gather(*(counter.buy(claim, provider, scheduler=slow) for claim in claims))
 
     sent = sorted(call.sent_at for call in await counter.calls() if call.sent_at is not None)
     assert all(later - earlier >= timedelta(seconds=0.1) for earlier, later in pairwise(sent))
 
 
 async def test_a_long_wait_for_the_rate_gives_the_job_back(counter: Counter) -> None:
-    slow = desk(requests_per_minute=1)
-    await counter.buy(await counter.claim(await counter.job()), paid(), desk=slow)
+    slow = scheduler(requests_per_minute=1)
+    await counter.buy(await counter.claim(await counter.job()), paid(), scheduler=slow)
     job_id = await counter.job()
 
     with pytest.raises(RateLimitedError) as raised:
-        await counter.buy(await counter.claim(job_id), paid(), desk=slow)
+        await counter.buy(await counter.claim(job_id), paid(), scheduler=slow)
 
     assert timedelta(seconds=30) < raised.value.wait <= timedelta(minutes=1)
     assert raised.value.not_before is not None
@@ -220,10 +220,10 @@ async def test_a_refused_key_pauses_the_provider_until_there_is_another(counter:
         )
 
     queue = MemoryTaskQueue()
-    resumption = Resumption(queue)
+    unpause = Unpause(queue)
     async with counter.db.transaction() as session:
-        await resumption.lift(session, counter.project_id, "fake")
-    await resumption.ring()
+        await unpause.lift(session, counter.project_id, "fake")
+    await unpause.notify()
 
     assert queue.messages == [ExecuteJob(job_id=job_id)]
     assert await counter.buy(await counter.claim(await counter.job()), provider)
@@ -277,10 +277,10 @@ async def test_a_stale_claim_enters_no_call(counter: Counter) -> None:
 async def test_no_call_leaves_once_the_run_is_being_cancelled(counter: Counter) -> None:
     claim = await counter.claim(await counter.job())
     async with counter.db.transaction() as session:
-        await session.execute(update(Run).where(Run.id == counter.run_id).values(status=RunStatus.CANCELLING))
+        await session.execute(update(Run).where(Run.id == counter.run_id).values(status=RunStatus.CANCELING))
     provider = paid()
 
-    with pytest.raises(RunCancelledError):
+    with pytest.raises(RunCanceledError):
         await counter.buy(claim, provider)
 
     assert provider.calls == []
@@ -300,13 +300,13 @@ async def test_no_call_leaves_while_the_project_is_paused(counter: Counter) -> N
 
 async def test_a_cancelled_runs_call_is_settled_although_nobody_waits_for_it(counter: Counter) -> None:
     provider = paid(FakeOutcome(delay_s=0.3))
-    shared = desk()
+    shared = scheduler()
     job_id = await counter.job()
-    buying = asyncio.ensure_future(counter.buy(await counter.claim(job_id), provider, desk=shared))
+    buying = asyncio.ensure_future(counter.buy(await counter.claim(job_id), provider, scheduler=shared))
     while not provider.calls:
         await asyncio.sleep(0.01)
     async with counter.db.transaction() as session:
-        await session.execute(update(Run).where(Run.id == counter.run_id).values(status=RunStatus.CANCELLING))
+        await session.execute(update(Run).where(Run.id == counter.run_id).values(status=RunStatus.CANCELING))
 
     buying.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -129,7 +129,7 @@ async def test_a_tool_believes_no_more(counter: Counter, lie: Decimal) -> None:
         seed=1,
     )
     tool = ToolCalls(counter.db, paid(FakeOutcome(reported_usd=lie)), limits=ProviderLimits())
-    bought = await tool.edit(request, order="tool_a", operation="image_edit")
+    bought = await tool.edit(request, call_key="tool_a", operation="image_edit")
 
     (call,) = await counter.calls()
     assert bought.result.cost_usd is None

@@ -34,7 +34,7 @@ def provider(*outcomes: FakeOutcome) -> FakeProvider:
 
 
 async def bought(
-    db: Database, maker: FakeProvider, *, order: str = "tool_a", limits: ProviderLimits = LIMITS
+    db: Database, maker: FakeProvider, *, call_key: str = "tool_a", limits: ProviderLimits = LIMITS
 ) -> BoughtPicture:
     request = EditRequest(
         prompt="ink",
@@ -46,7 +46,7 @@ async def bought(
         candidate_index=1,
         seed=1,
     )
-    return await ToolCalls(db, maker, limits=limits).edit(request, order=order, operation="image_edit")
+    return await ToolCalls(db, maker, limits=limits).edit(request, call_key=call_key, operation="image_edit")
 
 
 async def calls(db: Database) -> list[ProviderCall]:
@@ -150,7 +150,7 @@ async def test_a_lost_answer_is_not_asked_for_again_until_a_person_has_spoken(fr
     assert str(call.id) in lost.value.message
     assert len(maker.calls) == 1
 
-    await bought(fresh_db, maker, order="tool_b")
+    await bought(fresh_db, maker, call_key="tool_b")
     await resolve_call(
         fresh_db, slug=None, call_id=str(call.id), resolution="not_charged", cost_usd=None, actor=None
     )
@@ -181,7 +181,7 @@ async def test_a_call_whose_process_died_is_found_lost(fresh_db: Database) -> No
     assert (await reap_calls(fresh_db)).unknown == 1
 
     with pytest.raises(AnswerUnknownError):
-        await bought(fresh_db, maker, order="tool_x")
+        await bought(fresh_db, maker, call_key="tool_x")
 
 
 async def test_calls_of_tools_hold_places_of_all(fresh_db: Database) -> None:
@@ -192,7 +192,7 @@ async def test_calls_of_tools_hold_places_of_all(fresh_db: Database) -> None:
         await asyncio.sleep(0.01)
     with pytest.raises((ProviderBusyError, TimeoutError)):
         async with asyncio.timeout(1):
-            await bought(fresh_db, maker, order="tool_b", limits=limits)
+            await bought(fresh_db, maker, call_key="tool_b", limits=limits)
     first.cancel()
     await asyncio.wait((first,))
 
@@ -203,15 +203,15 @@ async def test_a_dead_provider_is_left_alone_by_tools_as_by_runs(fresh_db: Datab
     maker = provider(FakeOutcome(error="down", is_down=True))
     for number in range(5):
         with pytest.raises(ProviderRefusedError):
-            await bought(fresh_db, maker, order=f"tool_{number}")
+            await bought(fresh_db, maker, call_key=f"tool_{number}")
     with pytest.raises(CircuitOpenError):
-        await bought(fresh_db, maker, order="tool_more")
+        await bought(fresh_db, maker, call_key="tool_more")
 
     assert len(maker.calls) == 5
     async with fresh_db.transaction() as session:
         await session.execute(update(ProviderGate).values(open_until=text("clock_timestamp()")))
     maker = provider()
-    await bought(fresh_db, maker, order="tool_more")
+    await bought(fresh_db, maker, call_key="tool_more")
     async with fresh_db.transaction() as session:
         gate = (await session.scalars(select(ProviderGate))).one()
     assert (gate.project_id, gate.failures) == (None, 0)
@@ -222,4 +222,4 @@ async def test_the_pace_of_all_holds_for_tools(fresh_db: Database) -> None:
     await bought(fresh_db, provider(), limits=limits)
 
     with pytest.raises(Exception, match="takes the next call in"):
-        await bought(fresh_db, provider(), order="tool_b", limits=limits)
+        await bought(fresh_db, provider(), call_key="tool_b", limits=limits)

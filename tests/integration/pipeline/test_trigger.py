@@ -17,7 +17,7 @@ from kroma.db.engine import Database
 from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.planning.errors import InvalidProjectSlugError, PlanningPreflightError
 from kroma.pipeline.planning.plan import RunPlan
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.errors import ProjectNotFoundError
 from kroma.projects.models import Project
 from kroma.providers.local import LocalProvider
@@ -50,14 +50,14 @@ class Trigger:
         self.settings = Settings.from_environment({}, data_dir=data_dir)
         self.stores = DirectoryStores(data_dir, allow_any_root=False)
 
-    async def __call__(self, order: RunOrder, *, slug: str = "comic") -> Run:
+    async def __call__(self, spec: RunSpec, *, slug: str = "comic") -> Run:
         return await trigger_run(
             self.db,
             self.queue,
             self.stores,
             self.settings,
             slug=slug,
-            order=order,
+            spec=spec,
             providers={"local": LocalProvider(CpuPool(1))},
             cpu=CpuPool(1),
         )
@@ -105,7 +105,7 @@ async def rows(db: Database) -> tuple[int, int]:
 async def test_a_run_is_stored_with_its_jobs_in_plan_order_and_rung_for(
     db: Database, queue: MemoryTaskQueue, trigger: Trigger, project: Project
 ) -> None:
-    order = RunOrder(
+    spec = RunSpec(
         mode=RunMode.RUN,
         scene_refs=("b.png", "a.jpg"),
         style_refs=("ink.png",),
@@ -116,7 +116,7 @@ async def test_a_run_is_stored_with_its_jobs_in_plan_order_and_rung_for(
         storage_sync_s3=True,
     )
 
-    run = await trigger(order)
+    run = await trigger(spec)
 
     stored = await stored_run(db, run)
     assert [job.job_key for job in stored.jobs] == ["weather_1_b", "weather_2_a"]
@@ -135,7 +135,7 @@ async def test_a_run_is_stored_with_its_jobs_in_plan_order_and_rung_for(
 async def test_a_dry_run_plans_its_jobs_and_rings_for_its_end(
     db: Database, queue: MemoryTaskQueue, trigger: Trigger
 ) -> None:
-    run = await trigger(RunOrder(scene_refs=("b.png",)))
+    run = await trigger(RunSpec(scene_refs=("b.png",)))
 
     stored = await stored_run(db, run)
     assert (stored.run_mode, stored.status) == ("dry", "queued")
@@ -145,7 +145,7 @@ async def test_a_dry_run_plans_its_jobs_and_rings_for_its_end(
 
 @pytest.mark.usefixtures("project")
 async def test_the_stored_plan_reads_back_as_it_was_made(db: Database, trigger: Trigger, root: Path) -> None:
-    run = await trigger(RunOrder(scene_refs=("b.png",)))
+    run = await trigger(RunSpec(scene_refs=("b.png",)))
 
     stored = await stored_run(db, run)
     plan = msgspec.convert(stored.plan_json, RunPlan)
@@ -162,7 +162,7 @@ async def test_the_stored_plan_reads_back_as_it_was_made(db: Database, trigger: 
 
 @pytest.mark.usefixtures("project")
 async def test_the_returned_run_equals_the_stored_one(db: Database, trigger: Trigger) -> None:
-    run = await trigger(RunOrder(scene_refs=("b.png",)))
+    run = await trigger(RunSpec(scene_refs=("b.png",)))
 
     stored = await stored_run(db, run)
     assert msgspec.convert(run.plan_json, RunPlan) == msgspec.convert(stored.plan_json, RunPlan)
@@ -176,26 +176,26 @@ async def test_the_returned_run_equals_the_stored_one(db: Database, trigger: Tri
 async def test_a_bell_that_is_down_loses_no_run(db: Database, data_dir: Path, project: Project) -> None:
     trigger = Trigger(db, SilentQueue(), data_dir)
 
-    run = await trigger(RunOrder(scene_refs=("b.png",)), slug=project.slug)
+    run = await trigger(RunSpec(scene_refs=("b.png",)), slug=project.slug)
 
     assert (await stored_run(db, run)).status == "queued"
 
 
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize(
-    "order",
+    "spec",
     [
-        pytest.param(RunOrder(scene_refs=("missing.png",)), id="a missing picture"),
-        pytest.param(RunOrder(input="empty"), id="a missing folder"),
-        pytest.param(RunOrder(scene_refs=("b.png",) * 21), id="21 scenes"),
-        pytest.param(RunOrder(scene_refs=("../b.png",)), id="a path out of the root"),
+        pytest.param(RunSpec(scene_refs=("missing.png",)), id="a missing picture"),
+        pytest.param(RunSpec(input="empty"), id="a missing folder"),
+        pytest.param(RunSpec(scene_refs=("b.png",) * 21), id="21 scenes"),
+        pytest.param(RunSpec(scene_refs=("../b.png",)), id="a path out of the root"),
     ],
 )
 async def test_a_bad_plan_leaves_no_row_and_rings_nobody(
-    db: Database, queue: MemoryTaskQueue, trigger: Trigger, order: RunOrder
+    db: Database, queue: MemoryTaskQueue, trigger: Trigger, spec: RunSpec
 ) -> None:
     with pytest.raises(PlanningPreflightError):
-        await trigger(order)
+        await trigger(spec)
 
     assert await rows(db) == (0, 0)
     assert queue.messages == []
@@ -205,7 +205,7 @@ async def test_an_unknown_project_is_not_found(
     trigger: Trigger,
 ) -> None:
     with pytest.raises(ProjectNotFoundError, match="Project not found"):
-        await trigger(RunOrder(scene_refs=("b.png",)), slug="nobody's")
+        await trigger(RunSpec(scene_refs=("b.png",)), slug="nobody's")
 
 
 @pytest.mark.parametrize("slug", ["Hero Book", "hero.book", "hero__book/"])
@@ -216,7 +216,7 @@ async def test_a_slug_that_finds_its_project_must_be_written_as_one(
         await make_project(session, slug="hero_book" if "__" not in slug else "hero__book")
 
     with pytest.raises(InvalidProjectSlugError):
-        await trigger(RunOrder(scene_refs=("missing",)), slug=slug)
+        await trigger(RunSpec(scene_refs=("missing",)), slug=slug)
 
     assert await rows(db) == (0, 0)
 
@@ -225,7 +225,7 @@ async def test_a_slug_that_finds_its_project_must_be_written_as_one(
 async def test_case_and_spaces_around_a_slug_do_not_matter(
     trigger: Trigger, project: Project, slug: str
 ) -> None:
-    run = await trigger(RunOrder(scene_refs=("b.png",)), slug=slug)
+    run = await trigger(RunSpec(scene_refs=("b.png",)), slug=slug)
 
     assert run.project_id == project.id
 
@@ -237,7 +237,7 @@ async def test_a_project_root_outside_the_data_directory_makes_no_plan(
         await make_project(session, slug="away", root=tmp_path / "away")
 
     with pytest.raises(PlanningPreflightError, match="outside the data directory"):
-        await trigger(RunOrder(scene_refs=("b.png",)), slug="away")
+        await trigger(RunSpec(scene_refs=("b.png",)), slug="away")
 
     assert await rows(db) == (0, 0)
 
@@ -246,7 +246,7 @@ async def test_a_project_root_outside_the_data_directory_makes_no_plan(
 async def test_a_run_whose_job_cannot_be_stored_is_not_stored_either(
     db: Database, queue: MemoryTaskQueue, trigger: Trigger
 ) -> None:
-    run = await trigger(RunOrder(scene_refs=("b.png", "a.jpg")))
+    run = await trigger(RunSpec(scene_refs=("b.png", "a.jpg")))
     twin = Run(**{name: value for name, value in vars(run).items() if not name.startswith("_")})
     twin.id, twin.run_log_path = uuid4(), "runs/twin.json"
 

@@ -43,7 +43,7 @@ async def test_a_run_that_ended_is_not_waited_for(fresh_db: Database, run_id: UU
 async def test_the_end_is_noticed_while_waiting(fresh_db: Database, run_id: UUID) -> None:
     waiting = asyncio.create_task(wait_for_end(fresh_db, run_id, timeout=timedelta(seconds=50)))
 
-    await set_status(fresh_db, run_id, RunStatus.CANCELLING)
+    await set_status(fresh_db, run_id, RunStatus.CANCELING)
     await set_status(fresh_db, run_id, RunStatus.CANCELED)
 
     assert await waiting is True

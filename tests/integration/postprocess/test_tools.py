@@ -13,11 +13,11 @@ from kroma.allow_list import AllowList
 from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
 from kroma.imaging.errors import PictureError
-from kroma.imaging.high_bit_depth import decode_deep
+from kroma.imaging.high_bit_depth import decode16
 from kroma.postprocess.base import BackgroundRemover, Upscaler
 from kroma.postprocess.errors import ToolError, ToolMissingError, ToolTimedOutError
 from kroma.postprocess.installed import CUTOUT_BACKENDS
-from kroma.postprocess.request import BUILTIN_PROFILES, ColourOrder, CutoutOrder, PlannedTools, UpscaleOrder
+from kroma.postprocess.specs import BUILTIN_PROFILES, ColorSpec, CutoutSpec, PlannedTools, UpscaleSpec
 from kroma.postprocess.toolbox import Toolbox
 from kroma.providers.base import (
     AnswerLostError,
@@ -52,12 +52,12 @@ BAD_ANSWERS = [
 ]
 
 
-def options(folder: Path, behaviour: str = "") -> ToolOptions:
-    binary, models = tool_programs.realesrgan(folder, behaviour)
+def options(folder: Path, behavior: str = "") -> ToolOptions:
+    binary, models = tool_programs.realesrgan(folder, behavior)
     return ToolOptions(
         realesrgan=binary,
         realesrgan_models=models,
-        rembg=str(tool_programs.rembg(folder, behaviour)),
+        rembg=str(tool_programs.rembg(folder, behavior)),
         service_timeout=timedelta(seconds=20),
     )
 
@@ -94,15 +94,15 @@ async def test_every_upscaler_doubles_every_good_file_and_keeps_what_it_holds(
 ) -> None:
     sample = corpus.sample(name)
 
-    made = await tools.upscale(sample.data, UpscaleOrder(backend=backend), name=name)
+    made = await tools.upscale(sample.data, UpscaleSpec(backend=backend), name=name)
 
-    after = decode_deep(made.data, name="made")
+    after = decode16(made.data, name="made")
     assert isinstance(tools.upscaler(backend), Upscaler)
     assert after.size == (made.width, made.height) == (2 * corpus.WIDTH, 2 * corpus.HEIGHT)
     assert (after.alpha is not None) == sample.alpha
     assert (after.icc_profile is not None) == sample.profile
-    assert after.is_deep == (sample.deep and backend in {"lanczos", "python"})
-    before = decode_deep(sample.data, name=name)
+    assert after.is_16_bit == (sample.deep and backend in {"lanczos", "python"})
+    before = decode16(sample.data, name=name)
     for x, y in ((12, 24), (30, 20)):
         off = after.pixels[2 * y, 2 * x] / after.top - before.pixels[y, x] / before.top
         assert np.abs(off).max() < 0.03
@@ -114,17 +114,17 @@ async def test_every_upscaler_refuses_every_bad_file_by_its_name(
     tools: Toolbox, backend: str, name: str
 ) -> None:
     with pytest.raises(PictureError, match=f"'{name}'"):
-        await tools.upscale(corpus.sample(name).data, UpscaleOrder(backend=backend), name=name)
+        await tools.upscale(corpus.sample(name).data, UpscaleSpec(backend=backend), name=name)
 
 
 @pytest.mark.parametrize("kind", ["jpg", "webp"])
 async def test_an_upscaler_writes_the_format_asked_for(tools: Toolbox, kind: str) -> None:
-    order = UpscaleOrder(format=kind, quality=80, scale=3)
+    spec = UpscaleSpec(format=kind, quality=80, scale=3)
 
-    made = await tools.upscale(corpus.sample("alpha_png").data, order, name="a")
+    made = await tools.upscale(corpus.sample("alpha_png").data, spec, name="a")
 
     assert made.mime_type == ("image/jpeg" if kind == "jpg" else "image/webp")
-    assert decode_deep(made.data, name="made").size == (3 * corpus.WIDTH, 3 * corpus.HEIGHT)
+    assert decode16(made.data, name="made").size == (3 * corpus.WIDTH, 3 * corpus.HEIGHT)
 
 
 async def test_a_transparent_border_does_not_darken_what_is_enlarged(tools: Toolbox) -> None:
@@ -133,9 +133,9 @@ async def test_a_transparent_border_does_not_darken_what_is_enlarged(tools: Tool
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
 
-    made = await tools.upscale(buffer.getvalue(), UpscaleOrder(scale=4), name="a")
+    made = await tools.upscale(buffer.getvalue(), UpscaleSpec(scale=4), name="a")
 
-    after = decode_deep(made.data, name="made").pixels
+    after = decode16(made.data, name="made").pixels
     seen = after[..., 3] > 100
     seen[:, : 4 * (corpus.WIDTH // 2 + 4)] = False
     assert np.abs(after[seen][:, :3].astype(int) - corpus.RIGHT).max() <= 2
@@ -143,27 +143,27 @@ async def test_a_transparent_border_does_not_darken_what_is_enlarged(tools: Tool
 
 async def test_what_would_be_too_large_is_refused_before_it_is_made(tools: Toolbox) -> None:
     with pytest.raises(PictureError, match="255 times as large it has 12240x8160 pixels; the limit is 64"):
-        await tools.upscale(corpus.sample("png").data, UpscaleOrder(scale=255), name="a")
+        await tools.upscale(corpus.sample("png").data, UpscaleSpec(scale=255), name="a")
 
 
-@pytest.mark.parametrize(("behaviour", "problem"), BAD_ANSWERS)
+@pytest.mark.parametrize(("behavior", "problem"), BAD_ANSWERS)
 async def test_a_program_that_does_not_do_its_work_is_named_with_the_reason(
-    cpu: CpuPool, tmp_path: Path, behaviour: str, problem: str
+    cpu: CpuPool, tmp_path: Path, behavior: str, problem: str
 ) -> None:
-    broken = Toolbox(cpu, options(tmp_path, behaviour))
+    broken = Toolbox(cpu, options(tmp_path, behavior))
 
     with pytest.raises(ToolError, match=f"'realesrgan-ncnn' failed: .*{problem}"):
-        await broken.upscale(corpus.sample("png").data, UpscaleOrder(backend="ncnn"), name="a")
+        await broken.upscale(corpus.sample("png").data, UpscaleSpec(backend="ncnn"), name="a")
     with pytest.raises(ToolError, match=f"'rembg' failed: .*{problem}"):
-        await broken.remover("rembg").remove(subject(), CutoutOrder(), name="a")
+        await broken.remover("rembg").remove(subject(), CutoutSpec(), name="a")
 
 
 async def test_an_upscaler_that_loses_alpha_gets_it_back(cpu: CpuPool, tmp_path: Path) -> None:
     careless = Toolbox(cpu, options(tmp_path, "loses alpha"))
 
-    made = await careless.upscale(corpus.sample("alpha_png").data, UpscaleOrder(backend="ncnn"), name="a")
+    made = await careless.upscale(corpus.sample("alpha_png").data, UpscaleSpec(backend="ncnn"), name="a")
 
-    alpha = decode_deep(made.data, name="made").alpha
+    alpha = decode16(made.data, name="made").alpha
     assert alpha is not None
     assert (int(alpha[30, 10]), int(alpha[30, 90])) == (255, 0)
 
@@ -177,7 +177,7 @@ async def test_a_program_that_hangs_is_killed_with_all_it_started(cpu: CpuPool, 
     )
 
     with pytest.raises(ToolTimedOutError, match=r"longer than 0\.5 s") as caught:
-        await Toolbox(cpu, slow).upscale(corpus.sample("png").data, UpscaleOrder(backend="ncnn"), name="a")
+        await Toolbox(cpu, slow).upscale(corpus.sample("png").data, UpscaleSpec(backend="ncnn"), name="a")
 
     assert caught.value.retryable
 
@@ -190,7 +190,7 @@ async def test_a_program_is_told_no_secret(
     teller = Toolbox(cpu, options(tmp_path, "tells its environment"))
 
     with pytest.raises(ToolError, match=r"ended with code 3: \['PATH'\]"):
-        await teller.upscale(corpus.sample("png").data, UpscaleOrder(backend="ncnn"), name="a")
+        await teller.upscale(corpus.sample("png").data, UpscaleSpec(backend="ncnn"), name="a")
 
 
 # Backgrounds.
@@ -200,11 +200,11 @@ async def test_a_program_is_told_no_secret(
 async def test_every_remover_keeps_the_subject_its_size_and_its_colour_space(
     tools: Toolbox, double: CutoutDouble, backend: str
 ) -> None:
-    order = CutoutOrder(backends=(backend,))
+    spec = CutoutSpec(backends=(backend,))
 
-    used, made = await tools.remove_background(subject(), order, name="a", access=access(double))
+    used, made = await tools.remove_background(subject(), spec, name="a", access=access(double))
 
-    after = decode_deep(made.data, name="made")
+    after = decode16(made.data, name="made")
     assert used == backend
     assert after.size == (40, 60)
     assert after.icc_profile is not None
@@ -221,10 +221,10 @@ async def test_every_remover_keeps_the_subject_its_size_and_its_colour_space(
 async def test_every_remover_refuses_every_bad_file_by_its_name(
     tools: Toolbox, double: CutoutDouble, backend: str, name: str
 ) -> None:
-    order = CutoutOrder(backends=(backend,))
+    spec = CutoutSpec(backends=(backend,))
 
     with pytest.raises(PictureError, match=f"'{name}'"):
-        await tools.remove_background(corpus.sample(name).data, order, name=name, access=access(double))
+        await tools.remove_background(corpus.sample(name).data, spec, name=name, access=access(double))
     assert double.billed == 0
 
 
@@ -236,26 +236,26 @@ async def test_a_service_is_sent_what_it_can_read_and_the_source_keeps_its_bits(
 ) -> None:
     sample = corpus.sample(name)
 
-    order = CutoutOrder(backends=("photoroom",))
-    _, made = await tools.remove_background(sample.data, order, name=name, access=access(double))
+    spec = CutoutSpec(backends=("photoroom",))
+    _, made = await tools.remove_background(sample.data, spec, name=name, access=access(double))
 
     assert double.calls[0].file[2].startswith(b"\x89PNG")
-    after = decode_deep(made.data, name="made")
-    assert after.is_deep == sample.deep
+    after = decode16(made.data, name="made")
+    assert after.is_16_bit == sample.deep
     assert after.size == (corpus.WIDTH, corpus.HEIGHT)
 
 
 async def test_the_first_backend_that_succeeds_wins_and_the_others_reasons_are_kept(
     tools: Toolbox, double: CutoutDouble
 ) -> None:
-    busy = corpus.sample("png").data  # two colours at its border
-    order = CutoutOrder(backends=("local", "photoroom", "rembg"))
+    busy = corpus.sample("png").data  # two colors at its border
+    spec = CutoutSpec(backends=("local", "photoroom", "rembg"))
 
-    used, _ = await tools.remove_background(busy, order, name="a", access=access(double))
+    used, _ = await tools.remove_background(busy, spec, name="a", access=access(double))
     assert used == "photoroom"
 
     with pytest.raises(ToolError, match=r"local: .*border.* \| photoroom: .*photoroom/api_key") as caught:
-        await tools.remove_background(busy, CutoutOrder(backends=("local", "photoroom")), name="a")
+        await tools.remove_background(busy, CutoutSpec(backends=("local", "photoroom")), name="a")
     assert caught.value.code == "postprocess_failed"
 
 
@@ -263,9 +263,9 @@ async def test_the_first_backend_that_succeeds_wins_and_the_others_reasons_are_k
 async def test_a_service_gets_the_form_that_it_documents(
     tools: Toolbox, double: CutoutDouble, backend: str
 ) -> None:
-    order = CutoutOrder(backends=(backend,), size="preview", crop=True)
+    spec = CutoutSpec(backends=(backend,), size="preview", crop=True)
 
-    await tools.remove_background(subject(), order, name="a", access=access(double))
+    await tools.remove_background(subject(), spec, name="a", access=access(double))
 
     call = double.calls[0]
     assert call.path == f"/{backend}"
@@ -275,9 +275,9 @@ async def test_a_service_gets_the_form_that_it_documents(
 
 
 async def test_the_size_auto_and_no_crop_are_not_sent(tools: Toolbox, double: CutoutDouble) -> None:
-    order = CutoutOrder(backends=("removebg",))
+    spec = CutoutSpec(backends=("removebg",))
 
-    await tools.remove_background(subject(), order, name="a", access=access(double))
+    await tools.remove_background(subject(), spec, name="a", access=access(double))
 
     assert double.calls[0].fields == {"format": "png"}
 
@@ -287,10 +287,10 @@ async def test_a_smaller_cut_out_of_the_same_framing_lends_its_matte_to_the_sour
 ) -> None:
     double.script(Fault(shape="half"))
 
-    order = CutoutOrder(backends=("removebg",))
-    _, made = await tools.remove_background(subject(), order, name="a", access=access(double))
+    spec = CutoutSpec(backends=("removebg",))
+    _, made = await tools.remove_background(subject(), spec, name="a", access=access(double))
 
-    after = decode_deep(made.data, name="made").pixels
+    after = decode16(made.data, name="made").pixels
     assert after.shape == (60, 40, 4)
     assert after[30, 14].tolist() == [40, 30, 90, 255]
 
@@ -332,10 +332,10 @@ async def test_what_a_service_answers_is_told_apart_by_what_it_means_for_the_mon
     charged: bool,
 ) -> None:
     double.script(Fault(**fault))
-    order = CutoutOrder(backends=(backend,))
+    spec = CutoutSpec(backends=(backend,))
 
     with pytest.raises((ToolError, ProviderFailedError)) as caught:
-        await tools.remove_background(subject(), order, name="a", access=access(double))
+        await tools.remove_background(subject(), spec, name="a", access=access(double))
 
     if error is not ToolError:
         assert type(caught.value) is error
@@ -349,7 +349,7 @@ async def test_a_refused_key_is_said_without_the_key(tools: Toolbox, double: Cut
     with pytest.raises(ProviderKeyRefusedError) as caught:
         await tools.remove_background(
             subject(),
-            CutoutOrder(backends=("removebg",)),
+            CutoutSpec(backends=("removebg",)),
             name="a",
             access=access(double, "bad-secret-key"),
         )
@@ -362,7 +362,7 @@ async def test_an_address_that_is_not_public_is_not_called(cpu: CpuPool, double:
 
     with pytest.raises(ProviderRefusedError, match="The address is refused"):
         await strict.remove_background(
-            subject(), CutoutOrder(backends=("removebg",)), name="a", access=access(double)
+            subject(), CutoutSpec(backends=("removebg",)), name="a", access=access(double)
         )
     await strict.close()
     assert double.calls == []
@@ -378,12 +378,12 @@ async def test_colour_keeps_size_bits_alpha_and_profile_of_every_good_file(
 ) -> None:
     sample = corpus.sample(name)
 
-    made = await tools.grade(sample.data, ColourOrder(values=BUILTIN_PROFILES[profile]), name=name)
+    made = await tools.grade(sample.data, ColorSpec(values=BUILTIN_PROFILES[profile]), name=name)
 
-    after = decode_deep(made.data, name="made")
+    after = decode16(made.data, name="made")
     assert made.mime_type == "image/png"
     assert after.size == (corpus.WIDTH, corpus.HEIGHT)
-    assert after.is_deep == sample.deep
+    assert after.is_16_bit == sample.deep
     assert (after.alpha is not None) == sample.alpha
     assert (after.icc_profile is not None) == sample.profile
 
@@ -391,7 +391,7 @@ async def test_colour_keeps_size_bits_alpha_and_profile_of_every_good_file(
 @pytest.mark.parametrize("name", corpus.BAD)
 async def test_colour_refuses_every_bad_file_by_its_name(tools: Toolbox, name: str) -> None:
     with pytest.raises(PictureError, match=f"'{name}'"):
-        await tools.grade(corpus.sample(name).data, ColourOrder(), name=name)
+        await tools.grade(corpus.sample(name).data, ColorSpec(), name=name)
 
 
 # What is missing.
@@ -404,7 +404,7 @@ async def test_what_is_missing_is_said_with_what_to_install(cpu: CpuPool, tmp_pa
             realesrgan=tmp_path / "ncnn", realesrgan_models=tmp_path / "models", rembg=str(tmp_path / "rembg")
         ),
     )
-    tools = PlannedTools(cutout=CutoutOrder(backends=("rembg",)), upscale=UpscaleOrder(backend="ncnn"))
+    tools = PlannedTools(cutout=CutoutSpec(backends=("rembg",)), upscale=UpscaleSpec(backend="ncnn"))
 
     cutout, upscale = bare.missing(tools)
 
@@ -412,25 +412,25 @@ async def test_what_is_missing_is_said_with_what_to_install(cpu: CpuPool, tmp_pa
     assert "KROMA_REMBG_BIN" in cutout
     assert f"put the program at {tmp_path}/ncnn, or set KROMA_REALESRGAN_BIN" in upscale
     with pytest.raises(ToolMissingError, match="KROMA_REALESRGAN_BIN"):
-        await bare.upscale(corpus.sample("png").data, UpscaleOrder(backend="ncnn"), name="a")
+        await bare.upscale(corpus.sample("png").data, UpscaleSpec(backend="ncnn"), name="a")
 
 
 def test_nothing_is_missing_where_another_backend_can_be_tried(cpu: CpuPool, tmp_path: Path) -> None:
     bare = Toolbox(cpu, ToolOptions(rembg=str(tmp_path / "rembg")))
 
-    assert bare.missing(PlannedTools(cutout=CutoutOrder(backends=("rembg", "local")))) == []
+    assert bare.missing(PlannedTools(cutout=CutoutSpec(backends=("rembg", "local")))) == []
 
 
 @pytest.mark.parametrize(
-    ("order", "problem"),
+    ("spec", "problem"),
     [
-        pytest.param(UpscaleOrder(backend="ncnn", scale=5), "upscale.scale 2, 3 or 4, not 5", id="scale"),
-        pytest.param(UpscaleOrder(backend="ncnn", model="other"), "there is realesrgan-x4plus", id="model"),
-        pytest.param(UpscaleOrder(backend="ncnn", model="../x"), "put the model '../x'", id="path"),
+        pytest.param(UpscaleSpec(backend="ncnn", scale=5), "upscale.scale 2, 3 or 4, not 5", id="scale"),
+        pytest.param(UpscaleSpec(backend="ncnn", model="other"), "there is realesrgan-x4plus", id="model"),
+        pytest.param(UpscaleSpec(backend="ncnn", model="../x"), "put the model '../x'", id="path"),
     ],
 )
-def test_what_the_program_cannot_do_is_missing(tools: Toolbox, order: UpscaleOrder, problem: str) -> None:
-    (missing,) = tools.missing(PlannedTools(upscale=order))
+def test_what_the_program_cannot_do_is_missing(tools: Toolbox, spec: UpscaleSpec, problem: str) -> None:
+    (missing,) = tools.missing(PlannedTools(upscale=spec))
 
     assert problem in missing
 
@@ -440,8 +440,8 @@ async def test_a_picture_that_needs_more_memory_than_a_process_has_is_said_to_be
     large = corpus.png_of(3900, 4000, bytes((1 + 3900 * 3) * 4000))
     try:
         with pytest.raises(PictureError, match=r"'large' is too large: .*needs more memory than there is"):
-            await Toolbox(narrow).upscale(large, UpscaleOrder(scale=2), name="large")
-        made = await Toolbox(narrow).upscale(corpus.sample("png").data, UpscaleOrder(), name="small")
+            await Toolbox(narrow).upscale(large, UpscaleSpec(scale=2), name="large")
+        made = await Toolbox(narrow).upscale(corpus.sample("png").data, UpscaleSpec(), name="small")
     finally:
         await narrow.close()
     assert made.width == 2 * corpus.WIDTH

@@ -31,7 +31,7 @@ from kroma.providers.base import (
     ProviderRefusedError,
 )
 from support.builders import corpus
-from support.doubles.openai_double import Fault, grey_blocks
+from support.doubles.openai_double import Fault, gray_blocks
 from support.harness.provider_subjects import CODES, KEY, Subject, opened
 
 pytestmark = pytest.mark.timeout(60)
@@ -66,7 +66,7 @@ def request_of(subject: Subject, **fields: object) -> EditRequest:
 
 
 def picture(name: str, data: bytes | None = None) -> ProviderPicture:
-    data = grey_blocks(name, width=48, height=32) if data is None else data
+    data = gray_blocks(name, width=48, height=32) if data is None else data
     return ProviderPicture(name=name, data=data, mime_type="image/png")
 
 

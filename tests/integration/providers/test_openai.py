@@ -26,7 +26,7 @@ from kroma.providers.base import (
 )
 from kroma.providers.openai import OpenAIProvider
 from support.builders.factories import encoded
-from support.doubles.openai_double import Fault, OpenAIDouble, grey_blocks
+from support.doubles.openai_double import Fault, OpenAIDouble, gray_blocks
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -37,7 +37,7 @@ def picture(
     name: str = "scene.png", data: bytes | None = None, mime_type: str = "image/png"
 ) -> ProviderPicture:
     return ProviderPicture(
-        name=name, data=data or grey_blocks(name, width=48, height=64), mime_type=mime_type
+        name=name, data=data or gray_blocks(name, width=48, height=64), mime_type=mime_type
     )
 
 
@@ -229,7 +229,7 @@ async def test_an_answer_that_takes_too_long_is_lost(
 ) -> None:
     impatient = Settings.from_environment({"KROMA_URL_ALLOW": "127.0.0.1", "KROMA_OPENAI_TIMEOUT_S": "0.3"})
     provider = OpenAIProvider.opened(cpu, impatient)
-    await provider._loaded()  # noqa: SLF001 - the first call's import is no part of what is tested
+    await provider._load()  # noqa: SLF001 - the first call's import is no part of what is tested
     double.script(fault)
 
     error = await failure(provider, request(double))

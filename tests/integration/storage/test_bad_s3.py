@@ -14,7 +14,7 @@ from aiohttp import web
 from kroma.allow_list import AllowList
 from kroma.outbound.errors import UrlRefusedError
 from kroma.outbound.guard import UrlGuard
-from kroma.storage.access import Patience
+from kroma.storage.access import RetryPolicy
 from kroma.storage.base import ObjectStore
 from kroma.storage.bucket import Bucket, open_bucket
 from kroma.storage.client import s3_client
@@ -32,7 +32,7 @@ from support.servers.s3_server import KEY, access_to
 
 pytestmark = pytest.mark.timeout(60)
 
-ONCE = Patience(read_timeout=timedelta(seconds=2), attempts=1)
+ONCE = RetryPolicy(read_timeout=timedelta(seconds=2), attempts=1)
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ async def double(s3_server: str) -> AsyncIterator[S3Double]:
 
 @pytest.fixture
 async def stores(double: S3Double, s3_bucket: str) -> AsyncIterator[S3Stores]:
-    opened = S3Stores(s3_bucket, "iat-projects", access_to(double.endpoint), patience=ONCE)
+    opened = S3Stores(s3_bucket, "iat-projects", access_to(double.endpoint), retry_policy=ONCE)
     yield opened
     await opened.close()
 
@@ -119,7 +119,7 @@ async def test_one_failure_is_tried_again_at_once(double: S3Double, s3_bucket: s
 
     double.rule = rule
     async with open_bucket(
-        s3_bucket, access_to(double.endpoint), guard=None, connections=1, patience=Patience(attempts=2)
+        s3_bucket, access_to(double.endpoint), guard=None, connections=1, retry_policy=RetryPolicy(attempts=2)
     ) as bucket:
         await bucket.put("a.png", b"pixels")
 
@@ -168,7 +168,7 @@ async def test_answers_without_a_tag_are_no_bug_of_ours(double: S3Double, s3_buc
         )
     )
     async with open_bucket(
-        s3_bucket, access_to(double.endpoint), guard=None, connections=1, patience=ONCE
+        s3_bucket, access_to(double.endpoint), guard=None, connections=1, retry_policy=ONCE
     ) as bucket:
         assert (await bucket.put("a", b"x")).etag == ""
         with pytest.raises(StoreUnavailableError, match=r"answer has no (ContentLength|ETag)"):
@@ -194,7 +194,7 @@ async def test_keys_that_no_xml_can_hold_are_deleted_alone(double: S3Double, s3_
 
     double.rule = notes
     async with open_bucket(
-        s3_bucket, access_to(double.endpoint), guard=None, connections=1, patience=ONCE
+        s3_bucket, access_to(double.endpoint), guard=None, connections=1, retry_policy=ONCE
     ) as bucket:
         await bucket.delete(["a", "b\x01", "c", "d\uffff"])
 
@@ -339,7 +339,7 @@ async def test_no_redirect_is_followed(
     async with listener("127.0.0.2") as (elsewhere, came):
         double.rule = answering(lambda _: web.Response(status=status, headers={"Location": f"{elsewhere}/x"}))
         async with open_bucket(
-            s3_bucket, access_to(double.endpoint), guard=guard, connections=1, patience=ONCE
+            s3_bucket, access_to(double.endpoint), guard=guard, connections=1, retry_policy=ONCE
         ) as bucket:
             for asking in (bucket.get("a"), bucket.put("a", b"x"), bucket.head("a"), bucket.has_any("")):
                 with pytest.raises(
@@ -371,7 +371,7 @@ async def test_an_answer_without_an_end_is_not_read_to_its_end(
 
     double.rule = endless
     async with open_bucket(
-        s3_bucket, access_to(double.endpoint), guard=None, connections=1, patience=ONCE
+        s3_bucket, access_to(double.endpoint), guard=None, connections=1, retry_policy=ONCE
     ) as bucket:
         with pytest.raises(StoreUnavailableError, match="more than 16 MiB") as caught:
             await bucket.has_any("")
@@ -396,7 +396,7 @@ async def test_a_bucket_of_another_region_is_not_looked_for_elsewhere(
             )
             guard = UrlGuard(AllowList.parsed(["127.0.0.1"]))
             async with open_bucket(
-                s3_bucket, access_to(double.endpoint), guard=guard, connections=1, patience=ONCE
+                s3_bucket, access_to(double.endpoint), guard=guard, connections=1, retry_policy=ONCE
             ) as bucket:
                 with pytest.raises(StoreUnavailableError):
                     await bucket.get("a")
@@ -407,7 +407,7 @@ async def test_a_bucket_of_another_region_is_not_looked_for_elsewhere(
 async def test_a_literal_address_that_the_library_makes_passes_the_guard_too(s3_bucket: str) -> None:
     async with listener("127.0.0.2") as (elsewhere, came):
         guard = UrlGuard(AllowList.parsed(["127.0.0.1"]))
-        async with s3_client(access_to(elsewhere), guard=guard, connections=1, patience=ONCE) as client:
+        async with s3_client(access_to(elsewhere), guard=guard, connections=1, retry_policy=ONCE) as client:
             with pytest.raises(UrlRefusedError):
                 await Bucket(client, s3_bucket).get("a")
 
@@ -425,7 +425,7 @@ async def test_a_name_that_leads_elsewhere_by_the_time_of_the_connection_is_refu
     endpoint = double.endpoint.replace("127.0.0.1", "pictures.test")
     guard = UrlGuard(AllowList(), resolve=resolve)
     async with open_bucket(
-        s3_bucket, access_to(endpoint), guard=guard, connections=1, patience=ONCE
+        s3_bucket, access_to(endpoint), guard=guard, connections=1, retry_policy=ONCE
     ) as bucket:
         with pytest.raises(UrlRefusedError):
             await bucket.put("a.png", b"x")
@@ -448,7 +448,7 @@ async def test_a_name_that_may_be_called_leads_where_the_guard_said(double: S3Do
     endpoint = double.endpoint.replace("127.0.0.1", "pictures.test")
     guard = UrlGuard(AllowList.parsed(["pictures.test"]), resolve=resolve)
     async with open_bucket(
-        s3_bucket, access_to(endpoint), guard=guard, connections=1, patience=ONCE
+        s3_bucket, access_to(endpoint), guard=guard, connections=1, retry_policy=ONCE
     ) as bucket:
         await bucket.put("a.png", b"x")
 

@@ -148,7 +148,7 @@ async def test_a_copy_takes_its_checksum_along(bucket: Bucket) -> None:
 async def test_an_address_reads_an_object_without_credentials(bucket: Bucket) -> None:
     await bucket.put("a.png", b"pixels")
 
-    url = await bucket.presigned_get("a.png", expires=timedelta(minutes=5), filename='Zoë "1".png')
+    url = await bucket.sign_get("a.png", expires=timedelta(minutes=5), filename='Zoë "1".png')
 
     async with httpx.AsyncClient() as http:
         answer = await http.get(url)

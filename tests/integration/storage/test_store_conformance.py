@@ -336,7 +336,7 @@ async def test_a_ref_that_leads_elsewhere_is_refused(store: ObjectStore, ref: st
         "is_folder",
         "move",
         "delete",
-        "presigned_url",
+        "sign_url",
     ],
 )
 async def test_no_operation_leaves_the_project(store: ObjectStore, method: str) -> None:
@@ -347,7 +347,7 @@ async def test_no_operation_leaves_the_project(store: ObjectStore, method: str) 
         "open_stream": lambda: read_all(store, "../x"),
         "list_objects": lambda: anext(aiter(store.list_objects("../x"))),
         "delete": lambda: store.delete(["../x"]),
-        "presigned_url": lambda: store.presigned_url("../x", expires=timedelta(minutes=1)),
+        "sign_url": lambda: store.sign_url("../x", expires=timedelta(minutes=1)),
         "size": lambda: store.size("../x"),
         "list_keys": lambda: store.list_keys("../x"),
         "is_folder": lambda: store.is_folder("../x"),
@@ -550,7 +550,7 @@ async def test_a_move_keeps_the_checksum(store: ObjectStore) -> None:
 async def test_only_a_bucket_has_addresses_that_need_no_credentials(store: ObjectStore) -> None:
     await store.put("a.png", b"pixels")
 
-    address = await store.presigned_url("a.png", expires=timedelta(minutes=1), filename="a.png")
+    address = await store.sign_url("a.png", expires=timedelta(minutes=1), filename="a.png")
 
     assert (address is not None) == isinstance(store, S3Store)
     if address is not None:

@@ -8,7 +8,7 @@ import pytest
 
 from kroma.config import S3Access
 from kroma.db.engine import Database
-from kroma.storage.access import Patience
+from kroma.storage.access import RetryPolicy
 from kroma.storage.bucket import open_bucket
 from support.doubles.s3_double import S3Double, s3_double
 from support.harness.sync_endpoints import Ends
@@ -26,8 +26,8 @@ async def ends(tmp_path: Path, double: S3Double, s3_access: S3Access, s3_bucket:
     root = tmp_path / "comic"
     root.mkdir()
     access = msgspec.structs.replace(s3_access, endpoint_url=double.endpoint)
-    impatient = Patience(attempts=1)
-    async with open_bucket(s3_bucket, access, guard=None, connections=16, patience=impatient) as bucket:
+    impatient = RetryPolicy(attempts=1)
+    async with open_bucket(s3_bucket, access, guard=None, connections=16, retry_policy=impatient) as bucket:
         yield Ends(root, bucket, double, access)
 
 
@@ -43,4 +43,4 @@ async def office(
 ) -> AsyncIterator[Office]:
     opened = await open_office(fresh_db, data_dir, double, s3_bucket)
     yield opened
-    await opened.keeper.close()
+    await opened.renewer.close()

@@ -27,7 +27,7 @@ from kroma.sync.errors import (
 )
 from kroma.sync.models import SyncKind
 from kroma.sync.progress import SyncResult
-from kroma.sync.service import SyncOrder, begin_sync, cancel_sync, prepare_sync, request_sync, retry_sync
+from kroma.sync.service import SyncRequest, begin_sync, cancel_sync, prepare_sync, request_sync, retry_sync
 from kroma.sync.sweep import fail_spent_syncs, list_due_syncs
 from support.doubles.s3_double import Asked, S3Double, Verdict, cut, forever, refusal
 from support.harness.sync_harness import LEASE, Office, open_office
@@ -123,7 +123,7 @@ async def test_a_deletion_that_fails_for_good_stands_in_the_trail(
 
 
 async def test_of_two_requests_in_one_moment_one_sync_comes(office: Office) -> None:
-    notice = await prepare_sync(office.db, office.stores, slug="comic", order=SyncOrder())
+    notice = await prepare_sync(office.db, office.stores, slug="comic", request=SyncRequest())
     async with office.db.transaction() as session:
         first = await request_sync(session, notice, actor=None)
         asking = asyncio.create_task(office.ask())
@@ -144,7 +144,7 @@ async def test_one_that_waits_is_given_again_and_behind_one_under_way_a_new_one_
 
     assert await claim_sync(office.db, second.id, worker="two", lease=LEASE) is None
     assert second.id not in {message.sync_id for message in await list_due_syncs(office.db)}
-    notice = await prepare_sync(office.db, office.stores, slug="comic", order=SyncOrder())
+    notice = await prepare_sync(office.db, office.stores, slug="comic", request=SyncRequest())
     with pytest.raises(SyncRunningError, match=str(first.id)):
         await begin_sync(office.db, notice, worker="cli", lease=LEASE)
     await give_back(office.db, claim)
@@ -230,13 +230,13 @@ async def test_a_sync_under_way_can_be_called_off(office: Office, double: S3Doub
 
     double.rule = slow
     row = await office.ask()
-    carrying = asyncio.create_task(office.carry(row))
+    occupying = asyncio.create_task(office.carry(row))
     async with asyncio.timeout(20):
         while (await office.row(row)).phase != "copying":
             await asyncio.sleep(0.02)
     await cancel_sync(office.db, slug="comic", sync_id=str(row.id), actor=None)
 
-    assert await carrying is None
+    assert await occupying is None
     assert (await office.row(row)).status == "canceled"
     assert [code for code, _ in await office.trail()][1:] == ["storage.sync.cancel", "storage.sync.end"]
 
@@ -259,7 +259,7 @@ async def test_a_lost_worker_is_replaced_and_writes_nothing_more(office: Office)
     await office.carry(row)
 
     async def sleeps() -> None:
-        async with office.keeper.kept_alive(lost):
+        async with office.renewer.renewing(lost):
             await forever()
 
     with pytest.raises(ClaimLostError):
@@ -336,7 +336,7 @@ async def test_where_all_files_are_in_a_bucket_there_is_nothing_to_copy(office: 
             return getattr(office.stores, name)
 
     with pytest.raises(AlreadyInBucketError, match="live in S3 already"):
-        await prepare_sync(office.db, Hosted(), slug="comic", order=SyncOrder())  # pyright: ignore[reportArgumentType]
+        await prepare_sync(office.db, Hosted(), slug="comic", request=SyncRequest())  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
@@ -371,7 +371,7 @@ async def test_the_operators_key_and_network_are_not_a_projects_to_choose(
 
     assert (failed.status, failed.error_code) == ("failed", error_code)
     assert double.asked == []
-    await office.keeper.close()
+    await office.renewer.close()
 
 
 async def test_the_operators_key_writes_no_copy_into_another_projects(
@@ -384,7 +384,7 @@ async def test_the_operators_key_writes_no_copy_into_another_projects(
         failed = await office.synced()
         assert (failed.status, failed.error_code) == ("failed", "s3_credentials_not_for_project")
     assert double.asked == []
-    await office.keeper.close()
+    await office.renewer.close()
 
 
 async def test_a_restore_brings_a_project_back_and_a_verification_finds_it_whole(office: Office) -> None:

@@ -9,7 +9,7 @@ import pytest
 from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.postprocess.toolbox import Toolbox
-from kroma.tools.runner import Workshop
+from kroma.tools.runner import ToolRunner
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +25,6 @@ def settings(data_dir: Path) -> Settings:
 
 
 @pytest.fixture
-def workshop(cpu: CpuPool, settings: Settings) -> Workshop:
+def tool_runner(cpu: CpuPool, settings: Settings) -> ToolRunner:
     """Without a ledger."""
-    return Workshop(settings=settings, cpu=cpu, toolbox=Toolbox(cpu, settings.tools))
+    return ToolRunner(settings=settings, cpu=cpu, toolbox=Toolbox(cpu, settings.tools))

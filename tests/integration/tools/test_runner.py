@@ -20,29 +20,29 @@ from kroma.tools.options import (
     UpscaleOptions,
     checked,
 )
-from kroma.tools.runner import Result, Source, Workshop
+from kroma.tools.runner import Result, Source, ToolRunner
 from support.builders import corpus
 from support.builders.factories import encoded, png, scene_png
 
 pytestmark = pytest.mark.timeout(60)
 
 
-async def used(workshop: Workshop, tool: str, source: Source) -> Result:
+async def used(tool_runner: ToolRunner, tool: str, source: Source) -> Result:
     match tool:
         case "color":
-            return await workshop.color(source, ColorOptions(profile="cold_rain"))
+            return await tool_runner.color(source, ColorOptions(profile="cold_rain"))
         case "upscale":
-            return await workshop.upscale(source, UpscaleOptions())
+            return await tool_runner.upscale(source, UpscaleOptions())
         case "bgremove":
-            return await workshop.bgremove(source, BgremoveOptions())
+            return await tool_runner.bgremove(source, BgremoveOptions())
         case _:
-            return await generated(workshop, source, GenerateOptions(provider="local"))
+            return await generated(tool_runner, source, GenerateOptions(provider="local"))
 
 
-async def generated(workshop: Workshop, source: Source, options: GenerateOptions) -> Result:
-    choice = workshop.chosen(options, styles=0)
-    maker = workshop.provider(choice.provider)
-    return await workshop.generate(source, (), options, provider=maker, choice=choice, index=1)
+async def generated(tool_runner: ToolRunner, source: Source, options: GenerateOptions) -> Result:
+    choice = tool_runner.resolve_model(options, styles=0)
+    maker = tool_runner.provider(choice.provider)
+    return await tool_runner.generate(source, (), options, provider=maker, choice=choice, index=1)
 
 
 def sized(data: bytes) -> tuple[int, int]:
@@ -53,10 +53,10 @@ def sized(data: bytes) -> tuple[int, int]:
 @pytest.mark.parametrize("tool", ["color", "upscale", "generate"])
 @pytest.mark.parametrize("name", corpus.GOOD)
 async def test_every_good_file_gives_a_picture_that_tells_its_source(
-    workshop: Workshop, tool: str, name: str
+    tool_runner: ToolRunner, tool: str, name: str
 ) -> None:
     sample = corpus.sample(name)
-    result = await used(workshop, tool, Source("a", sample.data))
+    result = await used(tool_runner, tool, Source("a", sample.data))
     record = find_record(result.data, name="a")
 
     scale = 2 if tool == "upscale" else 1
@@ -73,26 +73,26 @@ async def test_every_good_file_gives_a_picture_that_tells_its_source(
 
 @pytest.mark.parametrize("tool", ["color", "upscale", "generate", "bgremove"])
 @pytest.mark.parametrize("name", corpus.BAD)
-async def test_every_bad_file_is_refused_with_a_reason(workshop: Workshop, tool: str, name: str) -> None:
+async def test_every_bad_file_is_refused_with_a_reason(tool_runner: ToolRunner, tool: str, name: str) -> None:
     with pytest.raises((PictureError, ToolError)) as caught:
-        await used(workshop, tool, Source("a.png", corpus.sample(name).data))
+        await used(tool_runner, tool, Source("a.png", corpus.sample(name).data))
 
     assert len(caught.value.message) > 20
 
 
 @pytest.mark.parametrize("name", corpus.GOOD)
 async def test_a_background_is_removed_or_the_tool_says_that_it_is_unsure(
-    workshop: Workshop, name: str
+    tool_runner: ToolRunner, name: str
 ) -> None:
     with contextlib.suppress(ToolError):
-        result = await used(workshop, "bgremove", Source("a.png", corpus.sample(name).data))
+        result = await used(tool_runner, "bgremove", Source("a.png", corpus.sample(name).data))
         assert sized(result.data) == (corpus.WIDTH, corpus.HEIGHT)
 
 
-async def test_a_plain_background_is_removed(workshop: Workshop) -> None:
+async def test_a_plain_background_is_removed(tool_runner: ToolRunner) -> None:
     image = Image.new("RGB", (96, 64), (240, 240, 240))
     image.paste((200, 30, 30), (30, 20, 60, 50))
-    result = await used(workshop, "bgremove", Source("a.png", encoded(image)))
+    result = await used(tool_runner, "bgremove", Source("a.png", encoded(image)))
     with Image.open(io.BytesIO(result.data)) as made:
         alpha = np.asarray(made)[..., 3]
 
@@ -101,22 +101,22 @@ async def test_a_plain_background_is_removed(workshop: Workshop) -> None:
 
 
 @pytest.mark.parametrize("name", corpus.SAMPLES)
-async def test_qa_judges_every_file(workshop: Workshop, name: str) -> None:
+async def test_qa_judges_every_file(tool_runner: ToolRunner, name: str) -> None:
     sample = corpus.sample(name)
-    facts = await workshop.facts(QaOptions(), scene=None, styles=())
-    report = await workshop.check(Source("a.png", sample.data), QaOptions(), facts)
+    facts = await tool_runner.facts(QaOptions(), scene=None, styles=())
+    report = await tool_runner.check(Source("a.png", sample.data), QaOptions(), facts)
 
     assert report.has_hard_failures is not sample.is_good
     assert (report.hard_fail_reasons == ["image_read_failed"]) is not sample.is_good
 
 
-async def test_qa_fails_what_it_is_told_to_fail(workshop: Workshop) -> None:
+async def test_qa_fails_what_it_is_told_to_fail(tool_runner: ToolRunner) -> None:
     red = Source("a.png", png(64, 96, (200, 20, 20)))
 
     async def reasons(**given: object) -> list[str]:
         options = checked(QaOptions, given)
-        facts = await workshop.facts(options, scene=None, styles=())
-        return (await workshop.check(red, options, facts)).hard_fail_reasons
+        facts = await tool_runner.facts(options, scene=None, styles=())
+        return (await tool_runner.check(red, options, facts)).hard_fail_reasons
 
     assert await reasons() == []
     assert await reasons(enforce_grayscale=True) == ["not_grayscale_like"]
@@ -126,21 +126,21 @@ async def test_qa_fails_what_it_is_told_to_fail(workshop: Workshop) -> None:
     assert await reasons(enforce_grayscale=True, max_chroma_delta="200") == []
 
 
-async def test_qa_holds_a_picture_against_its_scene(workshop: Workshop) -> None:
+async def test_qa_holds_a_picture_against_its_scene(tool_runner: ToolRunner) -> None:
     scene = Source("scene.png", scene_png(96, 64))
     options = QaOptions(hard=("structure",))
-    facts = await workshop.facts(options, scene=scene, styles=())
-    same = await workshop.check(scene, options, facts)
-    other = await workshop.check(Source("b.png", scene_png(96, 64, seed=9)), options, facts)
+    facts = await tool_runner.facts(options, scene=scene, styles=())
+    same = await tool_runner.check(scene, options, facts)
+    other = await tool_runner.check(Source("b.png", scene_png(96, 64, seed=9)), options, facts)
 
     assert same.has_hard_failures is False
     assert (other.quality.score or 0) < (same.quality.score or 0)
 
 
-async def test_the_same_seed_gives_the_same_picture_and_another_one_does_not(workshop: Workshop) -> None:
+async def test_the_same_seed_gives_the_same_picture_and_another_one_does_not(tool_runner: ToolRunner) -> None:
     scene = Source("a.png", scene_png(96, 64))
     first, again, other = [
-        find_record((await generated(workshop, scene, GenerateOptions(seed=seed))).data, name="a")
+        find_record((await generated(tool_runner, scene, GenerateOptions(seed=seed))).data, name="a")
         for seed in (1, 1, 2)
     ]
 
@@ -148,25 +148,25 @@ async def test_the_same_seed_gives_the_same_picture_and_another_one_does_not(wor
     assert first.body_sha256 == again.body_sha256 != other.body_sha256
 
 
-async def test_what_costs_money_wants_a_word_and_a_ledger(workshop: Workshop) -> None:
+async def test_what_costs_money_wants_a_word_and_a_ledger(tool_runner: ToolRunner) -> None:
     options = GenerateOptions(provider="openai", candidates=2)
-    choice = workshop.chosen(options, styles=0)
-    price = workshop.price(workshop.provider("openai"), options, choice, styles=0, scenes=3)
+    choice = tool_runner.resolve_model(options, styles=0)
+    price = tool_runner.price(tool_runner.provider("openai"), options, choice, styles=0, scenes=3)
 
     assert (price.calls, price.is_free) == (6, False)
     with pytest.raises(SpendNotConfirmedError, match="6 calls of provider 'openai' would cost about"):
-        workshop.check_spend(price, is_confirmed=False)
+        tool_runner.check_spend(price, is_confirmed=False)
     with pytest.raises(LedgerMissingError, match="kroma up"):
-        workshop.check_spend(price, is_confirmed=True)
+        tool_runner.check_spend(price, is_confirmed=True)
 
 
-async def test_a_background_service_wants_a_word_too(workshop: Workshop) -> None:
-    price = workshop.cutout_price(BgremoveOptions(backends=("local", "removebg")), pictures=2)
+async def test_a_background_service_wants_a_word_too(tool_runner: ToolRunner) -> None:
+    price = tool_runner.cutout_price(BgremoveOptions(backends=("local", "removebg")), pictures=2)
 
     assert (price.calls, price.usd) == (2, None)
     with pytest.raises(SpendNotConfirmedError, match="an unknown amount"):
-        workshop.check_spend(price, is_confirmed=False)
-    workshop.check_spend(workshop.cutout_price(BgremoveOptions(), pictures=2), is_confirmed=False)
+        tool_runner.check_spend(price, is_confirmed=False)
+    tool_runner.check_spend(tool_runner.cutout_price(BgremoveOptions(), pictures=2), is_confirmed=False)
 
 
 @pytest.mark.parametrize(
@@ -192,14 +192,14 @@ def test_a_wrong_option_is_named(shape: type, given: dict[str, object], problem:
     [GenerateOptions(provider="none"), GenerateOptions(size="big"), GenerateOptions(quality="high")],
 )
 def test_what_a_provider_does_not_offer_is_refused_before_anything_is_made(
-    workshop: Workshop, options: GenerateOptions
+    tool_runner: ToolRunner, options: GenerateOptions
 ) -> None:
     with pytest.raises(KromaError):
-        workshop.chosen(options, styles=0)
+        tool_runner.resolve_model(options, styles=0)
 
 
-async def test_an_unknown_backend_is_refused(workshop: Workshop) -> None:
+async def test_an_unknown_backend_is_refused(tool_runner: ToolRunner) -> None:
     with pytest.raises(WrongOptionError, match="backends"):
-        workshop.cutout_price(BgremoveOptions(backends=("magic",)), pictures=1)
+        tool_runner.cutout_price(BgremoveOptions(backends=("magic",)), pictures=1)
     with pytest.raises(ToolError, match="magic"):
-        await workshop.upscale(Source("a.png", png()), UpscaleOptions(backend="magic"))
+        await tool_runner.upscale(Source("a.png", png()), UpscaleOptions(backend="magic"))

@@ -33,4 +33,4 @@ async def studio(fresh_db: Database, cpu: CpuPool, data_dir: Path) -> AsyncItera
     stores = DirectoryStores(data_dir, allow_any_root=True)
     opened = Studio(fresh_db, cpu, settings, project, stores)
     yield opened
-    await opened.keeper.close()
+    await opened.renewer.close()

@@ -13,16 +13,16 @@ from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.pipeline.execution.sweep import list_due
 from kroma.runs.models import Run, RunJob
-from kroma.storage.access import Patience
+from kroma.storage.access import RetryPolicy
 from kroma.storage.s3 import S3Stores
 from support.builders.factories import make_project, scene_png
 from support.doubles.s3_double import Asked, S3Double, Verdict, cut, forever, refusal, s3_double
-from support.harness.worker_harness import Rows, Studio
+from support.harness.worker_harness import RowMapper, Studio
 from support.servers.s3_server import access_to
 
 pytestmark = pytest.mark.timeout(120)
 
-ONCE = Patience(read_timeout=timedelta(seconds=2), attempts=1)
+ONCE = RetryPolicy(read_timeout=timedelta(seconds=2), attempts=1)
 Answer = Callable[[web.Request], web.StreamResponse]
 Concerns = Callable[[Asked], bool]
 
@@ -37,7 +37,7 @@ async def double(s3_server: str) -> AsyncIterator[S3Double]:
 async def studio(
     fresh_db: Database, cpu: CpuPool, data_dir: Path, double: S3Double, s3_bucket: str
 ) -> AsyncIterator[Studio]:
-    stores = S3Stores(s3_bucket, "iat-projects", access_to(double.endpoint), patience=ONCE)
+    stores = S3Stores(s3_bucket, "iat-projects", access_to(double.endpoint), retry_policy=ONCE)
     async with fresh_db.transaction() as session:
         project = await make_project(session, slug="comic")
     location = stores.locate(project_id=project.id, slug="comic", storage=None)
@@ -45,7 +45,7 @@ async def studio(
     settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=data_dir)
     opened = Studio(fresh_db, cpu, settings, project, stores)
     yield opened
-    await opened.keeper.close()
+    await opened.renewer.close()
     await stores.close()
 
 
@@ -57,7 +57,7 @@ def is_style_scene(asked: Asked) -> bool:
     return asked.method == "GET" and asked.path.endswith("/harbor.png")
 
 
-async def carried_on(studio: Studio, run: Run) -> Rows:
+async def carried_on(studio: Studio, run: Run) -> RowMapper:
     """The run after everything that waits for its time has been tried again."""
     for _ in range(10):
         await studio.work()

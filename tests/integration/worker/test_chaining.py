@@ -14,7 +14,7 @@ from kroma.baselines.models import Baseline
 from kroma.pipeline.control.baseline import LockedBaselines, lock_baseline
 from kroma.pipeline.control.derived_run import Spending
 from kroma.pipeline.control.rerun import rerun_run
-from kroma.pipeline.control.select import Choice, select_candidate
+from kroma.pipeline.control.select import Selection, select_candidate
 from kroma.pipeline.planning.errors import (
     CandidateIndexError,
     InvalidRunRequestError,
@@ -26,7 +26,7 @@ from kroma.pipeline.planning.errors import (
 )
 from kroma.pipeline.planning.plan import RunPlan
 from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
-from kroma.postprocess.request import CutoutOrder, PlannedTools
+from kroma.postprocess.specs import CutoutSpec, PlannedTools
 from kroma.project_texts.models import Character, PromptTemplate, ReferenceSet, ReferenceSetItem, StyleGuide
 from kroma.providers.fake import FakeOutcome
 from kroma.quality.models import QualityReport
@@ -34,7 +34,7 @@ from kroma.runs.errors import JobNotFoundError, RunNotFoundError
 from kroma.runs.models import Run, RunEvent
 from kroma_api.schemas.run_control import RerunRunRequest
 from support.builders.factories import png, scene_png
-from support.harness.worker_harness import Rows, Studio
+from support.harness.worker_harness import RowMapper, Studio
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -45,7 +45,7 @@ def spending(studio: Studio, *, is_confirmed: bool = False) -> Spending:
     return Spending(providers=studio.providers, is_confirmed=is_confirmed, caller=OWNER, idempotency_id=None)
 
 
-async def choose(studio: Studio, rows: Rows, index: int, *, job: int = 0, **options: Any) -> Choice:
+async def choose(studio: Studio, rows: RowMapper, index: int, *, job: int = 0, **options: Any) -> Selection:
     return await select_candidate(
         studio.db,
         studio.queue,
@@ -219,7 +219,7 @@ async def test_paid_tools_want_the_spending_confirmed(studio: Studio) -> None:
     rows = await studio.run_to_end(["harbor.png"], postprocess=GRADED)
     async with studio.db.transaction() as session:
         run = await session.get_one(Run, rows.run.id)
-        tools = PlannedTools(cutout=CutoutOrder(backends=("photoroom",)))
+        tools = PlannedTools(cutout=CutoutSpec(backends=("photoroom",)))
         run.plan_json = msgspec.to_builtins(msgspec.structs.replace(plan_of(run), tools=tools))
 
     with pytest.raises(SpendConfirmationRequiredError):
@@ -417,7 +417,7 @@ async def test_the_character_stage_uses_the_projects_own_words_and_pictures(stud
     library = Library(studio)
     for name in ("face.png", "hand.png"):
         (studio.root / name).write_bytes(png(32, 32))
-    mara = await library.add(Character, name="Mara", prompt_text="a grey braid")
+    mara = await library.add(Character, name="Mara", prompt_text="a gray braid")
     await library.add(Character, name="Tomo", description="a tall boy")
     guide = await library.add(StyleGuide, name="Noir", instructions="Heavy outlines")
     sheet = await library.reference_set(
@@ -434,7 +434,7 @@ async def test_the_character_stage_uses_the_projects_own_words_and_pictures(stud
     assert rows.run.status == "ok"
     assert (rows.run.stage, rows.jobs[0].job_key) == ("character", "character_1_harbor")
     prompt = rows.jobs[0].prompt_text
-    assert "Heavy outlines. Mara: a grey braid. Tomo: a tall boy. Face: scar." in prompt
+    assert "Heavy outlines. Mara: a gray braid. Tomo: a tall boy. Face: scar." in prompt
     (call, _) = studio.provider.calls
     assert call.references == ("face.png", "hand.png")
     inputs = rows.jobs[0].meta_json["inputs"]
@@ -448,7 +448,7 @@ async def test_the_character_stage_uses_the_projects_own_words_and_pictures(stud
     templated = await studio.run_to_end(
         ["harbor.png"], stage="time", character_ids=[mara], prompt_template_id=template
     )
-    assert templated.jobs[0].prompt_text.startswith("Mara in harbor Mara: a grey braid.")
+    assert templated.jobs[0].prompt_text.startswith("Mara in harbor Mara: a gray braid.")
     used = plan_of(templated.run).words
     assert used is not None
     assert used.template is not None

@@ -19,7 +19,7 @@ from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.messages import ExecuteJob, FinishRun
 from kroma.runs.models import Run, RunJob
 from kroma_worker.registry import TaskDeps
-from kroma_worker.tasks.sweep import Rung, sweep_for_ever
+from kroma_worker.tasks.sweep import RecentNotifications, sweep_for_ever
 from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(120)
@@ -77,7 +77,7 @@ async def test_a_stale_fence_writes_nothing(studio: Studio) -> None:
     with pytest.raises(ClaimLostError):
         await TableRecorder(studio.db, stale).record("rank", {"by": "stale"}, started_at=utc_now())
     with pytest.raises(ClaimLostError):
-        await run_claimed_job(studio.place, stale)
+        await run_claimed_job(studio.context, stale)
     rows = await studio.rows(run)
     assert (rows.jobs[0].status, rows.jobs[0].fence) == ("running", fresh.fence)
     assert rows.candidates["style_1_harbor"] == []
@@ -87,13 +87,13 @@ async def test_a_job_claimed_again_continues_behind_its_last_step(studio: Studio
     provider = studio.script(FakeOutcome(candidate=2, delay_s=60, times=1))
     run = await studio.trigger(["harbor.png"])
     job_id = await only_job(studio, run)
-    lost = asyncio.ensure_future(run_claimed_job(studio.place, await claimed(studio, job_id)))
+    lost = asyncio.ensure_future(run_claimed_job(studio.context, await claimed(studio, job_id)))
     async with asyncio.timeout(30):
         while len((await studio.rows(run)).candidates["style_1_harbor"]) < 1:
             await asyncio.sleep(0.02)
     # The worker freezes here: its lease runs out and another one takes over.
     await expire_leases(studio)
-    assert await run_claimed_job(studio.place, await claimed(studio, job_id)) is None
+    assert await run_claimed_job(studio.context, await claimed(studio, job_id)) is None
     lost.cancel()
     await asyncio.gather(lost, return_exceptions=True)
     rows = await studio.rows(run)
@@ -105,7 +105,7 @@ async def test_a_worker_that_stops_gives_its_job_back_with_the_attempt(studio: S
     studio.script(FakeOutcome(delay_s=60, times=2))
     run = await studio.trigger(["harbor.png"])
     job_id = await only_job(studio, run)
-    working = asyncio.ensure_future(run_claimed_job(studio.place, await claimed(studio, job_id)))
+    working = asyncio.ensure_future(run_claimed_job(studio.context, await claimed(studio, job_id)))
     async with asyncio.timeout(30):
         while len(studio.provider.calls) < 2:
             await asyncio.sleep(0.02)
@@ -161,21 +161,21 @@ async def test_a_job_that_costs_its_worker_every_time_ends_and_its_run_too(studi
 async def test_the_sweep_rings_once_for_what_stays_due_and_again_for_what_was_lost(studio: Studio) -> None:
     job_id = await only_job(studio, await studio.trigger(["harbor.png"]))
     message = ExecuteJob(job_id=job_id)
-    rung = Rung()
+    notified = RecentNotifications()
     for _ in range(3):
-        await rung.ring(studio.queue, await list_due(studio.db))
+        await notified.notify(studio.queue, await list_due(studio.db))
     assert studio.queue.messages.count(message) == 2  # the trigger's and one of the sweep's
     await claimed(studio, job_id)
-    await rung.ring(studio.queue, await list_due(studio.db))
+    await notified.notify(studio.queue, await list_due(studio.db))
     await expire_leases(studio)
-    await rung.ring(studio.queue, await list_due(studio.db))
+    await notified.notify(studio.queue, await list_due(studio.db))
     assert studio.queue.messages.count(message) == 3
 
 
 async def test_without_a_bell_the_sweep_carries_the_work(studio: Studio, unused_tcp_port: int) -> None:
     run = await studio.trigger()
     silent = ArqTaskQueue(f"redis://127.0.0.1:{unused_tcp_port}/0")
-    deps = TaskDeps(place=studio.place, queue=silent, worker="worker-test")
+    deps = TaskDeps(context=studio.context, queue=silent, worker="worker-test")
     sweeping = asyncio.ensure_future(sweep_for_ever(deps))
     async with asyncio.timeout(60):
         while (await studio.rows(run)).run.status != "ok":

@@ -34,12 +34,12 @@ from kroma.spend.errors import BudgetExceededError
 from kroma.spend.queries import project_spend, run_spend
 from kroma.spend.service import set_budget
 from kroma_api.schemas.run_control import RerunRunRequest
-from support.harness.worker_harness import Rows, Studio
+from support.harness.worker_harness import RowMapper, Studio
 
 pytestmark = pytest.mark.timeout(60)
 
 PRICE = Decimal("0.04")
-RED, GREY = (200, 40, 40), (90, 90, 90)
+RED, GRAY = (200, 40, 40), (90, 90, 90)
 
 
 async def cancel(studio: Studio, run: Run) -> Run:
@@ -77,7 +77,7 @@ async def rerun(studio: Studio, run: Run, *, is_confirmed: bool = True, **change
     )
 
 
-async def worked(studio: Studio, run: Run) -> Rows:
+async def worked(studio: Studio, run: Run) -> RowMapper:
     await studio.work()
     return await studio.rows(run)
 
@@ -151,7 +151,7 @@ async def test_free_work_under_way_is_stopped(studio: Studio) -> None:
     working = asyncio.ensure_future(studio.work())
     await until(lambda: len(studio.provider.calls) == 4)
 
-    assert (await cancel(studio, run)).status == RunStatus.CANCELLING
+    assert (await cancel(studio, run)).status == RunStatus.CANCELING
 
     await working
     rows = await studio.rows(run)
@@ -197,7 +197,7 @@ async def test_a_job_that_is_given_back_while_its_run_is_canceled_ends_with_the_
     run = await studio.trigger(["harbor.png"])
     (message,) = await studio.job_messages(run)
     assert await claim_job(studio.db, message.job_id, worker="gone") is not None
-    assert (await cancel(studio, run)).status == RunStatus.CANCELLING
+    assert (await cancel(studio, run)).status == RunStatus.CANCELING
     async with studio.db.transaction() as session:
         await session.execute(
             update(RunJob)
@@ -283,7 +283,7 @@ async def test_an_open_run_is_told_of_a_pause(studio: Studio) -> None:
 async def test_a_retry_makes_the_failed_jobs_again_and_pays_for_nothing_twice(studio: Studio) -> None:
     studio.script(
         FakeOutcome(scene="tower", candidate=2, error="no"),
-        FakeOutcome(scene="tower", candidate=1, rgb=GREY),
+        FakeOutcome(scene="tower", candidate=1, rgb=GRAY),
         cost_usd=PRICE,
     )
     first = await studio.run_to_end(candidates=2)

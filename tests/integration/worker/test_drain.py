@@ -12,7 +12,7 @@ from kroma.providers.fake import FakeOutcome
 from kroma.queue.arq import ArqTaskQueue
 from kroma_worker.main import drain
 from kroma_worker.registry import TaskDeps, dispatch
-from kroma_worker.slots import Hands
+from kroma_worker.slots import WorkerSlots
 from kroma_worker.tasks.sweep import sweep_for_ever
 from support.harness.worker_harness import Studio
 
@@ -23,19 +23,19 @@ class Serving:
     """A worker's loops, as its start-up begins them."""
 
     def __init__(self, studio: Studio, queue: ArqTaskQueue) -> None:
-        self.hands = Hands(1)
-        deps = TaskDeps(place=studio.place, queue=queue, worker="w", hands=self.hands)
+        self.slots = WorkerSlots(1)
+        deps = TaskDeps(context=studio.context, queue=queue, worker="w", slots=self.slots)
         self.tasks: list[asyncio.Future[None]] = [
             asyncio.ensure_future(queue.consume(partial(dispatch, deps), concurrency=1)),
             asyncio.ensure_future(sweep_for_ever(deps)),
         ]
 
     async def stop(self, *, grace_s: float) -> None:
-        await drain(self.hands, self.tasks, grace=timedelta(seconds=grace_s))
+        await drain(self.slots, self.tasks, grace=timedelta(seconds=grace_s))
 
 
 @asynccontextmanager
-async def rung(studio: Studio, redis_url: str) -> AsyncIterator[ArqTaskQueue]:
+async def notified(studio: Studio, redis_url: str) -> AsyncIterator[ArqTaskQueue]:
     queue = ArqTaskQueue(redis_url, answer_within_s=30)
     studio.queue = queue
     yield queue
@@ -50,7 +50,7 @@ async def called(studio: Studio) -> None:
 
 async def test_what_is_nearly_done_ends_within_the_grace_time(studio: Studio, redis_url: str) -> None:
     studio.script(FakeOutcome(delay_s=0.5))
-    async with rung(studio, redis_url) as queue:
+    async with notified(studio, redis_url) as queue:
         serving = Serving(studio, queue)
         run = await studio.trigger(["harbor.png"], candidates=1)
         await called(studio)
@@ -62,7 +62,7 @@ async def test_what_is_not_goes_back_with_its_lease_its_attempt_and_its_message(
     studio: Studio, redis_url: str
 ) -> None:
     studio.script(FakeOutcome(delay_s=600))
-    async with rung(studio, redis_url) as queue:
+    async with notified(studio, redis_url) as queue:
         serving = Serving(studio, queue)
         run = await studio.trigger(candidates=1)
         await called(studio)

@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 
 from kroma.db.engine import Database
 from kroma.ingest.service import ingest_log
-from kroma.leases.renewer import LeaseKeeper
+from kroma.leases.renewer import LeaseRenewer
 from kroma.pipeline.execution.sweep import list_due
 from kroma.quality.models import QualityReport
 from kroma.runlog.ids import stable_id
@@ -100,7 +100,7 @@ async def wire(studio: Studio) -> AsyncIterator[Wire]:
     await opened.mend()
     by_wire = url.set(host="127.0.0.1", port=opened.port).render_as_string(hide_password=False)
     own, studio.db = studio.db, Database.connect(by_wire)
-    studio.keeper = LeaseKeeper(
+    studio.renewer = LeaseRenewer(
         by_wire,
         lease=timedelta(seconds=1),
         renew_every=timedelta(seconds=0.3),

@@ -16,7 +16,7 @@ from kroma.provider_accounts.access import no_access
 from kroma.providers.base import EditRequest, EditResult
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.runs.models import Run, RunStatus
-from support.harness.worker_harness import Rows, Studio
+from support.harness.worker_harness import RowMapper, Studio
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -37,7 +37,7 @@ class Slow(FakeProvider):
         return await super().edit(request)
 
 
-async def cancelled_in_flight(
+async def canceled_in_flight(
     studio: Studio, outcome: FakeOutcome | None = None, *, candidates: int = 1
 ) -> tuple[Run, Slow]:
     """A run that ended canceled while its calls were under way."""
@@ -62,23 +62,23 @@ async def answered(studio: Studio, slow: Slow) -> None:
             await asyncio.sleep(0.02)
 
 
-async def written_down(studio: Studio, run: Run, slow: Slow) -> Rows:
+async def written_down(studio: Studio, run: Run, slow: Slow) -> RowMapper:
     """What is known once all calls have ended, and their worker has looked."""
-    late = LateAnswers(studio.db, studio.stores, studio.desk.left)
+    late = LateAnswers(studio.db, studio.stores, studio.scheduler.left)
     assert await late.write_down() == 0, "nothing has come yet"
-    assert len(studio.desk.left) == slow.asked
+    assert len(studio.scheduler.left) == slow.asked
     await answered(studio, slow)
     assert await late.write_down() == slow.asked
-    assert studio.desk.left == set()
+    assert studio.scheduler.left == set()
     return await studio.rows(run)
 
 
-def log_of(studio: Studio, rows: Rows) -> dict[str, Any]:
+def log_of(studio: Studio, rows: RowMapper) -> dict[str, Any]:
     return json.loads((studio.root / (rows.run.run_log_path or "")).read_bytes())
 
 
 async def test_its_picture_is_logged_and_ingested_when_it_comes(studio: Studio) -> None:
-    run, slow = await cancelled_in_flight(studio, candidates=2)
+    run, slow = await canceled_in_flight(studio, candidates=2)
 
     rows = await written_down(studio, run, slow)
 
@@ -99,7 +99,7 @@ async def test_its_picture_is_logged_and_ingested_when_it_comes(studio: Studio) 
 
 
 async def test_doing_it_again_changes_nothing(studio: Studio) -> None:
-    run, slow = await cancelled_in_flight(studio)
+    run, slow = await canceled_in_flight(studio)
     once = await written_down(studio, run, slow)
 
     # Another worker's, just started: it searches.
@@ -111,7 +111,7 @@ async def test_doing_it_again_changes_nothing(studio: Studio) -> None:
 
 
 async def test_a_charge_without_a_picture_is_logged_too(studio: Studio) -> None:
-    run, slow = await cancelled_in_flight(studio, FakeOutcome(unusable=True))
+    run, slow = await canceled_in_flight(studio, FakeOutcome(unusable=True))
 
     rows = await written_down(studio, run, slow)
 
@@ -123,7 +123,7 @@ async def test_a_charge_without_a_picture_is_logged_too(studio: Studio) -> None:
 
 
 async def test_what_a_lost_worker_left_is_found_by_the_next_one(studio: Studio) -> None:
-    run, slow = await cancelled_in_flight(studio)
+    run, slow = await canceled_in_flight(studio)
     await answered(studio, slow)
     # As a worker leaves it that ended after it had kept the picture, and before it could settle.
     async with studio.db.transaction() as session:

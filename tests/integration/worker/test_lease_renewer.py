@@ -17,7 +17,7 @@ from sqlalchemy import func, select, update
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.leases.claim import ClaimLostError
-from kroma.leases.renewer import LeaseKeeper, Presence, Stop, WorkStoppedError
+from kroma.leases.renewer import LeaseRenewer, Stop, WorkerHeartbeat, WorkStoppedError
 from kroma.pipeline.execution.claim import JobClaim, claim_job
 from kroma.pipeline.execution.sweep import list_due
 from kroma.projects.models import Project
@@ -43,14 +43,14 @@ from uuid import UUID
 import kroma.tables
 from kroma.db.engine import Database
 from kroma.pipeline.execution.claim import claim_job
-from kroma.leases.renewer import LeaseKeeper
+from kroma.leases.renewer import LeaseRenewer
 
 async def hold(url, job_id):
     lease = timedelta(seconds=2)
-    keeper = LeaseKeeper(url, lease=lease, renew_every=lease / 8, look_every=lease / 8)
+    keeper = LeaseRenewer(url, lease=lease, renew_every=lease / 8, look_every=lease / 8)
     db = Database.connect(url)
     claim = await claim_job(db, UUID(job_id), worker="held", lease=lease)
-    async with keeper.kept_alive(claim):
+    async with keeper.renewing(claim):
         print("claimed", flush=True)
         await asyncio.Event().wait()
 
@@ -61,8 +61,8 @@ except Exception as exc:
 """
 
 
-def quick_keeper(studio: Studio) -> LeaseKeeper:
-    return LeaseKeeper(url_of(studio.db), lease=SHORT, renew_every=SHORT / 8, look_every=SHORT / 8)
+def quick_renewer(studio: Studio) -> LeaseRenewer:
+    return LeaseRenewer(url_of(studio.db), lease=SHORT, renew_every=SHORT / 8, look_every=SHORT / 8)
 
 
 async def first_job(studio: Studio) -> UUID:
@@ -77,12 +77,12 @@ async def claimed(studio: Studio, job_id: UUID) -> JobClaim:
 
 
 @asynccontextmanager
-async def keeping(studio: Studio) -> AsyncIterator[LeaseKeeper]:
-    keeper = quick_keeper(studio)
+async def keeping(studio: Studio) -> AsyncIterator[LeaseRenewer]:
+    renewer = quick_renewer(studio)
     try:
-        yield keeper
+        yield renewer
     finally:
-        await keeper.close()
+        await renewer.close()
 
 
 async def try_to_take(url: str, job_id: UUID, *, for_s: float) -> bool:
@@ -104,7 +104,7 @@ async def test_a_blocked_event_loop_loses_no_lease(studio: Studio) -> None:
     taken: list[bool] = []
     wanted = try_to_take(url_of(studio.db), job_id, for_s=2 * SHORT.total_seconds())
     rival = threading.Thread(target=lambda: taken.append(asyncio.run(wanted)))
-    async with keeping(studio) as keeper, keeper.kept_alive(await claimed(studio, job_id)):
+    async with keeping(studio) as renewer, renewer.renewing(await claimed(studio, job_id)):
         rival.start()
         while rival.is_alive():
             sum(range(10_000))  # nothing else on this loop gets a turn
@@ -128,16 +128,16 @@ async def test_a_stopped_process_loses_its_lease_and_learns_it(studio: Studio) -
     await holder.communicate()  # to the end of its output, which closes its pipe
 
 
-async def endless(keeper: LeaseKeeper, claim: JobClaim) -> None:
-    async with keeper.kept_alive(claim):
+async def endless(renewer: LeaseRenewer, claim: JobClaim) -> None:
+    async with renewer.renewing(claim):
         await asyncio.Event().wait()
 
 
 async def test_work_under_a_lost_claim_is_cancelled(studio: Studio) -> None:
     job_id = await first_job(studio)
     claim = await claimed(studio, job_id)
-    async with keeping(studio) as keeper:
-        working = asyncio.ensure_future(endless(keeper, claim))
+    async with keeping(studio) as renewer:
+        working = asyncio.ensure_future(endless(renewer, claim))
         async with studio.db.transaction() as session:
             await session.execute(update(RunJob).values(fence=RunJob.fence + 1, lease_owner="b"))
         with pytest.raises(ClaimLostError):
@@ -147,8 +147,8 @@ async def test_work_under_a_lost_claim_is_cancelled(studio: Studio) -> None:
 async def test_one_claim_that_is_lost_costs_no_other(studio: Studio) -> None:
     first, second = await studio.job_messages(await studio.trigger())
     lost, kept = await claimed(studio, first.job_id), await claimed(studio, second.job_id)
-    async with keeping(studio) as keeper, keeper.kept_alive(kept):
-        working = asyncio.ensure_future(endless(keeper, lost))
+    async with keeping(studio) as renewer, renewer.renewing(kept):
+        working = asyncio.ensure_future(endless(renewer, lost))
         async with studio.db.transaction() as session:
             moved = update(RunJob).where(RunJob.id == lost.job_id).values(fence=RunJob.fence + 1)
             await session.execute(moved)
@@ -159,8 +159,8 @@ async def test_one_claim_that_is_lost_costs_no_other(studio: Studio) -> None:
 @pytest.mark.parametrize("stop", [Stop.CANCELED, Stop.PAUSED])
 async def test_work_that_is_not_wanted_any_more_is_cancelled(studio: Studio, stop: Stop) -> None:
     claim = await claimed(studio, await first_job(studio))
-    async with keeping(studio) as keeper:
-        working = asyncio.ensure_future(endless(keeper, claim))
+    async with keeping(studio) as renewer:
+        working = asyncio.ensure_future(endless(renewer, claim))
         async with studio.db.transaction() as session:
             if stop is Stop.CANCELED:
                 await session.execute(update(Run).values(status="canceling"))
@@ -173,8 +173,8 @@ async def test_work_that_is_not_wanted_any_more_is_cancelled(studio: Studio, sto
 
 async def test_being_stopped_from_outside_wins(studio: Studio) -> None:
     claim = await claimed(studio, await first_job(studio))
-    async with keeping(studio) as keeper:
-        working = asyncio.ensure_future(endless(keeper, claim))
+    async with keeping(studio) as renewer:
+        working = asyncio.ensure_future(endless(renewer, claim))
         await asyncio.sleep(0)
         working.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -212,7 +212,7 @@ async def test_a_paused_project_gets_its_jobs_back_with_their_attempts(studio: S
 
 async def test_the_keeper_goes_on_when_its_connection_is_cut(studio: Studio) -> None:
     claim = await claimed(studio, await first_job(studio))
-    async with keeping(studio) as keeper, keeper.kept_alive(claim):
+    async with keeping(studio) as renewer, renewer.renewing(claim):
         for _ in range(2):
             async with asyncio.timeout(30):
                 while not await studio.db_value(CUT):
@@ -229,9 +229,9 @@ async def test_the_keeper_goes_on_when_its_connection_is_cut(studio: Studio) -> 
 
 
 async def test_a_worker_shows_itself_while_it_runs_and_is_gone_when_it_stops(studio: Studio) -> None:
-    presence = Presence(name="w-1", host="studio", pid=7, version="0.1.0", started_at=utc_now())
-    keeper = LeaseKeeper(url_of(studio.db), look_every=timedelta(milliseconds=50), presence=presence)
-    keeper.start()
+    heartbeat = WorkerHeartbeat(name="w-1", host="studio", pid=7, version="0.1.0", started_at=utc_now())
+    renewer = LeaseRenewer(url_of(studio.db), look_every=timedelta(milliseconds=50), heartbeat=heartbeat)
+    renewer.start()
 
     async def living() -> list[str]:
         async with studio.db.transaction() as session:
@@ -240,7 +240,7 @@ async def test_a_worker_shows_itself_while_it_runs_and_is_gone_when_it_stops(stu
     async with asyncio.timeout(30):
         while await living() != ["w-1"]:
             await asyncio.sleep(0.02)
-    await keeper.close()
+    await renewer.close()
     assert await living() == []
 
 

@@ -52,7 +52,7 @@ async def paid(studio: Studio) -> AsyncIterator[PaidStudio]:
         )
         yield opened
         await opened.paid.close()
-        await opened.keeper.close()
+        await opened.renewer.close()
 
 
 async def calls(studio: Studio) -> list[ProviderCall]:

@@ -8,7 +8,7 @@ from sqlalchemy import delete, select, text, update
 
 from kroma.costs.models import CostEvent
 from kroma.ledger.models import ProviderCall
-from kroma.ledger.unpause import Resumption
+from kroma.ledger.unpause import Unpause
 from kroma.providers.base import EditRequest, EditResult
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.queue.messages import FinishRun
@@ -81,7 +81,7 @@ async def test_a_clean_refusal_is_called_again_under_a_new_number(studio: Studio
 
 async def test_refusals_beyond_the_budget_fail_the_candidate(studio: Studio) -> None:
     studio.script(FakeOutcome(error="busy", retryable=True), cost_usd=PRICE)
-    studio.desk.limits = type(studio.desk.limits)(retries=1)
+    studio.scheduler.limits = type(studio.scheduler.limits)(retries=1)
 
     rows = await studio.run_to_end(["harbor.png"], candidates=1)
 
@@ -173,7 +173,7 @@ async def test_a_refused_key_gives_the_jobs_back_and_a_new_secret_finishes_the_r
     await studio.work()
     assert len(provider.calls) == 1, "a paused provider's jobs are not claimed"
 
-    resumption = Resumption(studio.queue)
+    unpause = Unpause(studio.queue)
     await upsert_secret(
         studio.db,
         Keyring(studio.settings.master_key),
@@ -182,9 +182,9 @@ async def test_a_refused_key_gives_the_jobs_back_and_a_new_secret_finishes_the_r
         name="api_key",
         value="another",
         actor=None,
-        also=resumption.lift,
+        also=unpause.lift,
     )
-    await resumption.ring()
+    await unpause.notify()
     await work_to_the_end(studio, run)
 
     rows = await studio.rows(run)

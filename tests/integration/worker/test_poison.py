@@ -25,7 +25,7 @@ from kroma.queue.models import QueueMessage
 from kroma.queue.postgres import PostgresTaskQueue
 from kroma.runs.models import Run, RunJob, RunStep
 from kroma_worker.registry import TaskDeps, dispatch
-from kroma_worker.slots import Hands
+from kroma_worker.slots import WorkerSlots
 from support.harness.worker_harness import Studio
 
 pytestmark = pytest.mark.timeout(120)
@@ -212,7 +212,7 @@ async def test_a_suspect_waits_for_quiet_and_others_for_its_end(studio: Studio) 
                 running -= 1
 
     studio.provider = Counting()
-    deps = TaskDeps(place=studio.place, queue=studio.queue, worker="w", hands=Hands(4))
+    deps = TaskDeps(context=studio.context, queue=studio.queue, worker="w", slots=WorkerSlots(4))
     await asyncio.gather(*(dispatch(deps, message) for message in await studio.job_messages(run)))
     assert (await studio.rows(run)).run.status == "ok"
     assert most_at_once == 1

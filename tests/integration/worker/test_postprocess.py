@@ -12,16 +12,16 @@ from sqlalchemy import delete, select, update
 
 from kroma.assets.models import Asset, AssetLink
 from kroma.config import Settings
-from kroma.imaging.high_bit_depth import decode_deep
+from kroma.imaging.high_bit_depth import decode16
 from kroma.ingest.service import ingest_log
 from kroma.ledger.models import ProviderCall
-from kroma.pipeline.execution.wiring import Workplace
+from kroma.pipeline.execution.wiring import WorkerContext
 from kroma.pipeline.planning.errors import PlanningPreflightError
 from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
 from kroma.pipeline.planning.quote import quote_run
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.postprocess.errors import ToolTimedOutError
-from kroma.postprocess.request import ColourOrder, Made, UpscaleOrder
+from kroma.postprocess.specs import ColorSpec, Made, UpscaleSpec
 from kroma.postprocess.toolbox import Toolbox
 from kroma.provider_accounts.access import access_loader
 from kroma.provider_accounts.service import upsert_provider_account
@@ -39,7 +39,7 @@ from support.doubles.cutout_double import Fault as CutoutFault
 from support.doubles.cutout_double import served as cutouts_served
 from support.doubles.openai_double import Fault, OpenAIDouble
 from support.doubles.openai_double import served as openai_served
-from support.harness.worker_harness import Order, Rows, Studio
+from support.harness.worker_harness import Order, RowMapper, Studio
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -48,31 +48,31 @@ BOTH = PostprocessSwitches(upscale=True, color=True, color_profile="cinematic_wa
 KEY = "sk-of-the-project-91c4"
 
 
-class Workshop(Toolbox):
+class ToolRunner(Toolbox):
     """Tools that count, and that fail as often as they are told to."""
 
     upscaled = 0
     timeouts = 0
     spoil = False
 
-    async def upscale(self, data: bytes, order: UpscaleOrder, *, name: str) -> Made:
+    async def upscale(self, data: bytes, spec: UpscaleSpec, *, name: str) -> Made:
         self.upscaled += 1
-        made = await super().upscale(data, order, name=name)
+        made = await super().upscale(data, spec, name=name)
         return msgspec.structs.replace(made, data=data) if self.spoil else made
 
     async def grade(
-        self, data: bytes, order: ColourOrder, *, name: str, lut: tuple[str, bytes] | None = None
+        self, data: bytes, spec: ColorSpec, *, name: str, lut: tuple[str, bytes] | None = None
     ) -> Made:
         if self.timeouts:
             self.timeouts -= 1
             raise ToolTimedOutError("color", "it took longer than 1 s")
-        return await super().grade(data, order, name=name, lut=lut)
+        return await super().grade(data, spec, name=name, lut=lut)
 
 
 class ToolStudio(Studio):
     """A studio with tools of its own and paid ones."""
 
-    toolbox: Workshop
+    toolbox: ToolRunner
     refiner: OpenAIProvider
     openai: OpenAIDouble
     cutouts: CutoutDouble
@@ -82,8 +82,8 @@ class ToolStudio(Studio):
         return {"fake": self.provider, "openai": self.refiner}
 
     @property
-    def place(self) -> Workplace:
-        return msgspec.structs.replace(super().place, toolbox=self.toolbox)
+    def context(self) -> WorkerContext:
+        return msgspec.structs.replace(super().context, toolbox=self.toolbox)
 
     def config(self, **settings: Any) -> None:
         """The project's settings, with a postprocess config beside them."""
@@ -93,7 +93,7 @@ class ToolStudio(Studio):
         path = str(folder / "post.json")
         (folder / "pipeline.settings.json").write_text(json.dumps({"postprocess_config_path": path}))
 
-    def log(self, rows: Rows) -> RunLog:
+    def log(self, rows: RowMapper) -> RunLog:
         return msgspec.json.decode((self.root / rows.run.run_log_path).read_bytes(), type=RunLog)
 
     async def links(self) -> set[tuple[str, str]]:
@@ -115,7 +115,7 @@ async def shop(studio: Studio, data_dir: Path) -> AsyncIterator[ToolStudio]:
         data_dir=data_dir,
     )
     opened = ToolStudio(studio.db, studio.cpu, settings, studio.project, studio.stores)
-    opened.toolbox = Workshop(studio.cpu, settings.tools, url_allow=settings.url_allow)
+    opened.toolbox = ToolRunner(studio.cpu, settings.tools, url_allow=settings.url_allow)
     opened.refiner = OpenAIProvider.opened(studio.cpu, settings)
     keyring = Keyring(settings.master_key)
     opened.load_access = access_loader(studio.db, keyring, settings)
@@ -126,7 +126,7 @@ async def shop(studio: Studio, data_dir: Path) -> AsyncIterator[ToolStudio]:
         yield opened
     await opened.refiner.close()
     await opened.toolbox.close()
-    await opened.keeper.close()
+    await opened.renewer.close()
 
 
 async def with_keys(shop: ToolStudio) -> None:
@@ -140,7 +140,7 @@ async def with_keys(shop: ToolStudio) -> None:
         await upsert_secret(shop.db, keyring, slug=slug, code=code, name="api_key", value=value, actor=None)
 
 
-async def work_to_the_end(shop: ToolStudio, run: Run) -> Rows:
+async def work_to_the_end(shop: ToolStudio, run: Run) -> RowMapper:
     for _ in range(10):
         async with shop.db.transaction() as session:
             await session.execute(update(RunJob).values(available_at=None))
@@ -351,7 +351,7 @@ async def test_a_background_service_is_paid_through_the_ledger(shop: ToolStudio)
     (cost,) = [cost for cost in rows.costs if cost.total_cost_usd]
     assert (cost.event_type, cost.total_cost_usd) == ("background_removal", Decimal("0.02"))
     assert shop.cutouts.billed == 1
-    final = decode_deep((shop.root / rows.jobs[0].final_output).read_bytes(), name="final")
+    final = decode16((shop.root / rows.jobs[0].final_output).read_bytes(), name="final")
     assert final.alpha is not None
     (candidate,) = shop.log(rows).jobs[0].candidates
     assert candidate.bg_remove["backend"] == "photoroom"
@@ -361,7 +361,7 @@ async def test_a_background_service_is_paid_through_the_ledger(shop: ToolStudio)
 async def test_an_unknown_price_is_said_and_a_budget_refuses_it(shop: ToolStudio) -> None:
     await with_keys(shop)
     switches = PostprocessSwitches(bg_remove=True, bg_remove_backends=("removebg",), bg_refine_openai=False)
-    order = RunOrder.checked(Order(scene_refs=list(SCENE), postprocess=switches, candidates=1))
+    spec = RunSpec.checked(Order(scene_refs=list(SCENE), postprocess=switches, candidates=1))
 
     quote = await quote_run(
         shop.db,
@@ -369,7 +369,7 @@ async def test_an_unknown_price_is_said_and_a_budget_refuses_it(shop: ToolStudio
         shop.settings,
         is_confined=False,
         slug="comic",
-        order=order,
+        spec=spec,
         providers=shop.providers,
         cpu=shop.cpu,
     )
@@ -420,7 +420,7 @@ async def test_a_cut_out_is_refined_at_its_own_size_and_counted(shop: ToolStudio
     assert bought == [("photoroom", "background_removal", 1), ("openai", "background_refine", 2)]
     final = rows.jobs[0].final_output
     assert final == f"background_removed/{rows.run.id}/{rows.jobs[0].job_key}__c1_nobg_refined.png"
-    picture = decode_deep((shop.root / final).read_bytes(), name="final")
+    picture = decode16((shop.root / final).read_bytes(), name="final")
     assert picture.size == (192, 128)
     (candidate,) = shop.log(rows).jobs[0].candidates
     assert candidate.bg_remove["refine_openai"] is True

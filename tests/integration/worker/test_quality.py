@@ -13,7 +13,7 @@ from kroma.imaging.measures.settings import QualitySettings
 from kroma.providers.fake import FakeOutcome
 from kroma.runlog.reader import read_log
 from support.builders.factories import png, scene_png
-from support.harness.worker_harness import Rows, Studio
+from support.harness.worker_harness import RowMapper, Studio
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -35,7 +35,7 @@ def with_quality(studio: Studio, quality: dict[str, object]) -> None:
     (studio.settings.data_dir / "manifest.json").write_text(json.dumps({"quality": quality}))
 
 
-def said_of(rows: Rows, index: int) -> dict[str, Any]:
+def said_of(rows: RowMapper, index: int) -> dict[str, Any]:
     """The report on a candidate of the only job."""
     (candidate,) = [c for c in rows.candidates[rows.jobs[0].job_key] if c.candidate_index == index]
     (report,) = [r for r in rows.reports if r.candidate_id == candidate.id]

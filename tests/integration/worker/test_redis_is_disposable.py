@@ -19,7 +19,7 @@ from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import Run
 from kroma_worker.registry import TaskDeps, dispatch
-from kroma_worker.slots import Hands
+from kroma_worker.slots import WorkerSlots
 from kroma_worker.tasks.sweep import sweep_for_ever
 from support.harness.worker_harness import Studio
 
@@ -29,7 +29,7 @@ PAUSED_MS = 5_000
 DOWN = ("stopped", "killed", "paused", "full")
 
 
-class Bell:
+class RedisProcess:
     """A Valkey of the test's own, and what can befall it."""
 
     def __init__(self, server: EmbeddedValkey) -> None:
@@ -65,9 +65,9 @@ class Bell:
 
 
 @pytest.fixture
-def bell() -> Iterator[Bell]:
+def redis_process() -> Iterator[RedisProcess]:
     with tempfile.TemporaryDirectory(prefix="kroma-bell-") as folder:
-        opened = Bell(EmbeddedValkey(Path(folder)))
+        opened = RedisProcess(EmbeddedValkey(Path(folder)))
         yield opened
         if opened.server.pid is not None:
             os.kill(opened.server.pid, signal.SIGCONT)
@@ -77,7 +77,7 @@ def bell() -> Iterator[Bell]:
 @asynccontextmanager
 async def worker(studio: Studio, url: str) -> AsyncIterator[ArqTaskQueue]:
     queue = ArqTaskQueue(url)
-    deps = TaskDeps(place=studio.place, queue=queue, worker="w", hands=Hands(4))
+    deps = TaskDeps(context=studio.context, queue=queue, worker="w", slots=WorkerSlots(4))
     serving = [
         asyncio.ensure_future(queue.consume(partial(dispatch, deps), concurrency=4)),
         asyncio.ensure_future(sweep_for_ever(deps)),
@@ -105,13 +105,15 @@ async def ended(studio: Studio, run: Run) -> str:
 
 
 @pytest.mark.parametrize("how", DOWN)
-async def test_work_goes_on_while_redis_is_away_and_after(studio: Studio, bell: Bell, how: str) -> None:
-    async with worker(studio, bell.url) as queue:
+async def test_work_goes_on_while_redis_is_away_and_after(
+    studio: Studio, redis_process: RedisProcess, how: str
+) -> None:
+    async with worker(studio, redis_process.url) as queue:
         assert await ended(studio, await trigger(studio, queue)) == "ok"
-        bell.break_down(how)
+        redis_process.break_down(how)
         without = await trigger(studio, queue)
         assert await ended(studio, without) == "ok"
-        bell.come_back(how)
+        redis_process.come_back(how)
         async with asyncio.timeout(30):
             while True:
                 try:
@@ -127,22 +129,24 @@ async def test_a_worker_starts_without_redis(studio: Studio, unused_tcp_port: in
         assert await ended(studio, await trigger(studio, queue)) == "ok"
 
 
-async def test_flushing_loses_nothing(studio: Studio, bell: Bell) -> None:
-    queue = ArqTaskQueue(bell.url)
+async def test_flushing_loses_nothing(studio: Studio, redis_process: RedisProcess) -> None:
+    queue = ArqTaskQueue(redis_process.url)
     run = await trigger(studio, queue)
-    bell.do("FLUSHALL")
+    redis_process.do("FLUSHALL")
     await queue.close()
-    async with worker(studio, bell.url):
+    async with worker(studio, redis_process.url):
         assert await ended(studio, run) == "ok"
 
 
-async def test_a_bell_that_rings_wakes_a_worker_that_does_not_look(studio: Studio, bell: Bell) -> None:
+async def test_a_bell_that_rings_wakes_a_worker_that_does_not_look(
+    studio: Studio, redis_process: RedisProcess
+) -> None:
     """Pickup is the bell's again once it is back: this worker has no sweep at all."""
-    queue = ArqTaskQueue(bell.url)
-    deps = TaskDeps(place=studio.place, queue=queue, worker="w")
+    queue = ArqTaskQueue(redis_process.url)
+    deps = TaskDeps(context=studio.context, queue=queue, worker="w")
     consuming = asyncio.ensure_future(queue.consume(partial(dispatch, deps), concurrency=1))
-    bell.break_down("killed")
-    bell.come_back("killed")
+    redis_process.break_down("killed")
+    redis_process.come_back("killed")
     async with asyncio.timeout(60):
         run = await trigger(studio, queue)
         while not (await studio.rows(run)).run.finished_at:
@@ -162,17 +166,17 @@ async def queue_is_empty(queue: ArqTaskQueue) -> bool:
 
 
 async def test_a_redis_that_does_not_answer_holds_one_caller_for_a_moment_only(
-    studio: Studio, bell: Bell
+    studio: Studio, redis_process: RedisProcess
 ) -> None:
     (message,) = await studio.job_messages(await studio.trigger(["harbor.png"]))
-    queue = ArqTaskQueue(bell.url, answer_within_s=0.3)
+    queue = ArqTaskQueue(redis_process.url, answer_within_s=0.3)
     await queue.enqueue_many([message])
-    bell.break_down("stopped")
+    redis_process.break_down("stopped")
     began = monotonic()
     for _ in range(20):
         with pytest.raises(QueueUnavailableError):
             await queue.enqueue_many([ExecuteJob(job_id=message.job_id)])
     # Twenty patient callers would have waited for six seconds.
     assert monotonic() - began < 5
-    bell.come_back("stopped")
+    redis_process.come_back("stopped")
     await queue.close()

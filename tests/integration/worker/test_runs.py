@@ -96,11 +96,11 @@ async def test_a_candidate_over_the_threshold_loses_to_a_grey_one(studio: Studio
     rows = await studio.run_to_end(["harbor.png"])
     (job,) = rows.jobs
     assert job.selected_candidate_index == 2
-    red, grey = rows.candidates[job.job_key]
-    assert (red.rank_soft_warnings, grey.rank_soft_warnings) == (1, 0)
+    red, gray = rows.candidates[job.job_key]
+    assert (red.rank_soft_warnings, gray.rank_soft_warnings) == (1, 0)
     assert red.rank_avg_chroma_exceed == Decimal("104.6667")
     assert "more warnings than candidate 2" in red.meta_json["reason"]
-    assert grey.meta_json["reason"].startswith("Chosen: fewest warnings (")
+    assert gray.meta_json["reason"].startswith("Chosen: fewest warnings (")
 
 
 async def test_a_rejected_candidate_moves_to_the_archive(studio: Studio) -> None:

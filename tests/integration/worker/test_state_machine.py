@@ -28,11 +28,11 @@ from kroma.config import Settings
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.db.reader import Reader
-from kroma.leases.renewer import LeaseKeeper
+from kroma.leases.renewer import LeaseRenewer
 from kroma.leases.sweep import end_spent
 from kroma.ledger.models import ProviderCall
 from kroma.pipeline.execution.sweep import fail_spent, list_due
-from kroma.pipeline.execution.wiring import Workplace
+from kroma.pipeline.execution.wiring import WorkerContext
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import AnyMessage
@@ -51,9 +51,9 @@ from kroma.secrets.keyring import Keyring
 from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
 from kroma_worker.registry import TaskDeps, dispatch
-from kroma_worker.slots import Hands
+from kroma_worker.slots import WorkerSlots
 from support.builders.factories import scene_png
-from support.harness.worker_harness import CallDesk, no_access
+from support.harness.worker_harness import CallScheduler, no_access
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -134,16 +134,18 @@ class WorkerProcess:
 
     def __init__(self, machine: "Runs", name: str) -> None:
         self.db = MortalDatabase.connect(machine.world.url, pool_size=4)
-        place = Workplace(
+        context = WorkerContext(
             db=self.db,
-            keeper=machine.keeper,
+            renewer=machine.renewer,
             stores=machine.world.stores,
             providers={"fake": machine.provider},
             cpu=machine.cpu,
-            desk=CallDesk(answer_grace=timedelta(milliseconds=20), first_retry=timedelta(milliseconds=20)),
+            scheduler=CallScheduler(
+                answer_grace=timedelta(milliseconds=20), first_retry=timedelta(milliseconds=20)
+            ),
             load_access=no_access,
         )
-        self.deps = TaskDeps(place=place, queue=machine.queue, worker=name, hands=Hands(3))
+        self.deps = TaskDeps(context=context, queue=machine.queue, worker=name, slots=WorkerSlots(3))
         self.tasks: set[asyncio.Task[None]] = set()
 
     def take(self, message: AnyMessage) -> None:
@@ -191,7 +193,7 @@ class Runs(RuleBasedStateMachine):
             )
         )
         self.queue = MemoryTaskQueue()
-        self.keeper = LeaseKeeper(self.world.url, look_every=timedelta(milliseconds=20))
+        self.renewer = LeaseRenewer(self.world.url, look_every=timedelta(milliseconds=20))
         self.db = Database.connect(self.world.url, pool_size=4)
         resources = Resources(
             settings=self.world.settings,
@@ -360,7 +362,7 @@ class Runs(RuleBasedStateMachine):
     async def close(self) -> None:
         for worker in self.workers:
             await worker.stop()
-        await self.keeper.close()
+        await self.renewer.close()
         await self.client.aclose()
         await self.db.close()
 

@@ -53,7 +53,7 @@ async def one_job(studio: Studio) -> tuple[Run, JobClaim]:
 
 async def test_every_step_is_recorded_and_told_in_order(studio: Studio) -> None:
     run, claim = await one_job(studio)
-    await run_claimed_job(studio.place, claim)
+    await run_claimed_job(studio.context, claim)
 
     assert await recorded(studio, claim.job_id) == ALL
     assert await told(studio, run) == ALL
@@ -86,7 +86,7 @@ async def test_a_held_step_of_a_lost_claim_is_not_written(studio: Studio) -> Non
 async def test_what_is_held_when_every_call_failed_is_written(studio: Studio) -> None:
     studio.script(FakeOutcome(error="no"))
     run, claim = await one_job(studio)
-    await run_claimed_job(studio.place, claim)
+    await run_claimed_job(studio.context, claim)
     rows = await studio.rows(run)
 
     assert await recorded(studio, claim.job_id) == ["generate/1"]
@@ -105,12 +105,12 @@ async def test_what_is_held_when_the_next_step_ends_early_is_not_done_again(
     run, claim = await one_job(studio)
     with monkeypatch.context() as patched:
         patched.setattr("kroma.pipeline.execution.execute.STEPS", steps)
-        await asyncio.gather(run_claimed_job(studio.place, claim), return_exceptions=True)
+        await asyncio.gather(run_claimed_job(studio.context, claim), return_exceptions=True)
     first = await recorded(studio, claim.job_id)
     await studio.db_value("UPDATE run_jobs SET available_at = NULL RETURNING 1")
     again = await claim_job(studio.db, claim.job_id, worker="b")
     assert again is not None
-    await run_claimed_job(studio.place, again)
+    await run_claimed_job(studio.context, again)
 
     assert first == ALL[:-1]
     assert await recorded(studio, claim.job_id) == await told(studio, run) == ALL

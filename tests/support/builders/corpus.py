@@ -35,7 +35,7 @@ class Sample(NamedTuple):
     alpha: bool = False
     deep: bool = False
     """16 bits a channel."""
-    grey: bool = False
+    gray: bool = False
     profile: bool = False
     tolerance: int = 3
     """Levels that a lossy format may be off."""
@@ -74,9 +74,9 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png_of(width: int, height: int, body: bytes = b"", *, depth: int = 8, colour: int = 2) -> bytes:
+def png_of(width: int, height: int, body: bytes = b"", *, depth: int = 8, color: int = 2) -> bytes:
     """A PNG that says what it likes of itself."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     idat = chunk(b"IDAT", zlib.compress(body))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + idat + chunk(b"IEND", b"")
 
@@ -134,7 +134,7 @@ def _jpeg_saying(width: int, height: int) -> bytes:
 
 
 def jpeg_of_scans(more: int, side_px: int = 7990) -> bytes:
-    """A grey JPEG with its last scan, of next to no bytes, ``more`` times again."""
+    """A gray JPEG with its last scan, of next to no bytes, ``more`` times again."""
     data = _progressive_jpeg(side_px)
     return data[:-2] + data[data.rindex(b"\xff\xda") : -2] * more + b"\xff\xd9"
 
@@ -144,9 +144,7 @@ def _progressive_jpeg(side_px: int) -> bytes:
     return saved(Image.new("L", (side_px, side_px), 128), "JPEG", progressive=True)
 
 
-def deep_tiff(
-    samples: np.ndarray, photometric: int, *, extra: int | None = None, orientation: int = 1
-) -> bytes:
+def tiff16(samples: np.ndarray, photometric: int, *, extra: int | None = None, orientation: int = 1) -> bytes:
     """A TIFF of (height, width, 1 to 4) uint16 samples as they are, which means what its tags say."""
     height, width, count = samples.shape
     pixels = samples.astype("<u2").tobytes()
@@ -178,7 +176,7 @@ def png_of_chunks(more: int) -> bytes:
 
 def _good() -> dict[str, Callable[[], Sample]]:
     lossless_webp = {"lossless": True, "exact": True}
-    grey = {"grey": True}
+    gray = {"gray": True}
     return {
         "png": lambda: _ok(saved(_image())),
         "jpeg": lambda: _ok(saved(_image(), "JPEG", quality=97, subsampling=0)),
@@ -187,16 +185,16 @@ def _good() -> dict[str, Callable[[], Sample]]:
         "tiff": lambda: _ok(saved(_image(), "TIFF")),
         "alpha_png": lambda: _ok(saved(Image.fromarray(with_alpha())), alpha=True),
         "alpha_webp": lambda: _ok(saved(Image.fromarray(with_alpha()), "WEBP", **lossless_webp), alpha=True),
-        "alpha_grey_png": lambda: _ok(saved(Image.fromarray(with_alpha()).convert("LA")), alpha=True, **grey),
+        "alpha_grey_png": lambda: _ok(saved(Image.fromarray(with_alpha()).convert("LA")), alpha=True, **gray),
         "palette_png": lambda: _ok(saved(_image().quantize(8, dither=Image.Dither.NONE))),
         "palette_alpha_png": lambda: _ok(_palette_with_hole(), alpha=True),
-        "one_bit_png": lambda: _ok(saved(_image().convert("1", dither=Image.Dither.NONE)), **grey),
-        "grey_jpeg": lambda: _ok(saved(_image().convert("L"), "JPEG", quality=97), **grey),
+        "one_bit_png": lambda: _ok(saved(_image().convert("1", dither=Image.Dither.NONE)), **gray),
+        "grey_jpeg": lambda: _ok(saved(_image().convert("L"), "JPEG", quality=97), **gray),
         "deep_png": lambda: _ok(_deep(alpha=False), deep=True),
         "deep_alpha_png": lambda: _ok(_deep(alpha=True), deep=True, alpha=True),
-        "deep_tiff": lambda: _ok(_deep(alpha=False, kind=".tiff"), deep=True),
+        "tiff16": lambda: _ok(_deep(alpha=False, kind=".tiff"), deep=True),
         "deep_grey_png": lambda: _ok(
-            saved(Image.fromarray(np.asarray(_image().convert("L"), np.uint16) * 257)), deep=True, **grey
+            saved(Image.fromarray(np.asarray(_image().convert("L"), np.uint16) * 257)), deep=True, **gray
         ),
         "cmyk_jpeg": lambda: _ok(
             saved(_image().convert("CMYK"), "JPEG", quality=97, subsampling=0), tolerance=6
@@ -235,7 +233,7 @@ def _bad() -> dict[str, Callable[[], bytes]]:
         "truncated_tiff": lambda: saved(_image(), "TIFF")[: HEIGHT * WIDTH],
         "wrong_checksum_png": _with_wrong_checksum,
         "huge_png": lambda: png_of(60_000, 60_000, bytes(1000)),
-        "huge_deep_png": lambda: png_of(30_000, 30_000, bytes(1000), depth=16, colour=6),
+        "huge_deep_png": lambda: png_of(30_000, 30_000, bytes(1000), depth=16, color=6),
         "huge_jpeg": lambda: _jpeg_saying(65_500, 65_500),
         "just_too_large_png": lambda: png_of(8_001, 8_000, bytes(1000)),
         "lying_png": lambda: png_of(7_900, 8_000, bytes(1000)),
@@ -250,8 +248,8 @@ def _bad() -> dict[str, Callable[[], bytes]]:
         "pdf": lambda: b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n" + bytes(200),
         "zip_with_png": lambda: b"PK\x03\x04" + bytes(26) + saved(_image()),
         "html_with_png": lambda: b"<html>" + saved(_image()),
-        "wrong_colour_type_png": lambda: png_of(WIDTH, HEIGHT, bytes(100), colour=5),
-        "deep_grey_alpha_tiff": lambda: deep_tiff(np.zeros((4, 4, 2), np.uint16), 1, extra=2),
+        "wrong_colour_type_png": lambda: png_of(WIDTH, HEIGHT, bytes(100), color=5),
+        "deep_grey_alpha_tiff": lambda: tiff16(np.zeros((4, 4, 2), np.uint16), 1, extra=2),
         "many_scans_jpeg": lambda: jpeg_of_scans(100),
         "many_chunks_png": lambda: png_of_chunks(70_000),
     }

@@ -1,4 +1,4 @@
-"""The smallest ONNX file that is a network: mean colours over a grid, flattened.
+"""The smallest ONNX file that is a network: mean colors over a grid, flattened.
 
 Written field by field after onnx.proto3, since a package for it would be one more to install.
 """
@@ -37,7 +37,7 @@ def _node(operator: str, given: str, made: str, *attributes: bytes) -> bytes:
     return parts + b"".join(_bytes(5, attribute) for attribute in attributes)
 
 
-def mean_colours(side: int = 112, cell: int = 28) -> bytes:
+def mean_colors(side: int = 112, cell: int = 28) -> bytes:
     """A model that takes ``1x3xsxs`` and gives the mean of each cell in each colour."""
     cells = side // cell
     graph = _bytes(

@@ -21,10 +21,10 @@ from kroma.imaging.color_check import GuardSettings
 from kroma.imaging.measures.candidate import check_candidate, with_duplicates
 from kroma.imaging.measures.facts import gather_facts
 from kroma.imaging.measures.report import CheckResult
-from kroma.imaging.measures.request import CheckOrder, FactsOrder
+from kroma.imaging.measures.request import CheckRequest, FactsRequest
 from kroma.imaging.measures.settings import QualitySettings
 from style_references import style_reference
-from support.builders.onnx_file import mean_colours
+from support.builders.onnx_file import mean_colors
 from support.builders.ranking_set import Rgb, drawn, png, spoil
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -101,9 +101,9 @@ def _measured(
     **inputs: Any,
 ) -> CheckResult:
     facts = gather_facts(
-        FactsOrder(settings=SETTINGS, scene=("scene", png(scene)), face_model=face_model, **inputs)
+        FactsRequest(settings=SETTINGS, scene=("scene", png(scene)), face_model=face_model, **inputs)
     )
-    order = CheckOrder(
+    request = CheckRequest(
         name="candidate.png",
         data=png(picture),
         guard=GuardSettings(),
@@ -113,7 +113,7 @@ def _measured(
         with_references=face_model is not None,
         face_model=face_model,
     )
-    found = check_candidate(order, facts).report.find(check)
+    found = check_candidate(request, facts).report.find(check)
     assert found is not None
     return found
 
@@ -121,11 +121,11 @@ def _measured(
 def _duplicates(scene: Rgb, first: Rgb) -> Iterator[Shown]:
     second = drawn(255 - (255 - scene) // 2, np.random.default_rng(5), at_night=False, in_rain=False)
     copy = spoil("near copy", first, np.random.default_rng(6))
-    facts = gather_facts(FactsOrder(settings=SETTINGS, scene=("scene", png(scene))))
+    facts = gather_facts(FactsRequest(settings=SETTINGS, scene=("scene", png(scene))))
     for kind, picture in (("pass", second), ("fail", copy)):
         pair = [
             check_candidate(
-                CheckOrder(name="c", data=png(one), guard=GuardSettings(), settings=SETTINGS), facts
+                CheckRequest(name="c", data=png(one), guard=GuardSettings(), settings=SETTINGS), facts
             )
             for one in (first, picture)
         ]
@@ -140,8 +140,8 @@ def _faces(scene: Rgb) -> Iterator[Shown]:
     reference = scene[0:200]
     other = photograph("rocket.jpg", 0, 0, 280)
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        Path(file.name).write_bytes(mean_colours())
-        model = FaceModel(path=file.name, sha256=hashlib.sha256(mean_colours()).hexdigest())
+        Path(file.name).write_bytes(mean_colors())
+        model = FaceModel(path=file.name, sha256=hashlib.sha256(mean_colors()).hexdigest())
         yield from _both(
             "identity", scene, other, scene, references=(("reference", png(reference)),), face_model=model
         )

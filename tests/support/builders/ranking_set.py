@@ -59,11 +59,11 @@ class ForgetfulRecorder:
 
 
 def tools_for(store: MemoryStore, **more: Any) -> StepTools:
-    async def is_cancelled() -> bool:
+    async def is_canceled() -> bool:
         return False
 
     parts: dict[str, Any] = {"provider": None, "cpu": InlineCpu(), "recorder": ForgetfulRecorder()}
-    return StepTools(store=store, may_retry=False, is_cancelled=is_cancelled, **parts, **more)
+    return StepTools(store=store, may_retry=False, is_canceled=is_canceled, **parts, **more)
 
 
 def png(rgb: Rgb) -> bytes:
@@ -88,7 +88,7 @@ async def _made(store: MemoryStore, number: int, styles: tuple[PlannedPicture, .
     stage, time_of_day, weather = STAGES[number % len(STAGES)]
     good = drawn(pixels(data), rng, at_night=time_of_day == "night", in_rain=weather == "rain")
     pictures = [("good", good), *_spoiled(good, rng)]
-    placed = [pictures[place] for place in rng.permutation(len(pictures))]
+    placed = [pictures[location] for location in rng.permutation(len(pictures))]
     kinds = [kind for kind, _ in placed]
     job = ImageJob(
         run_id=UUID(int=2),
@@ -144,13 +144,13 @@ async def _put(store: MemoryStore, key: str, data: bytes) -> PlannedPicture:
 
 
 def drawn(scene: Rgb, rng: np.random.Generator, *, at_night: bool, in_rain: bool) -> Rgb:
-    """A grey drawing in a few milliseconds: the real one takes long, and is tried elsewhere."""
-    grey = cv2.cvtColor(scene, cv2.COLOR_RGB2GRAY)
-    lines = cv2.adaptiveThreshold(grey, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 7, 4)
-    tones = cv2.bilateralFilter(grey, 5, 30, 3) * (0.45 if at_night else 1.0) + rng.normal(0, 3, grey.shape)
+    """A gray drawing in a few milliseconds: the real one takes long, and is tried elsewhere."""
+    gray = cv2.cvtColor(scene, cv2.COLOR_RGB2GRAY)
+    lines = cv2.adaptiveThreshold(gray, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 7, 4)
+    tones = cv2.bilateralFilter(gray, 5, 30, 3) * (0.45 if at_night else 1.0) + rng.normal(0, 3, gray.shape)
     ink = np.where(lines > 0, tones, 20.0)
     if in_rain:
-        streaks = np.where(rng.random(grey.shape) > 0.985, 255.0, 0.0)
+        streaks = np.where(rng.random(gray.shape) > 0.985, 255.0, 0.0)
         ink += 1.5 * cv2.filter2D(streaks, -1, np.eye(9) / 9)
     return clipped(np.repeat(ink[..., None], 3, axis=2))
 

@@ -23,7 +23,7 @@ list are answered well. A bill is one line in the state file, on the disk before
     {"idempotency_key": "...", "request_id": "req_...", "model": "gpt-image-1", "size": "1024x1024",
      "quality": "high", "prompt_sha256": "...", "inputs": 2, "key_end": "7f3a", "at": "2026-..."}
 
-The picture is a small PNG of grey blocks that no other call gets; with ``echo`` it is the call's own
+The picture is a small PNG of gray blocks that no other call gets; with ``echo`` it is the call's own
 first picture (if that is a PNG) with a text chunk that names the call.
 """
 
@@ -324,7 +324,7 @@ class OpenAIDouble:
             note = _chunk(b"tEXt", b"call\0" + f"{bill.request_id} {name}".encode())
             return first[:end] + note + first[end:]
         width, height = (int(side) // 8 for side in bill.size.split("x")) if "x" in bill.size else (128, 128)
-        return grey_blocks(bill.request_id, width=width, height=height)
+        return gray_blocks(bill.request_id, width=width, height=height)
 
     def _summary(self) -> dict[str, Any]:
         return {
@@ -343,7 +343,7 @@ def unexpected(kind: str) -> bytes:
         case "html":
             return b"<!doctype html><html><body><h1>Welcome to nginx!</h1></body></html>"
         case "tiny":
-            return grey_blocks("tiny", width=1, height=1)
+            return gray_blocks("tiny", width=1, height=1)
         case "jpeg":
             buffer = io.BytesIO()
             Image.linear_gradient("L").save(buffer, format="JPEG")
@@ -360,10 +360,10 @@ def _packed(mib: int) -> bytes:
     return b"".join([*(packer.compress(bytes(1024**2)) for _ in range(mib)), packer.flush()])
 
 
-def grey_blocks(name: str, *, width: int, height: int) -> bytes:
-    """A PNG of 8 x 8 blocks in greys that follow from a name."""
-    greys = hashlib.sha512(name.encode()).digest()
-    row = [bytes(b"\0" + bytes(greys[y * 8 + x * 8 // width] for x in range(width))) for y in range(8)]
+def gray_blocks(name: str, *, width: int, height: int) -> bytes:
+    """A PNG of 8 x 8 blocks in grays that follow from a name."""
+    grays = hashlib.sha512(name.encode()).digest()
+    row = [bytes(b"\0" + bytes(grays[y * 8 + x * 8 // width] for x in range(width))) for y in range(8)]
     pixels = b"".join(row[y * 8 // height] for y in range(height))
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return (

@@ -12,7 +12,7 @@ from support.doubles.openai_double import (
     OpenAIDouble,
     Reply,
     cut_off,
-    grey_blocks,
+    gray_blocks,
     read_form,
     unexpected,
 )
@@ -79,7 +79,7 @@ def _picture(fault: Fault, call_id: str, call: EditCall) -> Reply:
         return Reply(200, b"no picture", headers)
     if fault.body is not None:
         return Reply(200, unexpected(fault.body), headers)
-    return Reply(200, grey_blocks(call_id, width=48, height=32), headers)
+    return Reply(200, gray_blocks(call_id, width=48, height=32), headers)
 
 
 def _refusal(fault: Fault, status: int) -> Reply:

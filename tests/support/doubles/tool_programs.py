@@ -9,8 +9,8 @@ assert sorted(args) == ["-f", "-i", "-m", "-n", "-o", "-s", "-t"], args
 source, target = args["-i"], args["-o"]
 assert os.path.exists(os.path.join(args["-m"], args["-n"] + ".param"))
 image = Image.open(source)
-image = image.convert("RGB" if behaviour == "loses alpha" else image.mode)
-scale = int(args["-s"]) + (1 if behaviour == "wrong size" else 0)
+image = image.convert("RGB" if behavior == "loses alpha" else image.mode)
+scale = int(args["-s"]) + (1 if behavior == "wrong size" else 0)
 made = image.resize((image.width * scale, image.height * scale), Image.Resampling.BICUBIC)
 """
 _REMBG = """\
@@ -18,56 +18,56 @@ assert sys.argv[1:3] == ["i", "-m"] and len(sys.argv) == 6, sys.argv
 source, target = sys.argv[4:]
 made = Image.open(source).convert("RGBA")
 alpha = Image.new("L", made.size, 0)
-if behaviour != "removes all":
+if behavior != "removes all":
     alpha.paste(255, (0, 0, made.width // 2, made.height))
 made.putalpha(alpha)
-if behaviour == "wrong size":
+if behavior == "wrong size":
     made = made.resize((made.width, made.height * 2))
-if behaviour == "loses alpha":
+if behavior == "loses alpha":
     made = made.convert("RGB")
 """
 _COMMON = """\
 #!{python}
 import os, sys, time
-behaviour = {behaviour!r}
-if behaviour == "fails":
+behavior = {behavior!r}
+if behavior == "fails":
     print("vkCreateInstance failed -9")
     sys.exit(255)
-if behaviour == "hangs":
+if behavior == "hangs":
     if os.fork() == 0:
         time.sleep(600)
     time.sleep(600)
-if behaviour == "tells its environment":
+if behavior == "tells its environment":
     print([name for name in ('PATH', 'OPENAI_API_KEY', 'KROMA_DATABASE_URL') if name in os.environ])
     sys.exit(3)
-if behaviour == "leaves nothing":
+if behavior == "leaves nothing":
     sys.exit(0)
 from PIL import Image
 {work}
-if behaviour == "writes rubbish":
+if behavior == "writes rubbish":
     open(target, "wb").write(b"<html>")
-elif behaviour == "writes a link":
+elif behavior == "writes a link":
     os.symlink("/etc/hostname", target)
 else:
     made.save(target)
 """
 
 
-def realesrgan(folder: Path, behaviour: str = "", *, model: str = "realesrgan-x4plus") -> tuple[Path, Path]:
+def realesrgan(folder: Path, behavior: str = "", *, model: str = "realesrgan-x4plus") -> tuple[Path, Path]:
     """The program and its models' folder."""
     models = folder / "models"
     models.mkdir()
     (models / f"{model}.param").write_text("7767517\n")
     (models / f"{model}.bin").write_bytes(b"\0")
-    return _program(folder / "realesrgan-ncnn-vulkan", _REALESRGAN, behaviour), models
+    return _program(folder / "realesrgan-ncnn-vulkan", _REALESRGAN, behavior), models
 
 
-def rembg(folder: Path, behaviour: str = "") -> Path:
+def rembg(folder: Path, behavior: str = "") -> Path:
     """The program."""
-    return _program(folder / "rembg", _REMBG, behaviour)
+    return _program(folder / "rembg", _REMBG, behavior)
 
 
-def _program(path: Path, work: str, behaviour: str) -> Path:
-    path.write_text(_COMMON.format(python=sys.executable, behaviour=behaviour, work=work))
+def _program(path: Path, work: str, behavior: str) -> Path:
+    path.write_text(_COMMON.format(python=sys.executable, behavior=behavior, work=work))
     path.chmod(0o755)
     return path

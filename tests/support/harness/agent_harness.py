@@ -30,7 +30,7 @@ from kroma_api.app import create_app
 from support.doubles.agent_server import AgentServer
 
 
-class Desk:
+class AgentHarness:
     """A project with hands to send its instructions."""
 
     def __init__(self, db: Database, project: Project, agent: AgentServer, data_dir: Path) -> None:

@@ -16,8 +16,8 @@ from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
 from kroma.ledger.admission import Claimed
-from kroma.ledger.answers import Shelved
-from kroma.ledger.call_scheduler import CallDesk
+from kroma.ledger.answers import StoredAnswer
+from kroma.ledger.call_scheduler import CallScheduler
 from kroma.ledger.calls import PaidCalls
 from kroma.ledger.models import ProviderCall
 from kroma.ledger.outcomes import Answer
@@ -73,8 +73,8 @@ class MortalDatabase(Database):
         return rows
 
 
-class MemoryShelf:
-    """Implements ``Shelf``: two writes, as a store makes them."""
+class MemoryAnswerStore:
+    """Implements ``AnswerStore``: two writes, as a store makes them."""
 
     def __init__(self, life: Life, notes: dict[UUID, Answer], pictures: dict[UUID, bytes]) -> None:
         self._life = life
@@ -90,10 +90,10 @@ class MemoryShelf:
         self._life.step()
         return result.data
 
-    async def find(self, call_id: UUID) -> Shelved[bytes] | None:
+    async def find(self, call_id: UUID) -> StoredAnswer[bytes] | None:
         self._life.step()
         answer = self._notes.get(call_id)
-        return None if answer is None else Shelved(answer=answer, kept=self._pictures.get(call_id, b""))
+        return None if answer is None else StoredAnswer(answer=answer, kept=self._pictures.get(call_id, b""))
 
 
 class MortalProvider:
@@ -176,7 +176,7 @@ class Counter:
         claim: Claimed,
         provider: Any,
         *,
-        desk: CallDesk | None = None,
+        scheduler: CallScheduler | None = None,
         life: Life | None = None,
         db: Database | None = None,
         candidate: int = 1,
@@ -184,19 +184,19 @@ class Counter:
     ) -> Awaitable[bytes]:
         """One candidate, asked for by a worker with this life."""
         life = life or Life()
-        desk = desk or CallDesk(
+        scheduler = scheduler or CallScheduler(
             answer_grace=timedelta(milliseconds=50), first_retry=timedelta(milliseconds=10)
         )
         seen: Provider = MortalProvider(provider, life)  # type: ignore[assignment]
         calls = PaidCalls(
             MortalDatabase(db or self.db, life),
-            desk,
+            scheduler,
             seen,
             claim,
             find_access=find_access or no_key_needed,
             confirm=without_a_budget,
         )
-        return calls.edit(request(candidate), MemoryShelf(life, self.notes, self.pictures))
+        return calls.edit(request(candidate), MemoryAnswerStore(life, self.notes, self.pictures))
 
     async def calls(self, job_id: UUID | None = None) -> list[ProviderCall]:
         wanted = select(ProviderCall).order_by(ProviderCall.candidate_index, ProviderCall.number)

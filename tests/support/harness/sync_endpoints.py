@@ -27,10 +27,10 @@ class Notes:
     def __init__(self) -> None:
         self.uploads: dict[str, str] = {}
 
-    async def known(self) -> Mapping[str, str]:
+    async def find_known(self) -> Mapping[str, str]:
         return self.uploads
 
-    async def begun(self, upload_id: str, sha256: str) -> None:
+    async def note_begun(self, upload_id: str, sha256: str) -> None:
         self.uploads[upload_id] = sha256
 
 

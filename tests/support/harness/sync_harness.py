@@ -11,15 +11,15 @@ from kroma.assets.models import Asset
 from kroma.audit.models import AuditEvent
 from kroma.config import Settings
 from kroma.db.engine import Database
-from kroma.leases.renewer import LeaseKeeper
+from kroma.leases.renewer import LeaseRenewer
 from kroma.projects.models import Project, ProjectStorage
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import upsert_secret
 from kroma.storage.directory import DirectoryStores
 from kroma.sync.claim import claim_sync
 from kroma.sync.models import SyncJob
-from kroma.sync.runner import Synchroniser
-from kroma.sync.service import SyncOrder, prepare_sync, request_sync
+from kroma.sync.runner import Synchronizer
+from kroma.sync.service import SyncRequest, prepare_sync, request_sync
 from support.builders.factories import make_project
 from support.doubles.s3_double import S3Double
 from support.harness.worker_harness import url_of
@@ -38,8 +38,8 @@ class Office:
         self.root = settings.data_dir / project.slug
         self.stores = DirectoryStores(settings.data_dir, allow_any_root=False)
         self.keyring = Keyring(settings.master_key)
-        self.keeper = LeaseKeeper(url_of(db), look_every=timedelta(milliseconds=50))
-        self.syncs = Synchroniser(
+        self.renewer = LeaseRenewer(url_of(db), look_every=timedelta(milliseconds=50))
+        self.syncs = Synchronizer(
             db=db,
             stores=self.stores,
             keyring=self.keyring,
@@ -48,14 +48,16 @@ class Office:
         )
 
     async def ask(self, **options: Any) -> SyncJob:
-        notice = await prepare_sync(self.db, self.stores, slug=self.project.slug, order=SyncOrder(**options))
+        notice = await prepare_sync(
+            self.db, self.stores, slug=self.project.slug, request=SyncRequest(**options)
+        )
         async with self.db.transaction() as session:
             return await request_sync(session, notice, actor=None)
 
     async def carry(self, row: SyncJob, *, worker: str = "worker-test") -> timedelta | None:
         claim = await claim_sync(self.db, row.id, worker=worker, lease=LEASE)
         assert claim is not None
-        return await self.syncs.carry(self.keeper, claim)
+        return await self.syncs.carry(self.renewer, claim)
 
     async def row(self, row: SyncJob) -> SyncJob:
         async with self.db.transaction() as session:

@@ -13,12 +13,12 @@ from kroma.config import Settings
 from kroma.costs.models import CostEvent
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
-from kroma.leases.renewer import LeaseKeeper
-from kroma.ledger.call_scheduler import CallDesk
+from kroma.leases.renewer import LeaseRenewer
+from kroma.ledger.call_scheduler import CallScheduler
 from kroma.pipeline.control.trigger import trigger_run
-from kroma.pipeline.execution.wiring import Workplace
+from kroma.pipeline.execution.wiring import WorkerContext
 from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.models import Project
 from kroma.provider_accounts.access import AccessLoader, no_access
 from kroma.providers.base import Provider
@@ -67,7 +67,7 @@ class Order(msgspec.Struct, kw_only=True):
     postprocess: PostprocessSwitches | None = None
 
 
-class Rows(msgspec.Struct):
+class RowMapper(msgspec.Struct):
     """Everything the database holds of a run."""
 
     run: Run
@@ -92,9 +92,11 @@ class Studio:
         self.stores = stores
         self.cpu = cpu
         self.provider = FakeProvider()
-        self.desk = CallDesk(answer_grace=timedelta(milliseconds=200), first_retry=timedelta(milliseconds=50))
+        self.scheduler = CallScheduler(
+            answer_grace=timedelta(milliseconds=200), first_retry=timedelta(milliseconds=50)
+        )
         self.load_access: AccessLoader = no_access
-        self.keeper = LeaseKeeper(url_of(db), look_every=timedelta(milliseconds=100))
+        self.renewer = LeaseRenewer(url_of(db), look_every=timedelta(milliseconds=100))
 
     def script(self, *outcomes: FakeOutcome, **options: Any) -> FakeProvider:
         self.provider = FakeProvider(FakeScript(outcomes=outcomes, **options))
@@ -105,31 +107,31 @@ class Studio:
         return {"fake": self.provider}
 
     @property
-    def place(self) -> Workplace:
-        return Workplace(
+    def context(self) -> WorkerContext:
+        return WorkerContext(
             db=self.db,
-            keeper=self.keeper,
+            renewer=self.renewer,
             stores=self.stores,
             providers=self.providers,
             cpu=self.cpu,
-            desk=self.desk,
+            scheduler=self.scheduler,
             load_access=self.load_access,
         )
 
     @property
     def deps(self) -> TaskDeps:
-        return TaskDeps(place=self.place, queue=self.queue, worker="worker-test")
+        return TaskDeps(context=self.context, queue=self.queue, worker="worker-test")
 
     async def trigger(self, scenes: Sequence[str] = SCENES, **fields: Any) -> Run:
         named = None if "input" in fields else list(scenes)
-        order = Order(**{"scene_refs": named, **fields})
+        spec = Order(**{"scene_refs": named, **fields})
         return await trigger_run(
             self.db,
             self.queue,
             self.stores,
             self.settings,
             slug=self.project.slug,
-            order=RunOrder.checked(order),
+            spec=RunSpec.checked(spec),
             providers=self.providers,
             cpu=self.cpu,
         )
@@ -140,7 +142,7 @@ class Studio:
             messages, self.queue.messages = self.queue.messages, []
             await asyncio.gather(*(dispatch(self.deps, message) for message in messages))
 
-    async def run_to_end(self, scenes: Sequence[str] = SCENES, **fields: Any) -> Rows:
+    async def run_to_end(self, scenes: Sequence[str] = SCENES, **fields: Any) -> RowMapper:
         run = await self.trigger(scenes, **fields)
         await self.work()
         return await self.rows(run)
@@ -156,7 +158,7 @@ class Studio:
         async with self.db.transaction() as session:
             return await session.scalar(text(sql))
 
-    async def rows(self, run: Run) -> Rows:
+    async def rows(self, run: Run) -> RowMapper:
         async with self.db.transaction() as session:
             jobs = list(
                 await session.scalars(select(RunJob).where(RunJob.run_id == run.id).order_by(RunJob.ordinal))
@@ -171,7 +173,7 @@ class Studio:
                 )
                 for job in jobs
             }
-            return Rows(
+            return RowMapper(
                 (await session.scalars(select(Run).where(Run.id == run.id))).one(),
                 jobs,
                 dict(candidates),

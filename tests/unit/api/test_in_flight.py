@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from kroma.metrics import REGISTRY
 from kroma_api.http.errors import ServerStoppedError
-from kroma_api.middleware.in_flight import RequestsInHand
+from kroma_api.middleware.in_flight import InFlightRequests
 from kroma_api.middleware.request_log import RequestLog
 
 pytestmark = pytest.mark.timeout(20)
@@ -22,7 +22,7 @@ class Server:
 
     def __init__(self) -> None:
         self.let_go = asyncio.Event()
-        self.in_hand = RequestsInHand()
+        self.in_hand = InFlightRequests()
         self.app = RequestLog(self.in_hand.around(self._answer))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - as ASGI has it

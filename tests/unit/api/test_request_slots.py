@@ -10,8 +10,8 @@ from litestar.types import Receive, Scope, Send
 
 from kroma.shares import ANONYMOUS, current_share
 from kroma_api.http.errors import ServerBusyError
-from kroma_api.http.request_slot import MOST_OF_STRANGERS, Limits, Place, place_of
-from kroma_api.middleware.request_slots import Places
+from kroma_api.http.request_slot import MAX_ANONYMOUS, RequestLimits, RequestSlot, slot_of
+from kroma_api.middleware.request_slots import RequestSlots
 
 pytestmark = pytest.mark.timeout(20)
 
@@ -23,14 +23,14 @@ HEADERS = [(b"accept", b"text/event-stream"), (b"prefer", b"wait=60")]
 class Served:
     """Reads each request's body to its end, then holds it until it is let go."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RequestLimits) -> None:
         self.limits = limits
         self.let_go = asyncio.Event()
-        self.places: list[Place] = []
-        self._app = Places(self._answer, limits)
+        self.locations: list[RequestSlot] = []
+        self._app = RequestSlots(self._answer, limits)
 
     async def _answer(self, scope: Scope, receive: Receive, _: Send) -> None:
-        self.places.append(place_of(scope))
+        self.locations.append(slot_of(scope))
         if scope["type"] == "http" and scope["method"] == "POST":
             message: Any = await receive()
             while message["more_body"]:
@@ -77,7 +77,7 @@ class Served:
 
 @pytest.mark.parametrize(("method", "path"), [("GET", EVENTS), ("GET", "/api/projects"), ("POST", TRIGGER)])
 async def test_no_header_frees_a_request_from_its_place(method: str, path: str) -> None:
-    served = Served(Limits(at_work=8))
+    served = Served(RequestLimits(at_work=8))
     async with served.held(4, "a", method, path):
         assert served.limits.at_work.held("a") == 4
         with pytest.raises(ServerBusyError):
@@ -88,7 +88,7 @@ async def test_no_header_frees_a_request_from_its_place(method: str, path: str) 
 
 
 async def test_a_body_that_is_still_coming_takes_no_place() -> None:
-    served = Served(Limits(at_work=8))
+    served = Served(RequestLimits(at_work=8))
     async with served.held(100, "a", "POST", TRIGGER, b"{", is_whole=False):
         assert (served.limits.at_work.held(), served.limits.received.held("a")) == (0, 100)
         async with served.held(4, "b", "POST", TRIGGER, b"{}"):
@@ -97,9 +97,9 @@ async def test_a_body_that_is_still_coming_takes_no_place() -> None:
 
 
 async def test_whoever_waits_for_a_run_gives_up_its_place() -> None:
-    served = Served(Limits(at_work=8))
+    served = Served(RequestLimits(at_work=8))
     async with served.held(4, "a", "POST", TRIGGER, b"{}"):
-        assert all(place.may_wait() for place in served.places)
+        assert all(slot.may_wait() for slot in served.locations)
         assert (served.limits.at_work.held(), served.limits.waiting.held("a")) == (0, 4)
         async with served.held(4, "a", "GET", "/api/projects"):
             pass
@@ -107,12 +107,12 @@ async def test_whoever_waits_for_a_run_gives_up_its_place() -> None:
 
 
 async def test_where_too_many_wait_the_next_one_does_not() -> None:
-    served = Served(Limits())
+    served = Served(RequestLimits())
     taken = 0
     while served.limits.waiting.take("a"):
         taken += 1
     async with served.held(1, "a", "POST", TRIGGER, b"{}"), served.held(1, "b", "POST", TRIGGER, b"{}"):
-        first, second = served.places
+        first, second = served.locations
         assert (first.may_wait(), second.may_wait()) == (False, True)
         assert served.limits.at_work.held("a") == 1
     assert served.limits.waiting.held() == taken
@@ -120,20 +120,20 @@ async def test_where_too_many_wait_the_next_one_does_not() -> None:
 
 @pytest.mark.parametrize("everybody_is_one", [False, True])
 async def test_strangers_have_little_unless_no_token_is_asked_for(*, everybody_is_one: bool) -> None:
-    served = Served(Limits(everybody_is_one=everybody_is_one))
-    async with served.held(MOST_OF_STRANGERS, ANONYMOUS, "GET", "/nope"):
+    served = Served(RequestLimits(everybody_is_one=everybody_is_one))
+    async with served.held(MAX_ANONYMOUS, ANONYMOUS, "GET", "/nope"):
         if everybody_is_one:
             async with served.held(1, ANONYMOUS, "GET", "/nope"):
                 pass
         else:
             with pytest.raises(ServerBusyError):
                 await served.ask(ANONYMOUS, "GET", "/nope")
-        async with served.held(MOST_OF_STRANGERS * 2, "a", "GET", "/nope"):
+        async with served.held(MAX_ANONYMOUS * 2, "a", "GET", "/nope"):
             pass
 
 
 async def test_a_probe_is_answered_when_nothing_else_is() -> None:
-    served = Served(Limits(at_work=2))
+    served = Served(RequestLimits(at_work=2))
     async with served.held(1, ANONYMOUS, "GET", "/nope"):
         with pytest.raises(ServerBusyError):
             await served.ask(ANONYMOUS, "GET", "/health/nope")

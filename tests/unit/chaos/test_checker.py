@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from chaos.checker import RULES, findings
-from chaos.customers import Accepted, Cancelled, Told
+from chaos.customers import Accepted, Canceled, Told
 from chaos.history import (
     AssetRow,
     CallRow,
@@ -106,9 +106,9 @@ def _accept(history: History, key: str, run: UUID) -> None:
     ]
 
 
-def _cancelled(history: History, answered_at: datetime) -> None:
+def _canceled(history: History, answered_at: datetime) -> None:
     history.told.cancelled = [
-        Cancelled(run_id=str(RUN), asked_at=NOON, answered_at=answered_at, status="canceling")
+        Canceled(run_id=str(RUN), asked_at=NOON, answered_at=answered_at, status="canceling")
     ]
 
 
@@ -187,8 +187,8 @@ FAULTS: list[tuple[str, Callable[[History], object]]] = [
     ("only_refused_calls_have_a_next", _second_call),
     ("costs_are_the_settled_calls", lambda it: it.costs.append(it.costs[0])),
     ("no_budget_was_passed", lambda it: it.budgets.update({PROJECT: Decimal("0.049")})),
-    ("nothing_was_sent_after_a_cancel", lambda it: _cancelled(it, NOON - timedelta(seconds=1))),
-    ("nothing_was_sent_after_a_cancel", lambda it: _cancelled(it, NOON + timedelta(seconds=1))),
+    ("nothing_was_sent_after_a_cancel", lambda it: _canceled(it, NOON - timedelta(seconds=1))),
+    ("nothing_was_sent_after_a_cancel", lambda it: _canceled(it, NOON + timedelta(seconds=1))),
 ]
 
 

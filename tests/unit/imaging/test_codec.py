@@ -85,7 +85,7 @@ def test_cmyk_becomes_rgb() -> None:
 
 @pytest.mark.parametrize("fmt", ["WEBP", "PNG"])
 def test_an_animation_gives_its_first_frame(fmt: str) -> None:
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
     data = saved(frames[0], fmt, save_all=True, append_images=frames[1:], duration=50, lossless=True)
     assert verify(data, name="a").width == 4
     assert decode(data, name="a").pixels[0, 0, :3].tolist() == [255, 0, 0]
@@ -175,6 +175,6 @@ def test_metadata_is_added_and_replaced_without_touching_pixels() -> None:
 
 
 def test_a_jpeg_becomes_a_png_with_metadata() -> None:
-    data = to_png(saved(Image.new("RGB", (5, 4), "grey"), "JPEG"), {"run": "1"}, name="a")
+    data = to_png(saved(Image.new("RGB", (5, 4), "gray"), "JPEG"), {"run": "1"}, name="a")
     assert verify(data, name="a").format == "PNG"
     assert read_metadata(data) == {"run": "1"}

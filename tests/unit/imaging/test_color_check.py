@@ -11,13 +11,13 @@ from kroma.imaging.chroma import chroma_delta
 from kroma.imaging.color_check import GuardSettings, check, judge
 
 
-def flat(*colour: int, size: tuple[int, int] = (7, 5)) -> NDArray[np.uint8]:
-    return np.full((size[1], size[0], len(colour)), colour, dtype=np.uint8)
+def flat(*color: int, size: tuple[int, int] = (7, 5)) -> NDArray[np.uint8]:
+    return np.full((size[1], size[0], len(color)), color, dtype=np.uint8)
 
 
-def png(*colour: int) -> bytes:
+def png(*color: int) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(flat(*colour)).save(buffer, format="PNG")
+    Image.fromarray(flat(*color)).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -28,16 +28,16 @@ def plain_formula(rgb: NDArray[np.uint8]) -> float:
 
 
 @pytest.mark.parametrize(
-    ("colour", "expected"),
+    ("color", "expected"),
     [
-        pytest.param((128, 128, 128), 0.0, id="grey"),
+        pytest.param((128, 128, 128), 0.0, id="gray"),
         pytest.param((130, 128, 127), 2.0, id="at the threshold"),
         pytest.param((100, 90, 80), 13.3333, id="brown"),
         pytest.param((255, 0, 0, 0), 170.0, id="fully transparent red"),
     ],
 )
-def test_the_check_values_of_the_specification_hold(colour: tuple[int, ...], expected: float) -> None:
-    assert check(png(*colour), GuardSettings(), name="a").chroma_delta == expected
+def test_the_check_values_of_the_specification_hold(color: tuple[int, ...], expected: float) -> None:
+    assert check(png(*color), GuardSettings(), name="a").chroma_delta == expected
 
 
 def test_an_empty_picture_has_no_chroma() -> None:

@@ -9,15 +9,15 @@ GREEN = (22, 122, 84)
 RED = (176, 46, 42)
 
 
-def png(colour: str, size: tuple[int, int] = (60, 40), mode: str = "RGB") -> bytes:
+def png(color: str, size: tuple[int, int] = (60, 40), mode: str = "RGB") -> bytes:
     buffer = io.BytesIO()
-    Image.new(mode, size, colour).save(buffer, format="PNG")
+    Image.new(mode, size, color).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
-def colours(data: bytes) -> set[tuple[int, ...]]:
+def colors(data: bytes) -> set[tuple[int, ...]]:
     image = Image.open(io.BytesIO(data)).convert("RGB")
-    return {colour for _, colour in image.getcolors(1 << 20)}
+    return {color for _, color in image.getcolors(1 << 20)}
 
 
 def row(*cells: SheetCell) -> SheetRow:
@@ -29,14 +29,14 @@ def test_a_sheet_shows_every_picture() -> None:
         [row(SheetCell(name="candidate 1", status="done", data=png("yellow")))],
         header=SheetHeader(title="demo", styles=(("ink", png("lime")),)),
     )
-    assert {(0, 0, 255), (255, 255, 0), (0, 255, 0)} <= colours(sheet)
+    assert {(0, 0, 255), (255, 255, 0), (0, 255, 0)} <= colors(sheet)
 
 
 def test_the_winner_is_framed() -> None:
-    cell = SheetCell(name="candidate 1", status="done", data=png("grey"))
-    winner = SheetCell(name="candidate 1", status="done", data=png("grey"), winner=True)
-    assert GREEN not in colours(contact_sheet([row(cell)]))
-    assert GREEN in colours(contact_sheet([row(winner)]))
+    cell = SheetCell(name="candidate 1", status="done", data=png("gray"))
+    winner = SheetCell(name="candidate 1", status="done", data=png("gray"), winner=True)
+    assert GREEN not in colors(contact_sheet([row(cell)]))
+    assert GREEN in colors(contact_sheet([row(winner)]))
 
 
 @pytest.mark.parametrize("status", ["failed_output_guard", "failed"])
@@ -44,12 +44,12 @@ def test_a_rejected_candidate_is_crossed_out_and_faded(status: str) -> None:
     sheet = contact_sheet(
         [row(SheetCell(name="candidate 1", status=status, data=png("yellow"), chroma_delta=170.0))]
     )
-    assert RED in colours(sheet)
-    assert (255, 255, 0) not in colours(sheet)
+    assert RED in colors(sheet)
+    assert (255, 255, 0) not in colors(sheet)
 
 
 def test_rows_of_different_lengths_fit_one_sheet() -> None:
-    cells = tuple(SheetCell(name=f"candidate {n}", status="done", data=png("grey")) for n in range(1, 4))
+    cells = tuple(SheetCell(name=f"candidate {n}", status="done", data=png("gray")) for n in range(1, 4))
     wide = Image.open(io.BytesIO(contact_sheet([row(*cells), row()])))
     narrow = Image.open(io.BytesIO(contact_sheet([row(cells[0])])))
     assert wide.width > narrow.width
@@ -61,12 +61,12 @@ def test_a_missing_or_broken_picture_leaves_the_rest(data: bytes | None) -> None
     sheet = contact_sheet(
         [row(SheetCell(name="candidate 1", status="failed", data=data, reason="the call failed"))]
     )
-    assert (0, 0, 255) in colours(sheet)
+    assert (0, 0, 255) in colors(sheet)
 
 
 def test_long_texts_stay_inside_their_cell() -> None:
     long = "word " * 60 + "x" * 400
-    rows = [row(SheetCell(name="candidate 1", status="done", data=png("grey"), reason=long))]
+    rows = [row(SheetCell(name="candidate 1", status="done", data=png("gray"), reason=long))]
     rows = [SheetRow(scene_name=long, scene=None, cells=rows[0].cells, note=long)]
     image = Image.open(io.BytesIO(contact_sheet(rows, header=SheetHeader(title=long, subtitle=long))))
     paper = image.getpixel((1, 1))
@@ -79,7 +79,7 @@ def test_transparent_and_odd_pictures_are_shown() -> None:
         SheetCell(name="candidate 1", status="done", data=png("red", (1, 1), "RGBA")),
         SheetCell(name="candidate 2", status="done", data=png("red", (3000, 2))),
     )
-    assert (255, 0, 0) in colours(contact_sheet([row(*cells)]))
+    assert (255, 0, 0) in colors(contact_sheet([row(*cells)]))
 
 
 def test_no_rows_are_still_a_picture() -> None:

@@ -7,9 +7,9 @@ from support.builders import corpus
 
 
 def shown(name: str) -> np.ndarray:
-    """What a good sample should show, as far as its format keeps colours."""
+    """What a good sample should show, as far as its format keeps colors."""
     rgb = corpus.pixels().astype(np.int16)
-    if corpus.sample(name).grey:
+    if corpus.sample(name).gray:
         rgb = np.repeat(np.rint(rgb @ [0.299, 0.587, 0.114])[..., None], 3, axis=2).astype(np.int16)
     return rgb
 
@@ -26,7 +26,7 @@ def test_every_good_file_is_read_right(name: str) -> None:
     if name != "one_bit_png":
         columns = slice(0, corpus.CLEAR_FROM if sample.alpha else corpus.WIDTH)
         off = np.abs(picture.pixels[:, columns, :3].astype(np.int16) - shown(name)[:, columns])
-        assert np.percentile(off, 99) <= sample.tolerance + (1 if sample.grey else 0)
+        assert np.percentile(off, 99) <= sample.tolerance + (1 if sample.gray else 0)
 
 
 @pytest.mark.parametrize("name", corpus.BAD)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from kroma.imaging.codec import decode
 from kroma.imaging.errors import PictureError
-from kroma.imaging.high_bit_depth import DeepPicture, decode_deep, encode_deep
+from kroma.imaging.high_bit_depth import Picture16, decode16, encode16
 from kroma.imaging.png_text import read_metadata
 from kroma.imaging.thumbnail import thumbnail
 from support.builders import corpus
@@ -16,9 +16,9 @@ from support.builders import corpus
 def test_every_good_file_keeps_its_bits_alpha_and_profile(name: str) -> None:
     sample = corpus.sample(name)
 
-    picture = decode_deep(sample.data, name=name)
+    picture = decode16(sample.data, name=name)
 
-    assert picture.is_deep == sample.deep
+    assert picture.is_16_bit == sample.deep
     assert picture.size == (corpus.WIDTH, corpus.HEIGHT)
     assert (picture.alpha is not None) == sample.alpha
     assert (picture.icc_profile is not None) == sample.profile
@@ -30,7 +30,7 @@ def test_every_good_file_keeps_its_bits_alpha_and_profile(name: str) -> None:
 @pytest.mark.parametrize("name", corpus.BAD)
 def test_every_bad_file_is_refused_with_its_name(name: str) -> None:
     with pytest.raises(PictureError, match=f"'{name}'"):
-        decode_deep(corpus.sample(name).data, name=name)
+        decode16(corpus.sample(name).data, name=name)
 
 
 @pytest.mark.parametrize("alpha", [False, True])
@@ -40,9 +40,9 @@ def test_a_png_keeps_everything(dtype: type, *, alpha: bool) -> None:
     pixels = random.integers(0, np.iinfo(dtype).max + 1, (9, 7, 4 if alpha else 3), dtype)
     profile = corpus.display_profile()
 
-    data = encode_deep(DeepPicture(pixels, profile), metadata={"kroma:run": "r1"})
+    data = encode16(Picture16(pixels, profile), metadata={"kroma:run": "r1"})
 
-    again = decode_deep(data, name="again")
+    again = decode16(data, name="again")
     assert np.array_equal(again.pixels, pixels)
     assert again.icc_profile == profile
     assert read_metadata(data)["kroma:run"] == "r1"
@@ -51,9 +51,9 @@ def test_a_png_keeps_everything(dtype: type, *, alpha: bool) -> None:
 def test_a_webp_keeps_alpha_and_profile() -> None:
     profile = corpus.display_profile()
 
-    data = encode_deep(DeepPicture(corpus.with_alpha(), profile), "webp", quality=90)
+    data = encode16(Picture16(corpus.with_alpha(), profile), "webp", quality=90)
 
-    again = decode_deep(data, name="again")
+    again = decode16(data, name="again")
     assert again.alpha is not None
     assert np.array_equal(again.alpha, corpus.with_alpha()[..., 3])
     assert again.icc_profile == profile
@@ -61,9 +61,9 @@ def test_a_webp_keeps_alpha_and_profile() -> None:
 
 def test_a_jpeg_lies_on_white_and_keeps_its_profile() -> None:
     profile = corpus.display_profile()
-    deep = DeepPicture(corpus.with_alpha().astype(np.uint16) * 257, profile)
+    deep = Picture16(corpus.with_alpha().astype(np.uint16) * 257, profile)
 
-    again = decode_deep(encode_deep(deep, "jpg"), name="again")
+    again = decode16(encode16(deep, "jpg"), name="again")
 
     assert again.alpha is None
     assert again.icc_profile == profile
@@ -93,7 +93,7 @@ def test_a_deep_png_is_turned_as_its_orientation_says(orientation: int) -> None:
     exif[0x0112] = orientation
     data = corpus.saved(Image.fromarray(pixels), exif=exif)
 
-    assert np.array_equal(decode_deep(data, name="turned").pixels[..., 0], turned(pixels, orientation))
+    assert np.array_equal(decode16(data, name="turned").pixels[..., 0], turned(pixels, orientation))
 
 
 @pytest.mark.parametrize("samples", [1, 3, 4])
@@ -101,9 +101,9 @@ def test_a_deep_png_is_turned_as_its_orientation_says(orientation: int) -> None:
 def test_a_deep_tiff_is_turned_once(orientation: int, samples: int) -> None:
     pixels = np.arange(12 * samples, dtype=np.uint16).reshape(3, 4, samples) * 1300
     extra = 2 if samples == 4 else None
-    data = corpus.deep_tiff(pixels, 1 if samples == 1 else 2, extra=extra, orientation=orientation)
+    data = corpus.tiff16(pixels, 1 if samples == 1 else 2, extra=extra, orientation=orientation)
 
-    picture = decode_deep(data, name="turned")
+    picture = decode16(data, name="turned")
 
     expected = turned(pixels, orientation)
     assert np.array_equal(picture.pixels, np.repeat(expected, 3, axis=2) if samples == 1 else expected)
@@ -112,19 +112,19 @@ def test_a_deep_tiff_is_turned_once(orientation: int, samples: int) -> None:
 
 def test_a_deep_cmyk_tiff_that_only_the_other_reader_knows_is_turned_once() -> None:
     pixels = np.arange(48, dtype=np.uint16).reshape(3, 4, 4) * 1300
-    data = corpus.deep_tiff(pixels, 5, orientation=6)
+    data = corpus.tiff16(pixels, 5, orientation=6)
 
-    picture = decode_deep(data, name="turned")
+    picture = decode16(data, name="turned")
 
     assert np.array_equal(picture.pixels, decode(data, name="turned").pixels.astype(np.uint16) * 257)
     assert picture.size == (3, 4)
 
 
 def test_grey_with_zero_for_white_is_no_negative() -> None:
-    grey = np.array([[[0], [0x4040], [0xFFFF]]], np.uint16)
-    data = corpus.deep_tiff(grey, 0)
+    gray = np.array([[[0], [0x4040], [0xFFFF]]], np.uint16)
+    data = corpus.tiff16(gray, 0)
 
-    assert decode_deep(data, name="negative").pixels[0, :, 0].tolist() == [0xFFFF, 0xBFBF, 0]
+    assert decode16(data, name="negative").pixels[0, :, 0].tolist() == [0xFFFF, 0xBFBF, 0]
     assert decode(data, name="negative").pixels[0, :, 0].tolist() == [255, 191, 0]
     with Image.open(io.BytesIO(thumbnail(data, 3, name="negative"))) as shown:
         assert min(shown.getpixel((0, 0))) >= 250
@@ -132,27 +132,27 @@ def test_grey_with_zero_for_white_is_no_negative() -> None:
 
 def test_premultiplied_alpha_becomes_straight() -> None:
     given = [[100, 200, 50, 0x8000], [7, 7, 7, 0], [0xFFFF, 5, 0, 0xFFFF], [0x9000, 0, 0, 0x8000]]
-    data = corpus.deep_tiff(np.array([given], np.uint16), 2, extra=1)
+    data = corpus.tiff16(np.array([given], np.uint16), 2, extra=1)
 
     straight = [[200, 400, 100, 0x8000], [7, 7, 7, 0], [0xFFFF, 5, 0, 0xFFFF], [0xFFFF, 0, 0, 0x8000]]
-    assert decode_deep(data, name="a").pixels[0].tolist() == straight
+    assert decode16(data, name="a").pixels[0].tolist() == straight
 
 
 def test_every_row_of_a_large_premultiplied_picture_becomes_straight() -> None:
-    data = corpus.deep_tiff(np.full((600, 2, 4), 0x4000, np.uint16), 2, extra=1)
-    assert (decode_deep(data, name="a").pixels[..., :3] == 0xFFFF).all()
+    data = corpus.tiff16(np.full((600, 2, 4), 0x4000, np.uint16), 2, extra=1)
+    assert (decode16(data, name="a").pixels[..., :3] == 0xFFFF).all()
 
 
 def test_a_fourth_sample_that_means_nothing_is_no_alpha() -> None:
-    data = corpus.deep_tiff(np.full((2, 2, 4), 9, np.uint16), 2, extra=0)
-    assert decode_deep(data, name="a").pixels.tolist() == [[[9, 9, 9]] * 2] * 2
+    data = corpus.tiff16(np.full((2, 2, 4), 9, np.uint16), 2, extra=0)
+    assert decode16(data, name="a").pixels.tolist() == [[[9, 9, 9]] * 2] * 2
 
 
 def test_deep_grey_with_alpha_is_refused_with_its_reason() -> None:
-    with pytest.raises(PictureError, match="a TIFF of grey with alpha in 16 bits, which we do not read"):
-        decode_deep(corpus.sample("deep_grey_alpha_tiff").data, name="a")
+    with pytest.raises(PictureError, match="a TIFF of gray with alpha in 16 bits, which we do not read"):
+        decode16(corpus.sample("deep_grey_alpha_tiff").data, name="a")
 
 
 def test_a_side_that_the_format_cannot_hold_is_said() -> None:
     with pytest.raises(PictureError, match="a webp file has at most 16383 pixels a side, not 16384"):
-        encode_deep(DeepPicture(np.zeros((1, 16384, 3), np.uint8)), "webp")
+        encode16(Picture16(np.zeros((1, 16384, 3), np.uint8)), "webp")

@@ -15,9 +15,9 @@ from kroma.imaging.measures.candidate import check_candidate
 from kroma.imaging.measures.facts import gather_facts
 from kroma.imaging.measures.identity import embedding, windows
 from kroma.imaging.measures.report import CheckResult
-from kroma.imaging.measures.request import CheckOrder, FactsOrder
+from kroma.imaging.measures.request import CheckRequest, FactsRequest
 from kroma.imaging.measures.settings import QualitySettings
-from support.builders.onnx_file import mean_colours
+from support.builders.onnx_file import mean_colors
 from support.builders.ranking_set import png
 
 Rgb = NDArray[np.uint8]
@@ -27,8 +27,8 @@ SETTINGS = QualitySettings()
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> FaceModel:
     path = tmp_path_factory.mktemp("models") / "faces.onnx"
-    path.write_bytes(mean_colours())
-    return FaceModel(path=str(path), sha256=hashlib.sha256(mean_colours()).hexdigest())
+    path.write_bytes(mean_colors())
+    return FaceModel(path=str(path), sha256=hashlib.sha256(mean_colors()).hexdigest())
 
 
 def face(seed: int, side: int = 64) -> Rgb:
@@ -38,7 +38,7 @@ def face(seed: int, side: int = 64) -> Rgb:
 
 
 def page_with(portrait: Rgb) -> Rgb:
-    """A grey page of 128x192 with a portrait in the middle of its left half."""
+    """A gray page of 128x192 with a portrait in the middle of its left half."""
     page = np.full((192, 128, 3), 128, np.uint8)
     page[64:128, 0:64] = portrait
     return page
@@ -48,8 +48,10 @@ def identity_of(
     candidate: Rgb, model: FaceModel | None, *references: Rgb, with_references: bool = True
 ) -> CheckResult:
     given = tuple((f"{n}.png", png(reference)) for n, reference in enumerate(references))
-    order = FactsOrder(settings=SETTINGS, scene=("scene", png(candidate)), references=given, face_model=model)
-    check = CheckOrder(
+    request = FactsRequest(
+        settings=SETTINGS, scene=("scene", png(candidate)), references=given, face_model=model
+    )
+    check = CheckRequest(
         name="c.png",
         data=png(candidate),
         guard=GuardSettings(),
@@ -57,7 +59,7 @@ def identity_of(
         with_references=with_references,
         face_model=model,
     )
-    result = check_candidate(check, gather_facts(order)).report.find("identity")
+    result = check_candidate(check, gather_facts(request)).report.find("identity")
     assert result is not None
     return result
 

@@ -14,11 +14,11 @@ from kroma.imaging.color_check import GuardSettings
 from kroma.imaging.measures.candidate import check_candidate, with_duplicates
 from kroma.imaging.measures.duplicate import nearest, thumbnail
 from kroma.imaging.measures.facts import JobFacts, gather_facts
-from kroma.imaging.measures.gray import grey_of
+from kroma.imaging.measures.gray import gray_of
 from kroma.imaging.measures.remote import check_candidate as check_in_process
 from kroma.imaging.measures.remote import gather_facts as gather_in_process
 from kroma.imaging.measures.report import CheckResult, QualityReport, graded, summed
-from kroma.imaging.measures.request import CheckOrder, FactsOrder
+from kroma.imaging.measures.request import CheckRequest, FactsRequest
 from kroma.imaging.measures.settings import CheckSettings, QualitySettings, Verdict
 from kroma.imaging.measures.sharpness import blur_effect, detail_kept
 from kroma.imaging.measures.size import aspect_kept, size_kept, wanted_size
@@ -43,9 +43,9 @@ def encoded(picture: Rgb) -> bytes:
 
 def inked(picture: Rgb) -> Rgb:
     """A plain drawing of a picture: dark lines over few tones."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    lines = cv2.adaptiveThreshold(grey, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 7, 4)
-    tones = (grey // 64) * 64 + 40
+    gray = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    lines = cv2.adaptiveThreshold(gray, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, 7, 4)
+    tones = (gray // 64) * 64 + 40
     return np.repeat(np.minimum(tones, lines)[..., None], 3, axis=2)
 
 
@@ -57,13 +57,13 @@ INK = inked(pixels(SCENE))
 
 
 def facts(scene: bytes = SCENE, **more: Any) -> JobFacts:
-    return gather_facts(FactsOrder(settings=SETTINGS, scene=("scene", scene), **more))
+    return gather_facts(FactsRequest(settings=SETTINGS, scene=("scene", scene), **more))
 
 
 def checked(candidate: Rgb | bytes, given: JobFacts | None = None, **more: Any) -> QualityReport:
     data = candidate if isinstance(candidate, bytes) else encoded(candidate)
     parts: dict[str, Any] = {"guard": GuardSettings(), "settings": SETTINGS} | more
-    return check_candidate(CheckOrder(name="c.png", data=data, **parts), given or facts()).report
+    return check_candidate(CheckRequest(name="c.png", data=data, **parts), given or facts()).report
 
 
 def result(report: QualityReport, name: str) -> CheckResult:
@@ -115,9 +115,9 @@ def test_a_hard_verdict_fails_and_one_that_is_off_is_not_made() -> None:
 
 
 def test_a_line_may_lie_a_hair_off_but_not_a_hands_breadth() -> None:
-    scene = grey_of(pixels(SCENE))
-    near = structure_kept(scene, grey_of(moved(INK, 1, 1)))
-    far = structure_kept(scene, grey_of(moved(INK, 10, 14)))
+    scene = gray_of(pixels(SCENE))
+    near = structure_kept(scene, gray_of(moved(INK, 1, 1)))
+    far = structure_kept(scene, gray_of(moved(INK, 10, 14)))
     assert near is not None
     assert far is not None
     assert near > 0.8
@@ -126,7 +126,7 @@ def test_a_line_may_lie_a_hair_off_but_not_a_hands_breadth() -> None:
 
 def test_hatching_everywhere_keeps_no_structure() -> None:
     stripes = np.tile(np.array([0, 0, 255, 255], np.uint8), (144, 24))
-    kept = structure_kept(grey_of(pixels(SCENE)), stripes)
+    kept = structure_kept(gray_of(pixels(SCENE)), stripes)
     assert kept is not None
     assert kept < 0.3
 
@@ -141,13 +141,13 @@ def test_night_and_rain_may_hide_a_part_of_the_scene() -> None:
 
 
 def test_darkness_is_no_blur() -> None:
-    scene = grey_of(pixels(SCENE))
-    assert detail_kept(scene, (grey_of(INK) // 6)) == pytest.approx(1.0, abs=0.1)
+    scene = gray_of(pixels(SCENE))
+    assert detail_kept(scene, (gray_of(INK) // 6)) == pytest.approx(1.0, abs=0.1)
 
 
 def test_grain_is_no_detail() -> None:
-    scene = grey_of(pixels(SCENE))
-    blurred = cv2.GaussianBlur(grey_of(INK), (0, 0), 3).astype(np.float64)
+    scene = gray_of(pixels(SCENE))
+    blurred = cv2.GaussianBlur(gray_of(INK), (0, 0), 3).astype(np.float64)
     grainy = np.clip(blurred + np.random.default_rng(0).normal(0, 2, blurred.shape), 0, 255).astype(np.uint8)
     kept = detail_kept(scene, grainy)
     assert kept is not None
@@ -155,7 +155,7 @@ def test_grain_is_no_detail() -> None:
 
 
 def test_blur_rises_with_the_radius() -> None:
-    values = [blur_effect(cv2.GaussianBlur(grey_of(INK), (0, 0), radius)) for radius in (0.5, 1, 2, 4)]
+    values = [blur_effect(cv2.GaussianBlur(gray_of(INK), (0, 0), radius)) for radius in (0.5, 1, 2, 4)]
     assert values == sorted(values)
     assert all(0 <= value <= 1 for value in values)
 
@@ -243,10 +243,10 @@ def test_transparent_colour_counts_unless_it_is_ignored() -> None:
     data = encoded(rgba)
     given = facts(png(8, 8))
     exact = check_candidate(
-        CheckOrder(name="c", data=data, guard=GuardSettings(), settings=SETTINGS), given
+        CheckRequest(name="c", data=data, guard=GuardSettings(), settings=SETTINGS), given
     ).guard
     seen = check_candidate(
-        CheckOrder(
+        CheckRequest(
             name="c", data=data, guard=GuardSettings(), settings=QualitySettings(ignore_transparent=True)
         ),
         given,
@@ -255,9 +255,9 @@ def test_transparent_colour_counts_unless_it_is_ignored() -> None:
 
 
 def test_the_colour_check_repeats_the_guards_word() -> None:
-    colour = result(checked(png(96, 144, (100, 90, 80))), "color")
-    assert (colour.outcome, colour.threshold) == ("warning", 2.0)
-    assert colour.score == round(1 - 11.3333 / 168, 4)
+    color = result(checked(png(96, 144, (100, 90, 80))), "color")
+    assert (color.outcome, color.threshold) == ("warning", 2.0)
+    assert color.score == round(1 - 11.3333 / 168, 4)
     strict = GuardSettings(enforce_grayscale=True)
     report = checked(png(96, 144, (100, 90, 80)), guard=strict)
     assert result(report, "color").outcome == "failed"
@@ -283,7 +283,7 @@ def test_the_score_is_the_weighted_mean_of_what_was_measured() -> None:
 )
 def test_what_is_no_picture_is_rejected_without_an_error(data: bytes) -> None:
     found = check_candidate(
-        CheckOrder(name="c", data=data, guard=GuardSettings(), settings=SETTINGS), facts()
+        CheckRequest(name="c", data=data, guard=GuardSettings(), settings=SETTINGS), facts()
     )
     assert found.guard.hard_fail_reasons == ("image_read_failed",)
     assert found.report == QualityReport()
@@ -307,11 +307,11 @@ def test_inputs_that_do_not_decode_are_left_out_and_said() -> None:
 
 def test_facts_travel_sealed_between_picture_processes() -> None:
     styles, base = (("ink", encoded(INK)),), ("base", encoded(INK))
-    order = FactsOrder(settings=SETTINGS, scene=("scene", SCENE), styles=styles, baseline=base)
-    sealed = gather_in_process(order)
-    check = CheckOrder(name="c.png", data=encoded(INK), guard=GuardSettings(), settings=SETTINGS)
-    assert check_in_process(check, sealed) == check_candidate(check, gather_facts(order))
-    assert check_in_process(check, order) == check_in_process(check, sealed)
+    request = FactsRequest(settings=SETTINGS, scene=("scene", SCENE), styles=styles, baseline=base)
+    sealed = gather_in_process(request)
+    check = CheckRequest(name="c.png", data=encoded(INK), guard=GuardSettings(), settings=SETTINGS)
+    assert check_in_process(check, sealed) == check_candidate(check, gather_facts(request))
+    assert check_in_process(check, request) == check_in_process(check, sealed)
 
 
 def test_the_same_content_is_measured_once() -> None:
@@ -324,18 +324,18 @@ def test_the_same_content_is_measured_once() -> None:
 
 def test_a_scene_is_measured_once_for_all_jobs_and_under_every_name() -> None:
     data = scene_png(96, 144, seed=23)
-    first = gather_facts(FactsOrder(settings=SETTINGS, scene=("a.png", data), styles=(("b.png", data),)))
-    again = gather_facts(FactsOrder(settings=SETTINGS, scene=("c.png", data), styles=(("d.png", data),)))
+    first = gather_facts(FactsRequest(settings=SETTINGS, scene=("a.png", data), styles=(("b.png", data),)))
+    again = gather_facts(FactsRequest(settings=SETTINGS, scene=("c.png", data), styles=(("d.png", data),)))
     assert first.scene is not None
     assert again.scene is first.scene
     assert again.styles[0] is first.styles[0]
 
 
 def test_the_look_of_the_scene_is_measured_where_a_check_asks_for_it() -> None:
-    grey, tinted = facts(scene_png(96, 144, seed=21)), facts(scene_png(96, 144, seed=22))
-    checked(INK, grey)
+    gray, tinted = facts(scene_png(96, 144, seed=21)), facts(scene_png(96, 144, seed=22))
+    checked(INK, gray)
     checked(pixels(SCENE), tinted)
-    assert "look" not in vars(grey.scene)
+    assert "look" not in vars(gray.scene)
     assert "look" in vars(tinted.scene)
 
 
@@ -348,6 +348,8 @@ def test_quantiles_are_those_of_numpy() -> None:
 def test_checks_that_are_off_measure_nothing() -> None:
     off = CheckSettings(threshold=0.5, verdict=Verdict.OFF)
     settings = msgspec.structs.replace(SETTINGS, style=off, drift=off)
-    order = FactsOrder(settings=settings, scene=("s", SCENE), styles=(("one", SCENE),), baseline=("b", SCENE))
-    found = gather_facts(order)
+    request = FactsRequest(
+        settings=settings, scene=("s", SCENE), styles=(("one", SCENE),), baseline=("b", SCENE)
+    )
+    found = gather_facts(request)
     assert (found.styles, found.baseline) == ((), None)

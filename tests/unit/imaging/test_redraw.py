@@ -17,7 +17,7 @@ from kroma.imaging.restyle.engine import redraw
 from kroma.imaging.restyle.lights import NIGHT_LIGHTS
 from kroma.imaging.restyle.profile import measure
 from kroma.imaging.restyle.recipe import RECIPES, recipe_of, suited
-from kroma.imaging.restyle.request import InvalidSizeError, RedrawnPicture, RedrawOrder
+from kroma.imaging.restyle.spec import InvalidSizeError, RedrawnPicture, RedrawSpec
 from style_references import REFERENCE_KINDS, style_reference
 
 
@@ -42,28 +42,28 @@ def scene(width: int = 192, height: int = 144) -> bytes:
 
 
 @cache
-def grey_styles() -> tuple[tuple[str, bytes], ...]:
+def gray_styles() -> tuple[tuple[str, bytes], ...]:
     return tuple((kind, style_reference(kind, (192, 240))) for kind in REFERENCE_KINDS)
 
 
 def sepia_style() -> tuple[str, bytes]:
-    grey = Image.open(io.BytesIO(grey_styles()[0][1])).convert("L")
-    ramp = [Image.eval(grey, lambda v, k=k: int(20 + v * k)) for k in (0.92, 0.78, 0.55)]
+    gray = Image.open(io.BytesIO(gray_styles()[0][1])).convert("L")
+    ramp = [Image.eval(gray, lambda v, k=k: int(20 + v * k)) for k in (0.92, 0.78, 0.55)]
     return ("sepia", saved(Image.merge("RGB", ramp)))
 
 
 def redrawn(**changes: object) -> RedrawnPicture:
-    order = {
+    spec = {
         "scene_name": "house.png",
         "scene": scene(),
-        "styles": grey_styles(),
+        "styles": gray_styles(),
         "stage": "style",
         "time_of_day": "day",
         "weather": "clear",
         "candidate_index": 1,
         "seed": 5,
     } | changes
-    return redraw(RedrawOrder(**order))
+    return redraw(RedrawSpec(**spec))
 
 
 @cache
@@ -71,7 +71,7 @@ def baseline() -> RedrawnPicture:
     return redrawn(scene=scene(360, 270))
 
 
-def grey_of(picture: RedrawnPicture) -> NDArray[np.float32]:
+def gray_of(picture: RedrawnPicture) -> NDArray[np.float32]:
     return decode(picture.png, name="out").pixels[..., :3].mean(axis=2).astype(np.float32)
 
 
@@ -102,7 +102,7 @@ def test_the_same_order_gives_the_same_bytes(stage: str, time_of_day: str, weath
 def test_every_candidate_is_another_drawing_with_a_name() -> None:
     pictures = [redrawn(candidate_index=index) for index in range(1, 7)]
     assert len({picture.parameters["variation"] for picture in pictures}) == 6
-    tones = [grey_of(picture) for picture in pictures]
+    tones = [gray_of(picture) for picture in pictures]
     differences = [np.abs(a - b).mean() for n, a in enumerate(tones) for b in tones[n + 1 :]]
     assert min(differences) > 8.0
 
@@ -126,7 +126,7 @@ def test_character_references_lend_colour_to_a_coloured_style_alone_and_it_is_sa
     ramp = Image.linear_gradient("L")
     teal = ("face", saved(Image.merge("RGB", [Image.eval(ramp, lambda v: v // 3), ramp, ramp])))
     plain, lent = redrawn(styles=(sepia_style(),)), redrawn(styles=(sepia_style(),), references=(teal,))
-    assert lent.parameters["references"] == {"count": 1, "colour_share": 0.15}
+    assert lent.parameters["references"] == {"count": 1, "color_share": 0.15}
     assert lent.png != plain.png
 
     def blue(picture: RedrawnPicture) -> float:
@@ -134,14 +134,14 @@ def test_character_references_lend_colour_to_a_coloured_style_alone_and_it_is_sa
         return float(means[2] - means[0])
 
     assert blue(lent) > blue(plain) + 1
-    grey = redrawn(references=(teal,))
-    assert grey.parameters["references"] == {"count": 1, "colour_share": 0.0}
-    assert check(grey.png, GuardSettings(enforce_grayscale=True), name="out").hard_fail_reasons == ()
+    gray = redrawn(references=(teal,))
+    assert gray.parameters["references"] == {"count": 1, "color_share": 0.0}
+    assert check(gray.png, GuardSettings(enforce_grayscale=True), name="out").hard_fail_reasons == ()
 
 
 def test_the_picture_is_redrawn_not_merely_grey() -> None:
     source = np.asarray(Image.open(io.BytesIO(scene())).convert("L"), dtype=np.float32)
-    drawn = grey_of(redrawn(candidate_index=2))
+    drawn = gray_of(redrawn(candidate_index=2))
     assert np.abs(drawn - source).mean() > 15
     assert drawn.min() < 60
     assert drawn.max() > 215
@@ -150,15 +150,15 @@ def test_the_picture_is_redrawn_not_merely_grey() -> None:
 @pytest.mark.parametrize("index", [1, 2, 3])
 def test_the_edges_of_the_scene_stay(index: int) -> None:
     source = np.asarray(Image.open(io.BytesIO(scene())).convert("L"), dtype=np.float32)
-    assert recall(source, grey_of(redrawn(candidate_index=index))) > 0.85
+    assert recall(source, gray_of(redrawn(candidate_index=index))) > 0.85
     rain = redrawn(stage="weather", weather="rain", candidate_index=index)
-    assert recall(source, grey_of(rain)) > 0.8
+    assert recall(source, gray_of(rain)) > 0.8
 
 
 @pytest.mark.parametrize("index", [1, 2, 3, 4, 5, 6])
 def test_night_is_darker_than_day_and_keeps_some_light(index: int) -> None:
-    day = grey_of(redrawn(stage="time", time_of_day="day", candidate_index=index))
-    night = grey_of(redrawn(stage="time", time_of_day="night", candidate_index=index))
+    day = gray_of(redrawn(stage="time", time_of_day="day", candidate_index=index))
+    night = gray_of(redrawn(stage="time", time_of_day="night", candidate_index=index))
     assert night.mean() < 0.7 * day.mean()
     assert np.percentile(night, 99) > 120
     assert np.percentile(night, 5) < 60
@@ -170,7 +170,7 @@ def test_rain_changes_the_drawing_and_says_how_it_falls() -> None:
     assert "rain" not in clear.parameters
     assert -30.0 <= rain.parameters["rain"]["slant"] <= 35.0
     assert rain.parameters["rain"]["name"] in rain.parameters["variation"]
-    assert np.abs(grey_of(clear) - grey_of(rain)).mean() > 8
+    assert np.abs(gray_of(clear) - gray_of(rain)).mean() > 8
 
 
 def test_rain_wets_the_ground_and_leaves_the_forms_above_it() -> None:
@@ -179,8 +179,8 @@ def test_rain_wets_the_ground_and_leaves_the_forms_above_it() -> None:
     draw = ImageDraw.Draw(image)
     for x in range(0, 192, 32):
         draw.rectangle((x, 0, x + 15, 190), fill=60)
-    day = grey_of(redrawn(scene=saved(image.convert("RGB")), stage="weather"))
-    rain = grey_of(redrawn(scene=saved(image.convert("RGB")), stage="weather", weather="rain"))
+    day = gray_of(redrawn(scene=saved(image.convert("RGB")), stage="weather"))
+    rain = gray_of(redrawn(scene=saved(image.convert("RGB")), stage="weather", weather="rain"))
     floor, wall = slice(240, 288), slice(60, 180)
     assert rain[floor].mean() < day[floor].mean() - 20
     assert rain[floor].std() > 1.5 * day[floor].std()
@@ -209,18 +209,18 @@ def test_a_lamp_glows_at_night_and_a_bright_wall_does_not() -> None:
     draw = ImageDraw.Draw(dusk)
     draw.ellipse((60, 180, 68, 188), fill="white")
     draw.rectangle((100, 0, 192, 120), fill=(235, 235, 235))
-    picture = grey_of(redrawn(scene=saved(dusk), stage="time", time_of_day="night", candidate_index=3))
+    picture = gray_of(redrawn(scene=saved(dusk), stage="time", time_of_day="night", candidate_index=3))
     around = picture[170:198, 45:83].mean()
     assert around > picture[240:280, 10:80].mean() + 25
     assert picture[20:100, 120:180].mean() < 140
 
 
 def test_a_baseline_keeps_its_strokes_in_later_stages() -> None:
-    strokes = grey_of(baseline())
+    strokes = gray_of(baseline())
     for light in ({"time_of_day": "night"}, {"stage": "weather", "weather": "rain"}, {"stage": "character"}):
         relit = redrawn(**{"scene": baseline().png, "stage": "time"} | light)
         assert relit.parameters["keeps_strokes"]
-        assert recall(strokes, grey_of(relit)) > 0.7
+        assert recall(strokes, gray_of(relit)) > 0.7
     assert not redrawn(scene=scene(360, 270), stage="time").parameters["keeps_strokes"]
     assert not redrawn(scene=baseline().png).parameters["keeps_strokes"], "the style stage draws anew"
 
@@ -230,15 +230,15 @@ def test_candidates_of_a_drawing_differ_by_their_light_by_day_too(stage: str) ->
     pictures = [redrawn(scene=baseline().png, stage=stage, candidate_index=index) for index in (1, 2, 3)]
     assert all(picture.parameters["keeps_strokes"] for picture in pictures)
     assert len({picture.parameters["day_light"]["name"] for picture in pictures}) == 3
-    one, two, three = (grey_of(picture) for picture in pictures)
+    one, two, three = (gray_of(picture) for picture in pictures)
     assert min(np.abs(one - two).mean(), np.abs(two - three).mean(), np.abs(one - three).mean()) > 5
 
 
 def recall(source: NDArray[np.float32], drawn: NDArray[np.float32]) -> float:
     """The share of the strong edges of one picture that another has within 3 pixels."""
 
-    def edges(grey: NDArray[np.float32]) -> NDArray[np.bool_]:
-        soft = cv2.GaussianBlur(grey, (0, 0), 1.5)
+    def edges(gray: NDArray[np.float32]) -> NDArray[np.bool_]:
+        soft = cv2.GaussianBlur(gray, (0, 0), 1.5)
         steep = np.hypot(cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1))
         return steep > np.percentile(steep, 90)
 
@@ -248,7 +248,7 @@ def recall(source: NDArray[np.float32], drawn: NDArray[np.float32]) -> float:
 
 
 def test_hatching_of_references_sets_distance_and_direction_of_strokes() -> None:
-    noir, washed = (measure([decode(data, name=name).pixels[..., :3]]) for name, data in grey_styles())
+    noir, washed = (measure([decode(data, name=name).pixels[..., :3]]) for name, data in gray_styles())
     large = measure([decode(style_reference("noir ink"), name="noir").pixels[..., :3]])
     assert washed.hatching == 0.0
     assert large.hatching > 0.5
@@ -286,10 +286,10 @@ def test_tiny_pictures_keep_their_size(
     assert (out.width, out.height) == size
 
 
-@pytest.mark.parametrize("colour", ["black", "white", "grey"])
+@pytest.mark.parametrize("color", ["black", "white", "gray"])
 @pytest.mark.parametrize(("stage", "time_of_day", "weather"), LIGHTS)
-def test_a_flat_scene_is_no_trouble(colour: str, stage: str, time_of_day: str, weather: str) -> None:
-    data = saved(Image.new("RGB", (96, 96), colour))
+def test_a_flat_scene_is_no_trouble(color: str, stage: str, time_of_day: str, weather: str) -> None:
+    data = saved(Image.new("RGB", (96, 96), color))
     assert redrawn(scene=data, stage=stage, time_of_day=time_of_day, weather=weather).height == 96
 
 
@@ -328,8 +328,8 @@ def test_neighbouring_candidates_use_different_recipes_for_every_seed() -> None:
 def test_the_measured_hand_tells_ink_from_wash() -> None:
     ink, wash = (measure([decode(style_reference(k, (576, 720)), name=k).pixels]) for k in REFERENCE_KINDS)
     assert ink.two_tone > wash.two_tone + 0.2
-    assert ink.is_grey
-    assert wash.is_grey
+    assert ink.is_gray
+    assert wash.is_gray
 
 
 @pytest.mark.parametrize("name", ["noir-ink.png", "ink-wash.png"])

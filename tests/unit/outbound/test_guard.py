@@ -74,7 +74,7 @@ async def test_an_address_that_is_not_public_is_refused(url: str) -> None:
     names = Names()
 
     with pytest.raises(UrlRefusedError, match="not public"):
-        await guard(names=names).checked(url)
+        await guard(names=names).check(url)
     assert names.asked == []
 
 
@@ -141,7 +141,7 @@ async def test_every_special_range_is_refused_from_its_first_address_to_its_last
     span = ipaddress.ip_network(network)
     for address in (span[0], span[-1]):
         with pytest.raises(UrlRefusedError, match="not public"):
-            await guard(names=Names(agent_example=[str(address)])).checked("http://agent.example/")
+            await guard(names=Names(agent_example=[str(address)])).check("http://agent.example/")
 
 
 @pytest.mark.parametrize("inside", INSIDE)
@@ -163,7 +163,7 @@ async def test_every_special_range_is_refused_from_its_first_address_to_its_last
 )
 async def test_an_address_inside_another_is_judged(inside: str, form: Callable[[str], str]) -> None:
     with pytest.raises(UrlRefusedError, match="not public"):
-        await guard().checked(f"http://[{form(inside)}]/")
+        await guard().check(f"http://[{form(inside)}]/")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ async def test_an_address_inside_another_is_judged(inside: str, form: Callable[[
     ],
 )
 async def test_the_public_neighbours_of_special_ranges_pass(address: str) -> None:
-    passed = await guard(names=Names(agent_example=[address])).checked("http://agent.example/")
+    passed = await guard(names=Names(agent_example=[address])).check("http://agent.example/")
 
     assert len(passed.addresses) == 1
 
@@ -216,7 +216,7 @@ async def test_the_public_neighbours_of_special_ranges_pass(address: str) -> Non
 )
 async def test_what_is_no_plain_web_address_is_refused(url: str) -> None:
     with pytest.raises(UrlRefusedError):
-        await guard(names=Names(agent_example=[PUBLIC])).checked(url)
+        await guard(names=Names(agent_example=[PUBLIC])).check(url)
 
 
 @pytest.mark.parametrize(
@@ -230,12 +230,12 @@ async def test_what_is_no_plain_web_address_is_refused(url: str) -> None:
 )
 async def test_a_name_that_leads_inside_is_refused(addresses: list[str]) -> None:
     with pytest.raises(UrlRefusedError):
-        await guard(names=Names(agent_example=addresses)).checked("https://agent.example/")
+        await guard(names=Names(agent_example=addresses)).check("https://agent.example/")
 
 
 async def test_a_public_name_is_resolved_once_and_keeps_its_addresses() -> None:
     names = Names(agent_example=[PUBLIC, "2606:2800:220:1::1"])
-    passed = await guard(names=names).checked(" https://Agent.Example:8443/run?a=1 ")
+    passed = await guard(names=names).check(" https://Agent.Example:8443/run?a=1 ")
 
     assert passed.addresses == (PUBLIC, "2606:2800:220:1::1")
     assert passed.host == "agent.example"
@@ -246,14 +246,14 @@ async def test_a_public_name_is_resolved_once_and_keeps_its_addresses() -> None:
 @pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
 async def test_a_name_is_resolved_for_its_schemes_port(scheme: str, port: int) -> None:
     names = Names(agent_example=[PUBLIC])
-    await guard(names=names).checked(f"{scheme}://agent.example")
+    await guard(names=names).check(f"{scheme}://agent.example")
 
     assert names.asked == [("agent.example", port)]
 
 
 async def test_a_name_without_an_address_may_have_one_later() -> None:
     with pytest.raises(HostNotFoundError) as raised:
-        await guard().checked("http://nowhere.example/")
+        await guard().check("http://nowhere.example/")
     assert raised.value.retryable
 
 
@@ -271,14 +271,14 @@ async def test_a_name_without_an_address_may_have_one_later() -> None:
     ],
 )
 async def test_what_the_settings_list_may_be_called(allow: str, url: str) -> None:
-    passed = await guard(allow, names=Names(agent_lan=["192.168.0.7"])).checked(url)
+    passed = await guard(allow, names=Names(agent_lan=["192.168.0.7"])).check(url)
 
     assert len(passed.addresses) == 1
 
 
 async def test_a_listed_host_opens_nothing_else() -> None:
     with pytest.raises(UrlRefusedError):
-        await guard("agent.lan", names=Names(evil_lan=["192.168.0.7"])).checked("http://evil.lan/")
+        await guard("agent.lan", names=Names(evil_lan=["192.168.0.7"])).check("http://evil.lan/")
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def test_a_wrong_entry_is_not_repeated(entry: str) -> None:
 
 async def test_a_refusal_does_not_repeat_the_address() -> None:
     with pytest.raises(UrlRefusedError) as raised:
-        await guard().checked("http://10.0.0.1/?token=topsecret")
+        await guard().check("http://10.0.0.1/?token=topsecret")
     assert "topsecret" not in str(raised.value)
     assert "10.0.0.1" not in str(raised.value)
 

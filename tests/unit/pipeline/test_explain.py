@@ -28,30 +28,30 @@ def candidate(
     )
 
 
-GREY = check("color", 1.0, "color 0.5 against a threshold of 2")
+GRAY = check("color", 1.0, "color 0.5 against a threshold of 2")
 SHARP = check("sharpness", 0.97, "97% as sharp as the scene")
 BLURRED = check("sharpness", 0.4, "40% as sharp as the scene", Outcome.WARNING)
 
 
 def test_what_passed_is_named_and_what_failed_too() -> None:
-    assert checked_sentence(candidate(1, GREY, SHARP)) == (
+    assert checked_sentence(candidate(1, GRAY, SHARP)) == (
         "Passed: color 0.5 against a threshold of 2, 97% as sharp as the scene."
     )
     blank = check("blank", 0.0, "contrast of 0.3 levels", Outcome.FAILED)
-    rejected = candidate(1, GREY, blank, status=CandidateStatus.FAILED_OUTPUT_GUARD)
+    rejected = candidate(1, GRAY, blank, status=CandidateStatus.FAILED_OUTPUT_GUARD)
     assert checked_sentence(rejected) == (
         "Rejected: color 0.5 against a threshold of 2, blank failed with contrast of 0.3 levels."
     )
 
 
 def test_a_check_of_an_earlier_version_is_named_too() -> None:
-    colour = check("colour", 1.0, "colour 0.5 against a threshold of 2")
+    color = check("colour", 1.0, "colour 0.5 against a threshold of 2")
 
-    assert checked_sentence(candidate(1, colour)) == "Passed: colour 0.5 against a threshold of 2."
+    assert checked_sentence(candidate(1, color)) == "Passed: colour 0.5 against a threshold of 2."
 
 
 def test_the_winner_says_by_what_it_won() -> None:
-    best, second = candidate(2, GREY, SHARP), candidate(1, GREY, BLURRED)
+    best, second = candidate(2, GRAY, SHARP), candidate(1, GRAY, BLURRED)
     assert placed_sentence(best, [best, second]) == (
         "Chosen: fewest warnings (0 against 1);"
         " color 0.5 against a threshold of 2, 97% as sharp as the scene."
@@ -64,17 +64,17 @@ def test_the_winner_says_by_what_it_won() -> None:
 
 def test_less_colour_then_quality_then_the_index_decides() -> None:
     tinted = candidate(1, SHARP, excess=3.5)
-    grey = candidate(2, SHARP)
-    assert placed_sentence(grey, [grey, tinted]).startswith(
+    gray = candidate(2, SHARP)
+    assert placed_sentence(gray, [gray, tinted]).startswith(
         "Chosen: least colour above the threshold (0 against 3.5);"
     )
     softer = candidate(1, check("sharpness", 0.8, "80% as sharp as the scene"))
-    assert placed_sentence(grey, [grey, softer]).startswith("Chosen: highest quality (0.97 against 0.80);")
-    assert placed_sentence(softer, [grey, softer]).startswith(
+    assert placed_sentence(gray, [gray, softer]).startswith("Chosen: highest quality (0.97 against 0.80);")
+    assert placed_sentence(softer, [gray, softer]).startswith(
         "Place 2: lower quality than candidate 2 (0.80 against 0.97);"
     )
     equal = candidate(3, SHARP)
-    assert placed_sentence(equal, [grey, equal]).startswith("Place 2: equal to candidate 2, higher index;")
+    assert placed_sentence(equal, [gray, equal]).startswith("Place 2: equal to candidate 2, higher index;")
 
 
 def test_an_only_candidate_and_a_rejected_one_say_so() -> None:
@@ -90,7 +90,7 @@ def test_an_only_candidate_and_a_rejected_one_say_so() -> None:
 
 def test_a_missing_face_model_is_never_passed_over() -> None:
     asked = check("identity", None, "no face model is configured", Outcome.NOT_CONFIGURED)
-    assert "no face model is configured" in checked_sentence(candidate(1, GREY, asked))
+    assert "no face model is configured" in checked_sentence(candidate(1, GRAY, asked))
 
 
 def test_a_report_without_checks_says_that_nothing_was_read() -> None:

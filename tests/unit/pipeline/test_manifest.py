@@ -201,7 +201,7 @@ async def test_checks_take_thresholds_verdicts_and_weights(project: ConfigProjec
     }
     checks = (await loaded(project, {"quality": quality})).checks
 
-    assert (checks.colour_weight, checks.ignore_transparent) == (0.0, True)
+    assert (checks.color_weight, checks.ignore_transparent) == (0.0, True)
     assert checks.sharpness == CheckSettings(threshold=0.5, verdict=Verdict.HARD, weight=4.0)
     assert checks.style == CheckSettings(threshold=0.35, verdict=Verdict.OFF, weight=2.0)
     assert checks.structure == QualitySettings().structure

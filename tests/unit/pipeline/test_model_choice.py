@@ -4,21 +4,23 @@ import pytest
 
 from kroma.config import Settings
 from kroma.errors import InvalidRequestError
-from kroma.pipeline.planning.model_choice import Choice, chosen
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.model_choice import ModelChoice, resolve_model
+from kroma.pipeline.planning.run_spec import RunSpec
 
 
-def choice(order: RunOrder | None = None, **variables: str) -> Choice:
-    return chosen(order or RunOrder(), Settings.from_environment(variables))
+def choice(spec: RunSpec | None = None, **variables: str) -> ModelChoice:
+    return resolve_model(spec or RunSpec(), Settings.from_environment(variables))
 
 
 def test_the_local_provider_is_the_default_and_keeps_the_scenes_size() -> None:
-    assert choice() == Choice(provider="local", model="", size=None, quality=None, max_inputs=None)
+    assert choice() == ModelChoice(provider="local", model="", size=None, quality=None, max_inputs=None)
 
 
 def test_the_paid_provider_has_the_specifications_defaults() -> None:
-    wanted = Choice(provider="openai", model="gpt-image-1", size="1024x1536", quality="high", max_inputs=16)
-    assert choice(RunOrder(provider="openai")) == wanted
+    wanted = ModelChoice(
+        provider="openai", model="gpt-image-1", size="1024x1536", quality="high", max_inputs=16
+    )
+    assert choice(RunSpec(provider="openai")) == wanted
     assert choice(KROMA_PROVIDER="openai") == wanted
 
 
@@ -28,7 +30,7 @@ def test_the_environment_beats_the_defaults_and_the_request_the_environment() ->
         "OPENAI_IMAGE_SIZE": "1024x1024",
         "OPENAI_IMAGE_QUALITY": "low",
     }
-    made = choice(RunOrder(provider="openai", quality="medium"), **variables)
+    made = choice(RunSpec(provider="openai", quality="medium"), **variables)
 
     assert (made.model, made.size, made.quality) == ("gpt-image-1.5", "1024x1024", "medium")
 
@@ -38,50 +40,50 @@ def test_the_environment_of_the_paid_provider_is_nothing_to_the_others() -> None
 
 
 def test_a_free_provider_takes_any_size() -> None:
-    assert choice(RunOrder(size="640x480", model="kroma-ink-1")) == Choice(
+    assert choice(RunSpec(size="640x480", model="kroma-ink-1")) == ModelChoice(
         provider="local", model="kroma-ink-1", size="640x480", quality=None, max_inputs=None
     )
 
 
 @pytest.mark.parametrize(
-    ("order", "said"),
+    ("spec", "said"),
     [
         pytest.param(
-            RunOrder(provider="dalle"),
+            RunSpec(provider="dalle"),
             "Field 'provider' must be one of: local, openai, fake",
             id="an unknown provider",
         ),
         pytest.param(
-            RunOrder(provider="openai", model="gpt-4"),
+            RunSpec(provider="openai", model="gpt-4"),
             "Field 'model' must be one of: gpt-image-1, gpt-image-1-mini",
             id="an unknown model",
         ),
         pytest.param(
-            RunOrder(provider="openai", size="768x1152"),
+            RunSpec(provider="openai", size="768x1152"),
             "Field 'size' must be one of: 1024x1024, 1024x1536, 1536x1024",
             id="a size it does not draw",
         ),
         pytest.param(
-            RunOrder(provider="openai", quality="ultra"),
+            RunSpec(provider="openai", quality="ultra"),
             "Field 'quality' must be one of: low, medium, high",
             id="an unknown quality",
         ),
         pytest.param(
-            RunOrder(model="gpt-image-1"), "Field 'model' must be one of: kroma-ink-1", id="another's model"
+            RunSpec(model="gpt-image-1"), "Field 'model' must be one of: kroma-ink-1", id="another's model"
         ),
         pytest.param(
-            RunOrder(quality="high"),
+            RunSpec(quality="high"),
             "Field 'quality' is not taken by provider 'local'",
             id="a quality where there is none",
         ),
-        pytest.param(RunOrder(size="wide"), "Size 'wide' must be <width>x<height>", id="no size"),
-        pytest.param(RunOrder(size="99999x99999"), "Size '99999x99999'", id="a size over the limit"),
-        pytest.param(RunOrder(size="9" * 5000 + "x1"), "must be <width>", id="a number without end"),
+        pytest.param(RunSpec(size="wide"), "Size 'wide' must be <width>x<height>", id="no size"),
+        pytest.param(RunSpec(size="99999x99999"), "Size '99999x99999'", id="a size over the limit"),
+        pytest.param(RunSpec(size="9" * 5000 + "x1"), "must be <width>", id="a number without end"),
     ],
 )
-def test_what_is_not_offered_is_refused_with_what_is(order: RunOrder, said: str) -> None:
+def test_what_is_not_offered_is_refused_with_what_is(spec: RunSpec, said: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        choice(order)
+        choice(spec)
     assert said in caught.value.message
 
 

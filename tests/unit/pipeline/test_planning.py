@@ -14,10 +14,10 @@ from kroma.imaging.accept import accept
 from kroma.imaging.color_check import GuardSettings
 from kroma.pipeline.planning.errors import PlanningPreflightError
 from kroma.pipeline.planning.manifest import DEFAULT_PROMPTS
-from kroma.pipeline.planning.model_choice import Choice
+from kroma.pipeline.planning.model_choice import ModelChoice
 from kroma.pipeline.planning.plan import RunPlan
 from kroma.pipeline.planning.planner import check_inputs, plan_run
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.runlog.schema import PostprocessLog
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 from kroma.storage.memory import MemoryStores
@@ -40,7 +40,7 @@ def metadata() -> bytes:
     return (b"\xff\xe1\xff\xff" + bytes(0xFFFD)) * 64
 
 
-async def planned(project: ConfigProject, order: RunOrder, *, provider: str = "local") -> RunPlan:
+async def planned(project: ConfigProject, spec: RunSpec, *, provider: str = "local") -> RunPlan:
     return await plan_run(
         project.stores(),
         project.settings(provider=provider),
@@ -48,15 +48,15 @@ async def planned(project: ConfigProject, order: RunOrder, *, provider: str = "l
         location=str(project.root),
         real_root="var/projects/comic",
         is_confined=False,
-        order=order,
+        spec=spec,
         cpu=CpuPool(1),
     )
 
 
-async def refusal(project: ConfigProject, order: RunOrder, *, provider: str = "local") -> str:
+async def refusal(project: ConfigProject, spec: RunSpec, *, provider: str = "local") -> str:
     """The one line that says why there is no plan."""
     with pytest.raises(PlanningPreflightError) as caught:
-        await planned(project, order, provider=provider)
+        await planned(project, spec, provider=provider)
     assert (caught.value.code, caught.value.kind) == ("planning_preflight_failed", "validation")
     assert caught.value.message.isprintable()
     return caught.value.message
@@ -79,7 +79,7 @@ def huge_header() -> bytes:
 async def test_a_plan_freezes_what_was_asked_for(project: ConfigProject) -> None:
     plan = await planned(
         project,
-        RunOrder(
+        RunSpec(
             mode=RunMode.RUN,
             scene_refs=("scenes/pier.jpg", "./scenes/Harbor Gate.png"),
             style_refs=("references/ink.png",),
@@ -107,13 +107,13 @@ async def test_a_plan_freezes_what_was_asked_for(project: ConfigProject) -> None
 
 
 async def test_a_plan_survives_being_stored(project: ConfigProject) -> None:
-    plan = await planned(project, RunOrder(input="scenes"))
+    plan = await planned(project, RunSpec(input="scenes"))
 
     assert msgspec.json.decode(msgspec.json.encode(plan), type=RunPlan) == plan
 
 
 async def test_every_run_draws_its_own_seed(project: ConfigProject) -> None:
-    seeds = {(await planned(project, RunOrder(input="scenes"))).seed for _ in range(4)}
+    seeds = {(await planned(project, RunSpec(input="scenes"))).seed for _ in range(4)}
 
     assert len(seeds) == 4
     assert all(0 <= seed < 2**63 for seed in seeds)
@@ -122,7 +122,7 @@ async def test_every_run_draws_its_own_seed(project: ConfigProject) -> None:
 async def test_the_snapshot_says_what_the_plan_was_made_from(project: ConfigProject) -> None:
     project.manifest(style_refs=["references/ink.png"], safe_batch_limit=5)
 
-    snapshot = (await planned(project, RunOrder(input="scenes"))).settings_snapshot
+    snapshot = (await planned(project, RunSpec(input="scenes"))).settings_snapshot
 
     assert snapshot["generation"] == {"candidates": 1, "max_candidates": 6}
     assert snapshot["output_guard"] == {
@@ -145,7 +145,7 @@ async def test_a_folder_is_listed_by_name_depth_first_pictures_only(project: Con
     project.put("in/notes.txt", "no picture")
     (project.root / "in" / "link.png").symlink_to(project.root / "in" / "b.PNG")
 
-    plan = await planned(project, RunOrder(input="in"))
+    plan = await planned(project, RunSpec(input="in"))
 
     assert [job.scene.ref for job in plan.jobs] == ["in/.hidden.bmp", "in/a/z.webp", "in/a.tiff", "in/b.PNG"]
 
@@ -154,7 +154,7 @@ async def test_a_folder_is_listed_by_name_depth_first_pictures_only(project: Con
 async def test_an_input_may_be_one_file(project: ConfigProject, form: str) -> None:
     ref = form.format(root=project.root)
 
-    plan = await planned(project, RunOrder(input=ref))
+    plan = await planned(project, RunSpec(input=ref))
 
     assert [(job.scene.ref, job.scene.key) for job in plan.jobs] == [(ref, "scenes/pier.jpg")]
 
@@ -162,7 +162,7 @@ async def test_an_input_may_be_one_file(project: ConfigProject, form: str) -> No
 async def test_a_symlink_that_stays_in_the_project_is_a_scene(project: ConfigProject) -> None:
     (project.root / "alias.jpg").symlink_to(project.root / "scenes" / "pier.jpg")
 
-    plan = await planned(project, RunOrder(scene_refs=("alias.jpg",)))
+    plan = await planned(project, RunSpec(scene_refs=("alias.jpg",)))
 
     assert plan.jobs[0].scene.mime_type == "image/jpeg"
 
@@ -170,7 +170,7 @@ async def test_a_symlink_that_stays_in_the_project_is_a_scene(project: ConfigPro
 async def test_repeated_pictures_are_kept_in_their_places(project: ConfigProject) -> None:
     plan = await planned(
         project,
-        RunOrder(
+        RunSpec(
             scene_refs=("scenes/pier.jpg", "./scenes/pier.jpg"),
             style_refs=("references/ink.png", "references/ink.png"),
         ),
@@ -182,13 +182,13 @@ async def test_repeated_pictures_are_kept_in_their_places(project: ConfigProject
 
 
 async def test_a_run_without_styles_is_planned(project: ConfigProject) -> None:
-    assert (await planned(project, RunOrder(input="scenes"))).styles == ()
+    assert (await planned(project, RunSpec(input="scenes"))).styles == ()
 
 
 async def test_a_file_may_be_named_by_another_format(project: ConfigProject) -> None:
     project.put("scene.png", jpeg())
 
-    plan = await planned(project, RunOrder(scene_refs=("scene.png",)))
+    plan = await planned(project, RunSpec(scene_refs=("scene.png",)))
 
     assert plan.jobs[0].scene.mime_type == "image/jpeg"
 
@@ -196,7 +196,7 @@ async def test_a_file_may_be_named_by_another_format(project: ConfigProject) -> 
 async def test_a_one_pixel_picture_is_not_too_small(project: ConfigProject) -> None:
     project.put("dot.png", png(1, 1))
 
-    assert (await planned(project, RunOrder(scene_refs=("dot.png",)))).jobs[0].scene.width == 1
+    assert (await planned(project, RunSpec(scene_refs=("dot.png",)))).jobs[0].scene.width == 1
 
 
 async def test_the_manifest_fills_what_the_order_leaves_open(project: ConfigProject) -> None:
@@ -209,7 +209,7 @@ async def test_the_manifest_fills_what_the_order_leaves_open(project: ConfigProj
         policy={"default_no_invention": False},
     )
 
-    plan = await planned(project, RunOrder(mode=RunMode.RUN))
+    plan = await planned(project, RunSpec(mode=RunMode.RUN))
 
     assert [job.scene.ref for job in plan.jobs] == ["scenes/pier.jpg"]
     assert [style.ref for style in plan.styles] == ["references/ink.png"]
@@ -221,7 +221,7 @@ async def test_the_manifest_fills_what_the_order_leaves_open(project: ConfigProj
 async def test_styles_of_the_order_replace_the_manifests(project: ConfigProject) -> None:
     project.manifest(style_refs=["references/ink.png"])
 
-    plan = await planned(project, RunOrder(input="scenes", style_refs=("scenes/pier.jpg",)))
+    plan = await planned(project, RunSpec(input="scenes", style_refs=("scenes/pier.jpg",)))
 
     assert [style.ref for style in plan.styles] == ["scenes/pier.jpg"]
 
@@ -230,7 +230,7 @@ async def test_postprocessing_of_the_settings_is_planned(project: ConfigProject)
     project.write("post.json", {"color": {"default_profile": "cold_rain"}})
     project.configure(postprocess_config_path="post.json", postprocess={"color": True})
 
-    plan = await planned(project, RunOrder(input="scenes"))
+    plan = await planned(project, RunSpec(input="scenes"))
 
     assert plan.postprocess == PostprocessLog(
         color=True, color_profile="cold_rain", pipeline_order=["generate", "color"]
@@ -248,7 +248,7 @@ async def test_a_plan_needs_no_disk(project: ConfigProject) -> None:
         location=str(project.root),
         real_root=None,
         is_confined=False,
-        order=RunOrder(scene_refs=("a.png",)),
+        spec=RunSpec(scene_refs=("a.png",)),
         cpu=CpuPool(1),
     )
 
@@ -267,7 +267,7 @@ async def test_a_picture_whose_ends_do_not_tell_is_read_whole(project: ConfigPro
     project.put("large.jpg", content)
     assert accept(content, name="large.jpg").header.width == 64
 
-    plan = await planned(project, RunOrder(scene_refs=("large.jpg", "scenes/pier.jpg", "large.jpg")))
+    plan = await planned(project, RunSpec(scene_refs=("large.jpg", "scenes/pier.jpg", "large.jpg")))
 
     assert plan.jobs[0].scene.size_bytes == len(content)
 
@@ -276,7 +276,7 @@ async def test_a_picture_that_is_too_much_work_makes_no_plan_once_it_was_read_wh
     project: ConfigProject,
 ) -> None:
     project.put("bomb.jpg", corpus.sample("many_scans_jpeg").data + bytes(100_000))
-    assert "106 scans of 7990x7990 pixels" in await refusal(project, RunOrder(scene_refs=("bomb.jpg",)))
+    assert "106 scans of 7990x7990 pixels" in await refusal(project, RunSpec(scene_refs=("bomb.jpg",)))
 
 
 @pytest.mark.parametrize("mode", [RunMode.DRY, RunMode.RUN])
@@ -297,12 +297,12 @@ async def test_a_bad_picture_makes_no_plan_in_either_mode(
 ) -> None:
     project.put("bad.png", content)
 
-    for order in (
-        RunOrder(mode=mode, scene_refs=("scenes/pier.jpg", "bad.png")),
-        RunOrder(mode=mode, input="bad.png"),
-        RunOrder(mode=mode, input="scenes", style_refs=("bad.png",)),
+    for spec in (
+        RunSpec(mode=mode, scene_refs=("scenes/pier.jpg", "bad.png")),
+        RunSpec(mode=mode, input="bad.png"),
+        RunSpec(mode=mode, input="scenes", style_refs=("bad.png",)),
     ):
-        message = await refusal(project, order)
+        message = await refusal(project, spec)
         assert "'bad.png'" in message
         assert problem in message
 
@@ -335,8 +335,8 @@ async def test_a_ref_that_is_no_picture_of_the_project_makes_no_plan(
     os.mkfifo(project.root / "pipe.png")
     project.put("notes.txt", "x")
 
-    assert problem in await refusal(project, RunOrder(scene_refs=("scenes/pier.jpg", ref)))
-    assert problem in await refusal(project, RunOrder(input="scenes", style_refs=(ref,)))
+    assert problem in await refusal(project, RunSpec(scene_refs=("scenes/pier.jpg", ref)))
+    assert problem in await refusal(project, RunSpec(input="scenes", style_refs=(ref,)))
 
 
 @pytest.mark.parametrize(
@@ -362,13 +362,13 @@ async def test_an_input_without_pictures_makes_no_plan(
     (project.root / "linked").symlink_to(tmp_path / "away")
     project.put(os.fsdecode(b"strange/\xff.png"), png())
 
-    assert problem in await refusal(project, RunOrder(input=path))
+    assert problem in await refusal(project, RunSpec(input=path))
 
 
 async def test_the_first_bad_picture_in_order_is_named(project: ConfigProject) -> None:
-    order = RunOrder(scene_refs=("scenes/pier.jpg", "gone2.png", "gone1.png"), style_refs=("gone0.png",))
+    spec = RunSpec(scene_refs=("scenes/pier.jpg", "gone2.png", "gone1.png"), style_refs=("gone0.png",))
 
-    assert "'gone2.png'" in await refusal(project, order)
+    assert "'gone2.png'" in await refusal(project, spec)
 
 
 @pytest.mark.parametrize("mode", [RunMode.DRY, RunMode.RUN])
@@ -377,35 +377,35 @@ async def test_21_scenes_are_one_too_many(project: ConfigProject, mode: RunMode)
         project.put(f"many/{n:02}.png", png(2, 2))
     refs = tuple(f"many/{n:02}.png" for n in range(21))
 
-    assert len((await planned(project, RunOrder(mode=mode, scene_refs=refs[:20]))).jobs) == 20
-    for order in (RunOrder(mode=mode, scene_refs=refs), RunOrder(mode=mode, input="many")):
-        assert "21 scenes are over the batch limit of 20" in await refusal(project, order)
+    assert len((await planned(project, RunSpec(mode=mode, scene_refs=refs[:20]))).jobs) == 20
+    for spec in (RunSpec(mode=mode, scene_refs=refs), RunSpec(mode=mode, input="many")):
+        assert "21 scenes are over the batch limit of 20" in await refusal(project, spec)
 
 
 async def test_the_manifest_sets_the_batch_limit(project: ConfigProject) -> None:
     project.manifest(safe_batch_limit=1)
 
-    assert "batch limit of 1" in await refusal(project, RunOrder(input="scenes"))
+    assert "batch limit of 1" in await refusal(project, RunSpec(input="scenes"))
 
 
 async def test_more_candidates_than_the_manifest_allows_are_refused_when_they_would_be_made(
     project: ConfigProject,
 ) -> None:
     project.manifest(generation={"max_candidates": 2})
-    order = RunOrder(mode=RunMode.RUN, input="scenes", candidates=3)
+    spec = RunSpec(mode=RunMode.RUN, input="scenes", candidates=3)
 
-    assert "3 candidates per scene are over the limit of 2" in await refusal(project, order)
-    assert (await planned(project, RunOrder(input="scenes", candidates=3))).candidates == 3
+    assert "3 candidates per scene are over the limit of 2" in await refusal(project, spec)
+    assert (await planned(project, RunSpec(input="scenes", candidates=3))).candidates == 3
 
 
 async def test_no_manifest_lifts_the_ceiling_of_candidates(project: ConfigProject) -> None:
     project.manifest(generation={"candidates": 256, "max_candidates": 300})
 
-    assert "limit of 255" in await refusal(project, RunOrder(mode=RunMode.RUN, input="scenes"))
+    assert "limit of 255" in await refusal(project, RunSpec(mode=RunMode.RUN, input="scenes"))
 
 
 async def test_an_empty_manifest_and_no_scenes_make_no_plan(project: ConfigProject) -> None:
-    assert "No scene references" in await refusal(project, RunOrder())
+    assert "No scene references" in await refusal(project, RunSpec())
 
 
 @pytest.mark.parametrize(
@@ -420,7 +420,7 @@ async def test_a_bad_manifest_makes_no_plan(project: ConfigProject, content: obj
     project.write("manifest.json", content)
     project.configure(manifest_path="manifest.json")
 
-    assert problem in await refusal(project, RunOrder(input="scenes"))
+    assert problem in await refusal(project, RunSpec(input="scenes"))
 
 
 @pytest.mark.parametrize(
@@ -436,13 +436,13 @@ async def test_an_unreadable_manifest_makes_no_plan(project: ConfigProject, path
     os.mkfifo(project.data_dir / "pipe.json")
     project.configure(manifest_path=path)
 
-    assert problem in await refusal(project, RunOrder(input="scenes"))
+    assert problem in await refusal(project, RunSpec(input="scenes"))
 
 
 async def test_toml_with_a_syntax_error_makes_no_plan(project: ConfigProject) -> None:
     project.write("config/pipeline.settings.toml", "[pipeline\nmanifest_path = 1")
 
-    message = await refusal(project, RunOrder(input="scenes"))
+    message = await refusal(project, RunSpec(input="scenes"))
 
     assert "config/pipeline.settings.toml: is not valid TOML" in message
 
@@ -451,24 +451,24 @@ async def test_a_bad_postprocess_config_makes_no_plan(project: ConfigProject) ->
     project.write("post.json", {"upscale": {"scale": 0}})
     project.configure(postprocess_config_path="post.json")
 
-    assert "post.json: field 'upscale.scale'" in await refusal(project, RunOrder(input="scenes"))
+    assert "post.json: field 'upscale.scale'" in await refusal(project, RunSpec(input="scenes"))
 
 
 async def test_an_unknown_background_backend_makes_no_plan(project: ConfigProject) -> None:
     project.configure(postprocess={"bg_remove": True, "bg_remove_backends": ["magic"]})
 
-    assert "'magic'" in await refusal(project, RunOrder(input="scenes"))
+    assert "'magic'" in await refusal(project, RunSpec(input="scenes"))
 
 
 async def test_an_unknown_provider_makes_no_plan(project: ConfigProject) -> None:
-    message = await refusal(project, RunOrder(input="scenes"), provider="dalle")
+    message = await refusal(project, RunSpec(input="scenes"), provider="dalle")
 
     assert "KROMA_PROVIDER 'dalle' is unknown; choose one of: local" in message
 
 
 @pytest.mark.parametrize("provider", ["local", "fake"])
 async def test_the_provider_of_the_settings_is_planned(project: ConfigProject, provider: str) -> None:
-    assert (await planned(project, RunOrder(input="scenes"), provider=provider)).provider == provider
+    assert (await planned(project, RunSpec(input="scenes"), provider=provider)).provider == provider
 
 
 @pytest.mark.parametrize(
@@ -490,19 +490,19 @@ async def test_styles_come_only_from_the_roots_the_manifest_allows(
     allowed: bool,  # noqa: FBT001 - a table's column
 ) -> None:
     project.manifest(policy={"allowed_style_roots": roots})
-    order = RunOrder(input="scenes", style_refs=(style,))
+    spec = RunSpec(input="scenes", style_refs=(style,))
 
     if allowed:
-        assert (await planned(project, order)).styles[0].ref == style
+        assert (await planned(project, spec)).styles[0].ref == style
     else:
-        message = await refusal(project, order)
+        message = await refusal(project, spec)
         assert f"Style '{style}' is outside the manifest's policy.allowed_style_roots" in message
 
 
 async def test_a_root_that_cannot_be_written_makes_no_plan(project: ConfigProject) -> None:
     (project.root / "outputs").write_bytes(b"a file where a folder must be")
 
-    message = await refusal(project, RunOrder(input="scenes"))
+    message = await refusal(project, RunSpec(input="scenes"))
 
     assert str(project.root) in message
     assert "outputs" in message
@@ -519,7 +519,7 @@ async def test_a_root_below_a_file_makes_no_plan(project: ConfigProject) -> None
             location=str(root),
             real_root="file/comic",
             is_confined=False,
-            order=RunOrder(scene_refs=("a.png",)),
+            spec=RunSpec(scene_refs=("a.png",)),
             cpu=CpuPool(1),
         )
 
@@ -527,7 +527,7 @@ async def test_a_root_below_a_file_makes_no_plan(project: ConfigProject) -> None
 
 
 async def test_a_plan_that_fails_writes_no_folder(project: ConfigProject) -> None:
-    await refusal(project, RunOrder(input="missing"))
+    await refusal(project, RunSpec(input="missing"))
 
     assert not (project.root / "outputs").exists()
 
@@ -546,7 +546,7 @@ async def test_a_plan_that_fails_writes_no_folder(project: ConfigProject) -> Non
     ],
 )
 def test_a_provider_takes_only_so_many_pictures(styles: int, references: int, problem: str | None) -> None:
-    choice = Choice(provider="openai", model="m", size=None, quality=None, max_inputs=16)
+    choice = ModelChoice(provider="openai", model="m", size=None, quality=None, max_inputs=16)
 
     if problem is None:
         check_inputs(choice, styles, references)

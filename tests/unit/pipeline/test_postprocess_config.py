@@ -7,17 +7,17 @@ from kroma.pipeline.planning.postprocess_config import (
     PostprocessConfig,
     PostprocessSwitches,
     load_postprocess_config,
+    plan_tools,
     planned_postprocess,
-    planned_tools,
 )
 from kroma.pipeline.planning.settings_layers import SettingsLayer
-from kroma.postprocess.request import (
-    ColourOrder,
-    ColourProfile,
-    CutoutOrder,
+from kroma.postprocess.specs import (
+    ColorProfile,
+    ColorSpec,
+    CutoutSpec,
     PlannedTools,
-    RefineOrder,
-    UpscaleOrder,
+    RefineSpec,
+    UpscaleSpec,
 )
 from kroma.runlog.schema import PostprocessLog
 from support.builders.config_project import ConfigProject
@@ -223,7 +223,7 @@ async def tools_of(
     project: ConfigProject, content: object, **record: object
 ) -> tuple[PlannedTools | None, tuple[str, ...]]:
     config = await loaded(project, content)
-    return await planned_tools(project.files(), PostprocessLog(**record), config)
+    return await plan_tools(project.files(), PostprocessLog(**record), config)
 
 
 async def test_what_only_the_tools_read_is_planned_and_left_out_where_it_is_wrong(
@@ -254,9 +254,9 @@ async def test_what_only_the_tools_read_is_planned_and_left_out_where_it_is_wron
     assert problems == ()
     assert tools == PlannedTools(
         scope="all",
-        cutout=CutoutOrder(backends=("removebg",), size="", prices_usd={"removebg": "0.200000"}),
-        refine=RefineOrder(prompt="Clean it.", model="gpt-image-1", is_required=False),
-        upscale=UpscaleOrder(backend="ncnn", model="realesr-animevideov3", tile=256, quality=80),
+        cutout=CutoutSpec(backends=("removebg",), size="", prices_usd={"removebg": "0.200000"}),
+        refine=RefineSpec(prompt="Clean it.", model="gpt-image-1", is_required=False),
+        upscale=UpscaleSpec(backend="ncnn", model="realesr-animevideov3", tile=256, quality=80),
     )
 
 
@@ -272,8 +272,8 @@ async def test_a_file_of_profiles_stands_in_place_of_the_built_in_ones(project: 
     _, problems = await tools_of(project, content, color=True, color_profile="neutral")
 
     assert tools is not None
-    assert tools.colour == ColourOrder(
-        profile="dusk", values=ColourProfile(temperature=30), settings="looks.json"
+    assert tools.color == ColorSpec(
+        profile="dusk", values=ColorProfile(temperature=30), settings="looks.json"
     )
     assert problems == ("Unknown colour profile 'neutral' in looks.json; choose from: dusk",)
 

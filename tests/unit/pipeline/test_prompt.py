@@ -38,7 +38,7 @@ def reference(label: str, text: str = "") -> ReferenceLog:
 
 
 GUIDE = named("Noir", "Heavy outlines")
-MARA, TOMO = named("Mara", "a grey braid"), named("Tomo", "")
+MARA, TOMO = named("Mara", "a gray braid"), named("Tomo", "")
 
 
 def words(template: str | None = None, **fields: Any) -> WordsLog:
@@ -59,13 +59,13 @@ def test_the_projects_words_come_between_the_manifests_and_the_last_sentence() -
     prompt = compose_prompt(MANIFEST, NIGHT, given_words)
 
     night = DEFAULT_PROMPTS["time_night"]
-    assert prompt == f"Ink. {night} Heavy outlines. Mara: a grey braid. Tomo. Face: scar. {NO_INVENTION}"
+    assert prompt == f"Ink. {night} Heavy outlines. Mara: a gray braid. Tomo. Face: scar. {NO_INVENTION}"
 
 
 def test_the_character_stage_has_a_slot_of_its_own_and_lets_the_characters_in() -> None:
     prompt = compose_prompt(MANIFEST, CAST, words(characters=[MARA]))
 
-    assert prompt == f"Ink. Keep faces. Mara: a grey braid. {NO_INVENTION_BUT_CHARACTERS}"
+    assert prompt == f"Ink. Keep faces. Mara: a gray braid. {NO_INVENTION_BUT_CHARACTERS}"
 
 
 def test_the_character_stage_needs_somebody() -> None:
@@ -89,8 +89,8 @@ def test_what_a_template_does_not_name_is_appended() -> None:
     )
     named_none = compose_prompt(MANIFEST, NIGHT, words("{character} in {style_guide_name}", **chosen))
 
-    assert named_all == f"{NO_INVENTION} Face: scar. Mara: a grey braid. Heavy outlines."
-    assert named_none == f"Mara in Noir Heavy outlines. Mara: a grey braid. Face: scar. {NO_INVENTION}"
+    assert named_all == f"{NO_INVENTION} Face: scar. Mara: a gray braid. Heavy outlines."
+    assert named_none == f"Mara in Noir Heavy outlines. Mara: a gray braid. Face: scar. {NO_INVENTION}"
 
 
 def test_a_slot_that_a_template_does_not_name_may_be_blank() -> None:

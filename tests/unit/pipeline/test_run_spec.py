@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kroma.errors import KromaError
 from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 
 
@@ -40,8 +40,8 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
     postprocess: PostprocessSwitches | None = None
 
 
-def checked(**fields: object) -> RunOrder:
-    return RunOrder.checked(msgspec.convert(fields, Body))
+def checked(**fields: object) -> RunSpec:
+    return RunSpec.checked(msgspec.convert(fields, Body))
 
 
 def refused(**fields: object) -> KromaError:
@@ -203,7 +203,7 @@ def test_a_bad_mode_beats_everything_at_once() -> None:
 
 
 def test_the_defaults_are_the_contracts() -> None:
-    assert checked(input="in") == RunOrder(
+    assert checked(input="in") == RunSpec(
         mode=RunMode.DRY,
         input="in",
         scene_refs=None,
@@ -227,7 +227,7 @@ def test_a_blank_project_root_is_none(root: str | None) -> None:
 
 
 def test_texts_are_trimmed_and_choices_lower_cased() -> None:
-    order = checked(
+    spec = checked(
         mode=" Run ",
         confirm_spend=True,
         scene_refs=[" b.png ", "a.png\n"],
@@ -239,7 +239,7 @@ def test_texts_are_trimmed_and_choices_lower_cased() -> None:
         storage_sync_s3=True,
     )
 
-    assert order == RunOrder(
+    assert spec == RunSpec(
         mode=RunMode.RUN,
         scene_refs=("b.png", "a.png"),
         style_refs=("ink.png",),
@@ -268,9 +268,9 @@ def test_a_confirmation_of_a_dry_run_is_ignored() -> None:
     assert checked(input="in", confirm_spend=True).mode is RunMode.DRY
 
 
-def order_or_error(body: Body) -> RunOrder | KromaError:
+def order_or_error(body: Body) -> RunSpec | KromaError:
     try:
-        return RunOrder.checked(body)
+        return RunSpec.checked(body)
     except KromaError as error:
         return error
 
@@ -298,17 +298,17 @@ lists = st.one_of(st.none(), st.lists(st.text(max_size=4), max_size=3))
     )
 )
 def test_any_body_of_the_right_shape_is_an_order_or_an_error_of_the_three_codes(body: Body) -> None:
-    order = order_or_error(body)
-    if isinstance(order, KromaError):
-        assert order.code in {"invalid_mode", "invalid_request", "spend_confirmation_required"}
-        assert order.message
+    spec = order_or_error(body)
+    if isinstance(spec, KromaError):
+        assert spec.code in {"invalid_mode", "invalid_request", "spend_confirmation_required"}
+        assert spec.message
         return
-    assert (order.input is None) != (order.scene_refs is None)
-    assert all(ref and ref == ref.strip() for ref in (*(order.scene_refs or ()), *(order.style_refs or ())))
-    assert order.candidates is None or 1 <= order.candidates <= 6
-    assert order.mode is RunMode.DRY or body.confirm_spend is True
-    assert order.weather is Weather.CLEAR or order.stage is Stage.WEATHER
-    assert order.time_of_day is TimeOfDay.DAY or order.stage is not Stage.STYLE
+    assert (spec.input is None) != (spec.scene_refs is None)
+    assert all(ref and ref == ref.strip() for ref in (*(spec.scene_refs or ()), *(spec.style_refs or ())))
+    assert spec.candidates is None or 1 <= spec.candidates <= 6
+    assert spec.mode is RunMode.DRY or body.confirm_spend is True
+    assert spec.weather is Weather.CLEAR or spec.stage is Stage.WEATHER
+    assert spec.time_of_day is TimeOfDay.DAY or spec.stage is not Stage.STYLE
 
 
 @pytest.mark.parametrize("field", ["provider", "model", "size", "quality"])
@@ -319,9 +319,9 @@ def test_a_choice_that_is_given_is_not_blank(field: str) -> None:
 
 
 def test_choices_are_trimmed_and_all_but_the_model_are_lower_case() -> None:
-    order = checked(input="in", provider=" OpenAI ", model=" GPT-x ", size=" 1024X1024 ", quality="HIGH ")
+    spec = checked(input="in", provider=" OpenAI ", model=" GPT-x ", size=" 1024X1024 ", quality="HIGH ")
 
-    assert (order.provider, order.model, order.size, order.quality) == (
+    assert (spec.provider, spec.model, spec.size, spec.quality) == (
         "openai",
         "GPT-x",
         "1024x1024",

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from kroma.imaging.high_bit_depth import DeepPicture
+from kroma.imaging.high_bit_depth import Picture16
 from kroma.postprocess.cutout import cut_out
 from kroma.postprocess.errors import UnsureError
 from support.builders import corpus
@@ -48,7 +48,7 @@ def paper() -> np.ndarray:
 def test_a_figure_before_a_simple_backdrop_is_cut_out(backdrop: np.ndarray) -> None:
     pixels = drawn(backdrop)
 
-    found = cut_out(DeepPicture(pixels))
+    found = cut_out(Picture16(pixels))
 
     alpha = found.picture.pixels[..., 3]
     assert found.confidence > 0.6, found.reason
@@ -61,7 +61,7 @@ def test_a_figure_before_a_simple_backdrop_is_cut_out(backdrop: np.ndarray) -> N
 
 
 def test_the_backdrop_is_taken_out_of_the_colour_of_the_outline() -> None:
-    found = cut_out(DeepPicture(drawn(flat(0, 220, 40)))).picture.pixels.astype(int)
+    found = cut_out(Picture16(drawn(flat(0, 220, 40)))).picture.pixels.astype(int)
 
     edge = (found[..., 3] > 20) & (found[..., 3] < 250)
     edge[:52] = False  # along the body, whose outline is ink all around
@@ -94,7 +94,7 @@ def test_the_backdrop_is_taken_out_of_the_colour_of_the_outline() -> None:
 )
 def test_a_backdrop_that_is_not_plain_is_said_and_nothing_is_cut(pixels: np.ndarray, problem: str) -> None:
     with pytest.raises(UnsureError, match=problem) as caught:
-        cut_out(DeepPicture(pixels))
+        cut_out(Picture16(pixels))
 
     assert caught.value.code == "backdrop_unsure"
 
@@ -104,11 +104,11 @@ def test_what_hardly_differs_from_its_backdrop_is_said() -> None:
     pixels[30:90, 20:60] = 182
 
     with pytest.raises(UnsureError, match="the subject hardly differs"):
-        cut_out(DeepPicture(pixels))
+        cut_out(Picture16(pixels))
 
 
 def test_a_picture_that_is_cut_out_already_stays_as_it_is() -> None:
-    picture = DeepPicture(corpus.with_alpha())
+    picture = Picture16(corpus.with_alpha())
 
     found = cut_out(picture)
 
@@ -117,10 +117,10 @@ def test_a_picture_that_is_cut_out_already_stays_as_it_is() -> None:
 
 
 def test_sixteen_bits_and_the_profile_stay() -> None:
-    deep = DeepPicture(drawn(sky()).astype(np.uint16) * 257 + 3, b"profile")
+    deep = Picture16(drawn(sky()).astype(np.uint16) * 257 + 3, b"profile")
 
     found = cut_out(deep)
 
-    assert found.picture.is_deep
+    assert found.picture.is_16_bit
     assert found.picture.icc_profile == b"profile"
     assert np.array_equal(found.picture.pixels[90, 40, :3], deep.pixels[90, 40])

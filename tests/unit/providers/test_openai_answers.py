@@ -65,9 +65,9 @@ def test_a_refused_key_is_no_other_refusal(status: int) -> None:
 
 
 @pytest.mark.parametrize("code", ["insufficient_quota", "credit_balance_exhausted", "billing_not_active"])
-@pytest.mark.parametrize("place", ["code", "type"])
-def test_an_account_without_credit_is_not_asked_again(code: str, place: str) -> None:
-    error = failure(answer(429, body=error_body(**{place: code}), retry_after="5"))
+@pytest.mark.parametrize("location", ["code", "type"])
+def test_an_account_without_credit_is_not_asked_again(code: str, location: str) -> None:
+    error = failure(answer(429, body=error_body(**{location: code}), retry_after="5"))
 
     assert not error.retryable
     assert "no credit" in error.message

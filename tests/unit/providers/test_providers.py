@@ -39,7 +39,7 @@ def request(candidate_index: int = 1, name: str = "scene.png") -> EditRequest:
     )
 
 
-def colour(data: bytes) -> list[int]:
+def color(data: bytes) -> list[int]:
     return decode(data, name="out").pixels[0, 0].tolist()
 
 
@@ -101,8 +101,8 @@ async def test_the_fake_answers_a_flat_grey_of_the_scenes_size_and_remembers() -
     fake = FakeProvider()
     first, second = await fake.edit(request(1)), await fake.edit(request(2))
     assert verify(first.data, name="out").width == 48
-    assert len(set(colour(first.data))) == 1
-    assert colour(first.data) != colour(second.data)
+    assert len(set(color(first.data))) == 1
+    assert color(first.data) != color(second.data)
     assert [(call.scene, call.candidate_index) for call in fake.calls] == [("scene.png", 1), ("scene.png", 2)]
     assert first.request_id != second.request_id
 
@@ -119,7 +119,7 @@ async def test_the_first_fitting_outcome_decides() -> None:
         )
     )
     red = await fake.edit(request(1, "scenes/a.png"))
-    assert colour(red.data) == [200, 40, 40]
+    assert color(red.data) == [200, 40, 40]
     assert red.cost_usd == Decimal("0.04")
     assert (await fake.edit(request(2, "a.png"))).data == GARBAGE
     given = await fake.edit(request(2, "b.png"))

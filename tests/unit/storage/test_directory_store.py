@@ -71,9 +71,9 @@ class Noting(ChecksumMemory):
         super().__init__()
         self.computed: list[str] = []
 
-    def put(self, place: str, version: str, sha256: str) -> None:
+    def put(self, key: str, version: str, sha256: str) -> None:
         self.computed.append(sha256)
-        super().put(place, version, sha256)
+        super().put(key, version, sha256)
 
 
 def sha256_of(data: bytes) -> str:

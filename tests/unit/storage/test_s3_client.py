@@ -6,14 +6,14 @@ import pytest
 from botocore.endpoint_provider import RuleSet
 
 from kroma.config import S3Access
-from kroma.storage.access import Patience
+from kroma.storage.access import RetryPolicy
 from kroma.storage.client import s3_client
 
 pytestmark = pytest.mark.timeout(60)
 
 
 async def link_of(access: S3Access, *keys: str, bucket: str = "comics") -> list[str]:
-    async with s3_client(access, guard=None, connections=1, patience=Patience()) as client:
+    async with s3_client(access, guard=None, connections=1, retry_policy=RetryPolicy()) as client:
         links = [
             await client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})
             for key in keys

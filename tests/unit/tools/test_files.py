@@ -59,24 +59,24 @@ def test_what_is_not_there_is_named(tree: Path) -> None:
 def test_results_keep_the_tree_of_a_folder(tree: Path) -> None:
     items = collected([tree / "in"])
     outputs = Outputs(tree / "made", items, overwrite=False)
-    place = outputs.place(items[-1], "png", mark="__c1")
-    outputs.write(place, b"x")
+    target = outputs.target(items[-1], "png", mark="__c1")
+    outputs.write(target, b"x")
 
-    assert place == tree / "made" / "sub" / "c__c1.png"
-    assert place.read_bytes() == b"x"
+    assert target == tree / "made" / "sub" / "c__c1.png"
+    assert target.read_bytes() == b"x"
 
 
 def test_one_file_may_be_written_to_a_named_file(tree: Path) -> None:
     items = collected([tree / "in" / "b.png"])
 
-    assert Outputs(tree / "new.webp", items, overwrite=False).place(items[0], "png") == tree / "new.webp"
+    assert Outputs(tree / "new.webp", items, overwrite=False).target(items[0], "png") == tree / "new.webp"
 
 
 def test_no_file_is_overwritten_unasked(tree: Path) -> None:
     items = collected([tree / "in" / "b.png"])
     outputs = Outputs(tree / "other", items, overwrite=False)
     with pytest.raises(OutputTakenError, match=r"b\.png"):
-        outputs.place(items[0], "png")
+        outputs.target(items[0], "png")
     with pytest.raises(OutputTakenError):
         outputs.write(tree / "other" / "b.png", b"new")
 
@@ -87,7 +87,7 @@ def test_no_file_is_overwritten_unasked(tree: Path) -> None:
 def test_a_file_is_overwritten_when_that_was_asked_for(tree: Path) -> None:
     items = collected([tree / "in" / "b.png"])
     outputs = Outputs(tree / "other", items, overwrite=True)
-    outputs.write(outputs.place(items[0], "png"), b"new")
+    outputs.write(outputs.target(items[0], "png"), b"new")
 
     assert (tree / "other" / "b.png").read_bytes() == b"new"
 
@@ -96,10 +96,10 @@ def test_two_inputs_never_share_a_result(tree: Path) -> None:
     (tree / "in" / "b.jpg").write_bytes(b"x")
     items = collected([tree / "in" / "b.png", tree / "in" / "b.jpg"])
     outputs = Outputs(tree / "made", items, overwrite=True)
-    outputs.place(items[0], "png")
+    outputs.target(items[0], "png")
 
     with pytest.raises(OutputTwiceError):
-        outputs.place(items[1], "png")
+        outputs.target(items[1], "png")
 
 
 def test_a_place_that_cannot_be_written_is_an_error_of_ours(tree: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_place_that_cannot_be_written_is_an_error_of_ours(tree: Path) -> None:
     outputs = Outputs(tree / "in" / "notes.txt", items, overwrite=False)
 
     with pytest.raises(UnwritableError):
-        outputs.write(outputs.place(items[0], "png"), b"x")
+        outputs.write(outputs.target(items[0], "png"), b"x")
 
 
 def test_a_file_over_64_mib_is_not_read(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ class WholeBody:
         async for chunk in chunks:
             parts.append(chunk)
             if self.size_bytes > IN_MEMORY_BYTES:
-                rest = _joined(parts, chunks)
+                rest = _join(parts, chunks)
                 self._file = await self._spool.take("request body", rest, limit_bytes=None)
                 return self._is_whole
         self._small = b"".join(parts)
@@ -104,7 +104,7 @@ class WholeBody:
         return self._has_ended and self.size_bytes <= self._at_most
 
 
-async def _joined(first: list[bytes], rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
+async def _join(first: list[bytes], rest: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
     for chunk in first:
         yield chunk
     async for chunk in rest:

@@ -15,7 +15,7 @@ from kroma.runs.events import RunWatch, TooManyWatchersError, Watcher, ends_run,
 from kroma.runs.models import RunEvent
 from kroma_api.http.errors import send_error
 from kroma_api.http.file_response import send_part
-from kroma_api.http.request_slot import place_of
+from kroma_api.http.request_slot import slot_of
 from kroma_api.http.reviewer_view import for_reviewer
 from kroma_api.http.scope import ON_STOP
 from kroma_api.schemas.runs import RunEventView
@@ -63,7 +63,7 @@ class EventStream:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._watch.watching(self._run_id) as watcher:
-            place_of(scope).leave()  # streams have a limit of their own
+            slot_of(scope).leave()  # streams have a limit of their own
             on_stop: set[Callable[[], None]] = cast("dict[str, Any]", scope).get(ON_STOP, set())
             on_stop.add(watcher.end)
             gone = asyncio.create_task(_end_when_gone(receive, watcher))

@@ -11,43 +11,43 @@ from litestar.types import Scope
 from kroma.shares import ANONYMOUS, SharedLimit
 from kroma_api.http.errors import ServerBusyError
 
-PLACE: Final = "kroma.place"
-"""Where a request's scope has its ``Place``."""
+REQUEST_SLOT: Final = "kroma.place"
+"""Where a request's scope has its ``RequestSlot``."""
 
-MOST_AT_WORK: Final = 1024
+MAX_IN_FLIGHT: Final = 1024
 """Requests that are worked on at a time; half of them are the most of one caller. Whoever asks more often
 than this process can answer would else fill its memory with requests that nobody waits for any more."""
-MOST_RECEIVED: Final = 1024
+MAX_RECEIVING: Final = 1024
 """Requests whose body is still coming."""
-MOST_WAITING: Final = 512
+MAX_WAITING: Final = 512
 """Requests that wait for the end of a run, as `Prefer: wait` asks."""
-MOST_PROBES: Final = 1024
+MAX_PROBES: Final = 1024
 """Requests for health: they tell that a busy server lives, so they take no place of others."""
-MOST_OF_STRANGERS: Final = 64
+MAX_ANONYMOUS: Final = 64
 """All callers without a token together, of any of these limits: they have little to ask for."""
 
 
-class Limits:
+class RequestLimits:
     """What the requests of one process share."""
 
-    def __init__(self, *, everybody_is_one: bool = False, at_work: int = MOST_AT_WORK) -> None:
+    def __init__(self, *, everybody_is_one: bool = False, at_work: int = MAX_IN_FLIGHT) -> None:
         """Nothing is taken yet.
 
         Args:
             everybody_is_one: Whether no token is asked for, so that callers without one are no strangers.
             at_work: Of all callers together.
         """
-        few = {} if everybody_is_one else {ANONYMOUS: MOST_OF_STRANGERS}
+        few = {} if everybody_is_one else {ANONYMOUS: MAX_ANONYMOUS}
         self.at_work = SharedLimit(at_work, most_by=few)
-        self.received = SharedLimit(MOST_RECEIVED, most_by=few)
-        self.waiting = SharedLimit(MOST_WAITING, most_by=few)
-        self.probes = SharedLimit(MOST_PROBES)
+        self.received = SharedLimit(MAX_RECEIVING, most_by=few)
+        self.waiting = SharedLimit(MAX_WAITING, most_by=few)
+        self.probes = SharedLimit(MAX_PROBES)
 
 
-class Place:
+class RequestSlot:
     """Where one request is counted at the moment."""
 
-    def __init__(self, limits: Limits, share: str) -> None:
+    def __init__(self, limits: RequestLimits, share: str) -> None:
         self._limits = limits
         self._share = share
         self._taken: SharedLimit | None = None
@@ -87,6 +87,6 @@ class Place:
             taken.give_back(self._share)
 
 
-def place_of(scope: Scope) -> Place:
-    """The place of a request that came through ``Places``."""
-    return cast("dict[str, Any]", scope)[PLACE]
+def slot_of(scope: Scope) -> RequestSlot:
+    """The place of a request that came through ``RequestSlots``."""
+    return cast("dict[str, Any]", scope)[REQUEST_SLOT]

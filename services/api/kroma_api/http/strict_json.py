@@ -15,7 +15,7 @@ from litestar import Request
 from kroma.aside import LARGE_BYTES, aside
 from kroma.auth.service import Caller
 from kroma.bootstrap.errors import Problem
-from kroma.json_depth import refuse_deep
+from kroma.json_depth import refuse_too_deep
 from kroma.texts import NulCharacterError
 from kroma_api.http.errors import HttpRuleError
 
@@ -75,7 +75,7 @@ def decode(raw: bytes, shape: type[Shape]) -> Shape:
         NulCharacterError: A text in it holds a NUL.
     """
     try:
-        refuse_deep(raw)
+        refuse_too_deep(raw)
         decoded = msgspec.json.decode(raw, type=shape)
         if _NUL_ESCAPE in raw:
             _refuse_nul(msgspec.json.decode(raw))
@@ -101,9 +101,9 @@ def _problems(raw: bytes, shape: type[Any]) -> Sequence[Problem]:
 
 
 def _shape_problem(msgspec_text: str) -> str:
-    problem, _, place = msgspec_text.partition(" - at `$")
+    problem, _, slot = msgspec_text.partition(" - at `$")
     problem = problem.replace("`", "")
-    field = place.rstrip("`").removeprefix(".")
+    field = slot.rstrip("`").removeprefix(".")
     return f"Field '{field}': {problem}" if field else f"Request body: {problem}"
 
 
@@ -113,9 +113,9 @@ def _refuse_nul(value: object, field: str = "") -> None:
             raise NulCharacterError(field)
         case dict():
             for key, inner in cast("dict[str, object]", value).items():
-                place = f"{field}.{key}" if field else key
-                _refuse_nul(key, place.replace("\0", "\\u0000"))
-                _refuse_nul(inner, place)
+                slot = f"{field}.{key}" if field else key
+                _refuse_nul(key, slot.replace("\0", "\\u0000"))
+                _refuse_nul(inner, slot)
         case list():
             for index, inner in enumerate(cast("list[object]", value)):
                 _refuse_nul(inner, f"{field}[{index}]")

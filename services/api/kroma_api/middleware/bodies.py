@@ -59,13 +59,13 @@ class Bodies:
             return
         is_begun = False
 
-        async def noticed(message: Message) -> None:
+        async def note_and_send(message: Message) -> None:
             nonlocal is_begun
             is_begun = True
             await send(message)
 
         try:
-            await self._app(scope, _TimedBody(receive, self._stall).receive, noticed)
+            await self._app(scope, _TimedBody(receive, self._stall).receive, note_and_send)
         except KromaError as exc:
             if not is_begun:
                 await send_error(exc, send)

@@ -112,13 +112,13 @@ class _Counted:
         if message["type"] == "http.request":
             self._came += len(message["body"])
             while self._declared is None and self._came > self._room:
-                self._hold(self._budget.try_take(places=_COUNTED_BYTES), _COUNTED_BYTES)
+                self._hold(self._budget.try_take(units=_COUNTED_BYTES), _COUNTED_BYTES)
         return message
 
     async def _in_turn(self, size_bytes: int) -> Turn | None:
         try:
             async with asyncio.timeout(self._wait_s):
-                return await self._budget.take(places=size_bytes)
+                return await self._budget.take(units=size_bytes)
         except TimeoutError:
             return None
 

@@ -135,7 +135,7 @@ class IdempotencyKeys:
         async with WholeBody(receive, at_most=at_most, folder=self._spool_folder) as body:
             try:
                 # One that is too large, or whose sender is gone, is refused by the application.
-                request = await _keyed(scope, keys, body) if await body.read() else None
+                request = await _read_key(scope, keys, body) if await body.read() else None
                 begun = None
                 if request is not None:
                     is_rebuilt = facts.idempotency is Idempotency.REBUILT
@@ -188,7 +188,7 @@ class IdempotencyKeys:
 
     async def _carry_out(self, identifier: UUID, scope: Scope, receive: Receive, held: _HeldAnswer) -> None:
         try:
-            async with self._renewed(identifier), service.marking(identifier):
+            async with self._renewing(identifier), service.marking(identifier):
                 await self._app(scope, receive, held.send)
         except Exception:
             await self._release(identifier)
@@ -204,7 +204,7 @@ class IdempotencyKeys:
         is_secret = treatment is Idempotency.SECRET and answer.status_code < HTTPStatus.BAD_REQUEST
         try:
             if held.is_large and not is_secret:
-                answer = msgspec.structs.replace(answer, file=await self._filed(identifier, held))
+                answer = msgspec.structs.replace(answer, file=await self._file_answer(identifier, held))
             await service.keep(self._db, identifier, answer, is_secret=is_secret)
             if answer.file is not None:
                 await self._files.delete(await service.let_go(self._db, scope_name))
@@ -212,7 +212,7 @@ class IdempotencyKeys:
             # What was done is done: the caller learns it now, and the next one that it was done.
             log.exception("an answer was not kept")
 
-    async def _filed(self, identifier: UUID, held: _HeldAnswer) -> AnswerFile:
+    async def _file_answer(self, identifier: UUID, held: _HeldAnswer) -> AnswerFile:
         if held.size_bytes > _LARGEST_KEPT:
             return AnswerFile(None, held.size_bytes)
         name = new_name(identifier)
@@ -230,7 +230,7 @@ class IdempotencyKeys:
             log.exception("an idempotency key was not freed")  # its lease ends by itself
 
     @asynccontextmanager
-    async def _renewed(self, identifier: UUID) -> AsyncGenerator[None]:
+    async def _renewing(self, identifier: UUID) -> AsyncGenerator[None]:
         async def renew() -> None:
             while True:
                 await asyncio.sleep(service.RENEW_EVERY.total_seconds())
@@ -247,7 +247,7 @@ class IdempotencyKeys:
             await asyncio.gather(renewing, return_exceptions=True)
 
 
-async def _keyed(scope: HTTPScope, keys: list[bytes], body: WholeBody) -> KeyedRequest:
+async def _read_key(scope: HTTPScope, keys: list[bytes], body: WholeBody) -> KeyedRequest:
     if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
         raise InvalidKeyError
     path = scope["path"]

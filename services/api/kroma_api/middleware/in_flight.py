@@ -11,7 +11,7 @@ from kroma_api.http.errors import ServerStoppedError, send_error
 from kroma_api.http.scope import ON_STOP
 
 
-class RequestsInHand:
+class InFlightRequests:
     """Knows the task of each request; one that is cancelled here still gets an answer."""
 
     def __init__(self) -> None:
@@ -32,13 +32,13 @@ class RequestsInHand:
         cast("dict[str, Any]", scope)[ON_STOP] = self._on_stop
         is_begun = False
 
-        async def noticed(message: Message) -> None:
+        async def note_and_send(message: Message) -> None:
             nonlocal is_begun
             is_begun = True
             await send(message)
 
         try:
-            await app(scope, receive, noticed)
+            await app(scope, receive, note_and_send)
         except asyncio.CancelledError:
             if not self._is_stopping:
                 raise

@@ -23,7 +23,7 @@ class TokenEndedError(TimeoutError):
     """
 
 
-class TokensWatched:
+class TokenWatch:
     """Looks at the token of a request again as long as it sends or receives.
 
     That is event streams, waits for a run's end, uploads and downloads. All others end before it is time for
@@ -47,11 +47,11 @@ class TokensWatched:
         if scope["type"] != "http" or scope["user"].token_id is None:
             await self._app(scope, receive, send)
             return
-        watched = _Watched(self._db, scope["user"], receive, send, every_s=self._every_s)
+        watched = _Watch(self._db, scope["user"], receive, send, every_s=self._every_s)
         await self._app(scope, watched.receive, watched.send)
 
 
-class _Watched:
+class _Watch:
     def __init__(self, db: Database, caller: Caller, receive: Receive, send: Send, *, every_s: float) -> None:
         self._db = db
         self._caller = caller

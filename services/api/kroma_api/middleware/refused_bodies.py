@@ -36,7 +36,7 @@ class RefusedBodies:
             is_whole = message["type"] != "http.request" or not message["more_body"]
             return message
 
-        async def answered(message: Message) -> None:
+        async def note_and_send(message: Message) -> None:
             if message["type"] == "http.response.start" and not is_whole:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(MOST_S):
@@ -44,7 +44,7 @@ class RefusedBodies:
                             await heard()
             await send(message)
 
-        await self._app(scope, heard, answered)
+        await self._app(scope, heard, note_and_send)
 
 
 def _is_small(scope: HTTPScope) -> bool:

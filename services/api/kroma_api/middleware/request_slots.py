@@ -5,16 +5,16 @@ from typing import Any, Final, cast
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from kroma.shares import current_share
-from kroma_api.http.request_slot import PLACE, Limits, Place
+from kroma_api.http.request_slot import REQUEST_SLOT, RequestLimits, RequestSlot
 from kroma_api.middleware.request_log import HEALTH_PATHS
 
 _BODIES: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-class Places:
+class RequestSlots:
     """Takes a place for each request."""
 
-    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, limits: RequestLimits) -> None:
         self._app = app
         self._limits = limits
 
@@ -28,20 +28,20 @@ class Places:
             await self._app(scope, receive, send)
             return
         method, path = scope["method"], scope["path"]
-        place = Place(self._limits, current_share.get())
-        cast("dict[str, Any]", scope)[PLACE] = place
+        slot = RequestSlot(self._limits, current_share.get())
+        cast("dict[str, Any]", scope)[REQUEST_SLOT] = slot
 
-        async def received() -> Any:  # noqa: ANN401 - HTTP's half of what a server may give
+        async def receive_and_move() -> Any:  # noqa: ANN401 - HTTP's half of what a server may give
             message: Any = await receive()
             if method in _BODIES and message["type"] == "http.request" and not message["more_body"]:
-                place.work()
+                slot.work()
             return message
 
         try:
             if path in HEALTH_PATHS:
-                place.move(self._limits.probes)
+                slot.move(self._limits.probes)
             else:
-                place.move(self._limits.received if method in _BODIES else self._limits.at_work)
-            await self._app(scope, received, send)
+                slot.move(self._limits.received if method in _BODIES else self._limits.at_work)
+            await self._app(scope, receive_and_move, send)
         finally:
-            place.leave()
+            slot.leave()

@@ -18,11 +18,11 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
 
-        async def secured(message: Message) -> None:
+        async def send_secured(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = [*message.get("headers", ())]
                 names = {name.lower() for name, _ in given}
                 message["headers"] = [*given, *(pair for pair in _ALWAYS if pair[0] not in names)]
             await send(message)
 
-        await self._app(scope, receive, secured)
+        await self._app(scope, receive, send_secured)

@@ -68,8 +68,8 @@ _ERROR_TEXTS: Final[Mapping[HTTPStatus, str]] = {
     "`Retry-After` says when to try again",
 }
 _PARAMETERS: Final[Mapping[str, str]] = {
-    "slug": "The project's slug; it is normalised as in `POST /api/projects`",
-    "provider_code": "The provider's code; it is normalised like a slug",
+    "slug": "The project's slug; it is normalized as in `POST /api/projects`",
+    "provider_code": "The provider's code; it is normalized like a slug",
     "secret_name": "The secret's name; a slash in it is `%2F`",
     "username": "Only projects of this owner",
     "asset_id": "An asset's id",

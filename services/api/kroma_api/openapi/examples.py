@@ -84,7 +84,7 @@ _VALUES: Final[Mapping[str, Any]] = {
     "project_id": "5c7e1b9a-40d2-4f6e-a3b8-d2f90c6e7714",
     "project_root": "/home/mara/.local/share/kroma/var/projects/hero_book",
     "prompt": "Return ONLY valid JSON ...",
-    "prompt_text": "a grey braid",
+    "prompt_text": "a gray braid",
     "provider_code": "openai",
     "region": "eu-central-1",
     "rel_path": "outputs/8d1c/style_1_harbor.png",

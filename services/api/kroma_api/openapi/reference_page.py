@@ -82,8 +82,8 @@ def _operation(method: str, path: str, operation: Schema, schemas: Mapping[str, 
     if parameters := operation.get("parameters", ()):
         yield "<h3>Parameters</h3><table>"
         for parameter in parameters:
-            place = f"<code>{escape(parameter['name'])}</code> <small>{parameter['in']}</small>"
-            yield _row(place, _kind(parameter["schema"]), parameter.get("description", ""))
+            position = f"<code>{escape(parameter['name'])}</code> <small>{parameter['in']}</small>"
+            yield _row(position, _kind(parameter["schema"]), parameter.get("description", ""))
         yield "</table>"
     if "requestBody" in operation:
         yield from _body(operation["requestBody"]["content"], schemas)

@@ -19,7 +19,7 @@ from kroma.library.delivery import Delivery
 from kroma.library.project_files import ProjectFiles, open_project
 from kroma.library.removal import delete_asset as remove_asset
 from kroma.library.thumbnails import DEFAULT_SIZE_PX, SIZES_PX, thumbnail_tag
-from kroma.library.upload import FOLDERS, UploadOrder, keep_pictures
+from kroma.library.upload import FOLDERS, UploadRequest, keep_pictures
 from kroma_api.dependencies import AppResources, CurrentCaller, Db, Stores, ThumbnailMaker
 from kroma_api.http.errors import MAX_FORM_BYTES, HttpRuleError
 from kroma_api.http.etag import IfNoneMatch, is_known
@@ -78,7 +78,7 @@ async def upload_assets(
                     await delivery.take(part.name, _checked_field(part))
         if not delivery.count:
             raise FieldRequiredError("file")
-        kept = await keep_pictures(resources.db, files, delivery, _order(fields), actor=caller.user_id)
+        kept = await keep_pictures(resources.db, files, delivery, _request(fields), actor=caller.user_id)
     return UploadAssetsResponse.of(kept)
 
 
@@ -90,7 +90,7 @@ def _take_field(fields: dict[str, str], field: FormField) -> None:
     if field.name in fields:
         raise InvalidRequestError(f"Field '{field.name}' is given twice")
     fields[field.name] = field.text.strip()
-    _order(fields)  # what is wrong is said before the files are sent
+    _request(fields)  # what is wrong is said before the files are sent
 
 
 def _checked_field(file: FormFile) -> AsyncIterator[bytes]:
@@ -99,15 +99,15 @@ def _checked_field(file: FormFile) -> AsyncIterator[bytes]:
     return file.chunks
 
 
-def _order(fields: dict[str, str]) -> UploadOrder:
-    order = UploadOrder()
+def _request(fields: dict[str, str]) -> UploadRequest:
+    request = UploadRequest()
     if kind := fields.get("kind", "").lower():
         if kind not in FOLDERS:
             raise NotOneOfError("kind", tuple(FOLDERS))
-        order = msgspec.structs.replace(order, kind=AssetKind(kind))
+        request = msgspec.structs.replace(request, kind=AssetKind(kind))
     if metadata := fields.get("metadata_json"):
-        order = msgspec.structs.replace(order, metadata=_metadata(metadata))
-    return msgspec.structs.replace(order, reference_set_id=fields.get("reference_set_id") or None)
+        request = msgspec.structs.replace(request, metadata=_metadata(metadata))
+    return msgspec.structs.replace(request, reference_set_id=fields.get("reference_set_id") or None)
 
 
 def _metadata(text: str) -> dict[str, Any]:
@@ -138,7 +138,7 @@ async def get_asset_content(
 
     A token that may only review gets pictures, not run logs.
     """
-    files, asset = await _found(db, stores, slug, asset_id)
+    files, asset = await _find(db, stores, slug, asset_id)
     if not is_picture(asset):
         caller.require(Scope.READ)
     file = await current_file(files.store, asset)
@@ -176,7 +176,7 @@ async def get_asset_thumbnail(
 ) -> Response[Any]:
     """A small WebP of a picture: upright, in sRGB, with its alpha. The first one is made, then it is kept."""
     size_px = _size_px(size)
-    files, asset = await _found(db, stores, slug, asset_id)
+    files, asset = await _find(db, stores, slug, asset_id)
     if if_none_match is not None and is_picture(asset):
         tag = thumbnail_tag((await current_file(files.store, asset)).sha256, size_px)
         if is_known(if_none_match, tag):
@@ -206,7 +206,7 @@ async def delete_asset(
     return DeletedAssetResponse(id=asset_id, audit_id=str(audit_id))
 
 
-async def _found(db: Db, stores: Stores, slug: str, asset_id: str) -> tuple[ProjectFiles, Asset]:
+async def _find(db: Db, stores: Stores, slug: str, asset_id: str) -> tuple[ProjectFiles, Asset]:
     files = await open_project(db, stores, slug)
     async with db.reading() as reader:
         return files, await get_asset(reader, slug=slug, asset_id=asset_id)

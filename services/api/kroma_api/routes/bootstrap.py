@@ -38,7 +38,7 @@ async def get_bootstrap_prompt(slug: FromPath[str], db: Db) -> BootstrapPromptRe
             "dry_run": True,
             "settings": {
                 "style_guides": [{"name": "Ink", "instructions": "Heavy outlines"}],
-                "characters": [{"name": "Mara", "prompt_text": "a grey braid"}],
+                "characters": [{"name": "Mara", "prompt_text": "a gray braid"}],
                 "reference_sets": [
                     {"name": "Harbour", "items": [{"label": "Quay", "content_uri": "scenes/harbor.png"}]}
                 ],

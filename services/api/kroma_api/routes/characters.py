@@ -42,7 +42,7 @@ async def list_characters(
         scope=Scope.CREATE,
         idempotency=Idempotency.REPLAYED,
         contract="3.15",
-        example={"name": "Mara", "description": "The smith", "prompt_text": "a grey braid"},
+        example={"name": "Mara", "description": "The smith", "prompt_text": "a gray braid"},
     ),
     status_code=HTTPStatus.OK,
 )
@@ -68,7 +68,7 @@ async def get_character(slug: FromPath[str], character_id: FromPath[str], db: Db
         scope=Scope.CREATE,
         idempotency=Idempotency.REPEATABLE,
         contract="3.15",
-        example={"prompt_text": "a grey braid, a blue coat"},
+        example={"prompt_text": "a gray braid, a blue coat"},
     ),
 )
 async def change_character(

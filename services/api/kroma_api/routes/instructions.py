@@ -149,7 +149,7 @@ async def _only_admitted(connection: ASGIConnection[Any, Any, Any, Any], _: Base
     """Let nobody send a body who has no signature of ours."""
     resources = resources_of(connection.scope)
     instruction_id: str = connection.path_params["instruction_id"]
-    await _admitted(resources.db, resources.settings, instruction_id, connection.query_params.get("sig"))
+    await _admit(resources.db, resources.settings, instruction_id, connection.query_params.get("sig"))
 
 
 @post(
@@ -172,7 +172,7 @@ async def receive_agent_callback(
     sig: Signature = None,
 ) -> AgentCallbackResponse:
     """Report on an instruction that an agent was sent; the signature in the address authorizes it."""
-    admission = await _admitted(db, settings, instruction_id, sig)
+    admission = await _admit(db, settings, instruction_id, sig)
     report = callback.checked_report(
         admission,
         instruction_id=data.instruction_id,
@@ -187,9 +187,9 @@ async def receive_agent_callback(
     )
 
 
-async def _admitted(db: Database, settings: Settings, instruction_id: str, signature: str | None) -> Pass:
+async def _admit(db: Database, settings: Settings, instruction_id: str, signature: str | None) -> Pass:
     signer = await asyncio.to_thread(callback_signer, settings)
-    return await callback.admitted(db, signer, instruction_id=instruction_id, signature=signature)
+    return await callback.admit(db, signer, instruction_id=instruction_id, signature=signature)
 
 
 def _changed(changed: ChangedInstruction) -> ChangedInstructionResponse:

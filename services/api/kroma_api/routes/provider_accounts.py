@@ -6,7 +6,7 @@ from litestar import Router, delete, get, post, put
 from litestar.params import FromPath, JSONBody
 
 from kroma.auth.scopes import Scope
-from kroma.ledger.unpause import Resumption
+from kroma.ledger.unpause import Unpause
 from kroma.pipeline.control.check_provider import check_provider
 from kroma.projects.queries import get_project_id
 from kroma.provider_accounts import queries, service
@@ -57,7 +57,7 @@ async def upsert_provider_account(
     caller: CurrentCaller,
 ) -> ChangedProviderAccountResponse:
     """Create a provider account, or overwrite the project's account of the same code as a whole."""
-    resumption = Resumption(queue)
+    unpause = Unpause(queue)
     changed = await service.upsert_provider_account(
         db,
         slug=slug,
@@ -68,9 +68,9 @@ async def upsert_provider_account(
         enabled=data.enabled,
         config_json=data.config_json,
         actor=caller.user_id,
-        also=resumption.lift,
+        also=unpause.lift,
     )
-    await resumption.ring()
+    await unpause.notify()
     return ChangedProviderAccountResponse(
         provider_account=ProviderAccountView.of(changed.account), audit_id=str(changed.audit_id)
     )
@@ -108,7 +108,7 @@ async def change_provider_account(
     caller: CurrentCaller,
 ) -> ChangedProviderAccountResponse:
     """Set the given fields of a provider account."""
-    resumption = Resumption(queue)
+    unpause = Unpause(queue)
     changed = await service.change_provider_account(
         db,
         slug=slug,
@@ -119,9 +119,9 @@ async def change_provider_account(
         enabled=data.enabled,
         config_json=data.config_json,
         actor=caller.user_id,
-        also=resumption.lift,
+        also=unpause.lift,
     )
-    await resumption.ring()
+    await unpause.notify()
     return ChangedProviderAccountResponse(
         provider_account=ProviderAccountView.of(changed.account), audit_id=str(changed.audit_id)
     )
@@ -136,11 +136,11 @@ async def delete_provider_account(
     slug: FromPath[str], provider_code: FromPath[str], db: Db, queue: Queue, caller: CurrentCaller
 ) -> DeletedProviderAccountResponse:
     """Remove a provider account for good; its secrets stay."""
-    resumption = Resumption(queue)
+    unpause = Unpause(queue)
     audit_id = await service.delete_provider_account(
-        db, slug=slug, code=provider_code, actor=caller.user_id, also=resumption.lift
+        db, slug=slug, code=provider_code, actor=caller.user_id, also=unpause.lift
     )
-    await resumption.ring()
+    await unpause.notify()
     return DeletedProviderAccountResponse(provider_code=provider_code, audit_id=str(audit_id))
 
 

@@ -15,7 +15,7 @@ from kroma.db.engine import Database
 from kroma.pipeline.control import trigger
 from kroma.pipeline.control.progress import RunProgress, progress_of_new, read_progress, read_version
 from kroma.pipeline.control.wait import wait_for_end
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.pipeline.planning.validate import validate_config
 from kroma.projects.queries import get_project, get_project_id
 from kroma.runs import queries
@@ -26,7 +26,7 @@ from kroma_api.dependencies import (
     AppSettings,
     Cpu,
     CurrentCaller,
-    CurrentPlace,
+    CurrentSlot,
     Db,
     IdempotencyId,
     Providers,
@@ -140,18 +140,18 @@ async def trigger_run(
     cpu: Cpu,
     caller: CurrentCaller,
     idempotency_id: IdempotencyId,
-    place: CurrentPlace,
+    slot: CurrentSlot,
     prefer: Prefer = None,
 ) -> Response[TriggerRunResponse]:
     """Plan a run and queue it: the contract's 400s first, then 404 without the project."""
-    order = await aside(len(data.scene_refs or ()), RunOrder.checked, data)
+    spec = await aside(len(data.scene_refs or ()), RunSpec.checked, data)
     run = await trigger.trigger_run(
         db,
         queue,
         stores,
         settings,
         slug=slug,
-        order=order,
+        spec=spec,
         providers=providers,
         cpu=cpu,
         quote_token=data.quote_token,
@@ -165,7 +165,7 @@ async def trigger_run(
     headers = {"Location": reply.links.self}
     wait = preferred_wait(prefer)
     # A preference may be left aside: where too many wait, nobody is refused for it.
-    if wait is not None and place.may_wait() and await wait_for_end(db, run.id, timeout=wait):
+    if wait is not None and slot.may_wait() and await wait_for_end(db, run.id, timeout=wait):
         async with db.transaction() as session:
             ended = await queries.get_run(session, slug=slug, run_id=str(run.id))
         progress = (await _detail(db, slug, str(run.id))).progress

@@ -50,11 +50,11 @@ class _Documents:
         """
         async with self._making:
             if self._made is None:
-                self._made = await _made()
+                self._made = await _make()
         return self._made
 
 
-async def _made() -> _Document:
+async def _make() -> _Document:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "kroma_api.export_openapi", "--served", stdin=DEVNULL, stdout=PIPE
     )

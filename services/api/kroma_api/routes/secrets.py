@@ -6,7 +6,7 @@ from litestar import Router, delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from kroma.auth.scopes import Scope
-from kroma.ledger.unpause import Resumption
+from kroma.ledger.unpause import Unpause
 from kroma.projects.queries import get_project_id
 from kroma.secrets import queries, service
 from kroma_api.dependencies import CurrentCaller, Db, Keys, Queue
@@ -68,7 +68,7 @@ async def upsert_secret(
     caller: CurrentCaller,
 ) -> UpsertSecretResponse:
     """Store a secret, encrypted, over the value that was there."""
-    resumption = Resumption(queue)
+    unpause = Unpause(queue)
     stored = await service.upsert_secret(
         db,
         keyring,
@@ -77,9 +77,9 @@ async def upsert_secret(
         name=data.secret_name,
         value=data.secret_value,
         actor=caller.user_id,
-        also=resumption.lift,
+        also=unpause.lift,
     )
-    await resumption.ring()
+    await unpause.notify()
     return UpsertSecretResponse(secret=SecretView.of(stored.secret), audit_id=str(stored.audit_id))
 
 
@@ -122,11 +122,11 @@ async def delete_secret(
     """Remove a secret for good; a slash in its name is %2F in the path."""
     # A path parameter, which comes with a slash before it: clients may send slashes in names as they are.
     name = secret_name.removeprefix("/").replace(SLASH_IN_NAME, "/")
-    resumption = Resumption(queue)
+    unpause = Unpause(queue)
     audit_id = await service.delete_secret(
-        db, slug=slug, code=provider_code, name=name, actor=caller.user_id, also=resumption.lift
+        db, slug=slug, code=provider_code, name=name, actor=caller.user_id, also=unpause.lift
     )
-    await resumption.ring()
+    await unpause.notify()
     return DeletedSecretResponse(audit_id=str(audit_id))
 
 

@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 from kroma.aside import aside
 from kroma.auth.scopes import Scope
 from kroma.pipeline.planning.quote import quote_run
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.spend import queries, service
 from kroma_api.dependencies import AppSettings, Cpu, CurrentCaller, Db, Providers, Stores
 from kroma_api.route_facts import Idempotency, route
@@ -97,15 +97,15 @@ async def quote(
 ) -> QuoteResponse:
     """Plan and price what a trigger with this body would make; nothing is stored and nothing spent."""
     # Nothing is spent here, so there is nothing to confirm.
-    order = await aside(
-        len(data.scene_refs or ()), RunOrder.checked, msgspec.structs.replace(data, confirm_spend=True)
+    spec = await aside(
+        len(data.scene_refs or ()), RunSpec.checked, msgspec.structs.replace(data, confirm_spend=True)
     )
     quoted = await quote_run(
         db,
         stores,
         settings,
         slug=slug,
-        order=order,
+        spec=spec,
         providers=providers,
         cpu=cpu,
         is_confined=caller.is_confined,

@@ -68,7 +68,7 @@ async def get_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db
         scope=Scope.CREATE,
         idempotency=Idempotency.REPEATABLE,
         contract="3.14",
-        example={"instructions": "Heavy outlines, few colours"},
+        example={"instructions": "Heavy outlines, few colors"},
     ),
 )
 async def change_style_guide(

@@ -11,13 +11,13 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from kroma.auth.scopes import Scope
 from kroma.projects.queries import get_project_id
-from kroma.projects.slugs import normalised_slug
+from kroma.projects.slugs import normalized_slug
 from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import SyncProject
 from kroma.sync import queries, service
 from kroma.sync.models import SyncJob, SyncKind, SyncStatus
-from kroma.sync.service import SyncOrder
+from kroma.sync.service import SyncRequest
 from kroma_api.dependencies import CurrentCaller, Db, Queue, Stores
 from kroma_api.http.pagination import After, Limit, one_of, window
 from kroma_api.route_facts import Idempotency, route
@@ -59,15 +59,15 @@ async def start_sync(
 
     One that waits to do the same is answered again. Behind one that is under way a new one waits.
     """
-    order = SyncOrder(
+    request = SyncRequest(
         dry_run=data.dry_run is True,
         delete_extra=data.delete is True,
         allow_missing=data.allow_missing is True,
     )
-    notice = await service.prepare_sync(db, stores, slug=slug, order=order, caller=caller)
+    notice = await service.prepare_sync(db, stores, slug=slug, request=request, caller=caller)
     async with db.transaction() as session:
         sync = await service.request_sync(session, notice, actor=caller.user_id)
-    return await _accepted(queue, sync, slug)
+    return await _accept(queue, sync, slug)
 
 
 @get("/syncs", opt=route(scope=(Scope.READ, Scope.STORAGE), idempotency=Idempotency.READ, contract=None))
@@ -101,7 +101,7 @@ async def get_sync(slug: FromPath[str], sync_id: FromPath[str], db: Db) -> SyncR
     """A sync, and how far it is."""
     async with db.reading() as reader:
         sync = await queries.get_sync(reader, slug=slug, sync_id=sync_id)
-    return SyncResponse.of(sync, normalised_slug(slug) or slug)
+    return SyncResponse.of(sync, normalized_slug(slug) or slug)
 
 
 @post(
@@ -114,7 +114,7 @@ async def cancel_sync(
 ) -> SyncResponse:
     """End a sync early; what is in the bucket by then stays, and one that has ended stays as it is."""
     sync = await service.cancel_sync(db, slug=slug, sync_id=sync_id, actor=caller.user_id)
-    return SyncResponse.of(sync, normalised_slug(slug) or slug)
+    return SyncResponse.of(sync, normalized_slug(slug) or slug)
 
 
 @post(
@@ -134,11 +134,11 @@ async def retry_sync(
 ) -> Response[SyncResponse]:
     """Queue a sync again that failed or was canceled; finished files and parts are not sent again."""
     sync = await service.retry_sync(db, stores, slug=slug, sync_id=sync_id, caller=caller)
-    return await _accepted(queue, sync, slug)
+    return await _accept(queue, sync, slug)
 
 
-async def _accepted(queue: TaskQueue, sync: SyncJob, slug: str) -> Response[SyncResponse]:
-    reply = SyncResponse.of(sync, normalised_slug(slug) or slug)
+async def _accept(queue: TaskQueue, sync: SyncJob, slug: str) -> Response[SyncResponse]:
+    reply = SyncResponse.of(sync, normalized_slug(slug) or slug)
     headers = {"Location": reply.links.self}
     if reply.sync.done:
         return Response(reply, status_code=HTTPStatus.OK, headers=headers)

@@ -27,7 +27,7 @@ from kroma.tools.options import (
     UpscaleOptions,
     checked,
 )
-from kroma.tools.runner import Price, Result, Source, Workshop
+from kroma.tools.runner import Price, Result, Source, ToolRunner
 from kroma_api.dependencies import TOOL_ROOM_OF_ONE_BYTES, AppResources, CurrentCaller, ToolRoom
 from kroma_api.http.errors import MAX_UPLOAD_BYTES, HttpRuleError
 from kroma_api.http.multipart_form import FormField, FormFile, MultipartForm
@@ -136,9 +136,9 @@ async def use_tool(
     wants_picture = (accept or "").strip().lower().startswith("image/")
     async with AsyncExitStack() as held:
         spool = await held.enter_async_context(Spool(resources.settings.data_dir))
-        sent = await _received(request, tool, spool)
-        await held.enter_async_context(tool_room.turn(places=_room_of(sent)))
-        made = await _used_in_toolbox(resources, caller, tool, await _loaded(sent, spool))
+        sent = await _receive(request, tool, spool)
+        await held.enter_async_context(tool_room.turn(units=_room_of(sent)))
+        made = await _use_in_toolbox(resources, caller, tool, await _load(sent, spool))
         spool.close()
         parts, media_type = _as_picture(made) if wants_picture else await _as_json(made, tool, sent)
         # What was made is in memory until the reader has it.
@@ -150,10 +150,10 @@ def _room_of(sent: _Sent) -> int:
     return min(max(sent.size_bytes * _LARGER, _LEAST_ROOM_BYTES), TOOL_ROOM_OF_ONE_BYTES)
 
 
-async def _used_in_toolbox(resources: Resources, caller: Caller, tool: str, form: _Form) -> _Made:
+async def _use_in_toolbox(resources: Resources, caller: Caller, tool: str, form: _Form) -> _Made:
     settings = resources.settings
     toolbox = Toolbox(resources.cpu, settings.tools, url_allow=settings.url_allow)
-    workshop = Workshop(
+    tool_runner = ToolRunner(
         settings=settings,
         cpu=resources.cpu,
         toolbox=toolbox,
@@ -162,7 +162,7 @@ async def _used_in_toolbox(resources: Resources, caller: Caller, tool: str, form
         actor=caller.user_id,
     )
     try:
-        return await _used(workshop, tool, form, caller)
+        return await _use(tool_runner, tool, form, caller)
     finally:
         await toolbox.close()
 
@@ -176,21 +176,21 @@ def _as_picture(made: _Made) -> tuple[list[bytes], str]:
 
 
 async def _as_json(made: _Made, tool: str, sent: _Sent) -> tuple[Sequence[bytes | Base64Part], str]:
-    places = InBase64([result.data for result in made.pictures])
+    units = InBase64([result.data for result in made.pictures])
     reply = ToolResponse(
         tool=tool,
         file=sent.files["file"][0].name,
         pictures=[
             await asyncio.to_thread(ToolPictureView.of, result, data_base64=text)
-            for result, text in zip(made.pictures, places.texts, strict=True)
+            for result, text in zip(made.pictures, units.texts, strict=True)
         ],
         report=made.report,
         inspection=made.inspection,
     )
-    return places.parts(reply), "application/json"
+    return units.parts(reply), "application/json"
 
 
-async def _received(request: Request[Any, Any, Any], tool: str, spool: Spool) -> _Sent:
+async def _receive(request: Request[Any, Any, Any], tool: str, spool: Spool) -> _Sent:
     """The form, with its files on disk: many callers may send theirs at the same time."""
     form = MultipartForm(request, max_bytes=MAX_UPLOAD_BYTES)
     taken = ("file", *_FILES.get(tool, ()))
@@ -213,7 +213,7 @@ async def _received(request: Request[Any, Any, Any], tool: str, spool: Spool) ->
     return _Sent(files, fields)
 
 
-async def _loaded(sent: _Sent, spool: Spool) -> _Form:
+async def _load(sent: _Sent, spool: Spool) -> _Form:
     files = {
         name: [Source(file.name, await spool.read(file)) for file in spooled]
         for name, spooled in sent.files.items()
@@ -239,47 +239,47 @@ def _check_caller(caller: Caller, price: Price) -> None:
         caller.require(Scope.SPEND)
 
 
-async def _used(workshop: Workshop, tool: str, form: _Form, caller: Caller) -> _Made:
+async def _use(tool_runner: ToolRunner, tool: str, form: _Form, caller: Caller) -> _Made:
     picture = form.picture
     match tool:
         case "generate":
-            return await _generated(workshop, form, caller)
+            return await _generate(tool_runner, form, caller)
         case "upscale":
             upscale = checked(UpscaleOptions, form.fields)
-            return _Made(pictures=[await workshop.upscale(picture, upscale)])
+            return _Made(pictures=[await tool_runner.upscale(picture, upscale)])
         case "color":
             color = checked(ColorOptions, form.fields)
-            return _Made(pictures=[await workshop.color(picture, color, form.find("lut"))])
+            return _Made(pictures=[await tool_runner.color(picture, color, form.find("lut"))])
         case "bgremove":
             bgremove = checked(BgremoveOptions, form.fields)
-            price = workshop.cutout_price(bgremove, pictures=1)
-            workshop.check_spend(price, is_confirmed=bgremove.confirm_spend)
+            price = tool_runner.cutout_price(bgremove, pictures=1)
+            tool_runner.check_spend(price, is_confirmed=bgremove.confirm_spend)
             _check_caller(caller, price)
-            return _Made(pictures=[await workshop.bgremove(picture, bgremove)])
+            return _Made(pictures=[await tool_runner.bgremove(picture, bgremove)])
         case "qa":
             qa = checked(QaOptions, form.fields)
-            facts = await workshop.facts(qa, scene=form.find("scene"), styles=form.files.get("style", []))
-            return _Made(report=ToolReportView.of(await workshop.check(picture, qa, facts)))
+            facts = await tool_runner.facts(qa, scene=form.find("scene"), styles=form.files.get("style", []))
+            return _Made(report=ToolReportView.of(await tool_runner.check(picture, qa, facts)))
         case _:
-            return await _inspected(form)
+            return await _inspect(form)
 
 
-async def _generated(workshop: Workshop, form: _Form, caller: Caller) -> _Made:
+async def _generate(tool_runner: ToolRunner, form: _Form, caller: Caller) -> _Made:
     options = checked(GenerateOptions, form.fields)
     styles = form.files.get("style", [])
-    choice = workshop.chosen(options, styles=len(styles))
-    maker = workshop.provider(choice.provider)
-    price = workshop.price(maker, options, choice, styles=len(styles), scenes=1)
-    workshop.check_spend(price, is_confirmed=options.confirm_spend)
+    choice = tool_runner.resolve_model(options, styles=len(styles))
+    maker = tool_runner.provider(choice.provider)
+    price = tool_runner.price(maker, options, choice, styles=len(styles), scenes=1)
+    tool_runner.check_spend(price, is_confirmed=options.confirm_spend)
     _check_caller(caller, price)
     pictures = [
-        await workshop.generate(form.picture, styles, options, provider=maker, choice=choice, index=index)
+        await tool_runner.generate(form.picture, styles, options, provider=maker, choice=choice, index=index)
         for index in range(1, options.candidates + 1)
     ]
     return _Made(pictures=pictures)
 
 
-async def _inspected(form: _Form) -> _Made:
+async def _inspect(form: _Form) -> _Made:
     if form.fields:
         raise InvalidRequestError(f"Unknown field '{next(iter(form.fields))}'; 'inspect' takes none")
     beside = form.find("sidecar")

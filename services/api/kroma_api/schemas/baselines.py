@@ -7,7 +7,7 @@ from msgspec import UNSET, UnsetType
 
 from kroma.baselines.models import Baseline
 from kroma.pipeline.control.baseline import LockedBaselines
-from kroma.pipeline.control.select import Choice
+from kroma.pipeline.control.select import Selection
 from kroma_api.schemas.reply import (
     AuditId,
     Id,
@@ -50,7 +50,7 @@ class SelectCandidateResponse(Reply, frozen=True, kw_only=True):
     audit_id: AuditId
 
     @classmethod
-    def of(cls, choice: Choice) -> Self:
+    def of(cls, choice: Selection) -> Self:
         """Show a choice."""
         run = choice.follow_up
         return cls(

@@ -10,25 +10,25 @@ from kroma.db.connection_errors import DATABASE_TROUBLE
 from kroma.ledger.reaper import Reconciler, reap_calls
 from kroma.pipeline.execution.found_answers import answer_finder
 from kroma.pipeline.execution.late_answers import LateAnswers
-from kroma.pipeline.execution.wiring import Workplace
+from kroma.pipeline.execution.wiring import WorkerContext
 
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY: Final = timedelta(seconds=5)
 
 
-async def look_after_calls(place: Workplace) -> None:
+async def look_after_calls(context: WorkerContext) -> None:
     """End what nobody will end, and ask about what is unknown, until cancelled."""
     reconciler = Reconciler(
-        place.db,
-        place.providers,
-        find_answer=answer_finder(place.db, place.stores),
-        find_access=place.load_access,
+        context.db,
+        context.providers,
+        find_answer=answer_finder(context.db, context.stores),
+        find_access=context.load_access,
     )
-    late = LateAnswers(place.db, place.stores, place.desk.left)
+    late = LateAnswers(context.db, context.stores, context.scheduler.left)
     while True:
         try:
-            reaped = await reap_calls(place.db)
+            reaped = await reap_calls(context.db)
             if any(reaped):
                 log.warning("ledger.calls_reaped", **reaped._asdict())
             if await reconciler.reconcile():

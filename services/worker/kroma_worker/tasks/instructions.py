@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from kroma.queue.messages import DispatchInstruction
 from kroma_worker.registry import TaskDeps, task
-from kroma_worker.wakeups import ring
+from kroma_worker.wakeups import notify
 
 
 @task(DispatchInstruction, limit=timedelta(minutes=30))
@@ -14,4 +14,4 @@ async def dispatch_instruction(deps: TaskDeps, message: DispatchInstruction) -> 
         return
     again_in = await deps.agents.dispatch(message.instruction_id, worker=deps.worker)
     if again_in is not None:
-        await ring(deps, message, delay=again_in)
+        await notify(deps, message, delay=again_in)

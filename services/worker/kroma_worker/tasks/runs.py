@@ -10,7 +10,7 @@ from kroma.queue.messages import ExecuteJob, FinishRun
 from kroma.shares import project_share, shared_as
 from kroma.sync.sweep import list_due_syncs
 from kroma_worker.registry import TaskDeps, task
-from kroma_worker.wakeups import ring
+from kroma_worker.wakeups import notify
 
 
 @task(ExecuteJob, limit=timedelta(minutes=30))
@@ -21,13 +21,13 @@ async def execute_job(deps: TaskDeps, message: ExecuteJob) -> None:
     or the job has ended. A job that lost several workers gets one that does nothing else meanwhile,
     so that it costs no other job an attempt.
     """
-    db, lease = deps.place.db, deps.place.keeper.lease
-    async with deps.hands.beside_others():
+    db, lease = deps.context.db, deps.context.renewer.lease
+    async with deps.slots.sharing():
         claim = await claim_job(db, message.job_id, worker=deps.worker, lease=lease, is_alone=False)
         if claim is not None:
             return await _carry_job(deps, message, claim)
     if await waits_for_quiet(db, message.job_id):
-        async with deps.hands.alone():
+        async with deps.slots.alone():
             claim = await claim_job(db, message.job_id, worker=deps.worker, lease=lease)
             if claim is not None:
                 return await _carry_job(deps, message, claim)
@@ -36,9 +36,9 @@ async def execute_job(deps: TaskDeps, message: ExecuteJob) -> None:
 
 async def _carry_job(deps: TaskDeps, message: ExecuteJob, claim: JobClaim) -> None:
     with shared_as(project_share(claim.project_id)):
-        again_in = await run_claimed_job(deps.place, claim)
+        again_in = await run_claimed_job(deps.context, claim)
     if again_in is not None:
-        await ring(deps, message, delay=again_in)
+        await notify(deps, message, delay=again_in)
         return
     await _finish_if_last(deps, claim.run_id)
 
@@ -50,13 +50,13 @@ async def finish_run(deps: TaskDeps, message: FinishRun) -> None:
 
 
 async def _finish_if_last(deps: TaskDeps, run_id: UUID) -> None:
-    lease = deps.place.keeper.lease
-    claim = await claim_run(deps.place.db, run_id, worker=deps.worker, lease=lease)
+    lease = deps.context.renewer.lease
+    claim = await claim_run(deps.context.db, run_id, worker=deps.worker, lease=lease)
     if claim is None:
         return
-    again_in = await finish_claimed_run(deps.place, claim)
+    again_in = await finish_claimed_run(deps.context, claim)
     if again_in is not None:
-        await ring(deps, FinishRun(run_id=run_id), delay=again_in)
+        await notify(deps, FinishRun(run_id=run_id), delay=again_in)
     elif claim.plan.storage_sync_s3:
-        for message in await list_due_syncs(deps.place.db):
-            await ring(deps, message, delay=timedelta())
+        for message in await list_due_syncs(deps.context.db):
+            await notify(deps, message, delay=timedelta())

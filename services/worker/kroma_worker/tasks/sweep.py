@@ -35,7 +35,7 @@ AGAIN: Final = timedelta(minutes=1)
 async def sweep_for_ever(deps: TaskDeps) -> None:
     """Look and sweep until cancelled; no failure of a server ends it."""
     carried: set[asyncio.Task[None]] = set()
-    rung = Rung()
+    notified = RecentNotifications()
     swept_at = -inf
     try:
         while True:
@@ -43,17 +43,17 @@ async def sweep_for_ever(deps: TaskDeps) -> None:
             is_sweep = monotonic() - swept_at >= SWEEP_EVERY.total_seconds()
             try:
                 if is_sweep:
-                    await end_spent(deps.place.db, *_endings(deps))
+                    await end_spent(deps.context.db, *_endings(deps))
                     swept_at = monotonic()
-                if is_sweep or deps.hands.free:
+                if is_sweep or deps.slots.free:
                     left = _carry(deps, await _due(deps), carried)
                 if is_sweep:
-                    await rung.ring(deps.queue, left)
-                deps.pulse.beat()
+                    await notified.notify(deps.queue, left)
+                deps.liveness.beat()
             except DATABASE_TROUBLE as exc:
                 log.warning("sweep.database_unavailable", error=type(exc).__name__)
             if left:
-                await deps.hands.one_ends(timeout_s=LOOK_EVERY.total_seconds())
+                await deps.slots.one_ends(timeout_s=LOOK_EVERY.total_seconds())
             else:
                 await asyncio.sleep(LOOK_EVERY.total_seconds())
     finally:
@@ -70,15 +70,15 @@ def _endings(deps: TaskDeps) -> list[Ending]:
 
 
 async def _due(deps: TaskDeps) -> list[AnyMessage]:
-    due = await list_due(deps.place.db)
+    due = await list_due(deps.context.db)
     if deps.agents is not None:
-        due += await list_due_instructions(deps.place.db, deps.agents.options)
+        due += await list_due_instructions(deps.context.db, deps.agents.options)
     if deps.syncs is not None:
-        due += await list_due_syncs(deps.place.db)
-    return [message for message in due if not deps.hands.holds(message)]
+        due += await list_due_syncs(deps.context.db)
+    return [message for message in due if not deps.slots.holds(message)]
 
 
-class Rung:
+class RecentNotifications:
     """What this worker has rung for and when, so that a long queue is not made longer every sweep.
 
     Not asked of the queue: it counts the messages of a killed worker too, long after it.
@@ -87,7 +87,7 @@ class Rung:
     def __init__(self) -> None:
         self._at: dict[AnyMessage, float] = {}
 
-    async def ring(self, queue: TaskQueue, due: Sequence[AnyMessage]) -> bool:
+    async def notify(self, queue: TaskQueue, due: Sequence[AnyMessage]) -> bool:
         """Ring for what was not due at the last sweep, and again for what has been for long.
 
         Returns:
@@ -109,7 +109,7 @@ def _carry(
     deps: TaskDeps, due: Sequence[AnyMessage], carried: set[asyncio.Task[None]]
 ) -> Sequence[AnyMessage]:
     """Carry what there are places for; gives the rest."""
-    free = deps.hands.free
+    free = deps.slots.free
     for message in due[:free]:
         task = asyncio.ensure_future(dispatch(deps, message))
         carried.add(task)

@@ -8,17 +8,17 @@ from typing import Final
 
 import numpy as np
 
-from kroma.imaging.measures.gray import WORK_PX, Grey, at_most
+from kroma.imaging.measures.gray import WORK_PX, Gray, at_most
 
 FULL_CONTRAST: Final = 16.0
 """Deviation, in levels of 255, from which a picture is not blank at all; a misty night has twice that."""
 
 
-def contrast(grey: Grey) -> float:
+def contrast(gray: Gray) -> float:
     """Standard deviation of lightness, in levels of 255, over areas: fine noise on a blank is no content."""
-    return float(np.std(at_most(grey, WORK_PX)))
+    return float(np.std(at_most(gray, WORK_PX)))
 
 
-def content(grey: Grey) -> float:
+def content(gray: Gray) -> float:
     """``min(1, contrast / 16)``."""
-    return min(1.0, contrast(grey) / FULL_CONTRAST)
+    return min(1.0, contrast(gray) / FULL_CONTRAST)

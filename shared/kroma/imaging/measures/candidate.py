@@ -13,15 +13,15 @@ from kroma.imaging.errors import PictureError
 from kroma.imaging.measures.blank import content, contrast
 from kroma.imaging.measures.duplicate import nearest, thumbnail
 from kroma.imaging.measures.facts import JobFacts, PictureFacts
-from kroma.imaging.measures.gray import Grey, Rgb, grey_of, over_white
+from kroma.imaging.measures.gray import Gray, Rgb, gray_of, over_white
 from kroma.imaging.measures.identity import likeness
 from kroma.imaging.measures.report import CheckResult, Outcome, QualityReport, graded, summed, unmeasured
-from kroma.imaging.measures.request import Checked, CheckOrder
+from kroma.imaging.measures.request import Checked, CheckRequest
 from kroma.imaging.measures.settings import CheckSettings, QualitySettings, Verdict
 from kroma.imaging.measures.sharpness import detail_kept
 from kroma.imaging.measures.size import aspect_kept, size_kept, wanted_size
 from kroma.imaging.measures.structure import structure_kept
-from kroma.imaging.measures.style import Look, colours_kept, look_of, style_kept
+from kroma.imaging.measures.style import Look, colors_kept, look_of, style_kept
 
 HIDDEN: Final = 0.4
 """Of a threshold that is left where night or rain hide a part of the scene."""
@@ -30,27 +30,27 @@ _NO_SCENE: Final = "the scene could not be read"
 _EMPTY_SCENE: Final = "the scene is empty too"
 
 
-def check_candidate(order: CheckOrder, facts: JobFacts) -> Checked:
+def check_candidate(request: CheckRequest, facts: JobFacts) -> Checked:
     """Decode a candidate and make every check that needs no other candidate.
 
     A picture that does not decode is a guard report with ``image_read_failed``, not an error.
     """
     cv2.setNumThreads(1)  # the pool has a process per core already
     try:
-        picture = decode(order.data, name=order.name)
+        picture = decode(request.data, name=request.name)
     except PictureError as exc:
-        failed = GuardReport(file=order.name, hard_fail_reasons=(guard.READ_FAILED,), error=exc.message)
+        failed = GuardReport(file=request.name, hard_fail_reasons=(guard.READ_FAILED,), error=exc.message)
         return Checked(guard=failed, report=QualityReport())
-    return check_picture(picture, order, facts)
+    return check_picture(picture, request, facts)
 
 
-def check_picture(picture: Picture, order: CheckOrder, facts: JobFacts) -> Checked:
+def check_picture(picture: Picture, request: CheckRequest, facts: JobFacts) -> Checked:
     """Every check of a candidate that is decoded already; the order's ``data`` is not looked at."""
-    delta = seen_delta(picture, ignore_transparent=order.settings.ignore_transparent)
-    judged = guard.judge(delta, order.guard, name=order.name)
+    delta = seen_delta(picture, ignore_transparent=request.settings.ignore_transparent)
+    judged = guard.judge(delta, request.guard, name=request.name)
     rgb = over_white(picture.pixels)
-    checks = _Checks(order, facts, rgb, is_grey=bool(judged.grayscale_like))
-    results = [colour_result(judged, order.guard, order.settings), *checks.made()]
+    checks = _Checks(request, facts, rgb, is_gray=bool(judged.grayscale_like))
+    results = [color_result(judged, request.guard, request.settings), *checks.made()]
     return Checked(guard=judged, report=summed(results), thumbnail=thumbnail(rgb))
 
 
@@ -62,7 +62,7 @@ def seen_delta(picture: Picture, *, ignore_transparent: bool) -> float:
     return chroma_delta(picture.pixels[..., :3][alpha > 0].reshape(1, -1, 3))
 
 
-def colour_result(report: GuardReport, settings: GuardSettings, checks: QualitySettings) -> CheckResult:
+def color_result(report: GuardReport, settings: GuardSettings, checks: QualitySettings) -> CheckResult:
     """The guard's word as a check: ``1 - excess / (170 - threshold)``."""
     threshold = max(0.0, settings.max_chroma_delta)
     room = max(_CHROMA_RANGE - threshold, 1e-6)
@@ -78,7 +78,7 @@ def colour_result(report: GuardReport, settings: GuardSettings, checks: QualityS
         score=round(max(0.0, 1.0 - report.avg_chroma_exceed / room), 4),
         threshold=settings.max_chroma_delta,
         verdict=Verdict.HARD if strict else Verdict.SOFT,
-        weight=checks.colour_weight,
+        weight=checks.color_weight,
         reason=f"color {report.chroma_delta:g} against a threshold of {settings.max_chroma_delta:g}",
     )
 
@@ -86,13 +86,13 @@ def colour_result(report: GuardReport, settings: GuardSettings, checks: QualityS
 class _Checks:
     """The checks of one candidate, each a method that gives a result."""
 
-    def __init__(self, order: CheckOrder, facts: JobFacts, rgb: Rgb, *, is_grey: bool) -> None:
-        self._order = order
-        self._settings = order.settings
+    def __init__(self, request: CheckRequest, facts: JobFacts, rgb: Rgb, *, is_gray: bool) -> None:
+        self._request = request
+        self._settings = request.settings
         self._facts = facts
-        self._is_grey = is_grey
+        self._is_gray = is_gray
         self._rgb = rgb
-        self._grey: Grey = grey_of(rgb)
+        self._gray: Gray = gray_of(rgb)
         self._size = (rgb.shape[1], rgb.shape[0])
         self._measured_look: Look | None = None
 
@@ -115,20 +115,20 @@ class _Checks:
         return getattr(self._settings, name)
 
     def _eased(self, settings: CheckSettings) -> float:
-        return round(settings.threshold * HIDDEN, 4) if self._order.hides else settings.threshold
+        return round(settings.threshold * HIDDEN, 4) if self._request.hides else settings.threshold
 
     def _blank(self, settings: CheckSettings) -> CheckResult:
         scene = self._facts.scene
-        if scene is not None and content(scene.grey) < settings.threshold:
+        if scene is not None and content(scene.gray) < settings.threshold:
             return unmeasured("blank", settings, _EMPTY_SCENE)
-        found = contrast(self._grey)
-        return graded("blank", content(self._grey), settings, f"contrast of {found:.1f} levels")
+        found = contrast(self._gray)
+        return graded("blank", content(self._gray), settings, f"contrast of {found:.1f} levels")
 
     def _sharpness(self, settings: CheckSettings) -> CheckResult:
         scene = self._facts.scene
         if scene is None:
             return unmeasured("sharpness", settings, _NO_SCENE)
-        kept = detail_kept(scene.grey, self._grey)
+        kept = detail_kept(scene.gray, self._gray)
         if kept is None:
             return unmeasured("sharpness", settings, _EMPTY_SCENE)
         return graded("sharpness", kept, settings, f"{kept:.0%} as sharp as the scene")
@@ -136,7 +136,7 @@ class _Checks:
     def _structure(self, settings: CheckSettings) -> CheckResult:
         if self._facts.scene is None:
             return unmeasured("structure", settings, _NO_SCENE)
-        kept = structure_kept(self._facts.scene.grey, self._grey)
+        kept = structure_kept(self._facts.scene.gray, self._gray)
         if kept is None:
             return unmeasured("structure", settings, "the scene has no edges")
         reason = f"{kept:.0%} of the scene's edges kept"
@@ -145,20 +145,20 @@ class _Checks:
     def _style(self, settings: CheckSettings) -> CheckResult:
         if not self._facts.styles:
             return self._style_of_scene(settings)
-        kept = style_kept(self._look, self._facts.styles, with_tone=not self._order.is_relit)
+        kept = style_kept(self._look, self._facts.styles, with_tone=not self._request.is_relit)
         return graded("style", kept, settings, f"{kept:.0%} like the references")
 
     def _style_of_scene(self, settings: CheckSettings) -> CheckResult:
-        """Without references a picture may be grey, but colours of its own it cannot have."""
+        """Without references a picture may be gray, but colors of its own it cannot have."""
         scene = self._facts.scene
-        if scene is None or self._order.is_relit or self._is_grey:
+        if scene is None or self._request.is_relit or self._is_gray:
             return unmeasured("style", settings, "there are no style references")
-        kept = colours_kept(self._look, scene.look)
+        kept = colors_kept(self._look, scene.look)
         return graded("style", kept, settings, f"colors {kept:.0%} those of the scene")
 
     def _size_check(self, settings: CheckSettings) -> CheckResult:
         width, height = self._size
-        wanted = wanted_size(self._order.size)
+        wanted = wanted_size(self._request.size)
         if wanted is not None:
             kept = size_kept(self._size, wanted)
             return graded("size", kept, settings, f"{width}x{height} for {wanted[0]}x{wanted[1]}")
@@ -178,13 +178,13 @@ class _Checks:
 
     def _kept_of(self, baseline: PictureFacts) -> float:
         """The geometric mean of structure and style kept, the light left out."""
-        structure = structure_kept(baseline.grey, self._grey)
+        structure = structure_kept(baseline.gray, self._gray)
         style = style_kept(self._look, (baseline.look,), with_tone=False)
         return style if structure is None else float(np.sqrt(structure * style))
 
     def _identity(self, settings: CheckSettings) -> CheckResult:
-        model = self._order.face_model
-        if not self._order.with_references:
+        model = self._request.face_model
+        if not self._request.with_references:
             return unmeasured("identity", settings, "there are no character references")
         if model is None:
             reason = "no face model is configured"
@@ -222,8 +222,8 @@ def with_duplicates(
         if close is None:
             result = unmeasured("duplicate", check, "no better candidate to be like")
         else:
-            apart, place = close
-            reason = f"{apart:.0%} apart from candidate {indices[place]}"
+            apart, position = close
+            reason = f"{apart:.0%} apart from candidate {indices[position]}"
             result = graded("duplicate", apart, check, reason)
         found.append(summed([*report.checks, result]))
     return found

@@ -1,6 +1,6 @@
 """Is a candidate the same picture as another one: the root mean square of their thumbnails.
 
-The thumbnail is a block mean in three colours, as in Yang, Gu and Niu, Block mean value based image
+The thumbnail is a block mean in three colors, as in Yang, Gu and Niu, Block mean value based image
 perceptual hashing (2006), kept in full instead of one bit per block: two drawings of one scene share
 those bits, and only the full values tell a second drawing from a copy.
 """
@@ -19,7 +19,7 @@ APART: Final = 8.0
 
 
 def thumbnail(rgb: Rgb) -> bytes:
-    """24 by 24 mean colours."""
+    """24 by 24 mean colors."""
     return np.asarray(cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA), dtype=np.uint8).tobytes()
 
 
@@ -31,8 +31,8 @@ def nearest(thumbnails: Sequence[bytes]) -> list[tuple[float, int] | None]:
     """
     values = np.stack([np.frombuffer(data, dtype=np.uint8) for data in thumbnails]).astype(np.float32)
     found: list[tuple[float, int] | None] = [None]
-    for place in range(1, len(values)):
-        apart = np.sqrt(np.mean((values[:place] - values[place]) ** 2, axis=1))
+    for position in range(1, len(values)):
+        apart = np.sqrt(np.mean((values[:position] - values[position]) ** 2, axis=1))
         closest = int(apart.argmin())
         found.append((min(1.0, float(apart[closest]) / APART), closest))
     return found

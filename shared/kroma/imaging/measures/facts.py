@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from kroma.config import FaceModel
 from kroma.imaging.codec import decode
 from kroma.imaging.errors import PictureError
-from kroma.imaging.measures.gray import DETAIL_PX, Grey, Rgb, at_most, grey_of, over_white, resized, size_at
+from kroma.imaging.measures.gray import DETAIL_PX, Gray, Rgb, at_most, gray_of, over_white, resized, size_at
 from kroma.imaging.measures.identity import embedding, face_of
-from kroma.imaging.measures.request import FactsOrder, NamedPicture
+from kroma.imaging.measures.request import FactsRequest, NamedPicture
 from kroma.imaging.measures.settings import Verdict
 from kroma.imaging.measures.style import STYLE_PX, Look, look_of
 
@@ -27,7 +27,7 @@ class PictureFacts:
 
     size: tuple[int, int]
     """Width and height of the picture itself, upright."""
-    grey: Grey
+    gray: Gray
     """Its longer side at most 1024 pixels."""
     small: Rgb
     """Its longer side 384 pixels."""
@@ -52,17 +52,17 @@ class JobFacts:
     """Why there are none although a model is configured."""
 
 
-def gather_facts(order: FactsOrder) -> JobFacts:
+def gather_facts(request: FactsRequest) -> JobFacts:
     """Decode and measure each input once; one that does not decode is left out."""
     cv2.setNumThreads(1)  # the pool has a process per core already
-    faces, problem = _faces(order)
-    checks = order.settings
+    faces, problem = _faces(request)
+    checks = request.settings
     with_style = checks.style.verdict is not Verdict.OFF
     with_drift = checks.drift.verdict is not Verdict.OFF
     return JobFacts(
-        scene=_facts(order.scene),
-        baseline=_facts(order.baseline) if with_drift else None,
-        styles=_looks(order.styles) if with_style else (),
+        scene=_facts(request.scene),
+        baseline=_facts(request.baseline) if with_drift else None,
+        styles=_looks(request.styles) if with_style else (),
         faces=faces,
         face_problem=problem,
     )
@@ -87,7 +87,7 @@ def _measured(name: str, data: bytes) -> PictureFacts:
     rgb = _seen(name, data)
     return PictureFacts(
         size=(rgb.shape[1], rgb.shape[0]),
-        grey=at_most(grey_of(rgb), DETAIL_PX),
+        gray=at_most(gray_of(rgb), DETAIL_PX),
         small=resized(rgb, size_at(rgb.shape, STYLE_PX)),
     )
 
@@ -109,12 +109,12 @@ def _seen(name: str, data: bytes) -> Rgb:
     return over_white(decode(data, name=name).pixels)
 
 
-def _faces(order: FactsOrder) -> tuple[tuple[NDArray[np.float32], ...], str | None]:
-    model = order.face_model
-    if model is None or order.settings.identity.verdict is Verdict.OFF:
+def _faces(request: FactsRequest) -> tuple[tuple[NDArray[np.float32], ...], str | None]:
+    model = request.face_model
+    if model is None or request.settings.identity.verdict is Verdict.OFF:
         return (), None
     try:
-        return tuple(_embeddings(order.references, model)), None
+        return tuple(_embeddings(request.references, model)), None
     except PictureError as exc:
         return (), exc.message
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Grey: TypeAlias = NDArray[np.uint8]
+Gray: TypeAlias = NDArray[np.uint8]
 """(height, width), 0 black to 255 white: luma of BT.601."""
 Rgb: TypeAlias = NDArray[np.uint8]
 """(height, width, 3)."""
@@ -31,7 +31,7 @@ def over_white(pixels: NDArray[np.uint8]) -> Rgb:
     return mixed.astype(np.uint8)
 
 
-def grey_of(rgb: Rgb) -> Grey:
+def gray_of(rgb: Rgb) -> Gray:
     """Its lightness."""
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
@@ -59,20 +59,20 @@ def at_most(picture: NDArray[np.uint8], longer_px: int) -> NDArray[np.uint8]:
     return resized(picture, size_at(picture.shape, longer_px))
 
 
-def cut_to(grey: Grey, size: tuple[int, int]) -> Grey:
+def cut_to(gray: Gray, size: tuple[int, int]) -> Gray:
     """The largest centred part with the proportions of ``(width, height)``: how providers fill a size."""
-    height, width = grey.shape
+    height, width = gray.shape
     wanted = size[0] / size[1]
     if width / height > wanted:
         kept = max(1, round(height * wanted))
         left = (width - kept) // 2
-        return grey[:, left : left + kept]
+        return gray[:, left : left + kept]
     kept = max(1, round(width / wanted))
     top = (height - kept) // 2
-    return grey[top : top + kept]
+    return gray[top : top + kept]
 
 
-def framings(scene: Grey, size: tuple[int, int]) -> list[Grey]:
+def framings(scene: Gray, size: tuple[int, int]) -> list[Gray]:
     """The scene at ``(width, height)`` as a provider may have framed it: cut, and stretched if unlike."""
     cut = resized(cut_to(scene, size), size)
     aspect, wanted = scene.shape[1] / scene.shape[0], size[0] / size[1]

@@ -71,8 +71,8 @@ def windows(rgb: Rgb) -> Iterator[Rgb]:
     height, width = rgb.shape[:2]
     for part in _PARTS:
         side = max(1, min(height, width) // part)
-        for top in _places(height, side):
-            for left in _places(width, side):
+        for top in _positions(height, side):
+            for left in _positions(width, side):
                 yield np.ascontiguousarray(rgb[top : top + side, left : left + side])
 
 
@@ -84,7 +84,7 @@ def face_of(rgb: Rgb) -> Rgb:
     return np.ascontiguousarray(rgb[top : top + side, left : left + side])
 
 
-def _places(length: int, side: int) -> list[int]:
+def _positions(length: int, side: int) -> list[int]:
     room = length - side
     steps = max(1, -(-room // max(1, side // 2)))
     return sorted({round(room * step / steps) for step in range(steps + 1)})

@@ -1,21 +1,21 @@
 """What picture processes run of the measures."""
 
 from kroma.imaging.measures import candidate, facts, facts_codec
-from kroma.imaging.measures.request import Checked, CheckOrder, FactsOrder
+from kroma.imaging.measures.request import Checked, CheckRequest, FactsRequest
 
 
-def gather_facts(order: FactsOrder) -> bytes:
+def gather_facts(request: FactsRequest) -> bytes:
     """What a job's candidates are compared with, sealed: only picture processes have a use for it."""
-    return facts_codec.sealed(facts.gather_facts(order))
+    return facts_codec.sealed(facts.gather_facts(request))
 
 
-def check_candidate(order: CheckOrder, known: bytes | FactsOrder) -> Checked:
+def check_candidate(request: CheckRequest, known: bytes | FactsRequest) -> Checked:
     """Every check of one candidate that needs no other one.
 
     Args:
-        order: Which.
+        request: Which.
         known: As ``gather_facts`` sealed them; or what they are to be gathered from, where nobody else
             needs them.
     """
     found = facts_codec.opened(known) if isinstance(known, bytes) else facts.gather_facts(known)
-    return candidate.check_candidate(order, found)
+    return candidate.check_candidate(request, found)

@@ -13,7 +13,7 @@ NamedPicture: TypeAlias = tuple[str, bytes]
 """A picture's name, for messages, and its file."""
 
 
-class FactsOrder(msgspec.Struct, frozen=True, kw_only=True):
+class FactsRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The inputs of a job."""
 
     settings: QualitySettings
@@ -25,7 +25,7 @@ class FactsOrder(msgspec.Struct, frozen=True, kw_only=True):
     face_model: FaceModel | None = None
 
 
-class CheckOrder(msgspec.Struct, frozen=True, kw_only=True):
+class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One candidate to check."""
 
     name: str

@@ -39,7 +39,7 @@ class QualitySettings(msgspec.Struct, frozen=True, kw_only=True):
 
     ignore_transparent: bool = False
     """Whether colour that cannot be seen, under full transparency, is left out of the chroma delta."""
-    colour_weight: Weight = 1.0
+    color_weight: Weight = 1.0
     blank: CheckSettings = CheckSettings(threshold=0.25)
     sharpness: CheckSettings = CheckSettings(threshold=0.75, weight=2.0)
     structure: CheckSettings = CheckSettings(threshold=0.6, weight=3.0)

@@ -13,19 +13,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kroma.imaging.measures.gray import DETAIL_PX, Grey, cut_to, resized
+from kroma.imaging.measures.gray import DETAIL_PX, Gray, cut_to, resized
 
 _SPAN: Final = 9
 """Pixels of the paper's averaging filter."""
 
 
-def blur_effect(grey: Grey) -> float:
+def blur_effect(gray: Gray) -> float:
     """0 for a crisp picture to 1 for one without detail; the worse of the two directions.
 
     Over neighbours, ``D`` are absolute differences of the picture and ``B`` of its average over nine
     pixels: ``sum min(D, B)^2 / sum D^2``. 0 when there are no differences at all.
     """
-    values = grey.astype(np.float32)
+    values = gray.astype(np.float32)
     return max(_along(values, axis=0), _along(values, axis=1))
 
 
@@ -42,7 +42,7 @@ def _along(values: NDArray[np.float32], *, axis: int) -> float:
     return cv2.norm(cv2.min(own, blurred), cv2.NORM_L2SQR) / total if total else 0.0
 
 
-def detail_kept(scene: Grey, candidate: Grey) -> float | None:
+def detail_kept(scene: Gray, candidate: Gray) -> float | None:
     """``min(1, (1 - blur of the candidate) / (1 - blur of the scene))``; None when the scene shows nothing.
 
     Both at the size of the smaller, so that nothing is asked for that the scene does not hold.

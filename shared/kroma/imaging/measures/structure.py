@@ -1,6 +1,6 @@
 """Are the scene's edges still where they were.
 
-Edges of both pictures as the strongest of the locally normalised gradients; the share of the scene's
+Edges of both pictures as the strongest of the locally normalized gradients; the share of the scene's
 edges that lie within a small distance of an edge of the candidate, as Martin, Fowlkes and Malik count
 the recall of boundaries (Learning to detect natural image boundaries using local brightness, color,
 and texture cues, PAMI 26, 2004); corrected for what chance alone would hit, as Cohen's kappa is (A
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from kroma.imaging.measures.gray import WORK_PX, Grey, framings, resized, size_at
+from kroma.imaging.measures.gray import WORK_PX, Gray, framings, resized, size_at
 
 EDGE_SHARE: Final = 0.12
 """Of the pixels, at most, that count as edges: the strongest."""
@@ -27,9 +27,9 @@ _NOISE: Final = 2.0
 _LEAST_EDGES: Final = 0.005
 
 
-def edges(grey: Grey) -> NDArray[np.bool_]:
-    """Where the edges are, at the size of ``grey``."""
-    smooth = np.asarray(cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _SMOOTH), dtype=np.float32)
+def edges(gray: Gray) -> NDArray[np.bool_]:
+    """Where the edges are, at the size of ``gray``."""
+    smooth = np.asarray(cv2.GaussianBlur(gray.astype(np.float32), (0, 0), _SMOOTH), dtype=np.float32)
     across = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
     down = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
     strength = np.asarray(cv2.magnitude(across, down), dtype=np.float32)
@@ -59,7 +59,7 @@ def agreement(scene: NDArray[np.bool_], near_candidate: NDArray[np.bool_]) -> fl
     return max(0.0, (recall - cover) / (1.0 - cover))
 
 
-def structure_kept(scene: Grey, candidate: Grey) -> float | None:
+def structure_kept(scene: Gray, candidate: Gray) -> float | None:
     """The agreement, 0 to 1, of the framing that agrees best; None when the scene has no edges."""
     size = size_at(candidate.shape, WORK_PX)
     near = reach(edges(resized(candidate, size)))

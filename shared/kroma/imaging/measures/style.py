@@ -24,7 +24,7 @@ STYLE_PX: Final = 384
 OCTAVES: Final = 4
 TONE_SCALE: Final = 40.0
 """Distance in L at which the score has fallen to 1/e; two pages of one hand are 10 to 25 apart."""
-COLOUR_SCALE: Final = 20.0
+COLOR_SCALE: Final = 20.0
 """The same in a and b: a clear tint."""
 LINE_SCALE: Final = 1.5
 """The same in natural logarithms of relative contrast per octave."""
@@ -39,7 +39,7 @@ class Look:
 
     tones: NDArray[np.float64]
     """33 quantiles of L, 0 to 100."""
-    colours: NDArray[np.float64]
+    colors: NDArray[np.float64]
     """(2, 33): quantiles of a and b."""
     octaves: NDArray[np.float64]
     """Logarithm of each octave's deviation over that of the whole."""
@@ -50,15 +50,15 @@ class Distance:
     """How far two looks are apart."""
 
     tone: float
-    colour: float
+    color: float
     line: float
 
     def score(self, *, with_tone: bool) -> float:
-        """``exp(-(tone / 40 + colour / 20 + line / 1.5))``, 1 for the same look.
+        """``exp(-(tone / 40 + color / 20 + line / 1.5))``, 1 for the same look.
 
         Without ``with_tone`` its part is left out, where the light was changed on purpose.
         """
-        total = self.colour / COLOUR_SCALE + self.line / LINE_SCALE
+        total = self.color / COLOR_SCALE + self.line / LINE_SCALE
         return float(np.exp(-(total + self.tone / TONE_SCALE if with_tone else total)))
 
 
@@ -69,16 +69,16 @@ def look_of(rgb: Rgb) -> Look:
     light = np.ascontiguousarray(lab[..., 0])
     told = np.array([quantiles(lab[..., channel]) for channel in range(3)])
     deviations = np.log(_band_deviations(light) + _FLOOR) - np.log(float(light.std()) + _FLOOR)
-    return Look(tones=told[0], colours=told[1:], octaves=deviations)
+    return Look(tones=told[0], colors=told[1:], octaves=deviations)
 
 
 def quantiles(channel: NDArray[np.float32]) -> NDArray[np.float64]:
     """As ``np.quantile`` tells them; sorted whole, which is four times faster for so many of them."""
     ordered = np.sort(channel, axis=None)
-    places = _QUANTILES * (ordered.size - 1)
-    below = places.astype(np.intp)
+    positions = _QUANTILES * (ordered.size - 1)
+    below = positions.astype(np.intp)
     above = np.minimum(below + 1, ordered.size - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (places - below)
+    return ordered[below] + (ordered[above] - ordered[below]) * (positions - below)
 
 
 def _band_deviations(light: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -96,24 +96,24 @@ def averaged(looks: Sequence[Look]) -> Look:
     """The look in between."""
     return Look(
         tones=np.mean([look.tones for look in looks], axis=0),
-        colours=np.mean([look.colours for look in looks], axis=0),
+        colors=np.mean([look.colors for look in looks], axis=0),
         octaves=np.mean([look.octaves for look in looks], axis=0),
     )
 
 
 def distance(one: Look, other: Look) -> Distance:
     """How far two looks are apart."""
-    colours = np.abs(one.colours - other.colours).mean(axis=1)
+    colors = np.abs(one.colors - other.colors).mean(axis=1)
     return Distance(
         tone=float(np.abs(one.tones - other.tones).mean()),
-        colour=float(np.hypot(colours[0], colours[1])),
+        color=float(np.hypot(colors[0], colors[1])),
         line=float(np.abs(one.octaves - other.octaves).mean()),
     )
 
 
-def colours_kept(look: Look, scene: Look) -> float:
-    """``exp(-colour / 10)``: twice as strict as against references, since nothing else may explain it."""
-    return float(np.exp(-2.0 * distance(look, scene).colour / COLOUR_SCALE))
+def colors_kept(look: Look, scene: Look) -> float:
+    """``exp(-color / 10)``: twice as strict as against references, since nothing else may explain it."""
+    return float(np.exp(-2.0 * distance(look, scene).color / COLOR_SCALE))
 
 
 def style_kept(look: Look, references: Sequence[Look], *, with_tone: bool) -> float:

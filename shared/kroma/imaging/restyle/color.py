@@ -8,18 +8,18 @@ from kroma.imaging.restyle.field import Tone, as_tone, blur
 from kroma.imaging.restyle.profile import LEVELS, StyleProfile
 
 
-def coloured(
+def colored(
     tone: Tone, scene: NDArray[np.uint8], style: StyleProfile, *, scale: float, night: bool
 ) -> NDArray[np.uint8]:
-    """The drawing in the references' colours: (height, width, 3) uint8.
+    """The drawing in the references' colors: (height, width, 3) uint8.
 
     Each tone takes the colour the references have at that tone; the scene's own hues come through
-    as far as the references vary (Reinhard's mean and deviation transfer in LAB). Grey references
-    give three equal channels, at night too; coloured ones turn cooler there.
+    as far as the references vary (Reinhard's mean and deviation transfer in LAB). Gray references
+    give three equal channels, at night too; colored ones turn cooler there.
     """
-    if style.is_grey:
-        grey = np.rint(tone * 255.0).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
+    if style.is_gray:
+        gray = np.rint(tone * 255.0).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
     table = np.array(style.palette, dtype=np.float32)
     level = np.clip(np.rint(tone * (LEVELS - 1)), 0, LEVELS - 1).astype(np.intp)
     lab = as_tone(cv2.cvtColor(np.repeat(tone[..., None], 3, axis=2), cv2.COLOR_RGB2LAB))

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from kroma.imaging.codec import Picture, decode, encode_png
 from kroma.imaging.errors import PictureTooLargeError
 from kroma.imaging.restyle import ink, light, weather
-from kroma.imaging.restyle.color import coloured
+from kroma.imaging.restyle.color import colored
 from kroma.imaging.restyle.field import Tone, as_tone
 from kroma.imaging.restyle.lights import day_light_of, night_light_of, rainfall_of
 from kroma.imaging.restyle.night import day, night
-from kroma.imaging.restyle.profile import StyleProfile, measure, summary, with_colour_of
+from kroma.imaging.restyle.profile import StyleProfile, measure, summary, with_color_of
 from kroma.imaging.restyle.recipe import Variation, described, recipe_of, suited
-from kroma.imaging.restyle.request import RedrawnPicture, RedrawOrder
+from kroma.imaging.restyle.spec import RedrawnPicture, RedrawSpec
 
 _LENT: Final = 0.15
 """Share of their colour that character references lend."""
@@ -28,7 +28,7 @@ MOST_PIXELS: Final = 6_000_000
 """Larger scenes are drawn at this size and enlarged: some twenty arrays of floats are alive at once."""
 
 
-def redraw(order: RedrawOrder) -> RedrawnPicture:
+def redraw(spec: RedrawSpec) -> RedrawnPicture:
     """Draw one candidate.
 
     Raises:
@@ -36,32 +36,32 @@ def redraw(order: RedrawOrder) -> RedrawnPicture:
         InvalidSizeError: The size is no ``<width>x<height>`` within the limit.
     """
     try:
-        return _redrawn(order)
+        return _redrawn(spec)
     except (MemoryError, cv2.error) as exc:
         if isinstance(exc, cv2.error) and exc.code != cv2.Error.StsNoMem:
             raise
         problem = "drawing it needs more memory than a picture process has"
-        raise PictureTooLargeError(order.scene_name, problem, "64 megapixels") from exc
+        raise PictureTooLargeError(spec.scene_name, problem, "64 megapixels") from exc
 
 
-def _redrawn(order: RedrawOrder) -> RedrawnPicture:
+def _redrawn(spec: RedrawSpec) -> RedrawnPicture:
     cv2.setNumThreads(1)  # the pool has a process per core already
-    size = order.size_px
-    scene = decode(order.scene, name=order.scene_name)
+    size = spec.size_px
+    scene = decode(spec.scene, name=spec.scene_name)
     if size is not None:
         scene = filled(scene, size)
-    style = measure([decode(data, name=name).pixels[..., :3] for name, data in order.styles])
+    style = measure([decode(data, name=name).pixels[..., :3] for name, data in spec.styles])
     lent = 0.0
-    if order.references:
-        shown = measure([decode(data, name=name).pixels[..., :3] for name, data in order.references])
-        lent = 0.0 if style.is_grey else _LENT
-        style = with_colour_of(style, shown, share=lent)
-    variation = _varied(order, style)
-    pixels, kept = _drawn(np.ascontiguousarray(scene.pixels[..., :3]), order, style, variation)
+    if spec.references:
+        shown = measure([decode(data, name=name).pixels[..., :3] for name, data in spec.references])
+        lent = 0.0 if style.is_gray else _LENT
+        style = with_color_of(style, shown, share=lent)
+    variation = _varied(spec, style)
+    pixels, kept = _drawn(np.ascontiguousarray(scene.pixels[..., :3]), spec, style, variation)
     if scene.alpha is not None:
-        pixels = _over_paper(pixels, scene.alpha) if order.opaque else np.dstack([pixels, scene.alpha])
+        pixels = _over_paper(pixels, scene.alpha) if spec.opaque else np.dstack([pixels, scene.alpha])
     parameters = {**described(variation), "style": summary(style), "keeps_strokes": kept}
-    parameters["references"] = {"count": len(order.references), "colour_share": lent}
+    parameters["references"] = {"count": len(spec.references), "color_share": lent}
     height, width = pixels.shape[:2]
     png = encode_png(Picture(pixels, scene.icc_profile))
     return RedrawnPicture(png=png, width=width, height=height, parameters=parameters)
@@ -74,14 +74,14 @@ def _over_paper(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[
     return np.rint(pixels * share + paper * (np.float32(1.0) - share)).astype(np.uint8)
 
 
-def _varied(order: RedrawOrder, style: StyleProfile) -> Variation:
+def _varied(spec: RedrawSpec, style: StyleProfile) -> Variation:
     """What this candidate is made of."""
-    chosen = (order.seed, order.candidate_index)
+    chosen = (spec.seed, spec.candidate_index)
     return Variation(
         recipe=suited(recipe_of(*chosen), style),
-        night=night_light_of(*chosen) if order.at_night else None,
-        day=day_light_of(*chosen) if order.is_relit and not order.at_night else None,
-        rain=rainfall_of(*chosen) if order.in_rain else None,
+        night=night_light_of(*chosen) if spec.at_night else None,
+        day=day_light_of(*chosen) if spec.is_relit and not spec.at_night else None,
+        rain=rainfall_of(*chosen) if spec.in_rain else None,
     )
 
 
@@ -97,15 +97,15 @@ def filled(picture: Picture, size: tuple[int, int]) -> Picture:
 
 
 def _drawn(
-    rgb: NDArray[np.uint8], order: RedrawOrder, style: StyleProfile, variation: Variation
+    rgb: NDArray[np.uint8], spec: RedrawSpec, style: StyleProfile, variation: Variation
 ) -> tuple[NDArray[np.uint8], bool]:
     """The picture, and whether the scene was a drawing whose strokes were kept."""
     height, width = rgb.shape[:2]
     work = _resized(rgb, _work_size(width, height))
     scale = float(np.sqrt(work.shape[0] * work.shape[1])) / 1000.0
-    rng = _rng(order)
+    rng = _rng(spec)
     luma = as_tone(cv2.cvtColor(work, cv2.COLOR_RGB2GRAY)) / np.float32(255.0)
-    keep = order.is_relit and ink.is_drawn(luma, scale)
+    keep = spec.is_relit and ink.is_drawn(luma, scale)
     recipe = variation.recipe
     if keep:
         detail = ink.evened(luma)
@@ -113,7 +113,7 @@ def _drawn(
     else:
         detail = ink.smoothed(luma, scale)
         flat = light.match_tones(detail, style.tones, contrast=recipe.contrast, scale=scale)
-    tone, air = _lit(flat, detail, order, variation, scale=scale)
+    tone, air = _lit(flat, detail, spec, variation, scale=scale)
     if keep:
         drawing = ink.redrawn(detail, flat, tone, style, recipe, scale=scale, rng=rng)
     else:
@@ -122,24 +122,24 @@ def _drawn(
         drawing = as_tone(drawing + air * (np.float32(1.0) - drawing))
     if variation.rain is not None:
         drawing = weather.rained_on(
-            drawing, flat, tone, variation.rain, at_night=order.at_night, scale=scale, rng=rng
+            drawing, flat, tone, variation.rain, at_night=spec.at_night, scale=scale, rng=rng
         )
-    laid = ink.on_paper(drawing, style, scale=scale, rng=rng, deepest=_NIGHT_INK if order.at_night else 1.0)
-    pixels = coloured(laid, work, style, scale=scale, night=order.at_night)
+    laid = ink.on_paper(drawing, style, scale=scale, rng=rng, deepest=_NIGHT_INK if spec.at_night else 1.0)
+    pixels = colored(laid, work, style, scale=scale, night=spec.at_night)
     return _resized(pixels, (width, height)), keep
 
 
 def _lit(
-    flat: Tone, detail: Tone, order: RedrawOrder, variation: Variation, *, scale: float
+    flat: Tone, detail: Tone, spec: RedrawSpec, variation: Variation, *, scale: float
 ) -> tuple[Tone, Tone | None]:
     """The tones in the light that was asked for, and the light in the air."""
     tone, air = flat, None
     if variation.night is not None:
         tone, air = night(flat, detail, variation.night, scale=scale)
     elif variation.day is not None:
-        tone = day(light.daylight(flat) if order.by_day else flat, variation.day, scale=scale)
-    if order.in_rain:
-        tone = weather.overcast(tone, at_night=order.at_night)
+        tone = day(light.daylight(flat) if spec.by_day else flat, variation.day, scale=scale)
+    if spec.in_rain:
+        tone = weather.overcast(tone, at_night=spec.at_night)
     return tone, air
 
 
@@ -157,11 +157,11 @@ def _resized(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uin
     return np.asarray(cv2.resize(pixels, size, interpolation=method), dtype=np.uint8)
 
 
-def _rng(order: RedrawOrder) -> np.random.Generator:
+def _rng(spec: RedrawSpec) -> np.random.Generator:
     """Chance that follows from the inputs, the seed and the index alone."""
-    digest = hashlib.sha256(order.scene)
-    for _, data in (*order.styles, *order.references):
+    digest = hashlib.sha256(spec.scene)
+    for _, data in (*spec.styles, *spec.references):
         digest.update(data)
     return np.random.default_rng(
-        [order.seed, order.candidate_index, int.from_bytes(digest.digest()[:8], "little")]
+        [spec.seed, spec.candidate_index, int.from_bytes(digest.digest()[:8], "little")]
     )

@@ -56,7 +56,7 @@ def noise(shape: tuple[int, int], cell_px: tuple[float, float], rng: np.random.G
     return as_tone(cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
-def places(shape: tuple[int, int]) -> tuple[Tone, Tone]:
+def positions(shape: tuple[int, int]) -> tuple[Tone, Tone]:
     """Every pixel's x as a row and y as a column, ready to broadcast."""
     height, width = shape
     return np.arange(width, dtype=np.float32)[None, :], np.arange(height, dtype=np.float32)[:, None]
@@ -81,7 +81,7 @@ def flow(image: Tone, sigma: float) -> tuple[Tone, Tone]:
 
 def along(image: Tone, direction: tuple[Tone, Tone], reach_px: float, *, steps: int = 3) -> Tone:
     """The picture averaged along a direction: broken edges join to lines."""
-    xs, ys = places((image.shape[0], image.shape[1]))
+    xs, ys = positions((image.shape[0], image.shape[1]))
     total, weights = image.copy(), 1.0
     for step in range(1, steps + 1):
         distance = np.float32(reach_px * step / steps)

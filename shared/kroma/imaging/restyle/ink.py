@@ -14,7 +14,7 @@ from kroma.imaging.restyle.field import (
     mix,
     noise,
     percentile,
-    places,
+    positions,
     smoothstep,
 )
 from kroma.imaging.restyle.profile import StyleProfile, two_tone_share
@@ -166,7 +166,7 @@ def _without_specks(lines: Tone, scale: float) -> Tone:
 def hatching(tone: Tone, recipe: Recipe, *, scale: float, rng: np.random.Generator, paper: Tone) -> Tone:
     """Strokes that make the tone, 0 none to 1 ink: wider and crossed where it is darker."""
     shape = (tone.shape[0], tone.shape[1])
-    xs, ys = places(shape)
+    xs, ys = positions(shape)
     soft = blur(tone, 0.8 * scale)  # wider would carry strokes over the edges of black shapes
     form = blur(tone, 12.0 * scale)
     inked = np.zeros_like(tone)
@@ -190,7 +190,7 @@ def hatching(tone: Tone, recipe: Recipe, *, scale: float, rng: np.random.Generat
 
 
 def wash(tone: Tone, *, scale: float, rng: np.random.Generator, paper: Tone) -> Tone:
-    """Grey washes: a few flat tones with soft, darkened edges and pigment in the paper's hollows."""
+    """Gray washes: a few flat tones with soft, darkened edges and pigment in the paper's hollows."""
     flat = _flattened(tone, max(1, round(3.5 * scale)))
     shape = (tone.shape[0], tone.shape[1])
     pulled = noise(shape, (150.0 * scale + 2, 150.0 * scale + 2), rng) * np.float32(0.015)

@@ -46,7 +46,7 @@ class Rainfall(msgspec.Struct, frozen=True, kw_only=True):
     slant: float
     """Degrees from upright, before the candidate's own few."""
     haze: float
-    """Share of the distance that greys."""
+    """Share of the distance that grays."""
     wet: float
     """Share of the mirror on level ground."""
 

@@ -11,7 +11,7 @@ from kroma.imaging.restyle.field import (
     gradient,
     grown,
     percentile,
-    places,
+    positions,
     shrunk,
     smoothstep,
 )
@@ -45,7 +45,7 @@ def night(tone: Tone, detail: Tone, lit: NightLight, *, scale: float) -> tuple[T
     glow = _glow(lamps, scale)
     surface = as_tone(np.power(tone, np.float32(1.15)))
     shone = np.float32(lit.ambient) + np.float32(lit.key) * reached * facing(tone, lit, scale)
-    _, ys = places(shape)
+    _, ys = positions(shape)
     # A night sky takes no light from lamps, and is darkest above.
     overhead = np.float32(0.90) - np.float32(0.35) * as_tone(ys / max(1, shape[0] - 1))
     shone = as_tone(shone * (np.float32(1.0) - sky * overhead))
@@ -69,7 +69,7 @@ def focus(tone: Tone, scale: float) -> tuple[float, float]:
     dx, dy = gradient(blur(shrunk(tone), 0.75 * scale))
     forms = as_tone(np.hypot(dx, dy))
     height, width = forms.shape
-    xs, ys = places((height, width))
+    xs, ys = positions((height, width))
     total = float(forms.sum()) + 1e-6
     x = float((forms * xs).sum()) / total / width if width > 1 else 0.5
     y = float((forms * ys).sum()) / total / height if height > 1 else 0.5
@@ -85,12 +85,12 @@ def falloff(shape: tuple[int, int], lit: Light, aim: tuple[float, float]) -> tup
     """
     height, width = max(1, shape[0] // 4), max(1, shape[1] // 4)
     diagonal = float(np.hypot(height, width))
-    xs, ys = places((height, width))
+    xs, ys = positions((height, width))
     middle = (lit.x + (aim[0] - lit.x) * _TURNED, lit.y + (aim[1] - lit.y) * _TURNED)
 
-    def distance(place: tuple[float, float]) -> Tone:
-        across = (xs - np.float32(place[0] * width)) / np.float32(diagonal)
-        along = (ys - np.float32(place[1] * height)) / np.float32(diagonal)
+    def distance(position: tuple[float, float]) -> Tone:
+        across = (xs - np.float32(position[0] * width)) / np.float32(diagonal)
+        along = (ys - np.float32(position[1] * height)) / np.float32(diagonal)
         return as_tone(across**2 + along**2)
 
     reached = as_tone(1.0 / (1.0 + distance(middle) / np.float32(lit.reach**2)) ** np.float32(1.5))

@@ -26,7 +26,7 @@ _HATCHED: Final = 0.5
 _LEAST_PAPER: Final = 200
 """Pixels of paper that say something."""
 _NEUTRAL_CHROMA: Final = 1.2
-"""Mean LAB chroma below which a reference is grey; what JPEG leaves on grey paper stays under it."""
+"""Mean LAB chroma below which a reference is gray; what JPEG leaves on gray paper stays under it."""
 
 
 class StyleProfile(msgspec.Struct, frozen=True):
@@ -51,12 +51,12 @@ class StyleProfile(msgspec.Struct, frozen=True):
     stroke_angle: float
     """Across the strokes, 0 to 180 degrees; 0 where none was found."""
     palette: tuple[tuple[float, float], ...]
-    """LAB a and b over the tone, at ``LEVELS`` even steps from black to white; zeros for grey."""
+    """LAB a and b over the tone, at ``LEVELS`` even steps from black to white; zeros for gray."""
     chroma_spread: tuple[float, float]
     """Deviation of LAB a and b."""
 
     @property
-    def is_grey(self) -> bool:
+    def is_gray(self) -> bool:
         """Whether the references carry no colour at all."""
         return not any(a or b for a, b in self.palette) and not any(self.chroma_spread)
 
@@ -117,14 +117,14 @@ def measure(references: Sequence[NDArray[np.uint8]]) -> StyleProfile:
     )
 
 
-def with_colour_of(style: StyleProfile, other: StyleProfile, *, share: float) -> StyleProfile:
-    """The hand of ``style`` with a share of another's colours."""
+def with_color_of(style: StyleProfile, other: StyleProfile, *, share: float) -> StyleProfile:
+    """The hand of ``style`` with a share of another's colors."""
 
     def mixed(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
         a, b = (round(one + (two - one) * share, 3) for one, two in zip(first, second, strict=True))
         return a, b
 
-    palette = tuple(mixed(*colours) for colours in zip(style.palette, other.palette, strict=True))
+    palette = tuple(mixed(*colors) for colors in zip(style.palette, other.palette, strict=True))
     spread = mixed(style.chroma_spread, other.chroma_spread)
     return msgspec.structs.replace(style, palette=palette, chroma_spread=spread)
 
@@ -140,7 +140,7 @@ def _measure_one(reference: NDArray[np.uint8]) -> StyleProfile:
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small = np.asarray(cv2.resize(reference, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     tone = as_tone(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)) / np.float32(255.0)
-    palette, spread = _colours(small)
+    palette, spread = _colors(small)
     ink, paper = percentile(tone, 1.0, 96.0)
     area = blur(tone, 0.012 * max(size))
     tones = percentile(area, *np.linspace(1.0, 99.0, LEVELS))
@@ -161,7 +161,7 @@ def _measure_one(reference: NDArray[np.uint8]) -> StyleProfile:
     )
 
 
-def _colours(rgb: NDArray[np.uint8]) -> tuple[tuple[tuple[float, float], ...], tuple[float, float]]:
+def _colors(rgb: NDArray[np.uint8]) -> tuple[tuple[tuple[float, float], ...], tuple[float, float]]:
     """LAB a and b over the tone, and their spread."""
     lab = as_tone(cv2.cvtColor(as_tone(rgb) / np.float32(255.0), cv2.COLOR_RGB2LAB)).reshape(-1, 3)
     if float(np.abs(lab[:, 1:]).mean()) < _NEUTRAL_CHROMA:

@@ -16,7 +16,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     hatch: float
     """Share of the tone that strokes carry."""
     wash: float
-    """Share of the tone that grey washes carry."""
+    """Share of the tone that gray washes carry."""
     line: float
     """Width of the contour, 1 the references'."""
     period: float

@@ -15,7 +15,7 @@ from kroma.imaging.restyle.field import (
     mix,
     noise,
     percentile,
-    places,
+    positions,
     shrunk,
     smoothstep,
 )
@@ -69,7 +69,7 @@ def wet_ground(tone: Tone, *, scale: float, rng: np.random.Generator) -> Ground:
     Ground is low in the picture and calm: what has forms is kept as it is.
     """
     shape = (tone.shape[0], tone.shape[1])
-    _, ys = places(shape)
+    _, ys = positions(shape)
     down = np.broadcast_to(as_tone(ys / max(1, shape[0] - 1)), shape)
     # Sky that reaches down between things is no ground.
     field = open_ground(tone, scale) * (np.float32(1.0) - open_sky(tone, scale))
@@ -82,7 +82,7 @@ def wet_ground(tone: Tone, *, scale: float, rng: np.random.Generator) -> Ground:
     # Puddles: flat ovals that grow towards the viewer.
     depth = np.clip((down - np.float32(line - 0.05)) / np.float32(1.05 - line), 0.0, 1.0)
     cells = noise(shape, (200.0 * scale + 2, 46.0 * scale + 2), rng)
-    xs = np.broadcast_to(places(shape)[0], shape)
+    xs = np.broadcast_to(positions(shape)[0], shape)
     rows = np.power(depth, np.float32(0.6)) * np.float32((1.0 - line) * (shape[0] - 1))
     puddles = as_tone(cv2.remap(cells, as_tone(xs), as_tone(rows), cv2.INTER_LINEAR))
     standing = smoothstep(0.0, 0.22, as_tone(puddles + np.float32(1.2) * wet - np.float32(0.75)))
@@ -134,7 +134,7 @@ def _hazed(
 ) -> Tone:
     """The distance behind a veil: what is high and calm is far, what has forms is near."""
     height = drawing.shape[0]
-    _, ys = places((height, drawing.shape[1]))
+    _, ys = positions((height, drawing.shape[1]))
     far = as_tone(np.clip(np.float32(1.05) - ys / np.float32(0.8 * height), 0.0, 1.0))
     near = smoothstep(0.003, 0.014, forms(flat, 22.0 * scale, scale=scale))
     (light,) = percentile(tone, 75.0)
@@ -158,7 +158,7 @@ def _mirrored(
     """Ground darkened by water, the picture upside down in it, and light drawn out downwards."""
     shape = (drawing.shape[0], drawing.shape[1])
     height, width = shape
-    xs, ys = places(shape)
+    xs, ys = positions(shape)
     wet, standing = ground.wet, ground.standing
     line = ground.line * (height - 1)
     ripple = noise(shape, (max(2.0, width / 7), max(2.0, 7.0 * scale)), rng) * np.float32(5.0 * scale)
@@ -236,8 +236,8 @@ def _streaks(
         ):
             if len(group):
                 shade = float(group_shades.mean())
-                grey = (int(255 * shade * share),)
-                cv2.polylines(layer, list(group), False, grey, width_px, cv2.LINE_AA, 4)  # noqa: FBT003 - OpenCV's
+                gray = (int(255 * shade * share),)
+                cv2.polylines(layer, list(group), False, gray, width_px, cv2.LINE_AA, 4)  # noqa: FBT003 - OpenCV's
     return as_tone(layer) / np.float32(255.0)
 
 
@@ -251,8 +251,8 @@ def _splashed(drawing: Tone, tone: Tone, water: Tone, *, scale: float, rng: np.r
             continue
         near = 0.35 + 0.75 * (y / height - 0.5) / 0.5
         across = max(1, round(9.0 * scale * near))
-        centre = (round(x), round(y))
-        cv2.ellipse(layer, centre, (across, max(1, round(0.3 * across))), 0, 0, 360, (150,), 1, cv2.LINE_AA)
+        center = (round(x), round(y))
+        cv2.ellipse(layer, center, (across, max(1, round(0.3 * across))), 0, 0, 360, (150,), 1, cv2.LINE_AA)
     for x, y in _edges_that_look_up(tone, count, scale=scale, rng=rng):
         high, aside = scale * rng.uniform([3.0, -3.0], [8.0, 3.0])
         cv2.line(layer, (x, y), (round(x + aside), round(y - high)), (200,), 1, cv2.LINE_AA)

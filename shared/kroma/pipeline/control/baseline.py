@@ -14,7 +14,7 @@ from kroma.baselines.models import Baseline
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.pipeline.planning.errors import InvalidRunRequestError, NothingToLockError
-from kroma.pipeline.planning.project_location import get_place
+from kroma.pipeline.planning.project_location import get_location
 from kroma.runlog.schema import FileLog, JobLog
 from kroma.runs.events import write_event
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunJob
@@ -86,9 +86,9 @@ async def lock_baseline(
         run = (await session.scalars(statement)).one()
     if run.status in OPEN_RUN_STATUSES:
         raise NothingToLockError(f"The run is {run.status}; wait for its end")
-    place = await get_place(db, stores, slug)
-    store = place.open(stores)
-    lockable, skipped = await _sorted_out(store, _wanted(run, job_keys))
+    location = await get_location(db, stores, slug)
+    store = location.open(stores)
+    lockable, skipped = await _sort_out(store, _wanted(run, job_keys))
     if skipped and (job_keys is not None or not lockable):
         raise NothingToLockError(
             "; ".join(f"job '{one.job_key}' {one.reason}" for one in skipped[:_SHOWN]).capitalize()
@@ -117,7 +117,7 @@ def _wanted(run: Run, job_keys: Sequence[str] | None) -> list[RunJob]:
     return [by_key[job_key] for job_key in dict.fromkeys(key.strip() for key in job_keys)]
 
 
-async def _sorted_out(store: ObjectStore, jobs: Sequence[RunJob]) -> tuple[list[_Lockable], list[NotLocked]]:
+async def _sort_out(store: ObjectStore, jobs: Sequence[RunJob]) -> tuple[list[_Lockable], list[NotLocked]]:
     of_scene: dict[str, _Lockable] = {}
     skipped: list[NotLocked] = []
     for job in jobs:

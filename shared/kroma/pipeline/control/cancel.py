@@ -60,7 +60,7 @@ async def cancel_run(
                 # A run that is being finished has nothing left to cancel.
                 lease_is_free(Run),
             )
-            .values(status=RunStatus.CANCELLING, cancel_requested_at=now)
+            .values(status=RunStatus.CANCELING, cancel_requested_at=now)
             .returning(Run.id)
             .execution_options(synchronize_session=False)
         )

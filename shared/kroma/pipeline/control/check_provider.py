@@ -56,7 +56,7 @@ async def check_provider(
 
     Raises:
         ProjectNotFoundError: No project has this slug.
-        FieldRequiredError: ``code`` cannot be normalised.
+        FieldRequiredError: ``code`` cannot be normalized.
         ProviderNotFoundError: No provider has this code.
         MasterKeyFileError: The master key's file cannot be used.
     """
@@ -77,7 +77,7 @@ async def check_provider(
     if health.ok:
         async with db.transaction() as session:
             job_ids = await resume_provider(session, project_id, provider.code)
-        await _ring(queue, [ExecuteJob(job_id=job_id) for job_id in job_ids])
+        await _notify_workers(queue, [ExecuteJob(job_id=job_id) for job_id in job_ids])
     return ProviderCheck(
         provider_code=provider.code, health=health, checked_at=checked_at, latency_ms=latency_ms
     )
@@ -98,7 +98,7 @@ def _without_access(error: ProviderFailedError | SecretUnreadableError) -> Provi
     return ProviderHealth(ok=False, code=code, message=error.message)
 
 
-async def _ring(queue: TaskQueue, messages: list[ExecuteJob]) -> None:
+async def _notify_workers(queue: TaskQueue, messages: list[ExecuteJob]) -> None:
     try:
         await queue.enqueue_many(messages)
     except QueueUnavailableError:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import selectinload
 from kroma.auth.caller import Caller
 from kroma.db.engine import Database
 from kroma.errors import InvalidRequestError
-from kroma.pipeline.control.trigger import new_run, ring_for
+from kroma.pipeline.control.trigger import new_run, notify_workers
 from kroma.pipeline.execution.image_job import planned_job
 from kroma.pipeline.execution.reuse import FormerCandidates, input_hash
 from kroma.pipeline.planning.content_hashes import content_hashes, with_baselines
@@ -20,11 +20,11 @@ from kroma.pipeline.planning.errors import (
     RunNotAgainError,
     SpendConfirmationRequiredError,
 )
-from kroma.pipeline.planning.picture_inspection import Located, inspected
+from kroma.pipeline.planning.picture_inspection import Located, inspect_pictures
 from kroma.pipeline.planning.plan import PlannedJob, PlannedPicture, RunPlan
 from kroma.pipeline.planning.price import check_caller, price_plan
 from kroma.pipeline.planning.project_inputs import standing_baselines
-from kroma.pipeline.planning.project_location import Place, get_place
+from kroma.pipeline.planning.project_location import ProjectLocation, get_location
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunMode
@@ -44,7 +44,7 @@ class Origin(NamedTuple):
     """With its jobs."""
     plan: RunPlan
     """With the settings snapshot it was made from."""
-    place: Place
+    location: ProjectLocation
 
 
 class Spending(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +70,7 @@ async def get_origin(db: Database, stores: ProjectStores, *, slug: str, run_id: 
         run = (await session.scalars(statement, execution_options={"populate_existing": True})).one()
     if run.status in OPEN_RUN_STATUSES:
         raise RunNotAgainError(f"The run is {run.status}; wait for its end, or cancel it")
-    place = await get_place(db, stores, slug)
+    location = await get_location(db, stores, slug)
     try:
         plan = msgspec.convert(run.plan_json, RunPlan)
     except msgspec.ValidationError as exc:
@@ -78,7 +78,7 @@ async def get_origin(db: Database, stores: ProjectStores, *, slug: str, run_id: 
     snapshot: dict[str, Any] = {
         key: value for key, value in run.settings_snapshot_json.items() if key != "timestamp"
     }
-    return Origin(run, msgspec.structs.replace(plan, settings_snapshot=snapshot), place)
+    return Origin(run, msgspec.structs.replace(plan, settings_snapshot=snapshot), location)
 
 
 async def with_pictures_of_today(store: ObjectStore, origin: Origin, plan: RunPlan) -> RunPlan:
@@ -92,7 +92,7 @@ async def with_pictures_of_today(store: ObjectStore, origin: Origin, plan: RunPl
     references = [Located("reference", given.ref, given.key) for given in plan.references]
     try:
         await store.check_writable()
-        pictures = await inspected(store, [*scenes, *styles, *references])
+        pictures = await inspect_pictures(store, [*scenes, *styles, *references])
     except PlanningPreflightError:
         raise
     except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
@@ -105,7 +105,7 @@ async def with_pictures_of_today(store: ObjectStore, origin: Origin, plan: RunPl
         styles=others[: len(styles)],
         references=others[len(styles) :],
         project_root=store.location,
-        real_root=origin.place.real_root,
+        real_root=origin.location.real_root,
     )
 
 
@@ -115,7 +115,7 @@ async def with_baselines_of_today(db: Database, store: ObjectStore, origin: Orig
     Raises:
         PlanningPreflightError: A scene cannot be read.
     """
-    jobs = await with_baselines(store, plan.jobs, await standing_baselines(db, origin.place))
+    jobs = await with_baselines(store, plan.jobs, await standing_baselines(db, origin.location))
     return msgspec.structs.replace(plan, jobs=jobs)
 
 
@@ -143,7 +143,7 @@ async def repeat(
         BudgetExceededError: The project's budget does not hold what the run may cost.
         UnknownPriceError: The project has a budget, and nobody knows the price.
     """
-    made = await _made_before(db, stores, plan, project_id=origin.run.project_id)
+    made = await _find_made_before(db, stores, plan, project_id=origin.run.project_id)
     price = price_plan(spending.providers, plan, made=made)
     check_caller(spending.caller, price)
     if price.may_cost and not spending.is_confirmed:
@@ -169,11 +169,11 @@ async def repeat(
             if under_way is not None:
                 raise RunNotAgainError(f"The run is being retried already, by run {under_way}")
         await confirm_run_in(session, run, actor=spending.caller.user_id)
-    await ring_for(queue, run)
+    await notify_workers(queue, run)
     return run
 
 
-async def _made_before(
+async def _find_made_before(
     db: Database, stores: ProjectStores, plan: RunPlan, *, project_id: UUID
 ) -> frozenset[tuple[int, int]]:
     """(position of the job, index of the candidate) of what needs no call."""
@@ -184,13 +184,13 @@ async def _made_before(
     contents = await content_hashes(store, [picture.key for picture in pictures])
     styles = [contents[style.key] for style in plan.styles]
     references = [contents[reference.key] for reference in plan.references]
-    places: dict[str, tuple[int, int]] = {}
+    positions: dict[str, tuple[int, int]] = {}
     for position, planned in enumerate(plan.jobs):
         # Its ids decide nothing of what is made.
         job = planned_job(plan, run_id=project_id, job_id=project_id, project_id=project_id, ordinal=position)
         for index in range(1, plan.candidates + 1):
             scene = contents[planned.scene.key]
             digest = input_hash(job, scene=scene, styles=styles, references=references, index=index)
-            places[digest] = position, index
-    former = await FormerCandidates(db, project_id).find(places)
-    return frozenset([places[one.input_hash] for one in former if await store.size(one.key) is not None])
+            positions[digest] = position, index
+    former = await FormerCandidates(db, project_id).find(positions)
+    return frozenset([positions[one.input_hash] for one in former if await store.size(one.key) is not None])

@@ -21,7 +21,7 @@ from kroma.texts import optional_text
 
 log = structlog.get_logger(__name__)
 
-RUNG_AT_ONCE: Final = 500
+NOTIFIED_AT_ONCE: Final = 500
 """Jobs rung for by a resume; the sweep rings for the others."""
 
 
@@ -33,7 +33,7 @@ async def pause_project(db: Database, *, slug: str, reason: str | None, actor: U
     """
     wanted = optional_text(reason)
     async with db.transaction() as session:
-        project = await _locked(session, slug)
+        project = await _lock(session, slug)
         if project.paused_at is not None and wanted in {None, project.paused_reason}:
             return project
         project.paused_at = project.paused_at or utc_now()
@@ -49,7 +49,7 @@ async def resume_project(db: Database, queue: TaskQueue, *, slug: str, actor: UU
         ProjectNotFoundError: There is no such project.
     """
     async with db.transaction() as session:
-        project = await _locked(session, slug)
+        project = await _lock(session, slug)
         if project.paused_at is None:
             return project
         project.paused_at = project.paused_reason = None
@@ -64,7 +64,7 @@ async def resume_project(db: Database, queue: TaskQueue, *, slug: str, actor: UU
                     RunJob.status == JobStatus.QUEUED,
                 )
                 .order_by(RunJob.created_at)
-                .limit(RUNG_AT_ONCE)
+                .limit(NOTIFIED_AT_ONCE)
             )
         )
     try:
@@ -74,7 +74,7 @@ async def resume_project(db: Database, queue: TaskQueue, *, slug: str, actor: UU
     return project
 
 
-async def _locked(session: AsyncSession, slug: str) -> Project:
+async def _lock(session: AsyncSession, slug: str) -> Project:
     """The project, kept from others until the transaction ends; the ledger waits for it, too."""
     found = await get_project(session, slug)
     return (

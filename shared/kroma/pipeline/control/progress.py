@@ -18,7 +18,7 @@ from kroma.db.reader import Reader
 from kroma.ledger.models import ProviderGate
 from kroma.pipeline.execution.claim import job_is_claimable, project_is_paused, run_is_open
 from kroma.projects.models import Project
-from kroma.projects.slugs import normalised_slug
+from kroma.projects.slugs import normalized_slug
 from kroma.runs.errors import RunNotFoundError
 from kroma.runs.models import (
     OPEN_JOB_STATUSES,
@@ -89,7 +89,7 @@ async def read_version(db: Database, *, slug: str, run_id: str) -> RunVersion:
     Raises:
         RunNotFoundError: The project or the run is unknown.
     """
-    identifier, project_slug = row_id(run_id), normalised_slug(slug)
+    identifier, project_slug = row_id(run_id), normalized_slug(slug)
     if identifier is None or project_slug is None:
         raise RunNotFoundError
     rows = await db.fetch(_VERSION, {"run_id": identifier, "slug": project_slug})
@@ -192,7 +192,7 @@ async def _phases(reader: Reader, run: Run) -> dict[str, Phase]:
 async def _reason(reader: Reader, run: Run, jobs: Sequence[RunJob]) -> Reason:
     if run.status not in OPEN_RUN_STATUSES:
         return Reason(run.error or "", run.error_code or "")
-    if run.status == RunStatus.CANCELLING:
+    if run.status == RunStatus.CANCELING:
         return Reason("Being canceled: a call in flight is awaited", "canceling")
     (pause,) = await reader.records(_PAUSE, project_id=run.project_id)
     if pause["paused_at"] is not None:

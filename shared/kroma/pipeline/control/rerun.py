@@ -24,13 +24,13 @@ from kroma.pipeline.planning.config_files import ConfigFiles
 from kroma.pipeline.planning.errors import PlanningPreflightError, RunNotAgainError
 from kroma.pipeline.planning.job_keys import job_key, scene_name
 from kroma.pipeline.planning.manifest import Manifest, load_manifest
-from kroma.pipeline.planning.model_choice import chosen
+from kroma.pipeline.planning.model_choice import resolve_model
 from kroma.pipeline.planning.named_assets import is_asset_id
 from kroma.pipeline.planning.plan import FULLER_PLAN_VERSION, PlannedJob, RunPlan
 from kroma.pipeline.planning.planner import check_gate, check_inputs
 from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
 from kroma.pipeline.planning.prompt import Setting, compose_prompt
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.pipeline.planning.settings_layers import load_layers
 from kroma.queue.base import TaskQueue
 from kroma.runs.models import Run, RunMode, Stage
@@ -61,7 +61,7 @@ class Changes(Protocol):
     def weather(self) -> str | None: ...
 
 
-class _RawOrder(msgspec.Struct, frozen=True, kw_only=True):
+class _RawRunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """The trigger's body that would ask for the changed run."""
 
     mode: str | None
@@ -124,16 +124,16 @@ async def rerun_run(
             return made
     origin = await get_origin(db, stores, slug=slug, run_id=run_id)
     while any(job.chosen is not None for job in origin.plan.jobs):
-        origin, job_id = await _chosen_from(db, stores, slug, origin, job_id)
+        origin, job_id = await _choose_origin(db, stores, slug, origin, job_id)
     if job_id is not None:
         origin = _of_one_job(origin, job_id)
-    order = RunOrder.checked(_order(origin.plan, changes))
-    store = origin.place.open(stores)
+    spec = RunSpec.checked(_order(origin.plan, changes))
+    store = origin.location.open(stores)
     try:
         files = ConfigFiles(
             settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
         )
-        plan = await _changed(settings, files, origin.plan, order, changes)
+        plan = await _change_plan(settings, files, origin.plan, spec, changes)
     except PlanningPreflightError:
         raise
     except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
@@ -145,7 +145,7 @@ async def rerun_run(
     return await repeat(db, queue, stores, origin, plan, kind=RERUN, spending=spending)
 
 
-async def _chosen_from(
+async def _choose_origin(
     db: Database, stores: ProjectStores, slug: str, follow_up: Origin, job_id: str | None
 ) -> tuple[Origin, str]:
     """The run, and its job, that made the candidate which a follow-up post-processed."""
@@ -179,10 +179,10 @@ def _of_one_job(origin: Origin, job_id: str) -> Origin:
     return origin._replace(plan=msgspec.structs.replace(origin.plan, jobs=(planned,)))
 
 
-def _order(plan: RunPlan, changes: Changes) -> _RawOrder:
+def _order(plan: RunPlan, changes: Changes) -> _RawRunSpec:
     stage = plan.stage if changes.stage is None else changes.stage.strip().lower()
     keeps_provider = changes.provider is None
-    return _RawOrder(
+    return _RawRunSpec(
         mode=plan.mode,
         scene_refs=[job.scene.ref for job in plan.jobs],
         stage=stage,
@@ -198,12 +198,12 @@ def _order(plan: RunPlan, changes: Changes) -> _RawOrder:
     )
 
 
-async def _changed(
-    settings: Settings, files: ConfigFiles, plan: RunPlan, order: RunOrder, changes: Changes
+async def _change_plan(
+    settings: Settings, files: ConfigFiles, plan: RunPlan, spec: RunSpec, changes: Changes
 ) -> RunPlan:
-    choice = chosen(order, settings)
+    choice = resolve_model(spec, settings)
     check_inputs(choice, len(plan.styles), len(plan.references))
-    candidates = plan.candidates if order.candidates is None else order.candidates
+    candidates = plan.candidates if spec.candidates is None else spec.candidates
     if plan.mode is RunMode.RUN and candidates > plan.max_candidates:
         raise PlanningPreflightError(
             f"{candidates} candidates per scene are over the limit of {plan.max_candidates}"
@@ -216,41 +216,41 @@ async def _changed(
         "model": choice.model,
         "size": choice.size,
         "quality": choice.quality,
-        "seed": order.seed,
+        "seed": spec.seed,
     }
     return msgspec.structs.replace(
         plan,
-        version=FULLER_PLAN_VERSION if order.stage is Stage.CHARACTER else plan.version,
-        stage=order.stage,
-        time_of_day=order.time_of_day,
-        weather=order.weather,
-        jobs=await _jobs(files, plan, order, has_new_seed=changes.seed is not None),
+        version=FULLER_PLAN_VERSION if spec.stage is Stage.CHARACTER else plan.version,
+        stage=spec.stage,
+        time_of_day=spec.time_of_day,
+        weather=spec.weather,
+        jobs=await _jobs(files, plan, spec, has_new_seed=changes.seed is not None),
         candidates=candidates,
         provider=choice.provider,
         model=choice.model,
         size=choice.size,
         quality=choice.quality,
-        seed=plan.seed if order.seed is None else order.seed,
+        seed=plan.seed if spec.seed is None else spec.seed,
         takes_former=True,
         settings_snapshot=snapshot,
     )
 
 
 async def _jobs(
-    files: ConfigFiles, plan: RunPlan, order: RunOrder, *, has_new_seed: bool
+    files: ConfigFiles, plan: RunPlan, spec: RunSpec, *, has_new_seed: bool
 ) -> tuple[PlannedJob, ...]:
     """The jobs; their words are asked of the manifest only where another stage needs others."""
     jobs = plan.jobs
     if has_new_seed:
         jobs = tuple(msgspec.structs.replace(job, seed=None) for job in jobs)
-    if (plan.stage, plan.time_of_day, plan.weather) == (order.stage, order.time_of_day, order.weather):
+    if (plan.stage, plan.time_of_day, plan.weather) == (spec.stage, spec.time_of_day, spec.weather):
         return jobs
     path = plan.settings_snapshot.get("manifest_path")
     if path == (await load_layers(files)).app.manifest_path:
         files = files.of_operator
     manifest = await load_manifest(files, path)
     setting = Setting(
-        stage=order.stage, time_of_day=order.time_of_day, weather=order.weather, project=plan.project_slug
+        stage=spec.stage, time_of_day=spec.time_of_day, weather=spec.weather, project=plan.project_slug
     )
     return tuple(_otherwise(manifest, plan, setting, job, n) for n, job in enumerate(jobs, start=1))
 

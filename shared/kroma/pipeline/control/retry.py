@@ -64,7 +64,7 @@ async def retry_run(
     await _check_resolved(db, failed)
     jobs = tuple(_again(origin, job) for job in failed)
     plan = msgspec.structs.replace(origin.plan, jobs=jobs, takes_former=True)
-    store = origin.place.open(stores)
+    store = origin.location.open(stores)
     plan = await with_pictures_of_today(store, origin, plan)
     plan = await with_baselines_of_today(db, store, origin, plan)
     return await repeat(db, queue, stores, origin, plan, kind=RETRY, spending=spending)

@@ -19,7 +19,7 @@ from kroma.db.engine import Database
 from kroma.db.ids import row_id
 from kroma.errors import FieldRequiredError
 from kroma.pipeline.control.derived_run import Spending
-from kroma.pipeline.control.trigger import new_run, ring_for
+from kroma.pipeline.control.trigger import new_run, notify_workers
 from kroma.pipeline.execution.image_job import planned_job
 from kroma.pipeline.planning.errors import (
     CandidateIndexError,
@@ -43,7 +43,7 @@ APPROVED: Final = "approved"
 _UNDONE: Final = (RunStatus.FAILED, RunStatus.CANCELED, RunStatus.PARTIAL)
 
 
-class Choice(NamedTuple):
+class Selection(NamedTuple):
     """A job after a person's choice."""
 
     job: RunJob
@@ -66,7 +66,7 @@ async def select_candidate(
     candidate_index: int | msgspec.UnsetType,
     note: str | None,
     spending: Spending,
-) -> Choice:
+) -> Selection:
     """Approve a candidate of a job whose run has ended, and queue what its picture still lacks.
 
     Raises:
@@ -125,8 +125,8 @@ async def select_candidate(
         if follow_up is not None:
             await confirm_run_in(session, follow_up, actor=actor)
     if follow_up is not None:
-        await ring_for(queue, follow_up)
-    return Choice(job, candidate, review.id, event.id, follow_up or under_way)
+        await notify_workers(queue, follow_up)
+    return Selection(job, candidate, review.id, event.id, follow_up or under_way)
 
 
 def _candidate(job: RunJob, index: int) -> RunCandidate:

@@ -22,10 +22,10 @@ from kroma.pipeline.planning.named_assets import hold_assets
 from kroma.pipeline.planning.plan import RunPlan
 from kroma.pipeline.planning.planner import plan_run
 from kroma.pipeline.planning.price import check_caller, price_plan
-from kroma.pipeline.planning.project_inputs import gather
-from kroma.pipeline.planning.project_location import get_place
-from kroma.pipeline.planning.quote import opened_quote, plan_hash
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.project_inputs import load_project_inputs
+from kroma.pipeline.planning.project_location import get_location
+from kroma.pipeline.planning.quote import open_quote, plan_hash
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.pipeline.planning.tool_check import with_checked_tools
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
@@ -46,7 +46,7 @@ async def trigger_run(
     settings: Settings,
     *,
     slug: str,
-    order: RunOrder,
+    spec: RunSpec,
     providers: Mapping[str, Provider],
     cpu: CpuPool,
     quote_token: str | None = None,
@@ -61,7 +61,7 @@ async def trigger_run(
         stores: Where pictures are.
         settings: Of the installation.
         slug: The project.
-        order: What to make.
+        spec: What to make.
         providers: By code; asked for prices.
         cpu: Reads what the plan needs of large files.
         quote_token: Of the quote that the caller saw; without one any plan will do.
@@ -83,39 +83,39 @@ async def trigger_run(
         UnknownPriceError: The project has a budget, and nobody knows the price.
     """
     if idempotency_id is not None and (made := await find_made_run(db, idempotency_id)) is not None:
-        await ring_for(queue, made)
+        await notify_workers(queue, made)
         return made
-    if order.storage_sync_s3:
+    if spec.storage_sync_s3:
         caller.require(Scope.STORAGE)
-    place = await get_place(db, stores, slug)
-    quoted = None if quote_token is None else await opened_quote(settings, place.id, quote_token)
+    location = await get_location(db, stores, slug)
+    quoted = None if quote_token is None else await open_quote(settings, location.id, quote_token)
     # Reads the disk, so outside a transaction.
-    material = await gather(db, place, order)
+    inputs = await load_project_inputs(db, location, spec)
     plan = await plan_run(
         stores,
         settings,
-        project_slug=place.slug,
-        location=place.location(stores),
-        real_root=place.real_root,
+        project_slug=location.slug,
+        location=location.location(stores),
+        real_root=location.real_root,
         is_confined=caller.is_confined,
-        order=order,
+        spec=spec,
         cpu=cpu,
-        material=material,
+        inputs=inputs,
     )
-    plan = await with_checked_tools(db, settings, place.id, plan)
+    plan = await with_checked_tools(db, settings, location.id, plan)
     price = price_plan(providers, plan)
     check_caller(caller, price)
-    if quoted is not None and quoted != await plan_hash(stores, plan, price, order=order):
+    if quoted is not None and quoted != await plan_hash(stores, plan, price, spec=spec):
         raise PlanChangedError
-    run = new_run(place.id, plan, estimated_usd=price.total_usd, idempotency_id=idempotency_id)
-    if material.assets:
+    run = new_run(location.id, plan, estimated_usd=price.total_usd, idempotency_id=idempotency_id)
+    if inputs.assets:
         async with db.transaction() as session:
-            await hold_assets(session, place.id, material.assets)
+            await hold_assets(session, location.id, inputs.assets)
             await confirm_run_in(session, run, actor=caller.user_id)
     else:
         await confirm_run(db, run, actor=caller.user_id)
     # Only after the commit: a worker must never receive an id it cannot load.
-    await ring_for(queue, run)
+    await notify_workers(queue, run)
     return run
 
 
@@ -195,7 +195,7 @@ def _new_jobs(run_id: UUID, plan: RunPlan, *, created_at: datetime) -> list[RunJ
     ]
 
 
-async def ring_for(queue: TaskQueue, run: Run) -> None:
+async def notify_workers(queue: TaskQueue, run: Run) -> None:
     """Ring for a new run's jobs; while the bell is down, the sweep finds them."""
     messages: list[AnyMessage] = (
         [ExecuteJob(job_id=job.id) for job in run.jobs]

@@ -15,7 +15,7 @@ import msgspec
 from kroma.cpu import remote
 from kroma.imaging.errors import PictureError
 from kroma.imaging.header import EXTENSIONS
-from kroma.ledger.answers import Shelved
+from kroma.ledger.answers import StoredAnswer
 from kroma.ledger.outcomes import Answer
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.picture_record import kept_picture, record_of
@@ -75,7 +75,9 @@ async def find_note(store: ObjectStore, run_id: UUID, call_id: UUID) -> AnswerNo
     return note if note.call_id == call_id and note.version == NOTE_VERSION else None
 
 
-async def find_shelved(store: ObjectStore, run_id: UUID, call_id: UUID) -> Shelved[Candidate] | None:
+async def find_stored_answer(
+    store: ObjectStore, run_id: UUID, call_id: UUID
+) -> StoredAnswer[Candidate] | None:
     """What a worker kept of a call's answer; a candidate whose picture is not whole has failed."""
     note = await find_note(store, run_id, call_id)
     if note is None:
@@ -86,7 +88,7 @@ async def find_shelved(store: ObjectStore, run_id: UUID, call_id: UUID) -> Shelv
         candidate = msgspec.structs.replace(
             candidate, status=CandidateStatus.FAILED, file=None, error=reason, reason=reason
         )
-    return Shelved(answer=note.answer, kept=candidate)
+    return StoredAnswer(answer=note.answer, kept=candidate)
 
 
 async def _is_whole(store: ObjectStore, file: FileLog) -> bool:
@@ -97,8 +99,8 @@ async def _is_whole(store: ObjectStore, file: FileLog) -> bool:
     return hashlib.sha256(data).hexdigest() == file.sha256
 
 
-class CandidateShelf:
-    """Implements ``kroma.ledger.answers.Shelf`` for one candidate."""
+class CandidateAnswerStore:
+    """Implements ``kroma.ledger.answers.AnswerStore`` for one candidate."""
 
     def __init__(self, job: ImageJob, base: Candidate, tools: StepTools) -> None:
         self._job = job
@@ -108,15 +110,15 @@ class CandidateShelf:
     async def keep(self, call_id: UUID, result: EditResult, *, earlier_lost: int) -> Candidate:
         store = self._tools.store
         base = msgspec.structs.replace(self._base, call_id=call_id)
-        made = await judged(self._job, base, result, self._tools, variant=earlier_lost)
+        made = await judge(self._job, base, result, self._tools, variant=earlier_lost)
         candidate = made.candidate
         note = AnswerNote(call_id=call_id, candidate=candidate, usage=result.usage)
         files = {answer_key(self._job.run_id, call_id): msgspec.json.encode(note), **made.files}
         await put_all(store, files)
         return candidate
 
-    async def find(self, call_id: UUID) -> Shelved[Candidate] | None:
-        return await find_shelved(self._tools.store, self._job.run_id, call_id)
+    async def find(self, call_id: UUID) -> StoredAnswer[Candidate] | None:
+        return await find_stored_answer(self._tools.store, self._job.run_id, call_id)
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +129,7 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
     """By key: the picture with the record of its making, and the same record beside it."""
 
 
-async def judged(
+async def judge(
     job: ImageJob, base: Candidate, result: EditResult, tools: StepTools, *, variant: int = 0
 ) -> Judged:
     """The candidate that an answer makes, its picture decoded and described but not yet stored.

@@ -2,9 +2,9 @@
 
 from typing import Any, Final
 
-from kroma.runs.errors import RunCancelledError
+from kroma.runs.errors import RunCanceledError
 
-_canceled = RunCancelledError()
+_canceled = RunCanceledError()
 CANCELED_REASON: Final[dict[str, Any]] = {
     "error": _canceled.message,
     "error_kind": _canceled.kind,

@@ -337,10 +337,10 @@ _END_UNREADABLE: Final = Prepared(
             row_id=bindparam("run_id", type_=Uuid()),
             fence=bindparam("claimed_fence", type_=Run.fence.type),
         ),
-        or_(Run.status == RunStatus.RUNNING, Run.status == RunStatus.CANCELLING),
+        or_(Run.status == RunStatus.RUNNING, Run.status == RunStatus.CANCELING),
     )
     .values(
-        status=case((Run.status == RunStatus.CANCELLING, RunStatus.CANCELED), else_=RunStatus.FAILED),
+        status=case((Run.status == RunStatus.CANCELING, RunStatus.CANCELED), else_=RunStatus.FAILED),
         finished_at=func.clock_timestamp(),
         **RELEASED,
         error=bindparam("problem", type_=Text()),

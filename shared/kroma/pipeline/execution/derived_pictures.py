@@ -9,13 +9,13 @@ from uuid import UUID
 import msgspec
 
 from kroma.imaging.header import EXTENSIONS, MAX_BYTES
-from kroma.ledger.answers import Shelved
+from kroma.ledger.answers import StoredAnswer
 from kroma.pipeline.execution.answer_store import AnswerNote, find_note, put_all
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.picture_record import kept_picture, record_of
 from kroma.pipeline.execution.step_tools import StepTools
 from kroma.postprocess.errors import ToolError
-from kroma.postprocess.request import Made
+from kroma.postprocess.specs import Made
 from kroma.providers.base import EditResult
 from kroma.runlog.ids import asset_id
 from kroma.runlog.schema import DerivedLog, FileLog
@@ -74,14 +74,14 @@ async def read_source(candidate: Candidate, tools: StepTools) -> Source:
 
 async def keep(work: Work, made: Made, tools: StepTools, *, model: str = "", **details: Any) -> Candidate:  # noqa: ANN401 - for the record
     """Store what was made; the candidate with it at the end of its chain."""
-    entry, files = await _described(
+    entry, files = await _describe(
         work, made, tools, model=model, details={**made.details, **details}, variant=0
     )
     await asyncio.gather(*(tools.store.put(key, data) for key, data in files.items()))
     return msgspec.structs.replace(work.candidate, derived=(*work.candidate.derived, entry))
 
 
-async def _described(
+async def _describe(
     work: Work, made: Made, tools: StepTools, *, model: str, details: dict[str, Any], variant: int
 ) -> tuple[DerivedLog, dict[str, bytes]]:
     """The entry of what was made, and what is to be stored, by key."""
@@ -110,8 +110,8 @@ Finish = Callable[[bytes], Awaitable[Made]]
 """Makes of an answer what is kept; raises ``ToolError`` where the answer is no such picture."""
 
 
-class DerivedShelf:
-    """Implements ``kroma.ledger.calls.Shelf`` for one paid step of a candidate.
+class DerivedPictures:
+    """Implements ``kroma.ledger.calls.AnswerStore`` for one paid step of a candidate.
 
     The note beside an answer is that of a candidate: the one it belongs to, with what the call cost and
     the picture that was made of it; one that could not be made stands there with its reason.
@@ -138,7 +138,7 @@ class DerivedShelf:
                 candidate, status=CandidateStatus.FAILED, error=exc.message, error_code=exc.code
             )
         else:
-            entry, files = await _described(
+            entry, files = await _describe(
                 self._work,
                 made,
                 self._tools,
@@ -155,7 +155,7 @@ class DerivedShelf:
         await put_all(self._tools.store, files)
         return candidate
 
-    async def find(self, call_id: UUID) -> Shelved[Candidate] | None:
+    async def find(self, call_id: UUID) -> StoredAnswer[Candidate] | None:
         note = await find_note(self._tools.store, self._work.job.run_id, call_id)
         if note is None:
             return None
@@ -163,7 +163,7 @@ class DerivedShelf:
         if candidate.status is not CandidateStatus.FAILED and not await self._is_there(candidate):
             reason = "It was charged, but its picture could not be kept"
             candidate = msgspec.structs.replace(candidate, status=CandidateStatus.FAILED, error=reason)
-        return Shelved(answer=note.answer, kept=candidate)
+        return StoredAnswer(answer=note.answer, kept=candidate)
 
     async def _is_there(self, candidate: Candidate) -> bool:
         file = candidate.final

@@ -16,14 +16,14 @@ from kroma.leases.claim import LEASE, ClaimLostError
 from kroma.leases.renewer import Stop, WorkStoppedError
 from kroma.pipeline.execution.claim import JobClaim
 from kroma.pipeline.execution.image_job import ImageJob, planned_job, so_far
-from kroma.pipeline.execution.instrumentation import job_context, watched
+from kroma.pipeline.execution.instrumentation import job_context, measured_step
 from kroma.pipeline.execution.job_rows import end_job, requeue_job
 from kroma.pipeline.execution.step_recorder import TableRecorder
 from kroma.pipeline.execution.steps import STEPS
 from kroma.pipeline.execution.steps.errors import NoUsableCandidateError
-from kroma.pipeline.execution.wiring import Workplace, open_step_tools
+from kroma.pipeline.execution.wiring import WorkerContext, open_step_tools
 from kroma.retries import retry
-from kroma.runs.errors import RunCancelledError, UnexpectedFailureError
+from kroma.runs.errors import RunCanceledError, UnexpectedFailureError
 from kroma.runs.models import JobStatus
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,7 @@ _ask_database: Final = retry(
 )
 
 
-async def run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | None:
+async def run_claimed_job(context: WorkerContext, claim: JobClaim) -> timedelta | None:
     """Apply the steps that are not recorded yet, and write how the job ended.
 
     Returns:
@@ -43,11 +43,11 @@ async def run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | None
         ClaimLostError: A newer claim took over; nothing that this one did later was written.
     """
     with job_context(claim):
-        return await _run_claimed_job(place, claim)
+        return await _run_claimed_job(context, claim)
 
 
-async def _run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | None:
-    recorder = TableRecorder(place.db, claim)
+async def _run_claimed_job(context: WorkerContext, claim: JobClaim) -> timedelta | None:
+    recorder = TableRecorder(context.db, claim)
     job = planned_job(
         claim.plan,
         run_id=claim.run_id,
@@ -56,26 +56,26 @@ async def _run_claimed_job(place: Workplace, claim: JobClaim) -> timedelta | Non
         ordinal=claim.ordinal,
     )
     try:
-        async with place.keeper.kept_alive(claim):
-            job = await _apply_steps(place, claim, recorder, job)
+        async with context.renewer.renewing(claim):
+            job = await _apply_steps(context, claim, recorder, job)
     except ClaimLostError:
         raise
     except WorkStoppedError as exc:
         if exc.stop is Stop.PAUSED:
-            await requeue_job(place.db, claim, delay=timedelta(), attempts_used=0)
+            await requeue_job(context.db, claim, delay=timedelta(), attempts_used=0)
             return None
-        return await _failed(place.db, claim, recorder, job, RunCancelledError())
+        return await _fail(context.db, claim, recorder, job, RunCanceledError())
     except asyncio.CancelledError:
-        await asyncio.shield(requeue_job(place.db, claim, delay=timedelta(), attempts_used=0))
+        await asyncio.shield(requeue_job(context.db, claim, delay=timedelta(), attempts_used=0))
         raise
     except KromaError as exc:
-        return await _failed(place.db, claim, recorder, job, exc)
+        return await _fail(context.db, claim, recorder, job, exc)
     except Exception as exc:
         if is_database_lost(exc):
-            return await _give_back_later(place.db, claim, exc)
+            return await _give_back_later(context.db, claim, exc)
         log.exception("job.crashed", job_id=str(claim.job_id), attempt=claim.attempt)
-        return await _failed(place.db, claim, recorder, job, UnexpectedFailureError())
-    await end_job(place.db, claim, recorder, job, JobStatus.DONE)
+        return await _fail(context.db, claim, recorder, job, UnexpectedFailureError())
+    await end_job(context.db, claim, recorder, job, JobStatus.DONE)
     return None
 
 
@@ -88,15 +88,17 @@ async def _give_back_later(db: Database, claim: JobClaim, error: Exception) -> t
     return delay
 
 
-async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorder, job: ImageJob) -> ImageJob:
-    tools = await open_step_tools(place, claim, recorder)
+async def _apply_steps(
+    context: WorkerContext, claim: JobClaim, recorder: TableRecorder, job: ImageJob
+) -> ImageJob:
+    tools = await open_step_tools(context, claim, recorder)
     steps = [step for step in STEPS if step.is_needed(job)]
     try:
         for step, following in zip_longest(steps, steps[1:]):
             after = await recorder.find(step.name, ImageJob)
             if after is None:
                 started_at = utc_now()
-                with watched(step.name):
+                with measured_step(step.name):
                     after = await step.apply(job, tools)
                 await recorder.record(
                     step.name,
@@ -112,7 +114,7 @@ async def _apply_steps(place: Workplace, claim: JobClaim, recorder: TableRecorde
     return job
 
 
-async def _failed(
+async def _fail(
     db: Database, claim: JobClaim, recorder: TableRecorder, job: ImageJob, error: KromaError
 ) -> timedelta | None:
     again = next_try(error, attempt=claim.attempt, is_last=claim.is_last_attempt)
@@ -122,7 +124,7 @@ async def _failed(
     status = JobStatus.FAILED
     if isinstance(error, NoUsableCandidateError):
         status = JobStatus.FAILED_OUTPUT_GUARD
-    elif isinstance(error, RunCancelledError):
+    elif isinstance(error, RunCanceledError):
         status = JobStatus.CANCELED
     await end_job(db, claim, recorder, so_far(job, await recorder.list_steps()), status, error=error)
     return None

@@ -25,8 +25,8 @@ def placed_sentence(candidate: Candidate, best_first: list[Candidate]) -> str:
     best = best_first[0]
     findings = _findings(candidate.quality)
     if candidate is not best:
-        place = best_first.index(candidate) + 1
-        return f"Place {place}: {_difference(candidate, best, lost=True)}; {findings}."
+        context = best_first.index(candidate) + 1
+        return f"Place {context}: {_difference(candidate, best, lost=True)}; {findings}."
     second = next((c for c in best_first[1:] if c.status is CandidateStatus.DONE), None)
     why = "the only candidate that passed" if second is None else _difference(best, second, lost=False)
     return f"Chosen: {why}; {findings}."

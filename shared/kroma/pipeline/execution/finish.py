@@ -24,12 +24,12 @@ from kroma.metrics import RUNS_ENDED
 from kroma.pipeline.execution.claim import RunClaim
 from kroma.pipeline.execution.hand_over import hand_over
 from kroma.pipeline.execution.image_job import planned_job, so_far
-from kroma.pipeline.execution.instrumentation import job_context, watched
+from kroma.pipeline.execution.instrumentation import job_context, measured_step
 from kroma.pipeline.execution.job_log import cost_logs, ended_log, guard_log, planned_log
 from kroma.pipeline.execution.quality_log import run_quality
 from kroma.pipeline.execution.step_recorder import list_steps
 from kroma.pipeline.execution.steps import step_names
-from kroma.pipeline.execution.wiring import Workplace
+from kroma.pipeline.execution.wiring import WorkerContext
 from kroma.pipeline.planning.plan import RunPlan
 from kroma.pipeline.planning.project_location import open_planned
 from kroma.retries import retry_context
@@ -41,7 +41,7 @@ from kroma.runs.models import JobStatus, Run, RunJob, RunMode, RunStatus
 from kroma.spend.service import note_warnings
 from kroma.storage.base import ProjectStores
 from kroma.storage.keys import run_log_key
-from kroma.sync.service import SyncNotice, SyncOrder, prepare_sync, request_sync
+from kroma.sync.service import SyncNotice, SyncRequest, prepare_sync, request_sync
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +58,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
 
 
-async def finish_claimed_run(place: Workplace, claim: RunClaim) -> timedelta | None:
+async def finish_claimed_run(context: WorkerContext, claim: RunClaim) -> timedelta | None:
     """Write the log, ingest it and set the end.
 
     Returns:
@@ -68,18 +68,18 @@ async def finish_claimed_run(place: Workplace, claim: RunClaim) -> timedelta | N
         ClaimLostError: Another worker finishes the run.
     """
     with job_context(claim):
-        return await _finish_claimed_run(place, claim)
+        return await _finish_claimed_run(context, claim)
 
 
-async def _finish_claimed_run(place: Workplace, claim: RunClaim) -> timedelta | None:
+async def _finish_claimed_run(context: WorkerContext, claim: RunClaim) -> timedelta | None:
     try:
-        async with place.keeper.kept_alive(claim):
-            with watched("finish"):
-                return await finish_held_run(place.db, place.stores, claim)
+        async with context.renewer.renewing(claim):
+            with measured_step("finish"):
+                return await finish_held_run(context.db, context.stores, claim)
     except ClaimLostError:
         raise
     except asyncio.CancelledError:
-        await asyncio.shield(_finish_later(place.db, claim, delay=timedelta(), attempts_used=0))
+        await asyncio.shield(_finish_later(context.db, claim, delay=timedelta(), attempts_used=0))
         raise
     except Exception as exc:
         if is_database_lost(exc):
@@ -87,11 +87,11 @@ async def _finish_claimed_run(place: Workplace, claim: RunClaim) -> timedelta | 
         log.exception("run.finishing_crashed", run_id=str(claim.run_id), attempt=claim.attempt)
         problem = exc if isinstance(exc, KromaError) else UnexpectedFailureError()
         if not claim.is_last_attempt:
-            return await _finish_later(place.db, claim, delay=backoff(claim.attempt), error=problem)
+            return await _finish_later(context.db, claim, delay=backoff(claim.attempt), error=problem)
         outcome = Outcome(
             status=RunStatus.FAILED, error=problem.message, kind=problem.kind, code=problem.code
         )
-        await _end(place.db, claim, outcome, jobs=len(claim.plan.jobs), notes=["There is no run log"])
+        await _end(context.db, claim, outcome, jobs=len(claim.plan.jobs), notes=["There is no run log"])
         return None
 
 
@@ -117,13 +117,13 @@ async def finish_held_run(db: Database, stores: ProjectStores, claim: RunClaim) 
             return await _finish_later(db, claim, delay=backoff(claim.attempt), error=exc)
         notes.append(f"The run log could not be written: {exc.message}")
         outcome = _spoiled(outcome, exc)
-    troubles = await _ingested(db, run, data)
+    troubles = await _ingest(db, run, data)
     notes.extend(troubles)
     await hand_over(db, run, claim.plan)
     copy = None
     if claim.plan.storage_sync_s3 and claim.plan.mode is RunMode.RUN and not troubles:
         try:
-            copy = await prepare_sync(db, stores, slug=claim.plan.project_slug, order=SyncOrder())
+            copy = await prepare_sync(db, stores, slug=claim.plan.project_slug, request=SyncRequest())
         except KromaError as exc:
             notes.append(f"S3 sync was not begun: {exc.message}")
     await _end(db, claim, outcome, jobs=len(jobs), notes=notes, copy=copy)
@@ -134,7 +134,7 @@ async def finish_held_run(db: Database, stores: ProjectStores, claim: RunClaim) 
 
 def outcome_of(run: Run, jobs: Sequence[RunJob]) -> Outcome:
     """How the run ends (design section 3): cancelled, else failed by any job, else ok, else partial."""
-    if run.status == RunStatus.CANCELLING:
+    if run.status == RunStatus.CANCELING:
         return Outcome(
             status=RunStatus.CANCELED, error="The run was canceled", kind="policy", code="run_canceled"
         )
@@ -224,7 +224,7 @@ def _notes(plan: RunPlan) -> list[str]:
     return notes
 
 
-async def _ingested(db: Database, run: Run, data: bytes) -> list[str]:
+async def _ingest(db: Database, run: Run, data: bytes) -> list[str]:
     """Ingest the log, again if the database stumbles.
 
     Returns:
@@ -312,7 +312,7 @@ async def _end(
     )
     stderr = "\n".join([*([outcome.error] if outcome.error else []), *notes])
     # A cancellation that came while the log was written is the last word.
-    canceled = case((Run.status == RunStatus.CANCELLING, RunStatus.CANCELED), else_=outcome.status)
+    canceled = case((Run.status == RunStatus.CANCELING, RunStatus.CANCELED), else_=outcome.status)
     async with db.transaction() as session:
         ended = await session.scalar(
             update(Run)

@@ -13,7 +13,7 @@ from kroma.imaging.measures.report import QualityReport
 from kroma.imaging.measures.settings import QualitySettings
 from kroma.pipeline.planning.plan import PlannedJob, PlannedPicture, RunPlan
 from kroma.pipeline.planning.run_spec import SEEDS
-from kroma.postprocess.request import PlannedTools
+from kroma.postprocess.specs import PlannedTools
 from kroma.runlog.schema import DerivedLog, FileLog, GuardReportLog, InputLog, RankLog, ResultLog
 from kroma.runs.models import CandidateStatus
 

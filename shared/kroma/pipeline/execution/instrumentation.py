@@ -32,7 +32,7 @@ def job_context(claim: JobClaim | RunClaim) -> Generator[None]:
 
 
 @contextmanager
-def watched(step: str) -> Generator[None]:
+def measured_step(step: str) -> Generator[None]:
     """Times a step and says in one line how it ended."""
     began = perf_counter()
     outcome, problem = "done", {}

@@ -22,7 +22,7 @@ from kroma.errors import KromaError
 from kroma.ingest.service import ingest_entry
 from kroma.ledger.errors import AnswerNotKeptError
 from kroma.ledger.models import IN_FLIGHT_CALL_STATUSES, CallStatus, ProviderCall
-from kroma.pipeline.execution.answer_store import find_shelved
+from kroma.pipeline.execution.answer_store import find_stored_answer
 from kroma.pipeline.execution.finish import Outcome, job_entry, run_log
 from kroma.pipeline.execution.image_job import Candidate
 from kroma.pipeline.execution.job_log import candidate_log
@@ -168,7 +168,7 @@ def _unlogged(run_id: UUID | None = None) -> Select[UUID]:
 
 
 async def _candidate(store: ObjectStore, run_id: UUID, call: ProviderCall) -> Candidate:
-    found = await find_shelved(store, run_id, call.id)
+    found = await find_stored_answer(store, run_id, call.id)
     if found is not None:
         return found.kept
     reason = call.error or GONE

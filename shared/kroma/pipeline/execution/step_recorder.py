@@ -132,7 +132,7 @@ class TableRecorder:
             self._steps = {}  # the first claim ever: nobody can have recorded anything
 
     async def find(self, name: str, kind: type[T]) -> T | None:
-        step = (await self._known()).get(name)
+        step = (await self._find_known()).get(name)
         if step is None:
             return None
         try:
@@ -153,7 +153,7 @@ class TableRecorder:
         input_hash: str | None = None,
         hold: bool = False,
     ) -> None:
-        known = await self._known()
+        known = await self._find_known()
         step = FinishedStep(
             name=name,
             version=STEP_VERSION,
@@ -192,9 +192,9 @@ class TableRecorder:
 
     async def list_steps(self) -> list[FinishedStep]:
         """Every finished step of the job, oldest first."""
-        return list((await self._known()).values())
+        return list((await self._find_known()).values())
 
-    async def _known(self) -> dict[str, FinishedStep]:
+    async def _find_known(self) -> dict[str, FinishedStep]:
         if self._steps is None:
             rows = await self._db.fetch(_RECORDED, {"job_id": self._claim.job_id})
             steps = [FinishedStep(**row) for row in rows]

@@ -81,7 +81,7 @@ async def _cancel_jobs(session: AsyncSession) -> None:
         select(RunJob.id)
         .join(Run, Run.id == RunJob.run_id)
         .where(
-            Run.status == RunStatus.CANCELLING,
+            Run.status == RunStatus.CANCELING,
             or_(
                 RunJob.status == JobStatus.QUEUED,
                 and_(RunJob.status == JobStatus.RUNNING, lease_is_free(RunJob)),
@@ -147,7 +147,7 @@ async def _fail_runs(session: AsyncSession) -> None:
         update(Run)
         .where(Run.id.in_(spent.scalar_subquery()))
         .values(
-            status=case((Run.status == RunStatus.CANCELLING, RunStatus.CANCELED), else_=RunStatus.FAILED),
+            status=case((Run.status == RunStatus.CANCELING, RunStatus.CANCELED), else_=RunStatus.FAILED),
             fence=Run.fence + 1,
             finished_at=utc_now(),
             **RELEASED,

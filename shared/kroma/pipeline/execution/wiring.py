@@ -11,9 +11,9 @@ from kroma.config import FaceModel
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.db.prepared import Prepared
-from kroma.leases.renewer import LeaseKeeper
+from kroma.leases.renewer import LeaseRenewer
 from kroma.ledger.admission import OPERATION, Claimed
-from kroma.ledger.call_scheduler import CallDesk
+from kroma.ledger.call_scheduler import CallScheduler
 from kroma.ledger.calls import PaidCalls
 from kroma.pipeline.execution.claim import JobClaim
 from kroma.pipeline.execution.reuse import FormerCandidates
@@ -35,16 +35,16 @@ _WANTED: Final = Prepared(
 )
 
 
-class Workplace(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker brings to its jobs."""
 
     db: Database
-    keeper: LeaseKeeper
+    renewer: LeaseRenewer
     stores: ProjectStores
     providers: Mapping[str, Provider]
     """Opened, by code."""
     cpu: CpuPool
-    desk: CallDesk = msgspec.field(default_factory=CallDesk)
+    scheduler: CallScheduler = msgspec.field(default_factory=CallScheduler)
     """Where its paid calls wait for each other."""
     load_access: AccessLoader = no_access
     """A project's way to a provider whose calls cost money."""
@@ -54,42 +54,42 @@ class Workplace(msgspec.Struct, frozen=True, kw_only=True):
     """What post-processes; None is the free tools alone."""
 
 
-async def open_step_tools(place: Workplace, claim: JobClaim, recorder: TableRecorder) -> StepTools:
+async def open_step_tools(context: WorkerContext, claim: JobClaim, recorder: TableRecorder) -> StepTools:
     """What the steps of a job work with.
 
     Raises:
         UnknownProviderError: The worker has no such provider.
     """
-    provider = place.providers.get(claim.plan.provider)
+    provider = context.providers.get(claim.plan.provider)
     if provider is None:
         raise UnknownProviderError(claim.plan.provider)
 
-    async def is_cancelled() -> bool:
-        return not await place.db.fetch(_WANTED, {"run_id": claim.run_id})
+    async def is_canceled() -> bool:
+        return not await context.db.fetch(_WANTED, {"run_id": claim.run_id})
 
     return StepTools(
-        store=await open_planned(place.db, place.stores, claim.plan, project_id=claim.project_id),
+        store=await open_planned(context.db, context.stores, claim.plan, project_id=claim.project_id),
         provider=provider,
-        cpu=place.cpu,
+        cpu=context.cpu,
         recorder=recorder,
         may_retry=not claim.is_last_attempt,
-        is_cancelled=is_cancelled,
-        calls=None if provider.capabilities.free else _paid_calls(place, claim, provider),
-        toolbox=place.toolbox or Toolbox(place.cpu),
-        paid=partial(_paid_calls, place, claim),
-        find_access=partial(_find_access, place, claim),
-        providers=place.providers,
-        former=FormerCandidates(place.db, claim.project_id) if claim.plan.takes_former else None,
-        face_model=place.face_model,
+        is_canceled=is_canceled,
+        calls=None if provider.capabilities.free else _paid_calls(context, claim, provider),
+        toolbox=context.toolbox or Toolbox(context.cpu),
+        paid=partial(_paid_calls, context, claim),
+        find_access=partial(_find_access, context, claim),
+        providers=context.providers,
+        former=FormerCandidates(context.db, claim.project_id) if claim.plan.takes_former else None,
+        face_model=context.face_model,
     )
 
 
-async def _find_access(place: Workplace, claim: JobClaim, provider: Provider) -> ProviderAccess:
-    return await place.load_access(provider, claim.project_id)
+async def _find_access(context: WorkerContext, claim: JobClaim, provider: Provider) -> ProviderAccess:
+    return await context.load_access(provider, claim.project_id)
 
 
 def _paid_calls(
-    place: Workplace, claim: JobClaim, provider: Provider, operation: str = OPERATION
+    context: WorkerContext, claim: JobClaim, provider: Provider, operation: str = OPERATION
 ) -> PaidCalls:
     claimed = Claimed(
         project_id=claim.project_id,
@@ -98,8 +98,14 @@ def _paid_calls(
         job_key=claim.plan.jobs[claim.ordinal].job_key,
         fence=claim.fence,
     )
-    access = partial(place.load_access, provider, claim.project_id)
+    access = partial(context.load_access, provider, claim.project_id)
     confirm = partial(confirm_call, project_id=claim.project_id, run_id=claim.run_id)
     return PaidCalls(
-        place.db, place.desk, provider, claimed, find_access=access, confirm=confirm, operation=operation
+        context.db,
+        context.scheduler,
+        provider,
+        claimed,
+        find_access=access,
+        confirm=confirm,
+        operation=operation,
     )

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from kroma.errors import InvalidRequestError
-from kroma.json_depth import refuse_deep
+from kroma.json_depth import refuse_too_deep
 from kroma.pipeline.planning.errors import ConfigFileError
 from kroma.storage.base import ObjectStore
 from kroma.storage.errors import ObjectNotFoundError, StoreError, StoreUnavailableError
@@ -105,7 +105,7 @@ class ConfigFiles:
         real = await asyncio.to_thread(os.path.realpath, shown)
         if (key := await asyncio.to_thread(self._key_in_project, real)) is not None:
             return await self._in_project(shown, key)
-        self._check_place(path, shown, real)
+        self._check_location(path, shown, real)
         with _named(shown):
             try:
                 data = await asyncio.to_thread(read_file, real, limit_bytes=MAX_FILE_BYTES)
@@ -125,7 +125,7 @@ class ConfigFiles:
         root = os.path.realpath(self._store.location)
         return real[len(root.rstrip("/")) + 1 :] if _is_below(real, root) else None
 
-    def _check_place(self, path: str, shown: str, real: str) -> None:
+    def _check_location(self, path: str, shown: str, real: str) -> None:
         """Pass a file by where it is alone, whether it exists or not."""
         data_dir = os.path.realpath(self._data_dir)
         if _is_below(real, f"{data_dir}/{_OPERATORS}"):
@@ -184,7 +184,7 @@ class ConfigObject:
         if file.data is None:
             raise ConfigFileError(file.path, "cannot be read: no such file")
         try:
-            refuse_deep(file.data)
+            refuse_too_deep(file.data)
             value = msgspec.json.decode(file.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise ConfigFileError(file.path, f"is not valid JSON: {exc}") from exc

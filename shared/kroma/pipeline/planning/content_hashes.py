@@ -53,14 +53,14 @@ async def content_hashes(store: ObjectStore, keys: list[str]) -> dict[str, str]:
     """
     free = asyncio.Semaphore(READ_AT_A_TIME)
 
-    async def hashed(key: str) -> str:
+    async def hash_contents(key: str) -> str:
         async with free:
             data = await store.get(key, limit_bytes=MAX_BYTES)
             return await asyncio.to_thread(_hex_digest, data)
 
     unique = list(dict.fromkeys(keys))
     try:
-        return dict(zip(unique, await asyncio.gather(*map(hashed, unique)), strict=True))
+        return dict(zip(unique, await asyncio.gather(*map(hash_contents, unique)), strict=True))
     except KromaError as exc:
         raise PlanningPreflightError(exc.message) from exc
 

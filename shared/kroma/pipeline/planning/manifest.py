@@ -25,7 +25,7 @@ DEFAULT_PROMPTS: Final = MappingProxyType(
         "style_base": (
             "Redraw the source picture without moving anything in it: keep its layout, framing and point"
             " of view exactly as they are. Ink the whole picture in one consistent noir hand, with firm"
-            " contours, deep blacks and restrained greys. Leave out lettering, logos, signatures and"
+            " contours, deep blacks and restrained grays. Leave out lettering, logos, signatures and"
             " watermarks of any kind."
         ),
         "time_day": (
@@ -122,11 +122,11 @@ def _checks(section: ConfigObject) -> QualitySettings:
     defaults = QualitySettings()
     # The old name is looked for first, since an absent section is empty.
     old = [name for name in section.fields() if current_name(name) == "color"]
-    colour = section.section(old[0] if old else "color")
-    weight = colour.number("weight", maximum=MAX_WEIGHT)
+    color = section.section(old[0] if old else "color")
+    weight = color.number("weight", maximum=MAX_WEIGHT)
     return QualitySettings(
-        ignore_transparent=colour.flag("ignore_transparent") or False,
-        colour_weight=defaults.colour_weight if weight is None else weight,
+        ignore_transparent=color.flag("ignore_transparent") or False,
+        color_weight=defaults.color_weight if weight is None else weight,
         **{name: _check(section.section(name), getattr(defaults, name)) for name in CHECKS},
     )
 

@@ -6,15 +6,15 @@ import msgspec
 
 from kroma.config import Settings
 from kroma.errors import InvalidRequestError, NotOneOfError
-from kroma.imaging.restyle.request import size_px
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.imaging.restyle.spec import size_px
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.providers import PROVIDERS, provider_codes
 from kroma.providers.base import ModelOffer
 
 _VARIABLES: Final = {"model": "MODEL", "size": "SIZE", "quality": "QUALITY"}
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
+class ModelChoice(msgspec.Struct, frozen=True, kw_only=True):
     """What a run is made with, each part one that the provider offers."""
 
     provider: str
@@ -40,28 +40,28 @@ class NotTakenError(InvalidRequestError):
         super().__init__(f"Field '{field}' is not taken by provider '{provider}'")
 
 
-def chosen(order: RunOrder, settings: Settings) -> Choice:
+def resolve_model(spec: RunSpec, settings: Settings) -> ModelChoice:
     """Check what was asked for against what the provider offers.
 
     Raises:
         InvalidRequestError: It does not offer it; the message names the field, or the variable, and
             what there is.
     """
-    code = order.provider or settings.provider
+    code = spec.provider or settings.provider
     if code not in PROVIDERS:
-        if order.provider is not None:
+        if spec.provider is not None:
             raise NotOneOfError("provider", provider_codes())
         raise UnknownDefaultError("KROMA_PROVIDER", code, provider_codes())
     offers = PROVIDERS[code].models()
     defaults = _defaults(settings, code)
     names = tuple(offer.name for offer in offers)
-    model = _one_of(code, "model", order.model, defaults.get("model"), names)
+    model = _one_of(code, "model", spec.model, defaults.get("model"), names)
     offer = next((offer for offer in offers if offer.name == model), offers[0])
-    return Choice(
+    return ModelChoice(
         provider=code,
         model=model or "",
-        size=_size(code, order.size, defaults.get("size"), offer),
-        quality=_one_of(code, "quality", order.quality, defaults.get("quality"), offer.qualities),
+        size=_size(code, spec.size, defaults.get("size"), offer),
+        quality=_one_of(code, "quality", spec.quality, defaults.get("quality"), offer.qualities),
         max_inputs=offer.max_inputs,
     )
 

@@ -16,7 +16,9 @@ def is_asset_id(ref: str) -> bool:
     return row_id(ref) is not None
 
 
-async def named_assets(session: AsyncSession, project_id: UUID, given: Mapping[str, str]) -> dict[str, str]:
+async def find_named_assets(
+    session: AsyncSession, project_id: UUID, given: Mapping[str, str]
+) -> dict[str, str]:
     """The paths of the project's assets, by id.
 
     Args:

@@ -95,7 +95,7 @@ async def scenes_of_input(store: ObjectStore, path: str) -> list[Located]:
     return [given]
 
 
-async def inspected(store: ObjectStore, pictures: Sequence[Located]) -> list[PlannedPicture]:
+async def inspect_pictures(store: ObjectStore, pictures: Sequence[Located]) -> list[PlannedPicture]:
     """Read every picture's header, each file once; the first picture that fails, in the given order, decides.
 
     What its ends make no whole picture of is read as a whole: metadata in front and a film behind may be
@@ -109,7 +109,7 @@ async def inspected(store: ObjectStore, pictures: Sequence[Located]) -> list[Pla
     first_of_key = {picture.key: picture for picture in reversed(pictures)}
     free = asyncio.Semaphore(BATCHES_AT_A_TIME)
 
-    async def inspected_batch(batch: Sequence[Located]) -> dict[str, PlannedPicture | KromaError]:
+    async def inspect_batch(batch: Sequence[Located]) -> dict[str, PlannedPicture | KromaError]:
         async with free:
             outcomes = await _outcomes(store, batch, head_bytes=FIRST_LOOK_BYTES, tail_bytes=FIRST_LOOK_BYTES)
             unclear = [p for p in batch if isinstance(outcomes[p.key], PictureError)]
@@ -120,7 +120,7 @@ async def inspected(store: ObjectStore, pictures: Sequence[Located]) -> list[Pla
     unique = list(first_of_key.values())
     batches = [unique[n : n + BATCH] for n in range(0, len(unique), BATCH)]
     outcome_of: dict[str, PlannedPicture | KromaError] = {}
-    for outcomes in await asyncio.gather(*(inspected_batch(batch) for batch in batches)):
+    for outcomes in await asyncio.gather(*(inspect_batch(batch) for batch in batches)):
         outcome_of |= outcomes
     planned: list[PlannedPicture] = []
     for picture in pictures:  # one after the other: each may be 64 MiB

@@ -7,7 +7,7 @@ import msgspec
 
 from kroma.imaging.color_check import GuardSettings
 from kroma.imaging.measures.settings import QualitySettings
-from kroma.postprocess.request import PlannedTools
+from kroma.postprocess.specs import PlannedTools
 from kroma.runlog.schema import CandidateLog, PostprocessLog, WordsLog
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 

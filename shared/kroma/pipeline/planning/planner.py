@@ -17,20 +17,20 @@ from kroma.pipeline.planning.content_hashes import with_baselines
 from kroma.pipeline.planning.errors import PlanningPreflightError
 from kroma.pipeline.planning.job_keys import job_key, scene_name
 from kroma.pipeline.planning.manifest import Manifest, load_manifest
-from kroma.pipeline.planning.model_choice import Choice, chosen
-from kroma.pipeline.planning.picture_inspection import Located, inspected, located, scenes_of_input
+from kroma.pipeline.planning.model_choice import ModelChoice, resolve_model
+from kroma.pipeline.planning.picture_inspection import Located, inspect_pictures, located, scenes_of_input
 from kroma.pipeline.planning.plan import FULLER_PLAN_VERSION, PLAN_VERSION, PlannedJob, RunPlan
 from kroma.pipeline.planning.postprocess_config import (
     load_postprocess_config,
+    plan_tools,
     planned_postprocess,
-    planned_tools,
 )
-from kroma.pipeline.planning.project_inputs import NOTHING, Material, item_name
+from kroma.pipeline.planning.project_inputs import NOTHING, ProjectInputs, item_name
 from kroma.pipeline.planning.prompt import Setting, compose_prompt
-from kroma.pipeline.planning.run_spec import SEEDS, RunOrder
+from kroma.pipeline.planning.run_spec import SEEDS, RunSpec
 from kroma.pipeline.planning.settings_layers import load_layers
 from kroma.pipeline.planning.tool_files import with_tool_files
-from kroma.postprocess.request import PlannedTools
+from kroma.postprocess.specs import PlannedTools
 from kroma.projects.storage import refuse_unregistered
 from kroma.runlog.schema import ReferenceLog
 from kroma.runs.models import RunMode, Stage
@@ -65,9 +65,9 @@ async def plan_run(
     location: str,
     real_root: str | None,
     is_confined: bool,
-    order: RunOrder,
+    spec: RunSpec,
     cpu: CpuPool,
-    material: Material = NOTHING,
+    inputs: ProjectInputs = NOTHING,
 ) -> RunPlan:
     """Check in the order of pipeline.md 4.4 all that a run needs, and freeze it.
 
@@ -78,24 +78,24 @@ async def plan_run(
         location: Where the project's files are.
         real_root: What is registered as its root.
         is_confined: Whether the caller's settings may name files of the project only, as in `ConfigFiles`.
-        order: What the caller asked for.
+        spec: What the caller asked for.
         cpu: Reads a look-up table.
-        material: What of the project's tables it asked for.
+        inputs: What of the project's tables it asked for.
 
     Raises:
         PlanningPreflightError: The first thing that makes no plan, naming the file or field.
     """
     try:
-        return await _planned(
+        return await _plan(
             stores,
             settings,
             project_slug=project_slug,
             location=location,
             real_root=real_root,
             is_confined=is_confined,
-            order=order,
+            spec=spec,
             cpu=cpu,
-            material=material,
+            inputs=inputs,
         )
     except PlanningPreflightError:
         raise
@@ -103,7 +103,7 @@ async def plan_run(
         raise PlanningPreflightError(exc.message) from exc
 
 
-async def _planned(
+async def _plan(
     stores: ProjectStores,
     settings: Settings,
     *,
@@ -111,9 +111,9 @@ async def _planned(
     location: str,
     real_root: str | None,
     is_confined: bool,
-    order: RunOrder,
+    spec: RunSpec,
     cpu: CpuPool,
-    material: Material,
+    inputs: ProjectInputs,
 ) -> RunPlan:
     store = stores.open(location, real_root=real_root)
     await refuse_unregistered(stores, store, real_root)
@@ -123,48 +123,48 @@ async def _planned(
     layers = await load_layers(files)
     layer = layers.merged
     manifest = await load_manifest(layers.files(files, "manifest_path"), layer.manifest_path)
-    scenes = await _scenes(store, manifest, order, material)
+    scenes = await _scenes(store, manifest, spec, inputs)
     setting = Setting(
-        stage=order.stage, time_of_day=order.time_of_day, weather=order.weather, project=project_slug
+        stage=spec.stage, time_of_day=spec.time_of_day, weather=spec.weather, project=project_slug
     )
-    prompts = await aside(len(scenes), _prompts, manifest, setting, scenes, material)
+    prompts = await aside(len(scenes), _prompts, manifest, setting, scenes, inputs)
     config_files = layers.files(files, "postprocess_config_path")
     config = await load_postprocess_config(config_files, layer.postprocess_config_path)
-    postprocess = planned_postprocess(layer, config, order.postprocess)
-    tools, problems = await planned_tools(config_files, postprocess, config)
+    postprocess = planned_postprocess(layer, config, spec.postprocess)
+    tools, problems = await plan_tools(config_files, postprocess, config)
     tools = await with_tool_files(store, cpu, _with_refiner(tools, settings))
-    candidates = _candidates(manifest, order)
-    choice = chosen(order, settings)
-    styles = _styles(store, manifest, order, material)
-    references = _references(store, material)
+    candidates = _candidates(manifest, spec)
+    choice = resolve_model(spec, settings)
+    styles = _styles(store, manifest, spec, inputs)
+    references = _references(store, inputs)
     check_inputs(choice, len(styles), len(references))
     await store.check_writable()
-    pictures = await inspected(store, [*(scene.located for scene in scenes), *styles, *references])
+    pictures = await inspect_pictures(store, [*(scene.located for scene in scenes), *styles, *references])
     others = pictures[len(scenes) :]
     jobs = await with_baselines(
         store,
         [
-            PlannedJob(job_key=job_key(order.stage, n, scene.name), prompt=prompt, scene=picture)
+            PlannedJob(job_key=job_key(spec.stage, n, scene.name), prompt=prompt, scene=picture)
             for n, (scene, prompt, picture) in enumerate(
                 zip(scenes, prompts, pictures[: len(scenes)], strict=True), start=1
             )
         ],
-        material.baselines,
+        inputs.baselines,
     )
-    check_gate(manifest.require_baseline, order.stage, jobs)
+    check_gate(manifest.require_baseline, spec.stage, jobs)
     plan = RunPlan(
         version=FULLER_PLAN_VERSION
-        if references or tools is not None or order.stage is Stage.CHARACTER
+        if references or tools is not None or spec.stage is Stage.CHARACTER
         else PLAN_VERSION,
-        mode=order.mode,
-        stage=order.stage,
-        time_of_day=order.time_of_day,
-        weather=order.weather,
+        mode=spec.mode,
+        stage=spec.stage,
+        time_of_day=spec.time_of_day,
+        weather=spec.weather,
         jobs=jobs,
         styles=tuple(others[: len(styles)]),
         references=tuple(others[len(styles) :]),
-        words=material.words,
-        baseline_run_id=material.baseline_run_id,
+        words=inputs.words,
+        baseline_run_id=inputs.baseline_run_id,
         candidates=candidates,
         max_candidates=manifest.max_candidates,
         guard=manifest.guard,
@@ -176,22 +176,22 @@ async def _planned(
         model=choice.model,
         size=choice.size,
         quality=choice.quality,
-        seed=secrets.randbelow(SEEDS) if order.seed is None else order.seed,
+        seed=secrets.randbelow(SEEDS) if spec.seed is None else spec.seed,
         project_slug=project_slug,
         project_root=store.location,
         real_root=real_root,
-        storage_sync_s3=order.storage_sync_s3,
+        storage_sync_s3=spec.storage_sync_s3,
     )
     paths = {"manifest_path": layer.manifest_path, "postprocess_config_path": layer.postprocess_config_path}
     return msgspec.structs.replace(plan, settings_snapshot=_snapshot(plan, manifest) | paths)
 
 
-def _prompts(manifest: Manifest, setting: Setting, scenes: list[Scene], material: Material) -> list[str]:
+def _prompts(manifest: Manifest, setting: Setting, scenes: list[Scene], inputs: ProjectInputs) -> list[str]:
     return [
         compose_prompt(
             manifest,
             msgspec.structs.replace(setting, scene=PurePosixPath(scene.name).stem, scene_number=n),
-            material.words,
+            inputs.words,
         )
         for n, scene in enumerate(scenes, start=1)
     ]
@@ -209,37 +209,39 @@ def _with_refiner(tools: PlannedTools | None, settings: Settings) -> PlannedTool
     return msgspec.structs.replace(tools, refine=refine)
 
 
-async def _scenes(store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material) -> list[Scene]:
-    if material.scenes is not None:
-        _check_batch(len(material.scenes), manifest)
-        paths = located(store, "scene", [scene.path for scene in material.scenes])
+async def _scenes(
+    store: ObjectStore, manifest: Manifest, spec: RunSpec, inputs: ProjectInputs
+) -> list[Scene]:
+    if inputs.scenes is not None:
+        _check_batch(len(inputs.scenes), manifest)
+        paths = located(store, "scene", [scene.path for scene in inputs.scenes])
         return [
             Scene(located=path, name=scene_name(scene.job_key))
-            for path, scene in zip(paths, material.scenes, strict=True)
+            for path, scene in zip(paths, inputs.scenes, strict=True)
         ]
-    found = await _scene_files(store, manifest, order, material)
-    return [Scene(located=scene, name=material.path_of(scene.ref)) for scene in found]
+    found = await _scene_files(store, manifest, spec, inputs)
+    return [Scene(located=scene, name=inputs.path_of(scene.ref)) for scene in found]
 
 
 async def _scene_files(
-    store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material
+    store: ObjectStore, manifest: Manifest, spec: RunSpec, inputs: ProjectInputs
 ) -> list[Located]:
-    if order.input is not None:
-        scenes = await scenes_of_input(store, order.input)
+    if spec.input is not None:
+        scenes = await scenes_of_input(store, spec.input)
         _check_batch(len(scenes), manifest)
         return scenes
-    refs = manifest.scene_refs if order.scene_refs is None else order.scene_refs
+    refs = manifest.scene_refs if spec.scene_refs is None else spec.scene_refs
     if not refs:
         raise PlanningPreflightError(
             "No scene references: give scene_refs or input, or list them in the manifest"
         )
     _check_batch(len(refs), manifest)
-    return await aside(len(refs), located, store, "scene", refs, material.path_of)
+    return await aside(len(refs), located, store, "scene", refs, inputs.path_of)
 
 
-def _styles(store: ObjectStore, manifest: Manifest, order: RunOrder, material: Material) -> list[Located]:
-    refs = manifest.style_refs if order.style_refs is None else order.style_refs
-    styles = located(store, "style", refs, material.path_of)
+def _styles(store: ObjectStore, manifest: Manifest, spec: RunSpec, inputs: ProjectInputs) -> list[Located]:
+    refs = manifest.style_refs if spec.style_refs is None else spec.style_refs
+    styles = located(store, "style", refs, inputs.path_of)
     if manifest.allowed_style_roots is not None:
         roots = located(store, "style", manifest.allowed_style_roots)
         for style in styles:
@@ -251,17 +253,17 @@ def _styles(store: ObjectStore, manifest: Manifest, order: RunOrder, material: M
     return styles
 
 
-def _references(store: ObjectStore, material: Material) -> list[Located]:
+def _references(store: ObjectStore, inputs: ProjectInputs) -> list[Located]:
     """The pictures of the reference items, heaviest first.
 
     Raises:
         PlanningPreflightError: An item's address is no path inside the project; nothing is fetched.
     """
-    if material.words is None:
+    if inputs.words is None:
         return []
     return [
-        _reference(store, item, item.path, material.path_of(item.path))
-        for item in material.words.references
+        _reference(store, item, item.path, inputs.path_of(item.path))
+        for item in inputs.words.references
         if item.path is not None
     ]
 
@@ -312,11 +314,11 @@ def _check_batch(count: int, manifest: Manifest) -> None:
         )
 
 
-def _candidates(manifest: Manifest, order: RunOrder) -> int:
+def _candidates(manifest: Manifest, spec: RunSpec) -> int:
     """How many to make per job; a dry run makes none, so nothing caps it (pipeline.md 3.4)."""
-    count = manifest.candidates if order.candidates is None else order.candidates
+    count = manifest.candidates if spec.candidates is None else spec.candidates
     cap = min(manifest.max_candidates, CANDIDATE_CEILING)
-    if order.mode is RunMode.RUN and count > cap:
+    if spec.mode is RunMode.RUN and count > cap:
         raise PlanningPreflightError(
             f"{count} candidates per scene are over the limit of {cap}"
             " (generation.max_candidates of the manifest)"
@@ -324,7 +326,7 @@ def _candidates(manifest: Manifest, order: RunOrder) -> int:
     return count
 
 
-def check_inputs(choice: Choice, styles: int, references: int = 0) -> None:
+def check_inputs(choice: ModelChoice, styles: int, references: int = 0) -> None:
     """Refuse more styles and references than the provider takes beside a scene.
 
     Raises:

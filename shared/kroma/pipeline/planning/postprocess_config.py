@@ -10,19 +10,19 @@ from kroma.pipeline.planning.config_files import ConfigFiles, ConfigObject
 from kroma.pipeline.planning.errors import ConfigFileError, PlanningPreflightError
 from kroma.pipeline.planning.settings_layers import BG_REMOVE_BACKENDS, UPSCALE_BACKENDS, SettingsLayer
 from kroma.postprocess.installed import PAID_CUTOUTS
-from kroma.postprocess.request import (
+from kroma.postprocess.specs import (
     BUILTIN,
     BUILTIN_PROFILES,
     DEFAULT_NCNN_MODEL,
     DEFAULT_QUALITY,
     DEFAULT_REMBG_MODEL,
-    ColourOrder,
-    ColourProfile,
-    CutoutOrder,
+    ColorProfile,
+    ColorSpec,
+    CutoutSpec,
     Format,
     PlannedTools,
-    RefineOrder,
-    UpscaleOrder,
+    RefineSpec,
+    UpscaleSpec,
 )
 from kroma.runlog.schema import PostprocessLog
 
@@ -33,7 +33,7 @@ _MAX_SCALE: Final = 255
 _MAX_PRICE_USD: Final = 1000
 DEFAULT_REFINE_PROMPT: Final = (
     "Clean this cut-out for print. Keep the subject exactly as it is: identity, pose, clothing, proportions,"
-    " colours and framing. Only tidy its outline: remove fringes and jagged steps, and bring back hair and"
+    " colors and framing. Only tidy its outline: remove fringes and jagged steps, and bring back hair and"
     " translucent detail. Keep the background transparent. Add nothing, remove nothing, retouch nothing."
 )
 
@@ -125,7 +125,7 @@ async def load_postprocess_config(files: ConfigFiles, path: str | None) -> Postp
     )
 
 
-async def planned_tools(
+async def plan_tools(
     files: ConfigFiles, record: PostprocessLog, config: PostprocessConfig
 ) -> tuple[PlannedTools | None, tuple[str, ...]]:
     """What the tools are asked for, and what of it cannot be done.
@@ -144,13 +144,13 @@ async def planned_tools(
         cutout=_cutout(record, config) if record.bg_remove else None,
         refine=_refine(record, config) if record.bg_refine_openai else None,
         upscale=_upscale(record, config) if record.upscale else None,
-        colour=await _colour(files, record, config, problems) if record.color else None,
+        color=await _color(files, record, config, problems) if record.color else None,
     )
     return tools, tuple(problems)
 
 
-def _cutout(record: PostprocessLog, config: PostprocessConfig) -> CutoutOrder:
-    return CutoutOrder(
+def _cutout(record: PostprocessLog, config: PostprocessConfig) -> CutoutSpec:
+    return CutoutSpec(
         backends=tuple(record.bg_remove_backends),
         format=config.bg_remove_format,
         quality=config.bg_remove_quality,
@@ -161,8 +161,8 @@ def _cutout(record: PostprocessLog, config: PostprocessConfig) -> CutoutOrder:
     )
 
 
-def _refine(record: PostprocessLog, config: PostprocessConfig) -> RefineOrder:
-    return RefineOrder(
+def _refine(record: PostprocessLog, config: PostprocessConfig) -> RefineSpec:
+    return RefineSpec(
         prompt=config.refine_prompt,
         model=config.refine_model or "",
         quality=config.refine_quality,
@@ -170,8 +170,8 @@ def _refine(record: PostprocessLog, config: PostprocessConfig) -> RefineOrder:
     )
 
 
-def _upscale(record: PostprocessLog, config: PostprocessConfig) -> UpscaleOrder:
-    return UpscaleOrder(
+def _upscale(record: PostprocessLog, config: PostprocessConfig) -> UpscaleSpec:
+    return UpscaleSpec(
         backend=record.upscale_backend or config.upscale_backend,
         scale=config.upscale_scale,
         format=config.upscale_format,
@@ -181,9 +181,9 @@ def _upscale(record: PostprocessLog, config: PostprocessConfig) -> UpscaleOrder:
     )
 
 
-async def _colour(
+async def _color(
     files: ConfigFiles, record: PostprocessLog, config: PostprocessConfig, problems: list[str]
-) -> ColourOrder | None:
+) -> ColorSpec | None:
     name, path = record.color_profile or config.color_profile, config.color_settings_file
     profiles = BUILTIN_PROFILES if path is None else await load_profiles(files, path)
     source = BUILTIN if path is None else path
@@ -192,10 +192,10 @@ async def _colour(
         known = ", ".join(profiles) or "there is none"
         problems.append(f"Unknown colour profile '{name}' in {source}; choose from: {known}")
         return None
-    return ColourOrder(profile=name, values=values, settings=source)
+    return ColorSpec(profile=name, values=values, settings=source)
 
 
-async def load_profiles(files: ConfigFiles, path: str) -> dict[str, ColourProfile]:
+async def load_profiles(files: ConfigFiles, path: str) -> dict[str, ColorProfile]:
     """The colour profiles of a file (pipeline.md 7.3); they stand in place of the built-in ones.
 
     Raises:
@@ -208,15 +208,15 @@ async def load_profiles(files: ConfigFiles, path: str) -> dict[str, ColourProfil
     return {name: _profile(listed, name) for name in listed.fields()}
 
 
-def _profile(listed: ConfigObject, name: str) -> ColourProfile:
+def _profile(listed: ConfigObject, name: str) -> ColorProfile:
     section = listed.section(name)
-    fields = [field for field in ColourProfile.__struct_fields__ if section.has(field)]
+    fields = [field for field in ColorProfile.__struct_fields__ if section.has(field)]
     values: dict[str, object] = {field: section.any(field) for field in fields}
     try:
-        return msgspec.convert(values, ColourProfile)
+        return msgspec.convert(values, ColorProfile)
     except msgspec.ValidationError as exc:
-        problem, _, place = str(exc).partition(" - at `$.")
-        field = place.rstrip("`") or fields[0]
+        problem, _, location = str(exc).partition(" - at `$.")
+        field = location.rstrip("`") or fields[0]
         raise section.wrong(field, f"as a colour profile takes it: {problem}") from exc
 
 

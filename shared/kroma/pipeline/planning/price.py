@@ -11,7 +11,7 @@ from kroma.auth.caller import Caller
 from kroma.auth.scopes import Scope
 from kroma.pipeline.planning.plan import PlannedJob, PlannedPicture, RunPlan
 from kroma.postprocess.installed import PAID_CUTOUTS
-from kroma.postprocess.request import RefineOrder
+from kroma.postprocess.specs import RefineSpec
 from kroma.providers import UnknownProviderError
 from kroma.providers.base import EditRequest, Provider, ProviderPicture
 from kroma.runs.models import RunMode
@@ -126,21 +126,21 @@ def _tool_prices(providers: Mapping[str, Provider], plan: RunPlan) -> list[Decim
     return of_one * (plan.candidates if tools.scope == "all" else 1)
 
 
-def _refine_price(providers: Mapping[str, Provider], order: RefineOrder) -> Decimal | None:
-    provider = providers.get(order.provider)
+def _refine_price(providers: Mapping[str, Provider], spec: RefineSpec) -> Decimal | None:
+    provider = providers.get(spec.provider)
     if provider is None:
-        if not order.is_required:
+        if not spec.is_required:
             return Decimal(0)  # it will not be called
-        raise UnknownProviderError(order.provider)
+        raise UnknownProviderError(spec.provider)
     models = provider.capabilities.models
-    offer = next((one for one in models if one.name == order.model), models[0])
+    offer = next((one for one in models if one.name == spec.model), models[0])
     # Which of its sizes fits a cut-out best, only the cut-out says.
     picture = ProviderPicture(name="cutout.png", data=b"", mime_type="image/png")
     return _highest(
         [
             provider.estimate(
                 EditRequest(
-                    prompt=order.prompt,
+                    prompt=spec.prompt,
                     scene=picture,
                     styles=(),
                     stage="refine",
@@ -148,9 +148,9 @@ def _refine_price(providers: Mapping[str, Provider], order: RefineOrder) -> Deci
                     weather="",
                     candidate_index=1,
                     seed=0,
-                    model=order.model or None,
+                    model=spec.model or None,
                     size=size,
-                    quality=order.quality,
+                    quality=spec.quality,
                 )
             )
             for size in offer.sizes or (None,)

@@ -15,10 +15,10 @@ from kroma.baselines.queries import current_baselines
 from kroma.db.engine import Database
 from kroma.db.ids import row_id
 from kroma.pipeline.planning.errors import PlanningPreflightError
-from kroma.pipeline.planning.named_assets import is_asset_id, named_assets
+from kroma.pipeline.planning.named_assets import find_named_assets, is_asset_id
 from kroma.pipeline.planning.plan import PlannedPicture
-from kroma.pipeline.planning.project_location import Place
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.project_location import ProjectLocation
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.project_texts.models import Character, PromptTemplate, ReferenceSet, ReferenceSetItem, StyleGuide
 from kroma.runlog.schema import NamedTextLog, ReferenceLog, WordsLog
 from kroma.runlog.times import iso
@@ -47,7 +47,7 @@ class StandingBaseline(msgspec.Struct, frozen=True, kw_only=True):
     picture: PlannedPicture
 
 
-class Material(msgspec.Struct, frozen=True, kw_only=True):
+class ProjectInputs(msgspec.Struct, frozen=True, kw_only=True):
     """What a plan takes from the tables."""
 
     words: WordsLog | None = None
@@ -63,23 +63,25 @@ class Material(msgspec.Struct, frozen=True, kw_only=True):
         return self.assets.get(ref, ref)
 
 
-NOTHING: Final = Material()
+NOTHING: Final = ProjectInputs()
 
 
-async def gather(db: Database, place: Place, order: RunOrder) -> Material:
+async def load_project_inputs(db: Database, location: ProjectLocation, spec: RunSpec) -> ProjectInputs:
     """Read what an order asks for.
 
     Raises:
         PlanningPreflightError: Something it names is unknown in this project, or has no picture.
     """
-    baselines = await standing_baselines(db, place)
-    if not await aside(_size(order), _needs_rows, order):
-        return Material(baselines=baselines)
+    baselines = await standing_baselines(db, location)
+    if not await aside(_size(spec), _needs_rows, spec):
+        return ProjectInputs(baselines=baselines)
     async with db.transaction() as session:
-        words = await _words(session, place.id, order)
-        assets = await named_assets(session, place.id, await aside(_size(order), _picture_refs, order, words))
-        source = None if order.baseline_run_id is None else await _source(session, place.id, order)
-    return Material(
+        words = await _words(session, location.id, spec)
+        assets = await find_named_assets(
+            session, location.id, await aside(_size(spec), _picture_refs, spec, words)
+        )
+        source = None if spec.baseline_run_id is None else await _source(session, location.id, spec)
+    return ProjectInputs(
         words=words,
         baseline_run_id=None if source is None else source[0],
         scenes=None if source is None else source[1],
@@ -88,11 +90,11 @@ async def gather(db: Database, place: Place, order: RunOrder) -> Material:
     )
 
 
-async def standing_baselines(db: Database, place: Place) -> tuple[StandingBaseline, ...]:
+async def standing_baselines(db: Database, location: ProjectLocation) -> tuple[StandingBaseline, ...]:
     """The current baselines of a project."""
-    if not place.has_baselines:
+    if not location.has_baselines:
         return ()
-    return tuple(_standing(row) for row in await current_baselines(db, place.id))
+    return tuple(_standing(row) for row in await current_baselines(db, location.id))
 
 
 def _standing(row: Baseline) -> StandingBaseline:
@@ -112,32 +114,32 @@ def _standing(row: Baseline) -> StandingBaseline:
     )
 
 
-def _size(order: RunOrder) -> int:
-    return len(order.scene_refs or ()) + len(order.style_refs or ())
+def _size(spec: RunSpec) -> int:
+    return len(spec.scene_refs or ()) + len(spec.style_refs or ())
 
 
-def _needs_rows(order: RunOrder) -> bool:
+def _needs_rows(spec: RunSpec) -> bool:
     return bool(
-        order.stage is Stage.CHARACTER
-        or order.style_guide_id
-        or order.prompt_template_id
-        or order.reference_set_ids
-        or order.character_ids
-        or order.baseline_run_id
-        or any(is_asset_id(ref) for ref in (*(order.scene_refs or ()), *(order.style_refs or ())))
+        spec.stage is Stage.CHARACTER
+        or spec.style_guide_id
+        or spec.prompt_template_id
+        or spec.reference_set_ids
+        or spec.character_ids
+        or spec.baseline_run_id
+        or any(is_asset_id(ref) for ref in (*(spec.scene_refs or ()), *(spec.style_refs or ())))
     )
 
 
-def _picture_refs(order: RunOrder, words: WordsLog | None) -> dict[str, str]:
+def _picture_refs(spec: RunSpec, words: WordsLog | None) -> dict[str, str]:
     """The ids that an order names as pictures, each with how a sentence about it begins."""
-    return {ref: begins for ref, begins in _named_pictures(order, words) if is_asset_id(ref)}
+    return {ref: begins for ref, begins in _named_pictures(spec, words) if is_asset_id(ref)}
 
 
-def _named_pictures(order: RunOrder, words: WordsLog | None) -> Iterator[tuple[str, str]]:
+def _named_pictures(spec: RunSpec, words: WordsLog | None) -> Iterator[tuple[str, str]]:
     # With an earlier run as the source, scenes are named by its job keys.
-    for ref in (order.scene_refs or ()) if order.baseline_run_id is None else ():
+    for ref in (spec.scene_refs or ()) if spec.baseline_run_id is None else ():
         yield ref, "Field 'scene_refs'"
-    for ref in order.style_refs or ():
+    for ref in spec.style_refs or ():
         yield ref, "Field 'style_refs'"
     for item in words.references if words is not None else ():
         if item.path is not None:
@@ -145,13 +147,13 @@ def _named_pictures(order: RunOrder, words: WordsLog | None) -> Iterator[tuple[s
             yield item.path, f"{called[0].upper()}{called[1:]}"
 
 
-async def _words(session: AsyncSession, project_id: UUID, order: RunOrder) -> WordsLog | None:
-    guides = await _named(session, StyleGuide, project_id, "style_guide_id", _one(order.style_guide_id))
-    templates = await _named(
-        session, PromptTemplate, project_id, "prompt_template_id", _one(order.prompt_template_id)
+async def _words(session: AsyncSession, project_id: UUID, spec: RunSpec) -> WordsLog | None:
+    guides = await _find_named(session, StyleGuide, project_id, "style_guide_id", _one(spec.style_guide_id))
+    templates = await _find_named(
+        session, PromptTemplate, project_id, "prompt_template_id", _one(spec.prompt_template_id)
     )
-    characters = await _characters(session, project_id, order)
-    references = await _references(session, project_id, order.reference_set_ids)
+    characters = await _characters(session, project_id, spec)
+    references = await _references(session, project_id, spec.reference_set_ids)
     if not (guides or templates or characters or references):
         return None
     return WordsLog(
@@ -178,7 +180,7 @@ _THINGS: Final[Mapping[type[Any], str]] = {
 }
 
 
-async def _named(
+async def _find_named(
     session: AsyncSession, model: type[Row], project_id: UUID, field: str, identifiers: Sequence[str]
 ) -> list[Row]:
     """The project's rows with these ids, in their order."""
@@ -197,15 +199,15 @@ async def _named(
     return [found[key] for key in known]
 
 
-async def _characters(session: AsyncSession, project_id: UUID, order: RunOrder) -> list[Character]:
-    if order.character_ids is None and order.stage is Stage.CHARACTER:
+async def _characters(session: AsyncSession, project_id: UUID, spec: RunSpec) -> list[Character]:
+    if spec.character_ids is None and spec.stage is Stage.CHARACTER:
         statement = select(Character).where(Character.project_id == project_id)
         return list(await session.scalars(statement.order_by(Character.name, Character.id)))
-    return await _named(session, Character, project_id, "character_ids", order.character_ids or ())
+    return await _find_named(session, Character, project_id, "character_ids", spec.character_ids or ())
 
 
 async def _references(session: AsyncSession, project_id: UUID, set_ids: Sequence[str]) -> list[ReferenceLog]:
-    sets = await _named(session, ReferenceSet, project_id, "reference_set_ids", set_ids)
+    sets = await _find_named(session, ReferenceSet, project_id, "reference_set_ids", set_ids)
     if not sets:
         return []
     statement = (
@@ -248,23 +250,23 @@ MAX_WEIGHT: Final = 1000
 
 
 async def _source(
-    session: AsyncSession, project_id: UUID, order: RunOrder
+    session: AsyncSession, project_id: UUID, spec: RunSpec
 ) -> tuple[UUID, tuple[SourceScene, ...]]:
-    run = await _source_run(session, project_id, order.baseline_run_id or "")
-    locked = await _locked_paths(session, run.id)
+    run = await _source_run(session, project_id, spec.baseline_run_id or "")
+    locked = await _find_locked_paths(session, run.id)
     pictures = {
         job.job_key: SourceScene(job_key=job.job_key, path=path)
         for job in run.jobs
         if (path := locked.get(job.id) or _winner_path(job)) is not None
     }
-    if order.scene_refs is None:
+    if spec.scene_refs is None:
         if not pictures:
             raise PlanningPreflightError(
                 f"Field 'baseline_run_id': run {run.id} has neither a locked picture nor a winner"
             )
         return run.id, tuple(pictures.values())
     job_keys = {job.job_key for job in run.jobs}
-    for job_key in order.scene_refs:
+    for job_key in spec.scene_refs:
         if job_key not in job_keys:
             raise PlanningPreflightError(
                 f"Field 'scene_refs': run {run.id} has no job '{job_key}';"
@@ -275,7 +277,7 @@ async def _source(
                 f"Field 'scene_refs': job '{job_key}' of run {run.id} has neither a locked picture nor a"
                 " winner; select one of its candidates"
             )
-    return run.id, tuple(pictures[job_key] for job_key in order.scene_refs)
+    return run.id, tuple(pictures[job_key] for job_key in spec.scene_refs)
 
 
 async def _source_run(session: AsyncSession, project_id: UUID, identifier: str) -> Run:
@@ -295,7 +297,7 @@ async def _source_run(session: AsyncSession, project_id: UUID, identifier: str) 
     return run
 
 
-async def _locked_paths(session: AsyncSession, run_id: UUID) -> dict[UUID, str]:
+async def _find_locked_paths(session: AsyncSession, run_id: UUID) -> dict[UUID, str]:
     """The picture that was locked last from each job of a run, current or not."""
     statement = (
         select(Baseline.job_id, Baseline.path)

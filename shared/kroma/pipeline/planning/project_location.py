@@ -15,14 +15,14 @@ from kroma.pipeline.planning.plan import RunPlan
 from kroma.projects.errors import ProjectNotFoundError
 from kroma.projects.models import Project, ProjectStorage
 from kroma.projects.roots import settle_roots
-from kroma.projects.slugs import normalised_slug
+from kroma.projects.slugs import normalized_slug
 from kroma.projects.storage import locate_project, open_project_store
 from kroma.storage.base import ObjectStore, ProjectStores
 
 _SLUG: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
-class Place(msgspec.Struct, frozen=True):
+class ProjectLocation(msgspec.Struct, frozen=True):
     """Which project, and where its files are."""
 
     id: UUID
@@ -45,7 +45,7 @@ class Place(msgspec.Struct, frozen=True):
         return open_project_store(stores, self.id, self.slug, self.storage)
 
 
-_PLACES: Final = select(
+_LOCATIONS: Final = select(
     Project.id,
     Project.slug,
     ProjectStorage.local_base_dir,
@@ -53,27 +53,27 @@ _PLACES: Final = select(
     ProjectStorage.local_real_root,
     exists().where(Baseline.project_id == Project.id, Baseline.replaced_at.is_(None)).label("has_baselines"),
 ).join(ProjectStorage, ProjectStorage.project_id == Project.id, isouter=True)
-_BY_SLUG: Final = Prepared(_PLACES.where(Project.slug == bindparam("slug")))
-_BY_ID: Final = Prepared(_PLACES.where(Project.id == bindparam("project_id", type_=Uuid())))
+_BY_SLUG: Final = Prepared(_LOCATIONS.where(Project.slug == bindparam("slug")))
+_BY_ID: Final = Prepared(_LOCATIONS.where(Project.id == bindparam("project_id", type_=Uuid())))
 
 
-async def get_place(db: Database, stores: ProjectStores, slug: str) -> Place:
-    """The place of the project whose slug ``slug`` normalises to.
+async def get_location(db: Database, stores: ProjectStores, slug: str) -> ProjectLocation:
+    """The place of the project whose slug ``slug`` normalizes to.
 
     Raises:
         ProjectNotFoundError: No project has this slug.
         InvalidProjectSlugError: One has, but the slug is not written as one.
     """
-    normalised = normalised_slug(slug)
-    place = await _find(db, _BY_SLUG, slug=normalised)
-    if place is None:
+    normalized = normalized_slug(slug)
+    location = await _find(db, _BY_SLUG, slug=normalized)
+    if location is None:
         raise ProjectNotFoundError
     if _SLUG.fullmatch(slug.strip()) is None:
         raise InvalidProjectSlugError(slug)
-    if place.real_root is None and stores.registers_roots:
+    if location.real_root is None and stores.registers_roots:
         await settle_roots(db, stores)
-        place = await _find(db, _BY_SLUG, slug=normalised) or place
-    return place
+        location = await _find(db, _BY_SLUG, slug=normalized) or location
+    return location
 
 
 async def open_planned(
@@ -83,13 +83,13 @@ async def open_planned(
     real_root = plan.real_root
     if real_root is None and stores.registers_roots:
         await settle_roots(db, stores)
-        place = await _find(db, _BY_ID, project_id=project_id)
-        if place is not None and place.location(stores) == plan.project_root:
-            real_root = place.real_root
+        location = await _find(db, _BY_ID, project_id=project_id)
+        if location is not None and location.location(stores) == plan.project_root:
+            real_root = location.real_root
     return stores.open(plan.project_root, real_root=real_root)
 
 
-async def _find(db: Database, statement: Prepared, **values: object) -> Place | None:
+async def _find(db: Database, statement: Prepared, **values: object) -> ProjectLocation | None:
     rows = await db.fetch(statement, values)
     if not rows:
         return None
@@ -101,4 +101,4 @@ async def _find(db: Database, statement: Prepared, **values: object) -> Place | 
             local_project_root=row["local_project_root"],
             local_real_root=row["local_real_root"],
         )
-    return Place(row["id"], row["slug"], storage, row["has_baselines"])
+    return ProjectLocation(row["id"], row["slug"], storage, row["has_baselines"])

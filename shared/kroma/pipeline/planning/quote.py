@@ -21,9 +21,9 @@ from kroma.pipeline.planning.errors import InvalidQuoteTokenError
 from kroma.pipeline.planning.plan import RunPlan
 from kroma.pipeline.planning.planner import plan_run
 from kroma.pipeline.planning.price import PlanPrice, price_plan
-from kroma.pipeline.planning.project_inputs import gather
-from kroma.pipeline.planning.project_location import get_place
-from kroma.pipeline.planning.run_spec import RunOrder
+from kroma.pipeline.planning.project_inputs import load_project_inputs
+from kroma.pipeline.planning.project_location import get_location
+from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.pipeline.planning.tool_check import with_checked_tools
 from kroma.providers.base import Provider
 from kroma.runs.models import RunMode
@@ -55,7 +55,7 @@ async def quote_run(
     settings: Settings,
     *,
     slug: str,
-    order: RunOrder,
+    spec: RunSpec,
     providers: Mapping[str, Provider],
     cpu: CpuPool,
     is_confined: bool,
@@ -69,33 +69,33 @@ async def quote_run(
         InvalidProjectSlugError: One has, but the slug is not written as one.
         PlanningPreflightError: Settings, manifest or pictures make no plan.
     """
-    place = await get_place(db, stores, slug)
+    location = await get_location(db, stores, slug)
     plan = await plan_run(
         stores,
         settings,
-        project_slug=place.slug,
-        location=place.location(stores),
-        real_root=place.real_root,
+        project_slug=location.slug,
+        location=location.location(stores),
+        real_root=location.real_root,
         is_confined=is_confined,
-        order=order,
+        spec=spec,
         cpu=cpu,
-        material=await gather(db, place, order),
+        inputs=await load_project_inputs(db, location, spec),
     )
-    plan = await with_checked_tools(db, settings, place.id, plan)
+    plan = await with_checked_tools(db, settings, location.id, plan)
     price = price_plan(providers, plan)
-    digest = await plan_hash(stores, plan, price, order=order)
+    digest = await plan_hash(stores, plan, price, spec=spec)
     valid_until = utc_now() + VALID_FOR
     key = await asyncio.to_thread(signing_key, settings)
     return Quote(
         plan=plan,
         price=price,
-        token=token_of(key, place.id, digest, until=int(valid_until.timestamp())),
+        token=token_of(key, location.id, digest, until=int(valid_until.timestamp())),
         valid_until=valid_until,
         warnings=tuple(_warnings(plan, price, await _budget(db, slug))),
     )
 
 
-async def opened_quote(settings: Settings, project_id: UUID, token: str) -> str:
+async def open_quote(settings: Settings, project_id: UUID, token: str) -> str:
     """The hash of the plan that a token was given for.
 
     Raises:
@@ -113,7 +113,7 @@ async def opened_quote(settings: Settings, project_id: UUID, token: str) -> str:
     return digest
 
 
-async def plan_hash(stores: ProjectStores, plan: RunPlan, price: PlanPrice, *, order: RunOrder) -> str:
+async def plan_hash(stores: ProjectStores, plan: RunPlan, price: PlanPrice, *, spec: RunSpec) -> str:
     """SHA-256, in hex, over everything that decides what a plan makes and what it costs.
 
     Raises:
@@ -124,7 +124,7 @@ async def plan_hash(stores: ProjectStores, plan: RunPlan, price: PlanPrice, *, o
         del decisive[name]
     pictures = [*(job.scene for job in plan.jobs), *plan.styles, *plan.references]
     store = stores.open(plan.project_root, real_root=plan.real_root)
-    decisive["seed"] = order.seed
+    decisive["seed"] = spec.seed
     decisive["sha256"] = await content_hashes(store, [picture.key for picture in pictures])
     decisive["price"] = msgspec.to_builtins(price)
     return sha256(msgspec.json.encode(decisive, order="deterministic")).hexdigest()

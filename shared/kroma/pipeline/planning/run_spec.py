@@ -18,10 +18,10 @@ MIN_CANDIDATES: Final = 1
 MAX_CANDIDATES: Final = 6
 SEEDS: Final = 2**63
 
-Choice = TypeVar("Choice", bound=StrEnum)
+EnumT = TypeVar("EnumT", bound=StrEnum)
 
 
-class RawOrder(Protocol):
+class RawRunSpec(Protocol):
     """A trigger's body, of the right JSON types and no more."""
 
     @property
@@ -70,7 +70,7 @@ class RawOrder(Protocol):
     def postprocess(self) -> PostprocessSwitches | None: ...
 
 
-class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What a caller asked for, every rule of contract 3.8 passed."""
 
     mode: RunMode = RunMode.DRY
@@ -104,7 +104,7 @@ class RunOrder(msgspec.Struct, frozen=True, kw_only=True):
     postprocess: PostprocessSwitches | None = None
 
     @classmethod
-    def checked(cls, raw: RawOrder) -> Self:
+    def checked(cls, raw: RawRunSpec) -> Self:
         """Check in the contract's order.
 
         Raises:
@@ -171,7 +171,7 @@ def _refuse_project_root(text: str | None) -> None:
         raise InvalidRunRequestError(message)
 
 
-def _scene_source(raw: RawOrder) -> tuple[str | None, tuple[str, ...] | None]:
+def _scene_source(raw: RawRunSpec) -> tuple[str | None, tuple[str, ...] | None]:
     scene_refs = _filled_texts("scene_refs", raw.scene_refs)
     source = (raw.input or "").strip() or None
     if source is not None and scene_refs is not None:
@@ -199,7 +199,7 @@ def _ids(field: str, texts: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(_filled_texts(field, texts) or ()))
 
 
-def _choice(field: str, text: str | None, choices: type[Choice]) -> Choice | None:
+def _choice(field: str, text: str | None, choices: type[EnumT]) -> EnumT | None:
     """The member a text means; a blank text is none: only ``mode`` has a blank default (contract 1.4)."""
     if text is None:
         return None

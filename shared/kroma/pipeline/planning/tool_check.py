@@ -10,7 +10,7 @@ from kroma.db.engine import Database
 from kroma.pipeline.planning.errors import PlanningPreflightError
 from kroma.pipeline.planning.plan import RunPlan
 from kroma.postprocess.installed import PAID_CUTOUTS, missing_remover, missing_tools
-from kroma.postprocess.request import PlannedTools
+from kroma.postprocess.specs import PlannedTools
 from kroma.provider_accounts.access import API_KEY, environment_key, key_variable
 from kroma.runs.models import RunMode
 from kroma.secrets.models import ProjectSecret

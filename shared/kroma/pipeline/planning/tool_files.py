@@ -9,7 +9,7 @@ import msgspec
 from kroma.cpu import CpuPool, remote
 from kroma.errors import KromaError
 from kroma.pipeline.planning.errors import PlanningPreflightError
-from kroma.postprocess.request import MAX_CUBE_BYTES, LutFile, PlannedTools
+from kroma.postprocess.specs import MAX_CUBE_BYTES, LutFile, PlannedTools
 from kroma.storage.base import ObjectStore
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ async def with_tool_files(
     Raises:
         PlanningPreflightError: It lies outside the project, is missing, or is no such table.
     """
-    if tools is None or tools.colour is None or tools.colour.values.lut is None:
+    if tools is None or tools.color is None or tools.color.values.lut is None:
         return tools
-    path = tools.colour.values.lut
+    path = tools.color.values.lut
     try:
         key = store.key_of(path)
         async with cpu.room(await store.size(key) or 0):
@@ -36,7 +36,7 @@ async def with_tool_files(
             await cpu.run(check_cube, data, name=path)
             digest = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
     except KromaError as exc:
-        profile = tools.colour.profile
+        profile = tools.color.profile
         raise PlanningPreflightError(f"Colour profile '{profile}': {exc.message}") from exc
-    colour = msgspec.structs.replace(tools.colour, lut=LutFile(key=key, sha256=digest))
-    return msgspec.structs.replace(tools, colour=colour)
+    color = msgspec.structs.replace(tools.color, lut=LutFile(key=key, sha256=digest))
+    return msgspec.structs.replace(tools, color=color)

@@ -10,7 +10,7 @@ from kroma.db.base import utc_now
 from kroma.imaging.color_check import GuardReport
 from kroma.imaging.header import MAX_BYTES
 from kroma.imaging.measures.report import QualityReport
-from kroma.imaging.measures.request import CheckOrder, FactsOrder, NamedPicture
+from kroma.imaging.measures.request import CheckRequest, FactsRequest, NamedPicture
 from kroma.imaging.measures.settings import Verdict
 from kroma.pipeline.execution.explain import checked_sentence
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
@@ -37,14 +37,14 @@ async def check_quality(job: ImageJob, tools: StepTools) -> ImageJob:
 
     A candidate with a hard failure moves to ``archive/bad`` and is out; a warning stays in its report.
     """
-    recorded = await asyncio.gather(*(_recorded(candidate, tools) for candidate in job.candidates))
+    recorded = await asyncio.gather(*(_record(candidate, tools) for candidate in job.candidates))
     new = sum(_is_new(candidate) for candidate in recorded)
     if new:
-        order = await _facts_order(job, tools)
+        request = await _facts_request(job, tools)
         # What only one candidate needs is gathered where it is checked.
-        facts = order if new == 1 else await tools.cpu.run(measures.gather_facts, order)
-        recorded = await asyncio.gather(*(_checked(job, one, facts, tools) for one in recorded))
-    compared = await _compared(job, recorded, tools)
+        facts = request if new == 1 else await tools.cpu.run(measures.gather_facts, request)
+        recorded = await asyncio.gather(*(_check(job, one, facts, tools) for one in recorded))
+    compared = await _compare(job, recorded, tools)
     candidates = await asyncio.gather(*(_put_away(job, candidate, tools) for candidate in compared))
     return msgspec.structs.replace(job, candidates=tuple(candidates))
 
@@ -53,13 +53,13 @@ def _is_new(candidate: Candidate) -> bool:
     return candidate.status is CandidateStatus.GENERATED and candidate.file is not None
 
 
-async def _recorded(candidate: Candidate, tools: StepTools) -> Candidate:
+async def _record(candidate: Candidate, tools: StepTools) -> Candidate:
     if not _is_new(candidate):
         return candidate
     return await tools.recorder.find(f"check_quality/{candidate.index}", Candidate) or candidate
 
 
-async def _facts_order(job: ImageJob, tools: StepTools) -> FactsOrder:
+async def _facts_request(job: ImageJob, tools: StepTools) -> FactsRequest:
     async def read(pictures: tuple[PlannedPicture, ...]) -> tuple[NamedPicture, ...]:
         found = await asyncio.gather(*(_picture(tools.store, picture) for picture in pictures))
         return tuple(picture for picture in found if picture is not None)
@@ -70,7 +70,7 @@ async def _facts_order(job: ImageJob, tools: StepTools) -> FactsOrder:
     scene, base, styles, references = await asyncio.gather(
         read((job.planned.scene,)), read(baseline), read(job.styles), read(faces)
     )
-    return FactsOrder(
+    return FactsRequest(
         settings=job.checks,
         scene=scene[0] if scene else None,
         baseline=base[0] if base else None,
@@ -88,13 +88,13 @@ async def _picture(store: ObjectStore, picture: PlannedPicture) -> NamedPicture 
         return None
 
 
-async def _checked(
-    job: ImageJob, candidate: Candidate, facts: bytes | FactsOrder, tools: StepTools
+async def _check(
+    job: ImageJob, candidate: Candidate, facts: bytes | FactsRequest, tools: StepTools
 ) -> Candidate:
     if not _is_new(candidate) or candidate.file is None:
         return candidate
     started_at = utc_now()
-    order = CheckOrder(
+    request = CheckRequest(
         name=candidate.file.path,
         data=await tools.store.get(candidate.file.path, limit_bytes=MAX_BYTES),
         guard=job.guard,
@@ -106,7 +106,7 @@ async def _checked(
         with_references=bool(job.references),
         face_model=tools.face_model,
     )
-    found = await tools.cpu.run(measures.check_candidate, order, facts)
+    found = await tools.cpu.run(measures.check_candidate, request, facts)
     checked = _with_report(
         msgspec.structs.replace(
             candidate,
@@ -141,7 +141,7 @@ def _with_report(candidate: Candidate, report: QualityReport) -> Candidate:
     return msgspec.structs.replace(judged, reason=checked_sentence(judged))
 
 
-async def _compared(job: ImageJob, candidates: list[Candidate], tools: StepTools) -> list[Candidate]:
+async def _compare(job: ImageJob, candidates: list[Candidate], tools: StepTools) -> list[Candidate]:
     """The candidates with the check for copies, each held against those that rank before it."""
     if job.checks.duplicate.verdict is Verdict.OFF:
         return candidates
@@ -169,12 +169,12 @@ async def _put_away(job: ImageJob, candidate: Candidate, tools: StepTools) -> Ca
     file, report = candidate.file, candidate.report
     if not rejected or file is None or report is None or report.bad_archive is not None:
         return candidate
-    archived = await _archived(job, file, tools)
+    archived = await _archive(job, file, tools)
     said = msgspec.structs.replace(report, bad_archive=archived.path)
     return msgspec.structs.replace(candidate, file=archived, report=said)
 
 
-async def _archived(job: ImageJob, file: FileLog, tools: StepTools) -> FileLog:
+async def _archive(job: ImageJob, file: FileLog, tools: StepTools) -> FileLog:
     key = bad_key(job.run_id, file.path)
     await move_picture(tools.store, file.path, key)
     return msgspec.structs.replace(

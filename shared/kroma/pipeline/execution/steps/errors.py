@@ -12,7 +12,7 @@ class AllCandidatesFailedError(ProviderError):
         super().__init__(f"None of {tried} candidates could be made; the first said: {reason}")
 
 
-class ChosenPictureChangedError(ProviderError):
+class SelectedPictureChangedError(ProviderError):
     """The picture of a candidate that a person chose is not the one they saw."""
 
     code = "chosen_picture_changed"

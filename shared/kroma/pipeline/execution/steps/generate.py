@@ -13,16 +13,16 @@ from kroma.leases.claim import ClaimLostError
 from kroma.ledger.calls import PaidCalls
 from kroma.ledger.errors import CallLaterError, ClaimGoneError
 from kroma.metrics import CallWatch
-from kroma.pipeline.execution.answer_store import CandidateShelf, judged
+from kroma.pipeline.execution.answer_store import CandidateAnswerStore, judge
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.reuse import input_hash
 from kroma.pipeline.execution.step_tools import StepTools
 from kroma.pipeline.execution.steps.errors import AllCandidatesFailedError
 from kroma.pipeline.execution.steps.inputs import JobInputs, read_inputs
-from kroma.pipeline.execution.steps.reused_candidates import taken
-from kroma.pipeline.execution.steps.selected_candidate import take_chosen
+from kroma.pipeline.execution.steps.reused_candidates import take
+from kroma.pipeline.execution.steps.selected_candidate import take_selected
 from kroma.providers.base import AnswerUnusableError, EditRequest
-from kroma.runs.errors import RunCancelledError
+from kroma.runs.errors import RunCanceledError
 from kroma.runs.models import CandidateStatus
 
 
@@ -34,14 +34,14 @@ async def generate(job: ImageJob, tools: StepTools) -> ImageJob:
     Raises:
         ProviderError: A call failed in passing and a later attempt may make it, or every call failed.
         StoreFullError: A picture could not be kept.
-        RunCancelledError: The run was cancelled before the next call.
+        RunCanceledError: The run was cancelled before the next call.
     """
     inputs = await read_inputs(
         tools.store, job.planned.scene, job.styles, job.references, project_id=job.project_id
     )
     job = msgspec.structs.replace(job, inputs=inputs.logs)
     if job.planned.chosen is not None:
-        chosen = await take_chosen(job, job.planned.chosen, tools)
+        chosen = await take_selected(job, job.planned.chosen, tools)
         return msgspec.structs.replace(job, candidates=(chosen,))
     made = await asyncio.gather(
         *(_candidate(job, inputs, index, tools) for index in range(1, job.candidate_count + 1)),
@@ -65,7 +65,7 @@ async def _candidate(job: ImageJob, inputs: JobInputs, index: int, tools: StepTo
     started_at = utc_now()
     clock = perf_counter()
     digest = _input_hash(job, inputs, index)
-    former = None if tools.former is None else await taken(job, index, digest, tools.former, tools)
+    former = None if tools.former is None else await take(job, index, digest, tools.former, tools)
     if former is not None:
         await tools.recorder.record(
             name, former, started_at=started_at, candidates=(former,), input_hash=digest
@@ -77,9 +77,9 @@ async def _candidate(job: ImageJob, inputs: JobInputs, index: int, tools: StepTo
     )
     try:
         candidate = await (
-            _made(job, base, request, tools)
+            _make(job, base, request, tools)
             if tools.calls is None
-            else _bought(job, base, request, tools, tools.calls)
+            else _buy(job, base, request, tools, tools.calls)
         )
     except ProviderError as exc:
         if isinstance(exc, CallLaterError) or (exc.retryable and tools.may_retry):
@@ -124,10 +124,10 @@ def _request(job: ImageJob, inputs: JobInputs, index: int) -> EditRequest:
     )
 
 
-async def _made(job: ImageJob, base: Candidate, request: EditRequest, tools: StepTools) -> Candidate:
+async def _make(job: ImageJob, base: Candidate, request: EditRequest, tools: StepTools) -> Candidate:
     """A candidate that costs nothing."""
-    if await tools.is_cancelled():
-        raise RunCancelledError
+    if await tools.is_canceled():
+        raise RunCanceledError
     called = CallWatch(tools.provider.code, request.model)
     try:
         result = await tools.provider.edit(request)
@@ -135,17 +135,17 @@ async def _made(job: ImageJob, base: Candidate, request: EditRequest, tools: Ste
         called.ended("refused")
         raise
     called.ended("answered")
-    made = await judged(job, base, result, tools)
+    made = await judge(job, base, result, tools)
     await asyncio.gather(*(tools.store.put(key, data) for key, data in made.files.items()))
     return made.candidate
 
 
-async def _bought(
+async def _buy(
     job: ImageJob, base: Candidate, request: EditRequest, tools: StepTools, calls: PaidCalls
 ) -> Candidate:
     """A candidate that costs money: the ledger says whether, when and how often to call."""
     try:
-        return await calls.edit(request, CandidateShelf(job, base, tools))
+        return await calls.edit(request, CandidateAnswerStore(job, base, tools))
     except ClaimGoneError as exc:
         raise ClaimLostError from exc
 

@@ -19,7 +19,7 @@ from kroma.leases.claim import ClaimLostError
 from kroma.ledger.errors import CallLaterError, ClaimGoneError
 from kroma.ledger.outcomes import CUTOUT_OPERATION, REFINE_OPERATION
 from kroma.pipeline.execution.derived_pictures import (
-    DerivedShelf,
+    DerivedPictures,
     Finish,
     StepName,
     Work,
@@ -30,16 +30,16 @@ from kroma.pipeline.execution.derived_pictures import (
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.step_tools import StepTools
 from kroma.postprocess.errors import ToolError, ToolMissingError
-from kroma.postprocess.request import (
+from kroma.postprocess.specs import (
     MAX_CUBE_BYTES,
-    ColourOrder,
-    CutoutOrder,
+    ColorSpec,
+    CutoutSpec,
     Format,
     Made,
     PlannedTools,
-    RefineOrder,
+    RefineSpec,
     Size,
-    UpscaleOrder,
+    UpscaleSpec,
 )
 from kroma.postprocess.toolbox import Toolbox, all_failed, service_request
 from kroma.providers.base import (
@@ -49,7 +49,7 @@ from kroma.providers.base import (
     ProviderFailedError,
     ProviderPicture,
 )
-from kroma.runs.errors import RunCancelledError
+from kroma.runs.errors import RunCanceledError
 from kroma.runs.models import CandidateStatus
 from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError
 
@@ -76,7 +76,7 @@ async def postprocess(job: ImageJob, tools: StepTools) -> ImageJob:
     Raises:
         ToolError: A tool failed; what the others made is recorded.
         CallLaterError: A paid tool's turn has not come.
-        RunCancelledError: The run was cancelled before the next tool.
+        RunCanceledError: The run was cancelled before the next tool.
     """
     if job.tools is None:
         return job
@@ -104,7 +104,7 @@ async def postprocess_candidate(job: ImageJob, candidate: Candidate, tools: Step
     Raises:
         ToolError: A tool failed.
         CallLaterError: A paid tool's turn has not come.
-        RunCancelledError: The run is being cancelled.
+        RunCanceledError: The run is being cancelled.
     """
     for part in _parts(job, tools):
         name = f"postprocess/{candidate.index}/{part.name}"
@@ -112,8 +112,8 @@ async def postprocess_candidate(job: ImageJob, candidate: Candidate, tools: Step
         if recorded is not None:
             candidate = recorded
             continue
-        if await tools.is_cancelled():
-            raise RunCancelledError
+        if await tools.is_canceled():
+            raise RunCanceledError
         started_at = utc_now()
         candidate = await part.make(candidate)
         await tools.recorder.record(name, candidate, started_at=started_at, candidates=(candidate,))
@@ -133,8 +133,8 @@ def _parts(job: ImageJob, tools: StepTools) -> list[_Part]:
         parts.append(_Part("bg_refine_openai", refine))
     if planned.upscale is not None:
         parts.append(_Part("upscale", partial(_upscale, job, planned.upscale, toolbox, tools)))
-    if planned.colour is not None:
-        parts.append(_Part("color", partial(_grade, job, planned.colour, toolbox, tools)))
+    if planned.color is not None:
+        parts.append(_Part("color", partial(_grade, job, planned.color, toolbox, tools)))
     return parts
 
 
@@ -146,52 +146,50 @@ async def _work(
 
 
 async def _upscale(
-    job: ImageJob, order: UpscaleOrder, toolbox: Toolbox, tools: StepTools, candidate: Candidate
+    job: ImageJob, spec: UpscaleSpec, toolbox: Toolbox, tools: StepTools, candidate: Candidate
 ) -> Candidate:
-    work = await _work(job, candidate, tools, step="upscale", suffix=f"x{order.scale}", backend=order.backend)
-    made = await toolbox.upscale(work.source.data, order, name=work.source.name)
-    used = toolbox.upscaler(order.backend).code
+    work = await _work(job, candidate, tools, step="upscale", suffix=f"x{spec.scale}", backend=spec.backend)
+    made = await toolbox.upscale(work.source.data, spec, name=work.source.name)
+    used = toolbox.upscaler(spec.backend).code
     model = str(made.details.pop("model", used))
-    return await keep(work, made, tools, model=model, scale=order.scale, used=used)
+    return await keep(work, made, tools, model=model, scale=spec.scale, used=used)
 
 
 async def _grade(
-    job: ImageJob, order: ColourOrder, toolbox: Toolbox, tools: StepTools, candidate: Candidate
+    job: ImageJob, spec: ColorSpec, toolbox: Toolbox, tools: StepTools, candidate: Candidate
 ) -> Candidate:
-    work = await _work(job, candidate, tools, step="color", suffix=order.profile, backend="builtin")
-    lut = await _lut(order, tools)
-    made = await toolbox.grade(work.source.data, order, name=work.source.name, lut=lut)
-    return await keep(work, made, tools, profile=order.profile, settings=order.settings)
+    work = await _work(job, candidate, tools, step="color", suffix=spec.profile, backend="builtin")
+    lut = await _lut(spec, tools)
+    made = await toolbox.grade(work.source.data, spec, name=work.source.name, lut=lut)
+    return await keep(work, made, tools, profile=spec.profile, settings=spec.settings)
 
 
-async def _lut(order: ColourOrder, tools: StepTools) -> tuple[str, bytes] | None:
-    if order.lut is None:
+async def _lut(spec: ColorSpec, tools: StepTools) -> tuple[str, bytes] | None:
+    if spec.lut is None:
         return None
-    key = order.lut.key
+    key = spec.lut.key
     try:
         data = await tools.store.get(key, limit_bytes=MAX_CUBE_BYTES)
     except (ObjectNotFoundError, ObjectTooLargeError) as exc:
         raise ToolError("color", exc.message) from exc
     digest = await asyncio.to_thread(hashlib.sha256, data)
-    if digest.hexdigest() != order.lut.sha256:
+    if digest.hexdigest() != spec.lut.sha256:
         raise ToolError("color", f"the look-up table '{key}' is another one than when the run was planned")
     return key, data
 
 
 async def _cut_out(
-    job: ImageJob, order: CutoutOrder, toolbox: Toolbox, tools: StepTools, candidate: Candidate
+    job: ImageJob, spec: CutoutSpec, toolbox: Toolbox, tools: StepTools, candidate: Candidate
 ) -> Candidate:
     """Try the backends in turn; the first that succeeds wins."""
     failures: dict[str, KromaError] = {}
-    for backend in order.backends:
+    for backend in spec.backends:
         work = await _work(job, candidate, tools, step="bg_remove", suffix="nobg", backend=backend)
         try:
             if backend in toolbox.services:
-                made = await _serviced(work, order, toolbox, tools, is_last=backend == order.backends[-1])
+                made = await _use_service(work, spec, toolbox, tools, is_last=backend == spec.backends[-1])
             else:
-                removed = await toolbox.remover(backend).remove(
-                    work.source.data, order, name=work.source.name
-                )
+                removed = await toolbox.remover(backend).remove(work.source.data, spec, name=work.source.name)
                 model = str(removed.details.pop("model", ""))
                 made = await keep(work, removed, tools, model=model)
         except (ToolError, ProviderFailedError) as exc:
@@ -199,26 +197,26 @@ async def _cut_out(
                 raise
             failures[backend] = exc
         else:
-            made.derived[-1].details["backends_tried"] = list(order.backends)
+            made.derived[-1].details["backends_tried"] = list(spec.backends)
             if failures:
                 made.derived[-1].details["failures"] = {name: exc.message for name, exc in failures.items()}
             return made
     raise next(iter(failures.values())) if len(failures) == 1 else all_failed(failures)
 
 
-async def _serviced(
-    work: Work, order: CutoutOrder, toolbox: Toolbox, tools: StepTools, *, is_last: bool
+async def _use_service(
+    work: Work, spec: CutoutSpec, toolbox: Toolbox, tools: StepTools, *, is_last: bool
 ) -> Candidate:
-    service = toolbox.services[work.backend].of_order(order)
+    service = toolbox.services[work.backend].of_spec(spec)
     if not is_last:
         await _check_access(service, tools)  # else the job would stand still although another can be tried
     picture = await toolbox.service_picture(work.source.data, name=work.source.name)
 
     async def finish(answer: bytes) -> Made:
-        return await toolbox.finish_service(work.source.data, answer, order, work.backend)
+        return await toolbox.finish_service(work.source.data, answer, spec, work.backend)
 
     request = service_request(picture, candidate_index=work.candidate.index)
-    return await _paid(work, service, request, tools, operation=CUTOUT_OPERATION, finish=finish)
+    return await _pay(work, service, request, tools, operation=CUTOUT_OPERATION, finish=finish)
 
 
 async def _check_access(provider: Provider, tools: StepTools) -> None:
@@ -226,7 +224,7 @@ async def _check_access(provider: Provider, tools: StepTools) -> None:
         await tools.find_access(provider)
 
 
-async def _paid(
+async def _pay(
     work: Work,
     provider: Provider,
     request: EditRequest,
@@ -237,39 +235,39 @@ async def _paid(
 ) -> Candidate:
     if tools.paid is None:
         raise ToolMissingError(work.backend, "its calls cost money, and there is no ledger here")
-    shelf = DerivedShelf(work, tools, finish)
+    answers = DerivedPictures(work, tools, finish)
     try:
-        return bought(work, await tools.paid(provider, operation).edit(request, shelf))
+        return bought(work, await tools.paid(provider, operation).edit(request, answers))
     except ClaimGoneError as exc:
         raise ClaimLostError from exc
 
 
 async def _refine(
-    job: ImageJob, order: RefineOrder, tools: StepTools, candidate: Candidate, *, kind: Format, quality: int
+    job: ImageJob, spec: RefineSpec, tools: StepTools, candidate: Candidate, *, kind: Format, quality: int
 ) -> Candidate:
     """Have a provider clean the cut-out; where it need not be, a failure leaves the cut-out as it is."""
     work = await _work(
-        job, candidate, tools, step="bg_refine_openai", suffix="refined", backend=order.provider
+        job, candidate, tools, step="bg_refine_openai", suffix="refined", backend=spec.provider
     )
-    provider = tools.providers.get(order.provider)
+    provider = tools.providers.get(spec.provider)
     try:
         if provider is None:
-            raise ToolMissingError("bg_refine_openai", f"there is no provider '{order.provider}'")
-        if not order.is_required:
+            raise ToolMissingError("bg_refine_openai", f"there is no provider '{spec.provider}'")
+        if not spec.is_required:
             await _check_access(provider, tools)
-        return await _refined(work, order, provider, tools, kind=kind, quality=quality)
+        return await _refine_candidate(work, spec, provider, tools, kind=kind, quality=quality)
     except (ToolError, ProviderFailedError) as exc:
         # A refused key stops the provider for the whole project: then this waits for a person, too.
-        if isinstance(exc, CallLaterError) or order.is_required:
+        if isinstance(exc, CallLaterError) or spec.is_required:
             raise
         return msgspec.structs.replace(candidate, refine_error=exc.message)
 
 
-async def _refined(
-    work: Work, order: RefineOrder, provider: Provider, tools: StepTools, *, kind: Format, quality: int
+async def _refine_candidate(
+    work: Work, spec: RefineSpec, provider: Provider, tools: StepTools, *, kind: Format, quality: int
 ) -> Candidate:
     source = work.source
-    size = refine_size(provider.capabilities, order, (source.file.width, source.file.height))
+    size = refine_size(provider.capabilities, spec, (source.file.width, source.file.height))
     sent = await tools.cpu.run(framed, source.data, size, name=source.name)
 
     async def finish(answer: bytes) -> Made:
@@ -278,16 +276,16 @@ async def _refined(
         )
 
     picture = ProviderPicture(name=f"{source.name.rpartition('.')[0]}.png", data=sent, mime_type="image/png")
-    request = refine_request(order, picture, seed=work.job.seed, size=size, index=work.candidate.index)
-    return await _paid(work, provider, request, tools, operation=REFINE_OPERATION, finish=finish)
+    request = refine_request(spec, picture, seed=work.job.seed, size=size, index=work.candidate.index)
+    return await _pay(work, provider, request, tools, operation=REFINE_OPERATION, finish=finish)
 
 
 def refine_request(
-    order: RefineOrder, picture: ProviderPicture, *, seed: int, size: Size, index: int
+    spec: RefineSpec, picture: ProviderPicture, *, seed: int, size: Size, index: int
 ) -> EditRequest:
     """One cut-out to clean, as a provider's request."""
     return EditRequest(
-        prompt=order.prompt,
+        prompt=spec.prompt,
         scene=picture,
         styles=(),
         stage=REFINE,
@@ -295,16 +293,16 @@ def refine_request(
         weather="",
         candidate_index=index,
         seed=seed,
-        model=order.model or None,
+        model=spec.model or None,
         size=f"{size.width}x{size.height}",
-        quality=order.quality,
+        quality=spec.quality,
         background="transparent",
     )
 
 
-def refine_size(capabilities: Capabilities, order: RefineOrder, picture: tuple[int, int]) -> Size:
+def refine_size(capabilities: Capabilities, spec: RefineSpec, picture: tuple[int, int]) -> Size:
     """Of the sizes that the model offers the one of the nearest proportions; any size keeps the picture's."""
-    offer = next((one for one in capabilities.models if one.name == order.model), capabilities.models[0])
+    offer = next((one for one in capabilities.models if one.name == spec.model), capabilities.models[0])
     wanted = picture[0] / picture[1]
     sizes = [tuple(int(side) for side in size.split("x")) for size in offer.sizes if "x" in size] or [picture]
     width, height = min(sizes, key=lambda size: abs(size[0] / size[1] / wanted - 1))

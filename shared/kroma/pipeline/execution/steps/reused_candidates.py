@@ -18,7 +18,7 @@ from kroma.storage.errors import ObjectNotFoundError, ObjectTooLargeError, Outsi
 from kroma.storage.keys import output_key
 
 
-async def taken(
+async def take(
     job: ImageJob, index: int, input_hash: str, former: FormerCandidates, tools: StepTools
 ) -> Candidate | None:
     """The candidate with a copy of its picture for this run; None when none is left whole.
@@ -27,7 +27,7 @@ async def taken(
         StoreFullError: The copy could not be kept.
     """
     for _, candidate, key in await former.find([input_hash]):
-        data = None if candidate.file is None else await _unchanged(tools.store, key, candidate.file)
+        data = None if candidate.file is None else await _read_unchanged(tools.store, key, candidate.file)
         if candidate.file is None or data is None:
             continue
         target = output_key(job.run_id, job.planned.job_key, index, key.rpartition(".")[2])
@@ -51,7 +51,7 @@ async def taken(
     return None
 
 
-async def _unchanged(store: ObjectStore, key: str, file: FileLog) -> bytes | None:
+async def _read_unchanged(store: ObjectStore, key: str, file: FileLog) -> bytes | None:
     """The picture's bytes; None when it has gone or is another one by now."""
     try:
         data = await store.get(key, limit_bytes=MAX_BYTES)

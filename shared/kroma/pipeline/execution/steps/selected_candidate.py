@@ -11,14 +11,14 @@ from kroma.imaging.header import MAX_BYTES
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.picture_record import copy_sidecar
 from kroma.pipeline.execution.step_tools import StepTools
-from kroma.pipeline.execution.steps.errors import ChosenPictureChangedError
+from kroma.pipeline.execution.steps.errors import SelectedPictureChangedError
 from kroma.runlog.ids import asset_id
 from kroma.runlog.schema import CandidateLog
 from kroma.runs.models import CandidateStatus
 from kroma.storage.keys import output_key
 
 
-async def take_chosen(job: ImageJob, chosen: CandidateLog, tools: StepTools) -> Candidate:
+async def take_selected(job: ImageJob, chosen: CandidateLog, tools: StepTools) -> Candidate:
     """The chosen candidate with a copy of its picture for this run.
 
     It counts as having passed, whatever its checks said: a person has looked at it. What they said stays
@@ -26,7 +26,7 @@ async def take_chosen(job: ImageJob, chosen: CandidateLog, tools: StepTools) -> 
 
     Raises:
         ObjectNotFoundError: Its picture has gone.
-        ChosenPictureChangedError: It is another picture by now.
+        SelectedPictureChangedError: It is another picture by now.
         StoreFullError: The copy could not be kept.
     """
     index = chosen.candidate_index
@@ -34,12 +34,12 @@ async def take_chosen(job: ImageJob, chosen: CandidateLog, tools: StepTools) -> 
     if (recorded := await tools.recorder.find(name, Candidate)) is not None:
         return recorded
     if chosen.file is msgspec.UNSET:
-        raise ChosenPictureChangedError(chosen.output or "")
+        raise SelectedPictureChangedError(chosen.output or "")
     started_at = utc_now()
     source = chosen.file
     data = await tools.store.get(source.path, limit_bytes=MAX_BYTES)
     if await asyncio.to_thread(_sha256, data) != source.sha256:
-        raise ChosenPictureChangedError(source.path)
+        raise SelectedPictureChangedError(source.path)
     target = output_key(job.run_id, job.planned.job_key, index, source.path.rpartition(".")[2])
     await tools.store.put(target, data)
     await copy_sidecar(tools.store, source.path, target)

@@ -10,7 +10,7 @@ from kroma.imaging.header import MAX_BYTES
 from kroma.pipeline.execution.image_job import Candidate, ImageJob
 from kroma.pipeline.execution.step_tools import StepTools
 from kroma.postprocess.errors import ResultRejectedError
-from kroma.postprocess.request import Expected
+from kroma.postprocess.specs import Expected
 from kroma.runlog.schema import ResultLog
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ async def verify(job: ImageJob, tools: StepTools) -> ImageJob:
     Raises:
         ResultRejectedError: The winner's result is not what its source should have become.
     """
-    checked = [await _checked(job, candidate, tools) for candidate in job.candidates]
+    checked = [await _check(job, candidate, tools) for candidate in job.candidates]
     winner = next((one for one in checked if job.winner is not None and one.id == job.winner.id), None)
     if winner is not None and winner.result is not None and not winner.result.is_good:
         raise ResultRejectedError(winner.result.reason)
     return msgspec.structs.replace(job, candidates=tuple(checked))
 
 
-async def _checked(job: ImageJob, candidate: Candidate, tools: StepTools) -> Candidate:
+async def _check(job: ImageJob, candidate: Candidate, tools: StepTools) -> Candidate:
     if not candidate.derived or candidate.file is None or candidate.final is None:
         return candidate
     name = f"verify/{candidate.index}"

@@ -18,7 +18,7 @@ Format = Literal["png", "jpg", "webp"]
 Quality = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
 
-class ColourProfile(msgspec.Struct, frozen=True, kw_only=True):
+class ColorProfile(msgspec.Struct, frozen=True, kw_only=True):
     """One grade (pipeline.md 7.3); every default changes nothing."""
 
     brightness: Factor = 1.0
@@ -34,7 +34,7 @@ class ColourProfile(msgspec.Struct, frozen=True, kw_only=True):
     green_multiplier: Factor = 1.0
     blue_multiplier: Factor = 1.0
     temperature: Annotated[float, msgspec.Meta(ge=-100, le=100)] = 0.0
-    """Mired that the white point moves: above 0 warmer, below 0 cooler; greys keep their luminance."""
+    """Mired that the white point moves: above 0 warmer, below 0 cooler; grays keep their luminance."""
     lut: str | None = None
     """A ``.cube`` file inside the project."""
 
@@ -45,8 +45,8 @@ class ColourProfile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 BUILTIN_PROFILES: Final = {
-    "neutral": ColourProfile(contrast=1.02),
-    "cinematic_warm": ColourProfile(
+    "neutral": ColorProfile(contrast=1.02),
+    "cinematic_warm": ColorProfile(
         brightness=0.98,
         contrast=1.12,
         saturation=1.08,
@@ -55,7 +55,7 @@ BUILTIN_PROFILES: Final = {
         red_multiplier=1.04,
         blue_multiplier=0.96,
     ),
-    "cold_rain": ColourProfile(
+    "cold_rain": ColorProfile(
         brightness=0.97,
         contrast=1.10,
         saturation=0.95,
@@ -75,18 +75,18 @@ class LutFile(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class ColourOrder(msgspec.Struct, frozen=True, kw_only=True):
+class ColorSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A grade to apply; the result is always a PNG."""
 
     profile: str = DEFAULT_PROFILE
     """The profile's name."""
-    values: ColourProfile = BUILTIN_PROFILES[DEFAULT_PROFILE]
+    values: ColorProfile = BUILTIN_PROFILES[DEFAULT_PROFILE]
     settings: str = BUILTIN
     """The file that the profile is from."""
     lut: LutFile | None = None
 
 
-class UpscaleOrder(msgspec.Struct, frozen=True, kw_only=True):
+class UpscaleSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A picture to enlarge."""
 
     backend: str = "lanczos"
@@ -100,7 +100,7 @@ class UpscaleOrder(msgspec.Struct, frozen=True, kw_only=True):
     """Of ``realesrgan-ncnn``: 0 is automatic."""
 
 
-class CutoutOrder(msgspec.Struct, frozen=True, kw_only=True):
+class CutoutSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A background to remove."""
 
     backends: tuple[str, ...] = ("local",)
@@ -117,7 +117,7 @@ class CutoutOrder(msgspec.Struct, frozen=True, kw_only=True):
     """What a service's call costs, decimal text by code; of one that is missing, nobody knows."""
 
 
-class RefineOrder(msgspec.Struct, frozen=True, kw_only=True):
+class RefineSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A cut-out to be cleaned by a provider."""
 
     prompt: str
@@ -135,10 +135,10 @@ class PlannedTools(msgspec.Struct, frozen=True, kw_only=True):
 
     scope: Literal["winner", "all"] = "winner"
     """Of whom: the winner alone, or every candidate that passed."""
-    cutout: CutoutOrder | None = None
-    refine: RefineOrder | None = None
-    upscale: UpscaleOrder | None = None
-    colour: ColourOrder | None = None
+    cutout: CutoutSpec | None = None
+    refine: RefineSpec | None = None
+    upscale: UpscaleSpec | None = None
+    color: ColorSpec | None = None
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):

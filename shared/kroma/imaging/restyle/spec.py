@@ -36,7 +36,7 @@ def size_px(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-class RedrawOrder(msgspec.Struct, frozen=True, kw_only=True):
+class RedrawSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One candidate to draw. The same order gives the same bytes."""
 
     scene_name: str
@@ -55,7 +55,7 @@ class RedrawOrder(msgspec.Struct, frozen=True, kw_only=True):
     opaque: bool = False
     """Whether what is transparent becomes paper."""
     size: str | None = None
-    """``<width>x<height>``, filled by the scene and cropped around its centre; None keeps the scene's."""
+    """``<width>x<height>``, filled by the scene and cropped around its center; None keeps the scene's."""
 
     @property
     def is_relit(self) -> bool:
