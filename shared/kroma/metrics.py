@@ -90,7 +90,7 @@ LOOP_LAG: Final = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
     registry=REGISTRY,
 )
-SLOTS: Final = Gauge("kroma_worker_places", "Places for jobs on this worker.", ["state"], registry=REGISTRY)
+SLOTS: Final = Gauge("kroma_worker_slots", "Job slots of this worker.", ["state"], registry=REGISTRY)
 
 
 class CallWatch:

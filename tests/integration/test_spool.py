@@ -41,11 +41,5 @@ async def test_a_file_of_an_upload_that_has_ended_is_not_read(tmp_path: Path) ->
         part.read()
 
 
-async def test_without_open_files_to_be_found_the_bytes_are_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with Spool(tmp_path) as spool:
-        file = await spool.keep("a", b"bytes")
-        monkeypatch.setattr("os.getpid", lambda: 2**30)  # as where there is no /proc
-
-        assert await spool.source(file) == b"bytes"
+def test_a_file_that_cannot_be_opened_by_its_descriptor_has_no_part() -> None:
+    assert FilePart.find(-1, offset=0, size_bytes=1) is None

@@ -4,10 +4,10 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from kroma.chat.errors import ChatSessionNotFoundError
 from kroma.chat.models import ChatMessage, ChatSession
 from kroma.db.keyset import EVERYTHING, Listing, Page, Window, ascending
 from kroma.db.reader import Reader
+from kroma.errors import NotFoundError
 from kroma.projects.contents import get_in_project, last_changed_first
 
 _SESSIONS = last_changed_first(ChatSession)
@@ -25,10 +25,10 @@ async def get_session(source: AsyncSession | Reader, *, slug: str, session_id: s
     """A project's chat session.
 
     Raises:
-        ChatSessionNotFoundError: The project or the session is unknown.
+        NotFoundError: The project or the session is unknown.
     """
     return await get_in_project(
-        source, ChatSession, slug=slug, identifier=session_id, missing=ChatSessionNotFoundError()
+        source, ChatSession, slug=slug, identifier=session_id, missing=NotFoundError("Chat session")
     )
 
 

@@ -36,7 +36,7 @@ async def add_message(
     Raises:
         FieldRequiredError: ``role`` or ``content`` is missing or blank.
         NotOneOfError: ``role`` is nobody's.
-        ChatSessionNotFoundError: The project or the session is unknown.
+        NotFoundError: The project or the session is unknown.
     """
     speaker = _role(role)
     said = required_text("content", content)

@@ -76,7 +76,7 @@ async def losing_two(
     await office.synced()
     for name in ("a", "b"):
         (office.root / "scenes" / f"{name}.png").unlink()
-    monkeypatch.setattr(mirror, "_DELETED_AT_ONCE", 1)
+    monkeypatch.setattr(mirror, "DELETED_AT_ONCE", 1)
 
     async def second_fails(asked: Asked, _: web.Request) -> Verdict:
         is_second = asked.method == "DELETE" and asked.path.endswith("b.png")

@@ -2,7 +2,7 @@
 
 Every module is one stage of one way through::
 
-    request    what to draw, and what came of it (no picture library)
+    spec       what to draw, and what came of it (no picture library)
     profile    what the references look like: paper, ink, tones, line, hatching, color
     recipe     which way of drawing a candidate is
     lights     which light, and which rain, it has
