@@ -41,10 +41,10 @@ MAY_GROW_MB = 64
 class NoNotes:
     """Uploads in parts that nobody goes on with."""
 
-    async def known(self) -> Mapping[str, str]:
+    async def find_known(self) -> Mapping[str, str]:
         return {}
 
-    async def begun(self, upload_id: str, sha256: str) -> None:
+    async def note_begun(self, upload_id: str, sha256: str) -> None:
         """Forget it."""
 
 
