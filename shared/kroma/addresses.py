@@ -11,8 +11,6 @@ LAST_PORT: Final = 65535
 _PORT: Final = re.compile(r"[0-9]{1,5}")
 _HOST: Final = re.compile(r"\[[0-9A-Fa-f:.]+\]|(?:[\w-]{1,63}\.)*[\w-]{1,63}\.?")
 _UNSEEN: Final = re.compile(r"[\s\x00-\x20\x7f]")
-_DATABASE: Final = "is no address like postgresql://user:password@host:5432/name (a password percent-encoded)"
-_REDIS: Final = "is no address like redis://:password@host:6379/0 (a password percent-encoded)"
 _REDIS_OPTIONS: Final = frozenset(
     {
         "client_name",
@@ -50,14 +48,28 @@ def check_http_url(variable: str, url: str, *, may_ask: bool = True) -> None:
         SettingsError: It is none.
     """
     if not url.startswith(("http://", "https://")):
-        raise SettingsError(variable, "must start with http:// or https://")
+        raise SettingsError(f"{variable} must start with http:// or https://")
     split = _split(url)
     if split is None or not _has_hosts(split.netloc) or split.fragment:
-        raise SettingsError(variable, "is no address like https://host:443/path")
+        raise SettingsError(f"{variable} must be a URL such as https://host:443/path")
     if "@" in split.netloc:
-        raise SettingsError(variable, "must have no user name or password")
+        raise SettingsError(f"{variable} must not contain a user name or password")
     if split.query and not may_ask:
-        raise SettingsError(variable, "must have no query: paths are put behind it")
+        raise SettingsError(f"{variable} must not have a query, since Kroma appends paths to it")
+
+
+def wrong_database_url(variable: str) -> SettingsError:
+    """The error for a text that is not the URL of a PostgreSQL server."""
+    return _wrong_url(variable, "postgresql://user:password@host:5432/name")
+
+
+def wrong_redis_url(variable: str) -> SettingsError:
+    """The error for a text that is not the URL of a Redis server."""
+    return _wrong_url(variable, "redis://:password@host:6379/0")
+
+
+def _wrong_url(variable: str, example: str) -> SettingsError:
+    return SettingsError(f"{variable} must be a URL such as {example}, with the password percent-encoded")
 
 
 def check_database_url(variable: str, url: str) -> None:
@@ -68,16 +80,16 @@ def check_database_url(variable: str, url: str) -> None:
     """
     scheme, separator, _ = url.partition("://")
     if not separator or scheme not in {"postgres", "postgresql", "postgresql+asyncpg"}:
-        raise SettingsError(variable, "must start with postgresql://")
+        raise SettingsError(f"{variable} must start with postgresql://")
     split = _split(url)
     given = None if split is None else _options(split.query)
     if split is None or given is None or split.netloc.count("@") > 1:
-        raise SettingsError(variable, _DATABASE)
+        raise wrong_database_url(variable)
     # Without a host it is a socket, or named in the query.
     if not split.netloc.endswith("@") and split.netloc and not _has_hosts(split.netloc):
-        raise SettingsError(variable, _DATABASE)
+        raise wrong_database_url(variable)
     if not all(is_port(port) for port in given.get("port", "0").split(",")):
-        raise SettingsError(variable, f"must have ports from 0 to {LAST_PORT}")
+        raise SettingsError(f"{variable} must use a port from 0 to {LAST_PORT}")
 
 
 def check_redis_url(variable: str, url: str) -> None:
@@ -89,13 +101,13 @@ def check_redis_url(variable: str, url: str) -> None:
     split = _split(url)
     given = None if split is None else _options(split.query)
     if split is None or given is None or split.scheme not in {"redis", "rediss", "unix"}:
-        raise SettingsError(variable, _REDIS)
+        raise wrong_redis_url(variable)
     is_socket = split.scheme == "unix"
     if not is_socket and not _has_hosts(split.netloc, most=1):
-        raise SettingsError(variable, _REDIS)
+        raise wrong_redis_url(variable)
     databases = [given.get("db", "0"), "0" if is_socket else split.path.removeprefix("/") or "0"]
     if not all(re.fullmatch("[0-9]{1,9}", database) for database in databases):
-        raise SettingsError(variable, "must name its database by a number, like redis://host:6379/0")
+        raise SettingsError(f"{variable} must select its database by number, such as redis://host:6379/0")
     is_tls = split.scheme == "rediss"
     _refuse_unknown(variable, given, _REDIS_OPTIONS | _REDIS_TLS_OPTIONS if is_tls else _REDIS_OPTIONS)
 
@@ -103,7 +115,7 @@ def check_redis_url(variable: str, url: str) -> None:
 def _refuse_unknown(variable: str, given: Iterable[str], known: frozenset[str]) -> None:
     if not known.issuperset(given):
         # Which one is not said: it may be a part of a password that holds a question mark.
-        raise SettingsError(variable, f"has a parameter that is none of: {', '.join(sorted(known))}")
+        raise SettingsError(f"{variable} has an unknown parameter; known are: {', '.join(sorted(known))}")
 
 
 def _split(url: str) -> SplitResult | None:

@@ -36,9 +36,8 @@ class AllowList(msgspec.Struct, frozen=True):
                 if not _HOST.fullmatch(entry):
                     # By its number: an address with a user and a password may have been put here by mistake.
                     raise SettingsError(
-                        "KROMA_URL_ALLOW",
-                        f"entry {number} is no host or range: write agent.lan, 192.168.0.7 "
-                        "or 10.0.0.0/8, without scheme, user, port or path",
+                        f"KROMA_URL_ALLOW entry {number} is not a host or range: write agent.lan, "
+                        "192.168.0.7 or 10.0.0.0/8, without scheme, user, port or path"
                     ) from None
                 hosts.add(plain_host(entry))
         return cls(frozenset(hosts), tuple(networks))

@@ -134,9 +134,8 @@ def listed_origins(variable: str, texts: Iterable[str]) -> frozenset[str]:
         origin = parsed_origin(text)
         if origin is None or "*" in text:
             raise SettingsError(
-                variable,
-                f"lists {text[:80]!r}: each must be one exact origin like https://studio.example:8443, "
-                "without a path or a star",
+                f"{variable} lists {text[:80]!r}; each entry must be an exact origin, such as "
+                "https://studio.example:8443, without a path or wildcard"
             )
         found.add(origin)
     return frozenset(found)

@@ -37,7 +37,7 @@ def default_data_dir() -> Path:
     try:
         return Path.home() / ".local" / "share" / "kroma"
     except RuntimeError as exc:
-        raise SettingsError("KROMA_DATA_DIR", "is not set, and this user has no home") from exc
+        raise SettingsError("KROMA_DATA_DIR must be set, since this user has no home directory") from exc
 
 
 class Bind(msgspec.Struct, frozen=True):
@@ -60,7 +60,7 @@ class Bind(msgspec.Struct, frozen=True):
         except ValueError:
             address = None
         if address is None or not is_port(port):
-            raise SettingsError(variable, f"must be ip:port, like {example}")
+            raise SettingsError(f"{variable} must be ip:port, such as {example}")
         return cls(host=str(address), port=int(port))
 
     @property
@@ -290,7 +290,9 @@ class FaceModel(msgspec.Struct, frozen=True, kw_only=True):
         if path is None:
             return None
         if sha256 is None or re.fullmatch("[0-9a-fA-F]{64}", sha256) is None:
-            raise SettingsError("KROMA_FACE_MODEL_SHA256", "must be the SHA-256 of KROMA_FACE_MODEL, in hex")
+            raise SettingsError(
+                "KROMA_FACE_MODEL_SHA256 must be the SHA-256 of KROMA_FACE_MODEL, as 64 hexadecimal digits"
+            )
         return cls(path=path, sha256=sha256.lower(), input_px=env.count("FACE_MODEL_PX", default=112))
 
 
@@ -386,7 +388,9 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
         key, secret = env.text("S3_ACCESS_KEY_ID"), env.text("S3_SECRET_ACCESS_KEY")
         for name, here, other in (("ACCESS_KEY_ID", key, secret), ("SECRET_ACCESS_KEY", secret, key)):
             if here is None and other is not None:
-                raise SettingsError(f"KROMA_S3_{name}", "is not set, but the other half of the key is")
+                raise SettingsError(
+                    f"KROMA_S3_{name} must be set too, since the other half of the key is set"
+                )
         return cls(
             kind=kind,
             bucket=_bucket_name(env),
@@ -494,13 +498,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         folder = (chosen or default_data_dir()).absolute()
         queue = env.text("QUEUE") or "arq"
         if queue not in {"arq", "postgres"}:
-            raise SettingsError("KROMA_QUEUE", "must be one of: arq, postgres")
+            raise SettingsError("KROMA_QUEUE must be one of: arq, postgres")
         bypass = env.flag("API_AUTH_DEV_BYPASS", default=False)
         if bypass and not bind.is_loopback:
             raise SettingsError(
-                "KROMA_API_AUTH_DEV_BYPASS",
-                "switches authentication off, so KROMA_BACKEND_BIND must be a loopback address, "
-                f"not {bind.address}",
+                "KROMA_API_AUTH_DEV_BYPASS disables authentication, so KROMA_BACKEND_BIND must be "
+                f"a loopback address, not {bind.address}"
             )
         return cls(
             data_dir=folder,
@@ -545,7 +548,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """
         model = self.face_model
         if model is not None and not Path(model.path).is_file():
-            raise SettingsError("KROMA_FACE_MODEL", f"names {model.path!r}, which is no file here")
+            raise SettingsError(f"KROMA_FACE_MODEL names {model.path!r}, which is not a file on this machine")
 
     def refuse_keys_of_one_machine(self) -> None:
         """Where no disk is shared, see that every machine has the keys that all need, not one of its own.
@@ -553,30 +556,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             SettingsError: A key would be kept in the data directory.
         """
-        problem = "is not set: with KROMA_STORE=s3 machines share no disk, and all need the same key"
+        reason = "with KROMA_STORE=s3 machines share no disk, and all need the same key"
         if not self.store.is_hosted:
             return
         if self.callback_key is None:
-            raise SettingsError("KROMA_CALLBACK_KEY", problem)
+            raise SettingsError(f"KROMA_CALLBACK_KEY must be set: {reason}")
         if self.master_key.text is None and not self.master_key.is_file_given:
-            raise SettingsError("KROMA_MASTER_KEY", problem)
+            raise SettingsError(f"KROMA_MASTER_KEY must be set: {reason}")
 
 
 def _bucket_name(env: Environment) -> str:
     name = env.text("S3_BUCKET")
     if name is None:
-        raise SettingsError("KROMA_S3_BUCKET", "is not set; KROMA_STORE=s3 keeps all files in it")
+        raise SettingsError("KROMA_S3_BUCKET must be set, since KROMA_STORE=s3 keeps all files in it")
     if not re.fullmatch(r"[A-Za-z0-9._-]{3,63}", name):
-        raise SettingsError(
-            "KROMA_S3_BUCKET", "must be a bucket's name: 3 to 63 letters, digits, '.', '-', '_'"
-        )
+        raise SettingsError("KROMA_S3_BUCKET must be a bucket name: 3 to 63 letters, digits, '.', '-' or '_'")
     return name
 
 
 def _bucket_prefix(env: Environment) -> str:
     prefix = (env.text("S3_PREFIX") or _S3_PREFIX).strip("/")
     if any(name in {"", ".", ".."} for name in prefix.split("/")):
-        raise SettingsError("KROMA_S3_PREFIX", f"must be names with a slash between them, like {_S3_PREFIX}")
+        raise SettingsError(
+            f"KROMA_S3_PREFIX must be folder names separated by slashes, such as {_S3_PREFIX}"
+        )
     return prefix
 
 
@@ -590,7 +593,7 @@ def _endpoint(env: Environment) -> str | None:
 def _region(env: Environment) -> str | None:
     region = env.text("S3_REGION")
     if region is not None and not _REGION.fullmatch(region):
-        raise SettingsError("KROMA_S3_REGION", "must be a region's name, like eu-central-1")
+        raise SettingsError("KROMA_S3_REGION must be the name of a region, such as eu-central-1")
     return region
 
 
@@ -610,5 +613,5 @@ def _public_url(env: Environment, bind: Bind) -> str:
 def _callback_key(env: Environment) -> str | None:
     key = env.text("CALLBACK_KEY")
     if key is not None and len(key) < _CALLBACK_KEY_CHARACTERS:
-        raise SettingsError("KROMA_CALLBACK_KEY", f"must have at least {_CALLBACK_KEY_CHARACTERS} characters")
+        raise SettingsError(f"KROMA_CALLBACK_KEY must have at least {_CALLBACK_KEY_CHARACTERS} characters")
     return key

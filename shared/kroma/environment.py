@@ -10,17 +10,14 @@ from urllib.parse import quote
 from kroma.errors import InvalidRequestError
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
-_LONGEST_S = 30 * 86400.0
+_LONGEST_S: Final = 30 * 86400
 _MOST_BYTES: Final = 64 * 1024
 _WHOLE: Final = re.compile("[0-9]{1,9}")
 _SECONDS: Final = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
 
 
 class SettingsError(InvalidRequestError):
-    """An environment variable is missing or wrong; the message names it."""
-
-    def __init__(self, variable: str, problem: str) -> None:
-        super().__init__(f"{variable} {problem}")
+    """An environment variable is missing or wrong; the message names it and says what is right."""
 
 
 def truthy(text: str | None) -> bool:
@@ -42,7 +39,9 @@ def span(name: str, text: str, *, minimum: float, example: float) -> timedelta:
     """
     seconds = float(text) if _SECONDS.fullmatch(text) else -1.0
     if not minimum <= seconds <= _LONGEST_S:
-        raise SettingsError(name, f"must be seconds from {minimum:g} to {_LONGEST_S:g}, like {example:g}")
+        raise SettingsError(
+            f"{name} must be a number of seconds from {minimum:g} to {_LONGEST_S}, such as {example:g}"
+        )
     return timedelta(seconds=seconds)
 
 
@@ -55,7 +54,7 @@ def expanded(name: str, path: Path) -> Path:
     try:
         return path.expanduser()
     except RuntimeError as exc:
-        raise SettingsError(name, "names a home that is not known here") from exc
+        raise SettingsError(f"{name} starts with the home directory of an unknown user") from exc
 
 
 class Environment:
@@ -77,7 +76,7 @@ class Environment:
         here = self._variables.get(f"KROMA_{name}", "").strip()
         path = self._variables.get(f"KROMA_{name}_FILE", "").strip() if from_file else ""
         if here and path:
-            raise SettingsError(f"KROMA_{name}", f"is set, and so is KROMA_{name}_FILE: set one of them")
+            raise SettingsError(f"KROMA_{name} and KROMA_{name}_FILE are both set; set only one of them")
         if path:
             return _file_text(f"KROMA_{name}_FILE", path)
         return here or self._variables.get(f"IAT_{name}", "").strip() or None
@@ -99,7 +98,9 @@ class Environment:
         end = min((rest.find(mark) for mark in "/?#" if mark in rest), default=len(rest))
         user, _, host = rest[:end].rpartition("@")
         if ":" in user:
-            raise SettingsError(f"KROMA_{name}_PASSWORD", f"is set, and KROMA_{name}_URL has a password too")
+            raise SettingsError(
+                f"KROMA_{name}_PASSWORD and KROMA_{name}_URL both have a password; keep only one of them"
+            )
         return f"{scheme}{separator}{user}:{quote(password, safe='')}@{host}{rest[end:]}"
 
     def choice(self, name: str, allowed: Sequence[str], *, default: str) -> str:
@@ -110,7 +111,7 @@ class Environment:
         """
         value = (self.text(name) or default).lower()
         if value not in allowed:
-            raise SettingsError(f"KROMA_{name}", f"must be one of: {', '.join(allowed)}")
+            raise SettingsError(f"KROMA_{name} must be one of: {', '.join(allowed)}")
         return value
 
     def flag(self, name: str, *, default: bool) -> bool:
@@ -128,7 +129,7 @@ class Environment:
         if value is None:
             return default
         if not _WHOLE.fullmatch(value) or not minimum <= int(value) <= maximum:
-            raise SettingsError(f"KROMA_{name}", f"must be a whole number from {minimum} to {maximum}")
+            raise SettingsError(f"KROMA_{name} must be a whole number from {minimum} to {maximum}")
         return int(value)
 
     def seconds(self, name: str, *, default: float, minimum: float) -> timedelta:
@@ -167,16 +168,16 @@ def _file_text(variable: str, path: str) -> str:
         with open(path, "rb") as file:  # noqa: PTH123 - bounded, whatever it is
             content = file.read(_MOST_BYTES + 1)
     except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "that is no path"
-        raise SettingsError(variable, f"names a file that cannot be read: {reason}") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else "not a valid path"
+        raise SettingsError(f"{variable} names a file that cannot be read: {reason}") from exc
     if len(content) > _MOST_BYTES:
-        raise SettingsError(variable, f"names a file that holds more than {_MOST_BYTES} bytes")
+        raise SettingsError(f"{variable} names a file that is larger than {_MOST_BYTES} bytes")
     try:
         text = content.decode().strip()
     except UnicodeDecodeError:
         text = None
     if text is None:
-        raise SettingsError(variable, "names a file that is not UTF-8")
+        raise SettingsError(f"{variable} names a file that is not UTF-8")
     if not text:
-        raise SettingsError(variable, "names a file that is empty")
+        raise SettingsError(f"{variable} names a file that is empty")
     return text

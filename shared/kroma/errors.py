@@ -59,9 +59,6 @@ class NotFoundError(KromaError):
     kind = "validation"
     code = "not_found"
 
-    def __init__(self, thing: str) -> None:
-        super().__init__(f"{thing} not found")
-
 
 class ConflictError(KromaError):
     """The input is well-formed but clashes with what is stored."""
@@ -115,6 +112,3 @@ class NotOneOfError(InvalidRequestError):
 
 class NameTakenError(ConflictError):
     """Another row of the project has this name."""
-
-    def __init__(self, thing: str) -> None:
-        super().__init__(f"{thing} name already exists")

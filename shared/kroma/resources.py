@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from kroma.addresses import wrong_redis_url
 from kroma.config import Settings, SettingsError
 from kroma.cpu import CpuPool
 from kroma.db.engine import Database
@@ -44,7 +45,7 @@ async def open_resources(settings: Settings) -> AsyncGenerator[Resources]:
     """
     if settings.database_url is None:
         raise SettingsError(
-            "KROMA_DATABASE_URL", "is not set; `kroma up` starts a private PostgreSQL and sets it"
+            "KROMA_DATABASE_URL is not set; `kroma up` starts a private PostgreSQL and sets it"
         )
     keyring = Keyring(settings.master_key)
     db = Database.connect(settings.database_url)
@@ -95,10 +96,10 @@ async def open_stores(settings: Settings) -> AsyncGenerator[ProjectStores]:
     try:
         await stores.prepare()
     except StoreCredentialsError as exc:
-        raise SettingsError("KROMA_S3_PROFILE", f"cannot be used: {exc.message}") from exc
+        raise SettingsError(f"KROMA_S3_PROFILE cannot be used: {exc.message}") from exc
     except StoreUnavailableError as exc:
-        problem = "is not set, and what AWS_* or the profile say instead cannot be used"
-        raise SettingsError("KROMA_S3_REGION", f"{problem}: {exc.reason}") from exc
+        problem = "KROMA_S3_REGION is not set, and the region from AWS_* or the profile cannot be used"
+        raise SettingsError(f"{problem}: {exc.reason}") from exc
     try:
         yield stores
     finally:
@@ -124,14 +125,12 @@ def _queue(settings: Settings, db: Database) -> TaskQueue:
         return PostgresTaskQueue(db)
     if settings.redis_url is None:
         raise SettingsError(
-            "KROMA_REDIS_URL",
-            "is not set; `kroma up` starts a private Valkey, and KROMA_QUEUE=postgres needs none",
+            "KROMA_REDIS_URL is not set; `kroma up` starts a private Valkey, "
+            "and KROMA_QUEUE=postgres needs none"
         )
     from kroma.queue.arq import ArqTaskQueue  # noqa: PLC0415 - only the chosen one costs memory
 
     try:
         return ArqTaskQueue(settings.redis_url)
     except ValueError as exc:
-        raise SettingsError(
-            "KROMA_REDIS_URL", "is no address like redis://:password@host:6379/0 (a password percent-encoded)"
-        ) from exc
+        raise wrong_redis_url("KROMA_REDIS_URL") from exc

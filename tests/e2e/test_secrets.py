@@ -99,8 +99,8 @@ def test_a_service_does_not_start_when_no_secret_opens(
         output, complaint = process.communicate(timeout=60)
         assert process.returncode == 2
         assert complaint == (
-            f"{module}: {source} opens none of the 2 stored secrets, nor does KROMA_MASTER_KEY_PREVIOUS; "
-            "set the key that sealed them, or delete them\n"
+            f"{module}: {source} cannot decrypt any of the 2 stored secrets, and neither can "
+            "KROMA_MASTER_KEY_PREVIOUS; set the key that encrypted them, or delete them\n"
         )
         assert A not in output
         assert B not in output
@@ -155,7 +155,7 @@ def test_the_whole_stack_does_not_start_when_no_secret_opens(
     )
 
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
-    assert ended.stderr.startswith("kroma: KROMA_MASTER_KEY opens none of the 1 stored secrets")
+    assert ended.stderr.startswith("kroma: KROMA_MASTER_KEY cannot decrypt any of the 1 stored secrets")
 
 
 def test_a_database_that_does_not_answer_does_not_stop_the_start(data_dir: Path) -> None:

@@ -165,9 +165,9 @@ def test_a_wrong_environment_is_one_line_that_names_the_variable(start: Start, p
 @pytest.mark.parametrize(
     ("variable", "value", "wanted"),
     [
-        ("KROMA_URL_ALLOW", "127.0.0.1:9000", "entry 1 is no host or range"),
+        ("KROMA_URL_ALLOW", "127.0.0.1:9000", "entry 1 is not a host or range"),
         ("KROMA_PROVIDER", "painter", "must be one of: local, openai, fake"),
-        ("KROMA_REDIS_URL", "http://x", "is no address like redis://"),
+        ("KROMA_REDIS_URL", "http://x", "must be a URL such as redis://"),
         ("KROMA_DATABASE_URL", "mysql://x", "must start with postgresql://"),
     ],
 )
@@ -218,7 +218,7 @@ def test_a_database_that_refuses_to_be_used_is_one_line(
 
     assert process.ended() == 2
     said = process.output.splitlines()[-1].partition(": ")[2]
-    assert said == f"KROMA_DATABASE_URL names a database that refuses to be used: {reason}"
+    assert said == f"KROMA_DATABASE_URL names a database that rejects connections: {reason}"
     assert "Traceback" not in process.output
     assert "secret-word" not in process.output
 
@@ -242,7 +242,10 @@ def test_a_wait_that_cannot_be_meant_is_one_line(start: Start, program: str, wai
     migrator = start(*MIGRATORS[program], "--wait", wait, KROMA_DATABASE_URL=url)
 
     assert migrator.ended() == 2
-    assert migrator.output.partition(": ")[2] == "--wait must be seconds from 0 to 2.592e+06, like 60\n"
+    assert (
+        migrator.output.partition(": ")[2]
+        == "--wait must be a number of seconds from 0 to 2592000, such as 60\n"
+    )
 
 
 def test_a_worker_without_its_face_model_does_not_start(start: Start) -> None:
@@ -251,7 +254,7 @@ def test_a_worker_without_its_face_model_does_not_start(start: Start) -> None:
 
     assert worker.ended() == 2
     assert worker.output == (
-        "kroma_worker: KROMA_FACE_MODEL names '/nowhere/faces.onnx', which is no file here\n"
+        "kroma_worker: KROMA_FACE_MODEL names '/nowhere/faces.onnx', which is not a file on this machine\n"
     )
 
 

@@ -79,7 +79,7 @@ def test_a_wrong_environment_is_one_line_that_names_the_variable() -> None:
     done = asked_of("api", KROMA_BACKEND_BIND="here")
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "kroma.healthcheck: KROMA_BACKEND_BIND must be ip:port, like 127.0.0.1:8788"
+        "kroma.healthcheck: KROMA_BACKEND_BIND must be ip:port, such as 127.0.0.1:8788"
     ]
 
 

@@ -141,8 +141,8 @@ def _refuse_taken_address(bind: Bind) -> None:
         try:
             probe.bind((bind.host, bind.port))
         except OSError as exc:
-            problem = f"cannot be {bind.address}: {exc.strerror or exc}"
-            raise SettingsError("KROMA_BACKEND_BIND", problem) from exc
+            reason = exc.strerror or exc
+            raise SettingsError(f"KROMA_BACKEND_BIND cannot be {bind.address}: {reason}") from exc
 
 
 def main() -> None:

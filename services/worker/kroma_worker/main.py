@@ -151,7 +151,7 @@ async def drain(slots: WorkerSlots, serving: Sequence["asyncio.Future[None]"], *
 
 def _renewer(settings: Settings, name: str) -> LeaseRenewer:
     if settings.database_url is None:
-        raise SettingsError("KROMA_DATABASE_URL", "is not set")
+        raise SettingsError("KROMA_DATABASE_URL is not set")
     heartbeat = WorkerHeartbeat(
         name=name, host=socket.gethostname(), pid=os.getpid(), version=__version__, started_at=utc_now()
     )
@@ -170,14 +170,13 @@ async def agent_dispatcher(opened: Resources) -> AsyncGenerator[Dispatcher]:
     """What carries instructions to agents.
 
     Raises:
-        SettingsError: The callback key has no place.
+        SettingsError: The callback key cannot be read or written.
     """
     settings = opened.settings
     try:
         signer = callback_signer(settings)
     except OSError as exc:
-        problem = f"is not set, and the file that stands for it cannot be used: {exc}"
-        raise SettingsError("KROMA_CALLBACK_KEY", problem) from exc
+        raise SettingsError(f"KROMA_CALLBACK_KEY is not set, and its file cannot be used: {exc}") from exc
     client = OutboundClient(UrlGuard(settings.url_allow))
     try:
         yield Dispatcher(

@@ -7,14 +7,14 @@ class AssetNotFoundError(NotFoundError):
     """The project has no such asset, or does not exist itself."""
 
     def __init__(self) -> None:
-        super().__init__("Asset")
+        super().__init__("Asset not found")
 
 
 class AssetLinkNotFoundError(NotFoundError):
     """The project has no such asset link, or does not exist itself."""
 
     def __init__(self) -> None:
-        super().__init__("Asset link")
+        super().__init__("Asset link not found")
 
 
 class SameEndsError(InvalidRequestError):

@@ -78,7 +78,7 @@ class TokenNotFoundError(NotFoundError):
     """No token has this id."""
 
     def __init__(self) -> None:
-        super().__init__("Auth token")
+        super().__init__("Auth token not found")
 
 
 class AlreadyBootstrappedError(InvalidRequestError):

@@ -79,7 +79,7 @@ class ImportNotFoundError(NotFoundError):
     """The project has no such import, or does not exist itself."""
 
     def __init__(self) -> None:
-        super().__init__("Bootstrap import")
+        super().__init__("Bootstrap import not found")
 
 
 class ImportUndoneError(ConflictError):

@@ -28,7 +28,7 @@ async def get_session(source: AsyncSession | Reader, *, slug: str, session_id: s
         NotFoundError: The project or the session is unknown.
     """
     return await get_in_project(
-        source, ChatSession, slug=slug, identifier=session_id, missing=NotFoundError("Chat session")
+        source, ChatSession, slug=slug, identifier=session_id, missing=NotFoundError("Chat session not found")
     )
 
 

@@ -23,7 +23,7 @@ class TokenMissingError(NotFoundError):
     """No token is kept for the command line."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"Token ({path}; `kroma up` without --no-token makes it)")
+        super().__init__(f"No token at {path}; `kroma up` without --no-token creates one")
 
 
 @app.command()

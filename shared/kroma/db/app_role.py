@@ -36,10 +36,10 @@ async def make_role(admin_url: str, *, url: str, wait: timedelta) -> None:
     role, password = unquote(own.username or ""), unquote(own.password or "")
     if not role or not password or not admin.password:
         raise SettingsError(
-            ADMIN_VARIABLE, "is set: it and KROMA_DATABASE_URL must name a user and a password"
+            f"{ADMIN_VARIABLE} and KROMA_DATABASE_URL must both contain a user and a password"
         )
     if role == unquote(admin.username or ""):
-        raise SettingsError(ADMIN_VARIABLE, "must name another user than KROMA_DATABASE_URL")
+        raise SettingsError(f"{ADMIN_VARIABLE} must name a different user than KROMA_DATABASE_URL")
     connection = await wait_for_answer(
         lambda: _open(admin_url, unquote(admin.password or ""), former_password=password),
         url=admin_url,
@@ -51,7 +51,7 @@ async def make_role(admin_url: str, *, url: str, wait: timedelta) -> None:
             for statement in role_statements(role, password):
                 await connection.execute(statement)
     except asyncpg.InsufficientPrivilegeError as exc:
-        raise SettingsError(ADMIN_VARIABLE, "must name a superuser") from exc
+        raise SettingsError(f"{ADMIN_VARIABLE} must name a superuser") from exc
     finally:
         await connection.close()
 

@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import (
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
 
-from kroma.addresses import check_database_url
+from kroma.addresses import check_database_url, wrong_database_url
 from kroma.config import SettingsError
 from kroma.db.prepared import Prepared
 from kroma.db.reader import Reader
@@ -132,14 +132,11 @@ class Database:
         try:
             address = make_url(async_url(url))
         except (ArgumentError, ValueError) as exc:
-            raise SettingsError(
-                "KROMA_DATABASE_URL",
-                "is no address like postgresql://user:password@host:5432/name (a password percent-encoded)",
-            ) from exc
+            raise wrong_database_url("KROMA_DATABASE_URL") from exc
         for name in _FILES:
             path = address.query.get(name)
             if isinstance(path, str) and not Path(path).is_file():
-                raise SettingsError("KROMA_DATABASE_URL", f"names a file as {name} that is not there: {path}")
+                raise SettingsError(f"KROMA_DATABASE_URL names a file in {name} that does not exist: {path}")
         engine = create_async_engine(
             address,
             pool_size=pool_size,

@@ -33,8 +33,8 @@ MAX_WAIT: Final = timedelta(seconds=10)
 SAY_EVERY_S: Final = 10.0
 ANSWER_WITHIN_S: Final = 5.0
 """One try, from the name's resolution to the answer."""
-_UNREADABLE: Final = (
-    "has a parameter that the driver cannot use: see sslmode (disable, allow, prefer, require, verify-ca, "
+_PARAMETERS: Final = (
+    "sslmode (disable, allow, prefer, require, verify-ca, "
     "verify-full), the files named by sslrootcert, sslcert and sslkey, and target_session_attrs"
 )
 
@@ -91,11 +91,11 @@ async def wait_for_answer(
         except DATABASE_TROUBLE as exc:
             error = exc
         waited = timedelta(seconds=monotonic() - began)
-        refusal = _refusal(error)
-        if refusal is None and (mistake := _mistake(error)) is not None:
-            raise SettingsError(variable, mistake) from error
+        refusal = _refusal(variable, error)
+        if refusal is None and (mistake := _mistake(variable, error)) is not None:
+            raise SettingsError(mistake) from error
         if refusal is not None and waited >= max_wait:
-            raise SettingsError(variable, refusal) from error
+            raise SettingsError(refusal) from error
         if refusal is None and not _may_pass(error):
             raise error
         if limit is not None and waited >= limit:
@@ -112,31 +112,32 @@ async def wait_for_answer(
 
 
 def wrong_address(error: Exception) -> SettingsError | None:
-    """What a first statement's error says against the address; None when waiting might mend it."""
-    problem = _refusal(error) or _mistake(error)
-    return None if problem is None else SettingsError("KROMA_DATABASE_URL", problem)
+    """The error for a database URL that cannot work; None if waiting may help."""
+    variable = "KROMA_DATABASE_URL"
+    problem = _refusal(variable, error) or _mistake(variable, error)
+    return None if problem is None else SettingsError(problem)
 
 
-def _mistake(error: Exception) -> str | None:
+def _mistake(variable: str, error: Exception) -> str | None:
     """What no waiting mends."""
     match _root(error):
         case ClientConfigurationError():
-            return _UNREADABLE
+            return f"{variable} has a parameter that the driver rejects; check {_PARAMETERS}"
         case SSLCertVerificationError(verify_message=reason):
-            return f"asks for a verified server, and its certificate is not accepted: {reason}"
+            return f"{variable} requires a verified server, and its certificate is not accepted: {reason}"
         case PostgresError() as said if not is_database_lost(error):
             # The first line only: the others quote statements.
-            return f"names a database that refuses to be used: {str(said).splitlines()[0]}"
+            return f"{variable} names a database that rejects connections: {str(said).splitlines()[0]}"
         case _:
             return None
 
 
-def _refusal(error: BaseException) -> str | None:
+def _refusal(variable: str, error: BaseException) -> str | None:
     match _root(error):
         case InvalidCatalogNameError():
-            return "names a database that its server does not have"
+            return f"{variable} names a database that does not exist on its server"
         case InvalidAuthorizationSpecificationError():
-            return "has a user or password that its server refuses"
+            return f"{variable} has a user or password that its server rejects"
         case _:
             return None
 

@@ -7,4 +7,4 @@ class ExportNotFoundError(NotFoundError):
     """The project has no such export, or does not exist itself."""
 
     def __init__(self) -> None:
-        super().__init__("Project export")
+        super().__init__("Project export not found")

@@ -297,6 +297,6 @@ def _listening(options: MetricsOptions, health: HealthServer) -> _Server:
         return _Server(bind, health)
     except OSError as exc:
         if options.is_given or exc.errno != errno.EADDRINUSE:
-            problem = f"cannot be {bind.address}: {exc.strerror or exc}"
-            raise SettingsError(options.variable, problem) from exc
+            reason = exc.strerror or exc
+            raise SettingsError(f"{options.variable} cannot be {bind.address}: {reason}") from exc
     return _Server(msgspec.structs.replace(bind, port=0), health)

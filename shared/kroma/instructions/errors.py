@@ -8,7 +8,7 @@ class InstructionNotFoundError(NotFoundError):
     """The project has no such instruction, or does not exist itself."""
 
     def __init__(self) -> None:
-        super().__init__("Agent instruction")
+        super().__init__("Agent instruction not found")
 
 
 class AlreadyCanceledError(ConflictError):

@@ -121,7 +121,7 @@ class ProviderCallNotFoundError(NotFoundError):
     """The project has no such call, or does not exist itself."""
 
     def __init__(self) -> None:
-        super().__init__("Provider call")
+        super().__init__("Provider call not found")
 
 
 class CallNotUnknownError(ConflictError):

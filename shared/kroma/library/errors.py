@@ -12,7 +12,7 @@ class AssetFileMissingError(NotFoundError):
     """The row is there, its file is not."""
 
     def __init__(self, rel_path: str) -> None:
-        super().__init__(f"The file of this asset, '{rel_path}', is not in the project's store: it was")
+        super().__init__(f"The file of this asset, '{rel_path}', was not found in the project's store")
 
 
 class NoPictureError(InvalidRequestError):

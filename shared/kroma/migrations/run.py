@@ -148,7 +148,7 @@ def main() -> None:
         env = Environment(os.environ)
         url = env.server_url("DATABASE")
         if url is None:
-            raise SettingsError("KROMA_DATABASE_URL", "is not set")
+            raise SettingsError("KROMA_DATABASE_URL is not set")
         match given.action:
             case "upgrade":
                 migrate_when_it_answers(url, admin_url=find_admin_url(env), wait=waiting_span(given.wait))

@@ -8,9 +8,6 @@ class UrlRefusedError(PolicyError):
 
     code = "url_refused"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The address is refused: {reason}")
-
 
 class OutboundError(ProviderError):
     """A call was allowed, but brought no reply."""

@@ -98,7 +98,9 @@ class UrlGuard:
         addresses = await self._addresses(host, _port(parsed))
         if host not in self._allowed.hosts and not all(map(self._may_call, addresses)):
             # All of them: a name with a public and a private address is how a guard is probed.
-            raise UrlRefusedError("it leads to a host that is not public; KROMA_URL_ALLOW may list it")
+            raise UrlRefusedError(
+                "The address is refused: its host is not public; list it in KROMA_URL_ALLOW to allow it"
+            )
         return GuardedUrl(parsed, host, tuple(map(str, addresses)))
 
     async def is_listed(self, url: str) -> bool:
@@ -133,13 +135,15 @@ def _parsed(url: str) -> httpx.URL:
     try:
         parsed = httpx.URL(url.strip())
     except (httpx.InvalidURL, ValueError) as exc:
-        raise UrlRefusedError("it is no valid URL") from exc
+        raise UrlRefusedError("The address is refused: it is not a valid URL") from exc
     if parsed.scheme not in _PORTS or not parsed.host:
-        raise UrlRefusedError("it must start with http:// or https:// and name a host")
+        raise UrlRefusedError(
+            "The address is refused: it must start with http:// or https:// and name a host"
+        )
     if not 0 < _port(parsed) <= _LAST_PORT:
-        raise UrlRefusedError("it names no port")
+        raise UrlRefusedError("The address is refused: its port must be from 1 to 65535")
     if parsed.userinfo:
-        raise UrlRefusedError("it must not hold a user name or password")
+        raise UrlRefusedError("The address is refused: it must not contain a user name or password")
     return parsed
 
 

@@ -30,7 +30,7 @@ async def get_text(
     Raises:
         NotFoundError: The project or the row is unknown.
     """
-    missing = NotFoundError(model.label)
+    missing = NotFoundError(f"{model.label} not found")
     return await get_in_project(source, model, slug=slug, identifier=identifier, missing=missing, lock=lock)
 
 

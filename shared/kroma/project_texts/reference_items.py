@@ -29,7 +29,7 @@ class ReferenceSetItemNotFoundError(NotFoundError):
     """The set has no such item, or does not exist itself."""
 
     def __init__(self) -> None:
-        super().__init__("Reference set item")
+        super().__init__("Reference set item not found")
 
 
 async def list_reference_items(

@@ -29,7 +29,7 @@ async def create_text(db: Database, model: type[Text], *, slug: str, fields: Fie
     async with db.transaction() as session:
         row.project_id = (await get_project(session, slug)).id
         session.add(row)
-        await flush_unique(session, taken=NameTakenError(model.label))
+        await flush_unique(session, taken=NameTakenError(f"{model.label} name already exists"))
     return row
 
 
@@ -49,7 +49,7 @@ async def change_text(db: Database, model: type[Text], *, slug: str, identifier:
             if text is not None:
                 setattr(row, field, _checked(model, field, text))
         row.updated_at = utc_now()
-        await flush_unique(session, taken=NameTakenError(model.label))
+        await flush_unique(session, taken=NameTakenError(f"{model.label} name already exists"))
     return row
 
 

@@ -7,7 +7,7 @@ class ProjectNotFoundError(NotFoundError):
     """No project has this slug."""
 
     def __init__(self) -> None:
-        super().__init__("Project")
+        super().__init__("Project not found")
 
 
 class SlugTakenError(ConflictError):

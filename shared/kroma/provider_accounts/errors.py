@@ -7,4 +7,4 @@ class ProviderAccountNotFoundError(NotFoundError):
     """The project has no account of this code, or does not exist itself."""
 
     def __init__(self) -> None:
-        super().__init__("Provider account")
+        super().__init__("Provider account not found")

@@ -55,7 +55,7 @@ def check_default(settings: Settings) -> None:
         SettingsError: There is none.
     """
     if settings.provider not in PROVIDERS:
-        raise SettingsError("KROMA_PROVIDER", f"must be one of: {', '.join(provider_codes())}")
+        raise SettingsError(f"KROMA_PROVIDER must be one of: {', '.join(provider_codes())}")
 
 
 def open_provider(code: str, cpu: CpuPool, settings: Settings) -> Provider:

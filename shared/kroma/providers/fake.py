@@ -160,7 +160,7 @@ class FakeProvider:
         try:
             script = msgspec.json.decode(path.read_bytes(), type=FakeScript)
         except (OSError, msgspec.DecodeError) as exc:
-            raise SettingsError("KROMA_FAKE_SCRIPT", f"must name a readable script: {exc}") from exc
+            raise SettingsError(f"KROMA_FAKE_SCRIPT must name a script that can be read: {exc}") from exc
         return cls(script, folder=path.parent)
 
     @property

@@ -7,21 +7,21 @@ class RunNotFoundError(NotFoundError):
     """The project has no such run, or does not exist itself."""
 
     def __init__(self) -> None:
-        super().__init__("Run")
+        super().__init__("Run not found")
 
 
 class JobNotFoundError(NotFoundError):
     """The run has no such job."""
 
     def __init__(self) -> None:
-        super().__init__("Job")
+        super().__init__("Job not found")
 
 
 class RunLogNotFoundError(NotFoundError):
     """The run has no log yet."""
 
     def __init__(self) -> None:
-        super().__init__("Run log")
+        super().__init__("Run log not found")
 
 
 class RunCanceledError(PolicyError):

@@ -1,7 +1,5 @@
 """What can go wrong with secrets; no text holds a value or a key."""
 
-from pathlib import Path
-
 from kroma.config import SettingsError
 from kroma.errors import InfraError, NotFoundError
 
@@ -10,7 +8,7 @@ class SecretNotFoundError(NotFoundError):
     """The project has no secret of this name, or does not exist itself."""
 
     def __init__(self) -> None:
-        super().__init__("Secret")
+        super().__init__("Secret not found")
 
 
 class SecretUnreadableError(InfraError):
@@ -30,17 +28,12 @@ class MasterKeyFileError(InfraError):
 
     retryable = False
 
-    def __init__(self, file: Path, problem: str) -> None:
-        self.problem = f"({file}) {problem}"
-        super().__init__(f"KROMA_MASTER_KEY_FILE {self.problem}")
-
 
 class NoSecretOpensError(SettingsError):
-    """There are secrets, and not one can be used with the keys at hand."""
+    """There are secrets, and none can be decrypted with the configured keys."""
 
     def __init__(self, source: str, *, unreadable: int) -> None:
         super().__init__(
-            source,
-            f"opens none of the {unreadable} stored secrets, nor does KROMA_MASTER_KEY_PREVIOUS; "
-            "set the key that sealed them, or delete them",
+            f"{source} cannot decrypt any of the {unreadable} stored secrets, and neither can "
+            "KROMA_MASTER_KEY_PREVIOUS; set the key that encrypted them, or delete them"
         )

@@ -50,7 +50,7 @@ class Keyring:
         try:
             self._opening_keys()
         except MasterKeyFileError as exc:
-            raise SettingsError("KROMA_MASTER_KEY_FILE", exc.problem) from exc
+            raise SettingsError(exc.message) from exc
 
     def seal(self, value: str, location: SecretLocation) -> str:
         """The value sealed with the current key; makes the key's file if there is no key yet.
@@ -89,7 +89,7 @@ class Keyring:
 
 def _key(variable: str, text: str) -> bytes:
     if not _KEY_TEXT.fullmatch(text):
-        raise SettingsError(variable, f"must be {_WANTED}")
+        raise SettingsError(f"{variable} must be {_WANTED}")
     return urlsafe_b64decode(text)
 
 
@@ -99,11 +99,11 @@ def _find_file_key(file: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as exc:
-        raise MasterKeyFileError(file, f"cannot be read: {exc.strerror}") from exc
+        raise MasterKeyFileError(f"KROMA_MASTER_KEY_FILE ({file}) cannot be read: {exc.strerror}") from exc
     except UnicodeDecodeError:
         text = ""
     if not _KEY_TEXT.fullmatch(text):
-        raise MasterKeyFileError(file, f"must hold {_WANTED}")
+        raise MasterKeyFileError(f"KROMA_MASTER_KEY_FILE ({file}) must hold {_WANTED}")
     return urlsafe_b64decode(text)
 
 
@@ -121,10 +121,10 @@ def _made_file_key(file: Path) -> bytes:
             draft.unlink()
         _sync(file.parent)
     except OSError as exc:
-        raise MasterKeyFileError(file, f"cannot be made: {exc.strerror}") from exc
+        raise MasterKeyFileError(f"KROMA_MASTER_KEY_FILE ({file}) cannot be created: {exc.strerror}") from exc
     key = _find_file_key(file)
     if key is None:
-        raise MasterKeyFileError(file, "vanished while it was made")
+        raise MasterKeyFileError(f"KROMA_MASTER_KEY_FILE ({file}) was removed while Kroma created it")
     return key
 
 

@@ -41,7 +41,7 @@ class BudgetNotFoundError(NotFoundError):
     """The project has no budget."""
 
     def __init__(self) -> None:
-        super().__init__("Budget")
+        super().__init__("Budget not found")
 
 
 class BudgetExceededError(PolicyError):

@@ -77,7 +77,7 @@ class ObjectNotFoundError(NotFoundError):
     """The store has nothing under this key."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"File '{key}'")
+        super().__init__(f"File '{key}' not found")
         self.key = key
 
 

@@ -17,7 +17,7 @@ class SyncNotFoundError(NotFoundError):
     """The project has no sync of this id."""
 
     def __init__(self) -> None:
-        super().__init__("Sync")
+        super().__init__("Sync not found")
 
 
 class SyncDisabledError(InvalidRequestError):
@@ -140,7 +140,7 @@ class FileGoneError(NotFoundError):
     """A file was removed after the folder had been read."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"File '{key}'")
+        super().__init__(f"File '{key}' not found")
 
 
 class UploadGoneError(InfraError):

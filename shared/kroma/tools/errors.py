@@ -10,14 +10,17 @@ class InputMissingError(NotFoundError):
 
     code = "input_not_found"
 
+    def __init__(self, path: str) -> None:
+        super().__init__(f"Input '{path}' not found; name a file or folder")
+
 
 class NoImagesFoundError(NotFoundError):
     """A named folder holds no picture."""
 
     code = "no_images_found"
 
-    def __init__(self, position: str) -> None:
-        super().__init__(f"A picture in '{position}' was")
+    def __init__(self, folder: str) -> None:
+        super().__init__(f"No pictures found in '{folder}'")
 
 
 class OutputTakenError(ConflictError):
@@ -54,7 +57,7 @@ class NoRecordError(NotFoundError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"'{name}' does not say how it was made: a record inside, or in '{name}.json' beside it, was"
+            f"'{name}' does not say how it was made: it holds no record, and there is no '{name}.json'"
         )
 
 

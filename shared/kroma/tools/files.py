@@ -52,7 +52,7 @@ def collected(inputs: Sequence[Path], *, without: Path | None = None) -> list[It
         elif named.exists():
             items.setdefault(named.resolve(), Item(named, PurePath(named.name)))
         else:
-            raise InputMissingError(f"'{named}'")
+            raise InputMissingError(str(named))
     return list(items.values())
 
 

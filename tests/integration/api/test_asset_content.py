@@ -224,7 +224,7 @@ async def test_a_file_that_is_not_in_the_store_is_said_to_be_missing(
     small = problem(await client.get(at.replace("/content", "/thumbnail")))
 
     assert (status, code) == (404, "not_found")
-    assert text == f"The file of this asset, '{rel_path}', is not in the project's store: it was not found"
+    assert text == f"The file of this asset, '{rel_path}', was not found in the project's store"
     assert small == (status, code, text)
 
 

@@ -201,7 +201,7 @@ class TestOfTheDevelopmentBypass:
         with pytest.raises(SettingsError) as raised:
             Settings.from_environment(variables, data_dir=data_dir)
         assert raised.value.message == (
-            "KROMA_API_AUTH_DEV_BYPASS switches authentication off, so KROMA_BACKEND_BIND must be a "
+            "KROMA_API_AUTH_DEV_BYPASS disables authentication, so KROMA_BACKEND_BIND must be a "
             f"loopback address, not {bind}"
         )
 

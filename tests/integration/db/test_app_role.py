@@ -91,8 +91,8 @@ async def test_a_superuser_that_had_the_role_s_password_gets_its_own(admin_url: 
 async def test_a_wrong_superuser_is_named_by_its_variable(admin_url: str, url: str) -> None:
     await make_role(admin_url, url=url, wait=WAIT)
     for wrong, problem in (
-        (admin_url.replace(":first@", ":other@"), "user or password that its server refuses"),
-        (url, "another user"),
+        (admin_url.replace(":first@", ":other@"), "user or password that its server rejects"),
+        (url, "a different user"),
         (admin_url.replace(":first@", "@"), "a user and a password"),
     ):
         with pytest.raises(SettingsError, match=f"^KROMA_ADMIN_DATABASE_URL .*{problem}") as caught:

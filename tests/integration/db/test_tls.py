@@ -101,7 +101,7 @@ async def test_an_encrypted_database_is_used(fresh_database_url: str, tmp_path: 
     ("query", "told"),
     [
         ("sslmode=verify-full&sslrootcert={pem}", "its certificate is not accepted"),
-        ("sslmode=verify-ca&sslrootcert=/nowhere/ca.pem", "names a file as sslrootcert that is not there"),
+        ("sslmode=verify-ca&sslrootcert=/nowhere/ca.pem", "names a file in sslrootcert that does not exist"),
         ("sslmode=perhaps", "sslmode (disable,"),
     ],
 )

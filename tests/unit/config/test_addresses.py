@@ -134,7 +134,7 @@ def test_a_shown_database_has_no_password(url: str) -> None:
 @pytest.mark.parametrize("name", ["KROMA_DATA_DIR", "--data-dir"])
 def test_a_data_directory_in_nobodys_home_is_refused(name: str) -> None:
     given = {name: NOWHERE} if name == "KROMA_DATA_DIR" else {}
-    with pytest.raises(SettingsError, match=f"^{name} names a home that is not known here$"):
+    with pytest.raises(SettingsError, match=f"^{name} starts with the home directory of an unknown user$"):
         Settings.from_environment(given, data_dir=None if given else Path(NOWHERE))
 
 

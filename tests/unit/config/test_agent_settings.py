@@ -63,7 +63,7 @@ def test_origins_are_listed_one_by_one_and_compared_in_one_form() -> None:
     ],
 )
 def test_what_is_no_exact_origin_is_refused_in_one_line(listed: str) -> None:
-    with pytest.raises(SettingsError, match=r"^KROMA_CORS_ORIGINS lists '.*': each must be one exact"):
+    with pytest.raises(SettingsError, match=r"^KROMA_CORS_ORIGINS lists '.*'; each entry must be an exact"):
         settings(KROMA_CORS_ORIGINS=listed)
 
 

@@ -48,7 +48,7 @@ def test_blank_variables_leave_it_to_the_other(secret_file: str) -> None:
 
 def test_variable_and_file_together_are_refused(secret_file: str) -> None:
     line = refusal(KROMA_QUEUE="arq", KROMA_QUEUE_FILE=secret_file)
-    assert line == "KROMA_QUEUE is set, and so is KROMA_QUEUE_FILE: set one of them"
+    assert line == "KROMA_QUEUE and KROMA_QUEUE_FILE are both set; set only one of them"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_variable_and_file_together_are_refused(secret_file: str) -> None:
         pytest.param(None, "cannot be read: No such file or directory", id="missing"),
         pytest.param(b" \n", "is empty", id="empty"),
         pytest.param(b"\xff\xfe", "is not UTF-8", id="bytes"),
-        pytest.param(b"x" * 70_000, "holds more than 65536 bytes", id="endless"),
+        pytest.param(b"x" * 70_000, "is larger than 65536 bytes", id="endless"),
     ],
 )
 def test_a_file_without_a_value_names_its_variable(
@@ -111,7 +111,9 @@ def test_a_password_finds_its_place_in_every_address(url: str, expected: str) ->
 
 def test_two_passwords_are_refused_and_not_shown() -> None:
     line = refusal(KROMA_DATABASE_URL="postgresql://kroma:first@db/kroma", KROMA_DATABASE_PASSWORD="second")
-    assert line == "KROMA_DATABASE_PASSWORD is set, and KROMA_DATABASE_URL has a password too"
+    assert (
+        line == "KROMA_DATABASE_PASSWORD and KROMA_DATABASE_URL both have a password; keep only one of them"
+    )
 
 
 def test_a_password_without_an_address_changes_nothing() -> None:

@@ -34,8 +34,8 @@ def test_a_worker_has_a_variable_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "right"),
     [
-        ("KROMA_METRICS_BIND", "localhost:9100", "ip:port, like 127.0.0.1:8789, or off"),
-        ("KROMA_WORKER_METRICS_BIND", "9100", "ip:port, like 127.0.0.1:8790, or off"),
+        ("KROMA_METRICS_BIND", "localhost:9100", "ip:port, such as 127.0.0.1:8789, or off"),
+        ("KROMA_WORKER_METRICS_BIND", "9100", "ip:port, such as 127.0.0.1:8790, or off"),
         ("KROMA_LOG_LEVEL", "loud", "one of: debug, info, warning, error"),
         ("KROMA_LOG_FORMAT", "xml", "one of: json, console"),
     ],

@@ -45,17 +45,17 @@ def test_a_bucket_is_chosen_with_where_it_is_and_who_asks() -> None:
     ("variables", "told"),
     [
         pytest.param({"KROMA_STORE": "ftp"}, "KROMA_STORE must be one of: directory, s3", id="store"),
-        pytest.param({"KROMA_S3_BUCKET": ""}, "KROMA_S3_BUCKET is not set", id="no bucket"),
-        pytest.param({"KROMA_S3_BUCKET": "a b c"}, "KROMA_S3_BUCKET must be a bucket's name", id="bucket"),
-        pytest.param({"KROMA_S3_PREFIX": "a/../b"}, "KROMA_S3_PREFIX must be names", id="prefix"),
+        pytest.param({"KROMA_S3_BUCKET": ""}, "KROMA_S3_BUCKET must be set", id="no bucket"),
+        pytest.param({"KROMA_S3_BUCKET": "a b c"}, "KROMA_S3_BUCKET must be a bucket name", id="bucket"),
+        pytest.param({"KROMA_S3_PREFIX": "a/../b"}, "KROMA_S3_PREFIX must be folder names", id="prefix"),
         pytest.param(
             {"KROMA_S3_ENDPOINT_URL": "s3:7070"}, "KROMA_S3_ENDPOINT_URL must start with http", id="endpoint"
         ),
         pytest.param(
-            {"KROMA_S3_ACCESS_KEY_ID": "key"}, "KROMA_S3_SECRET_ACCESS_KEY is not set", id="half a key"
+            {"KROMA_S3_ACCESS_KEY_ID": "key"}, "KROMA_S3_SECRET_ACCESS_KEY must be set", id="half a key"
         ),
         pytest.param(
-            {"KROMA_S3_SECRET_ACCESS_KEY": "hush"}, "KROMA_S3_ACCESS_KEY_ID is not set", id="the other half"
+            {"KROMA_S3_SECRET_ACCESS_KEY": "hush"}, "KROMA_S3_ACCESS_KEY_ID must be set", id="the other half"
         ),
     ],
 )
@@ -78,7 +78,7 @@ def test_a_wrong_store_is_one_line_that_names_the_variable(variables: dict[str, 
 def test_machines_that_share_no_disk_are_told_which_key_they_must_share(
     given: dict[str, str], missing: str
 ) -> None:
-    with pytest.raises(SettingsError, match=f"^{missing} is not set"):
+    with pytest.raises(SettingsError, match=f"^{missing} must be set"):
         settings(**HOSTED, **given).refuse_keys_of_one_machine()
 
 

@@ -298,7 +298,7 @@ async def test_a_listed_host_opens_nothing_else() -> None:
     ],
 )
 def test_an_entry_that_could_never_match_stops_the_start(entry: str) -> None:
-    with pytest.raises(SettingsError, match=r"KROMA_URL_ALLOW.* no host or range"):
+    with pytest.raises(SettingsError, match=r"KROMA_URL_ALLOW.* not a host or range"):
         AllowList.parsed([entry])
 
 

@@ -132,7 +132,7 @@ async def use_tool(
     Calls that cost money want `confirm_spend` and pass the ledger; a token of one project makes none.
     """
     if tool not in TOOLS:
-        raise NotFoundError("Tool")
+        raise NotFoundError("Tool not found")
     wants_picture = (accept or "").strip().lower().startswith("image/")
     async with AsyncExitStack() as held:
         spool = await held.enter_async_context(Spool(resources.settings.data_dir))

@@ -29,7 +29,7 @@ class ProviderNotFoundError(NotFoundError):
     """Kroma has no provider of this code."""
 
     def __init__(self) -> None:
-        super().__init__("Provider")
+        super().__init__("Provider not found")
 
 
 class ProviderCheck(msgspec.Struct, frozen=True, kw_only=True):
