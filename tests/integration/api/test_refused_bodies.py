@@ -61,6 +61,36 @@ def test_a_refusal_of_a_small_body_is_not_lost(
         assert [told(address, path, b"{}" * 1000, more=more) for _ in range(5)] == [f"HTTP/1.1 {status}"] * 5
 
 
+@pytest.mark.parametrize(
+    "length",
+    [
+        pytest.param("Transfer-Encoding: chunked\r\n\r\n2\r\n{}", id="chunked"),
+        pytest.param("Content-Length: 100000000\r\n\r\n{}", id="large"),
+    ],
+)
+def test_an_answer_before_the_end_of_the_body_closes_the_connection(
+    data_dir: Path, fresh_database_url: str, length: str
+) -> None:
+    with served(data_dir, KROMA_DATABASE_URL=fresh_database_url) as (_, client):
+        host, port = listening(client)
+        with socket.create_connection((host, port), timeout=10) as caller:
+            caller.sendall(f"POST /api/projects HTTP/1.1\r\nHost: {host}:{port}\r\n{length}".encode())
+            status, *headers = caller.recv(65536).decode().split("\r\n")
+
+        assert status == "HTTP/1.1 401 Unauthorized"
+        assert "connection: close" in headers
+
+
+def test_an_answer_after_the_body_keeps_the_connection(data_dir: Path, fresh_database_url: str) -> None:
+    with served(data_dir, KROMA_DATABASE_URL=fresh_database_url) as (_, client):
+        listening(client)
+
+        answer = client.post("/api/projects", json={})
+
+        assert answer.status_code == 401
+        assert "connection" not in answer.headers
+
+
 def test_who_never_sends_the_rest_is_answered_soon(data_dir: Path, fresh_database_url: str) -> None:
     with served(data_dir, KROMA_DATABASE_URL=fresh_database_url) as (_, client):
         address = listening(client)
