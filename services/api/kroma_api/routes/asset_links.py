@@ -38,7 +38,7 @@ async def list_asset_links(
             reader, project_id, asset_id=asset_id, link_type=link_type, window=open_window(limit, after)
         )
     return ListAssetLinksResponse(
-        count=len(rows), next=rows.following, asset_links=[AssetLinkView.of(row) for row in rows]
+        count=len(rows), next=rows.following, asset_links=[AssetLinkView.from_row(row) for row in rows]
     )
 
 
@@ -67,7 +67,7 @@ async def create_asset_link(
         child_asset_id=data.child_asset_id,
         link_type=data.link_type,
     )
-    return AssetLinkResponse(asset_link=AssetLinkView.of(link))
+    return AssetLinkResponse(asset_link=AssetLinkView.from_row(link))
 
 
 @get("/{link_id:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.10"))
@@ -75,7 +75,7 @@ async def get_asset_link(slug: FromPath[str], link_id: FromPath[str], db: Db) ->
     """One asset link."""
     async with db.reading() as reader:
         link = await queries.get_asset_link(reader, slug=slug, link_id=link_id)
-    return AssetLinkResponse(asset_link=AssetLinkView.of(link))
+    return AssetLinkResponse(asset_link=AssetLinkView.from_row(link))
 
 
 @put(
@@ -99,7 +99,7 @@ async def change_asset_link(
         child_asset_id=data.child_asset_id,
         link_type=data.link_type,
     )
-    return AssetLinkResponse(asset_link=AssetLinkView.of(link))
+    return AssetLinkResponse(asset_link=AssetLinkView.from_row(link))
 
 
 @delete(

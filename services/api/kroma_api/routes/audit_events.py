@@ -30,7 +30,9 @@ async def list_audit_events(
             reader, project_id, window=window(limit, after), event_code=optional_text(event_code)
         )
     return ListAuditEventsResponse(
-        count=len(events), next=events.following, audit_events=[AuditEventView.of(event) for event in events]
+        count=len(events),
+        next=events.following,
+        audit_events=[AuditEventView.from_row(event) for event in events],
     )
 
 

@@ -32,7 +32,7 @@ async def list_characters(
         project_id = await get_project_id(reader, slug)
         rows = await queries.list_texts(reader, Character, project_id, window=open_window(limit, after))
     return ListCharactersResponse(
-        count=len(rows), next=rows.following, characters=[CharacterView.of(row) for row in rows]
+        count=len(rows), next=rows.following, characters=[CharacterView.from_row(row) for row in rows]
     )
 
 
@@ -51,7 +51,7 @@ async def create_character(
 ) -> CharacterResponse:
     """Add a character."""
     character = await service.create_text(db, Character, slug=slug, fields=asdict(data))
-    return CharacterResponse(character=CharacterView.of(character))
+    return CharacterResponse(character=CharacterView.from_row(character))
 
 
 @get("/{character_id:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.15"))
@@ -59,7 +59,7 @@ async def get_character(slug: FromPath[str], character_id: FromPath[str], db: Db
     """One character."""
     async with db.reading() as reader:
         character = await queries.get_text(reader, Character, slug=slug, identifier=character_id)
-    return CharacterResponse(character=CharacterView.of(character))
+    return CharacterResponse(character=CharacterView.from_row(character))
 
 
 @put(
@@ -78,7 +78,7 @@ async def change_character(
     character = await service.change_text(
         db, Character, slug=slug, identifier=character_id, fields=asdict(data)
     )
-    return CharacterResponse(character=CharacterView.of(character))
+    return CharacterResponse(character=CharacterView.from_row(character))
 
 
 @delete(

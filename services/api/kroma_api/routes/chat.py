@@ -32,7 +32,7 @@ async def list_chat_sessions(
         project_id = await get_project_id(reader, slug)
         rows = await queries.list_sessions(reader, project_id, window=open_window(limit, after))
     return ListChatSessionsResponse(
-        count=len(rows), next=rows.following, sessions=[ChatSessionView.of(row) for row in rows]
+        count=len(rows), next=rows.following, sessions=[ChatSessionView.from_row(row) for row in rows]
     )
 
 
@@ -48,7 +48,7 @@ async def create_chat_session(
 ) -> ChatSessionResponse:
     """Open a chat session."""
     opened = await service.open_session(db, slug=slug, title=data.title)
-    return ChatSessionResponse(session=ChatSessionView.of(opened))
+    return ChatSessionResponse(session=ChatSessionView.from_row(opened))
 
 
 @get("/{session_id:str}", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.17"))
@@ -56,7 +56,7 @@ async def get_chat_session(slug: FromPath[str], session_id: FromPath[str], db: D
     """One chat session."""
     async with db.reading() as reader:
         found = await queries.get_session(reader, slug=slug, session_id=session_id)
-    return ChatSessionResponse(session=ChatSessionView.of(found))
+    return ChatSessionResponse(session=ChatSessionView.from_row(found))
 
 
 @get("/{session_id:str}/messages", opt=route(scope=Scope.READ, idempotency=Idempotency.READ, contract="3.17"))
@@ -71,7 +71,7 @@ async def list_chat_messages(
         session_id=session_id,
         count=len(messages),
         next=messages.following,
-        messages=[ChatMessageView.of(message) for message in messages],
+        messages=[ChatMessageView.from_row(message) for message in messages],
     )
 
 
@@ -92,7 +92,7 @@ async def create_chat_message(
     message = await service.add_message(
         db, slug=slug, session_id=session_id, role=data.role, content=data.content
     )
-    return ChatMessageResponse(message=ChatMessageView.of(message))
+    return ChatMessageResponse(message=ChatMessageView.from_row(message))
 
 
 router = Router(

@@ -36,7 +36,9 @@ async def list_cost_events(
             reader, project_id, run_id=run_id, provider=provider, window=window(limit, after)
         )
     return ListCostEventsResponse(
-        count=len(events), next=events.following, cost_events=[CostEventView.of(event) for event in events]
+        count=len(events),
+        next=events.following,
+        cost_events=[CostEventView.from_row(event) for event in events],
     )
 
 

@@ -94,7 +94,7 @@ async def list_instruction_events(
         instruction_id=instruction_id,
         count=len(events),
         next=events.following,
-        events=[InstructionEventView.of(event) for event in events],
+        events=[InstructionEventView.from_row(event) for event in events],
     )
 
 

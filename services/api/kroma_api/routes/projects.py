@@ -76,7 +76,7 @@ async def upsert_project(
     )
     changed = await service.upsert_project(db, stores, draft, actor=caller.user_id)
     return UpsertProjectResponse(
-        project=ProjectName.of(changed.project),
+        project=ProjectName.from_row(changed.project),
         storage=StorageView.of(changed.project, changed.storage, stores=stores),
         audit_id=str(changed.audit_id),
     )
@@ -90,9 +90,9 @@ async def get_project(slug: FromPath[str], db: Db, stores: Stores) -> ProjectRes
         counts = await count_project_contents(reader, project.id)
         spend = await project_spend(reader, project.id, since=None)
     return ProjectResponse(
-        project=ProjectView.of(project),
-        counts=ProjectCountsView.of(counts),
-        spend=ProjectSpendView.of(spend),
+        project=ProjectView.from_row(project),
+        counts=ProjectCountsView.from_row(counts),
+        spend=ProjectSpendView.from_row(spend),
         storage=StorageView.of(project, storage, stores=stores),
     )
 
@@ -106,7 +106,7 @@ async def get_storage(slug: FromPath[str], db: Db, stores: Stores) -> StorageRes
     async with db.reading() as reader:
         project, storage = await queries.get_stored_project(reader, slug)
     return StorageResponse(
-        project=ProjectName.of(project),
+        project=ProjectName.from_row(project),
         storage=StorageView.of(project, storage, stores=stores),
     )
 
@@ -139,7 +139,7 @@ async def change_local_storage(
         actor=caller.user_id,
     )
     return ChangeLocalStorageResponse(
-        project=ProjectName.of(changed.project),
+        project=ProjectName.from_row(changed.project),
         storage=StorageView.of(changed.project, changed.storage, stores=stores),
         audit_id=str(changed.audit_id),
     )
@@ -174,7 +174,7 @@ async def change_s3_storage(
         db, change, slug=slug, stores=stores, is_confined=caller.is_confined, actor=caller.user_id
     )
     return ChangeS3StorageResponse(
-        project=ProjectName.of(changed.project),
+        project=ProjectName.from_row(changed.project),
         storage=StorageView.of(changed.project, changed.storage, stores=stores),
         audit_id=str(changed.audit_id),
     )

@@ -32,7 +32,9 @@ async def list_prompt_templates(
         project_id = await get_project_id(reader, slug)
         rows = await queries.list_texts(reader, PromptTemplate, project_id, window=open_window(limit, after))
     return ListPromptTemplatesResponse(
-        count=len(rows), next=rows.following, prompt_templates=[PromptTemplateView.of(row) for row in rows]
+        count=len(rows),
+        next=rows.following,
+        prompt_templates=[PromptTemplateView.from_row(row) for row in rows],
     )
 
 
@@ -51,7 +53,7 @@ async def create_prompt_template(
 ) -> PromptTemplateResponse:
     """Add a named text; placeholders in it are kept, not filled."""
     template = await service.create_text(db, PromptTemplate, slug=slug, fields=asdict(data))
-    return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
+    return PromptTemplateResponse(prompt_template=PromptTemplateView.from_row(template))
 
 
 @get("/{template_id:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.12"))
@@ -61,7 +63,7 @@ async def get_prompt_template(
     """One prompt template."""
     async with db.reading() as reader:
         template = await queries.get_text(reader, PromptTemplate, slug=slug, identifier=template_id)
-    return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
+    return PromptTemplateResponse(prompt_template=PromptTemplateView.from_row(template))
 
 
 @put(
@@ -80,7 +82,7 @@ async def change_prompt_template(
     template = await service.change_text(
         db, PromptTemplate, slug=slug, identifier=template_id, fields=asdict(data)
     )
-    return PromptTemplateResponse(prompt_template=PromptTemplateView.of(template))
+    return PromptTemplateResponse(prompt_template=PromptTemplateView.from_row(template))
 
 
 @delete(

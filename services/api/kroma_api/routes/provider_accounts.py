@@ -35,7 +35,9 @@ async def list_provider_accounts(
         project_id = await get_project_id(reader, slug)
         rows = await queries.list_provider_accounts(reader, project_id, window=open_window(limit, after))
     return ListProviderAccountsResponse(
-        count=len(rows), next=rows.following, provider_accounts=[ProviderAccountView.of(row) for row in rows]
+        count=len(rows),
+        next=rows.following,
+        provider_accounts=[ProviderAccountView.from_row(row) for row in rows],
     )
 
 
@@ -72,7 +74,7 @@ async def upsert_provider_account(
     )
     await unpause.notify()
     return ChangedProviderAccountResponse(
-        provider_account=ProviderAccountView.of(changed.account), audit_id=str(changed.audit_id)
+        provider_account=ProviderAccountView.from_row(changed.account), audit_id=str(changed.audit_id)
     )
 
 
@@ -86,7 +88,7 @@ async def get_provider_account(
     """One provider account."""
     async with db.reading() as reader:
         account = await queries.get_provider_account(reader, slug=slug, code=provider_code)
-    return ProviderAccountResponse(provider_account=ProviderAccountView.of(account))
+    return ProviderAccountResponse(provider_account=ProviderAccountView.from_row(account))
 
 
 @put(
@@ -123,7 +125,7 @@ async def change_provider_account(
     )
     await unpause.notify()
     return ChangedProviderAccountResponse(
-        provider_account=ProviderAccountView.of(changed.account), audit_id=str(changed.audit_id)
+        provider_account=ProviderAccountView.from_row(changed.account), audit_id=str(changed.audit_id)
     )
 
 

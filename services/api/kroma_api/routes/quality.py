@@ -22,7 +22,7 @@ async def list_quality_reports(
     return ListQualityReportsResponse(
         count=len(reports),
         next=reports.following,
-        quality_reports=[QualityReportView.of(report) for report in reports],
+        quality_reports=[QualityReportView.from_row(report) for report in reports],
     )
 
 

@@ -37,7 +37,7 @@ async def list_reference_sets(
         project_id = await get_project_id(reader, slug)
         rows = await queries.list_texts(reader, ReferenceSet, project_id, window=open_window(limit, after))
     return ListReferenceSetsResponse(
-        count=len(rows), next=rows.following, reference_sets=[ReferenceSetView.of(row) for row in rows]
+        count=len(rows), next=rows.following, reference_sets=[ReferenceSetView.from_row(row) for row in rows]
     )
 
 
@@ -56,7 +56,7 @@ async def create_reference_set(
 ) -> ReferenceSetResponse:
     """Add an empty reference set."""
     reference_set = await service.create_text(db, ReferenceSet, slug=slug, fields=asdict(data))
-    return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
+    return ReferenceSetResponse(reference_set=ReferenceSetView.from_row(reference_set))
 
 
 @get("/{reference_set_id:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.16"))
@@ -66,7 +66,7 @@ async def get_reference_set(
     """One reference set."""
     async with db.reading() as reader:
         reference_set = await queries.get_text(reader, ReferenceSet, slug=slug, identifier=reference_set_id)
-    return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
+    return ReferenceSetResponse(reference_set=ReferenceSetView.from_row(reference_set))
 
 
 @put(
@@ -85,7 +85,7 @@ async def change_reference_set(
     reference_set = await service.change_text(
         db, ReferenceSet, slug=slug, identifier=reference_set_id, fields=asdict(data)
     )
-    return ReferenceSetResponse(reference_set=ReferenceSetView.of(reference_set))
+    return ReferenceSetResponse(reference_set=ReferenceSetView.from_row(reference_set))
 
 
 @delete(
@@ -115,7 +115,7 @@ async def list_reference_items(
         count=len(rows),
         next=rows.following,
         reference_set_id=reference_set_id,
-        items=[ReferenceItemView.of(row) for row in rows],
+        items=[ReferenceItemView.from_row(row) for row in rows],
     )
 
 
@@ -143,7 +143,7 @@ async def create_reference_item(
         sort_order=data.sort_order,
         metadata_json=data.metadata_json,
     )
-    return ReferenceItemResponse(item=ReferenceItemView.of(item))
+    return ReferenceItemResponse(item=ReferenceItemView.from_row(item))
 
 
 @get(
@@ -158,7 +158,7 @@ async def get_reference_item(
         item = await reference_items.get_reference_item(
             reader, slug=slug, reference_set_id=reference_set_id, item_id=item_id
         )
-    return ReferenceItemResponse(item=ReferenceItemView.of(item))
+    return ReferenceItemResponse(item=ReferenceItemView.from_row(item))
 
 
 @put(
@@ -189,7 +189,7 @@ async def change_reference_item(
         sort_order=data.sort_order,
         metadata_json=data.metadata_json,
     )
-    return ReferenceItemResponse(item=ReferenceItemView.of(item))
+    return ReferenceItemResponse(item=ReferenceItemView.from_row(item))
 
 
 @delete(

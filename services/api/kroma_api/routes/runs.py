@@ -196,7 +196,7 @@ async def check_config(
 ) -> ValidateConfigResponse:
     """Load settings, manifest and postprocess config as a run would, without planning one."""
     summary = await validate_config(db, stores, settings, slug=slug, raw=data, is_confined=caller.is_confined)
-    return ValidateConfigResponse(summary=ConfigSummaryView.of(summary))
+    return ValidateConfigResponse(summary=ConfigSummaryView.from_row(summary))
 
 
 class _Detail(NamedTuple):

@@ -32,7 +32,7 @@ async def list_style_guides(
         project_id = await get_project_id(reader, slug)
         rows = await queries.list_texts(reader, StyleGuide, project_id, window=open_window(limit, after))
     return ListStyleGuidesResponse(
-        count=len(rows), next=rows.following, style_guides=[StyleGuideView.of(row) for row in rows]
+        count=len(rows), next=rows.following, style_guides=[StyleGuideView.from_row(row) for row in rows]
     )
 
 
@@ -51,7 +51,7 @@ async def create_style_guide(
 ) -> StyleGuideResponse:
     """Add a style guide."""
     guide = await service.create_text(db, StyleGuide, slug=slug, fields=asdict(data))
-    return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
+    return StyleGuideResponse(style_guide=StyleGuideView.from_row(guide))
 
 
 @get("/{style_guide_id:str}", opt=route(scope=VIEW, idempotency=Idempotency.READ, contract="3.14"))
@@ -59,7 +59,7 @@ async def get_style_guide(slug: FromPath[str], style_guide_id: FromPath[str], db
     """One style guide."""
     async with db.reading() as reader:
         guide = await queries.get_text(reader, StyleGuide, slug=slug, identifier=style_guide_id)
-    return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
+    return StyleGuideResponse(style_guide=StyleGuideView.from_row(guide))
 
 
 @put(
@@ -78,7 +78,7 @@ async def change_style_guide(
     guide = await service.change_text(
         db, StyleGuide, slug=slug, identifier=style_guide_id, fields=asdict(data)
     )
-    return StyleGuideResponse(style_guide=StyleGuideView.of(guide))
+    return StyleGuideResponse(style_guide=StyleGuideView.from_row(guide))
 
 
 @delete(

@@ -1,12 +1,9 @@
 """Bodies of ``/api/projects/{slug}/asset-links``."""
 
-from typing import Self
-
 import msgspec
 from msgspec import UNSET
 
-from kroma.assets.models import AssetLink
-from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, RowView, Stamp
 
 
 class CreateAssetLinkRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +28,7 @@ class ChangeAssetLinkRequest(msgspec.Struct, frozen=True, kw_only=True):
     """``derived_from``, ``variant_of``, ``mask_for`` or ``reference_of``."""
 
 
-class AssetLinkView(msgspec.Struct, frozen=True, kw_only=True):
+class AssetLinkView(RowView, frozen=True, kw_only=True):
     """A typed edge from a parent picture to its child."""
 
     id: Id
@@ -42,19 +39,6 @@ class AssetLinkView(msgspec.Struct, frozen=True, kw_only=True):
     """``derived_from``, ``variant_of``, ``mask_for`` or ``reference_of``."""
     created_at: Stamp
     updated_at: Stamp
-
-    @classmethod
-    def of(cls, link: AssetLink) -> Self:
-        """Show a link."""
-        return cls(
-            id=str(link.id),
-            project_id=str(link.project_id),
-            parent_asset_id=str(link.parent_asset_id),
-            child_asset_id=str(link.child_asset_id),
-            link_type=link.link_type,
-            created_at=shown_stamp(link.created_at),
-            updated_at=shown_stamp(link.updated_at),
-        )
 
 
 class ListAssetLinksResponse(ListReply, frozen=True, kw_only=True):

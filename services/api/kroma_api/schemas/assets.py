@@ -2,13 +2,18 @@
 
 from typing import Any, Self
 
-import msgspec
-
 from kroma.assets.models import Asset
-from kroma_api.schemas.reply import Id, ListReply, OptionalId, Reply, Stamp, shown_id, shown_json, shown_stamp
+from kroma_api.schemas.reply import (
+    Id,
+    ListReply,
+    OptionalId,
+    Reply,
+    RowView,
+    Stamp,
+)
 
 
-class AssetView(msgspec.Struct, frozen=True, kw_only=True):
+class AssetView(RowView, frozen=True, kw_only=True):
     """A kept picture."""
 
     id: Id
@@ -41,26 +46,7 @@ class AssetView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, asset: Asset) -> Self:
-        """Show an asset."""
-        return cls(
-            id=str(asset.id),
-            project_id=str(asset.project_id),
-            kind=asset.kind,
-            asset_kind=asset.kind,
-            storage_uri=asset.storage_uri,
-            rel_path=asset.rel_path,
-            storage_backend=asset.storage_backend,
-            mime_type=asset.mime_type or "",
-            width=asset.width,
-            height=asset.height,
-            size_bytes=asset.size_bytes,
-            sha256=asset.sha256 or "",
-            run_id=shown_id(asset.run_id),
-            job_id=shown_id(asset.job_id),
-            candidate_id=shown_id(asset.candidate_id),
-            metadata_json=shown_json(asset.metadata_json),
-            created_at=shown_stamp(asset.created_at),
-        )
+        return cls.from_row(asset, asset_kind=asset.kind)
 
 
 class ListAssetsResponse(ListReply, frozen=True, kw_only=True):

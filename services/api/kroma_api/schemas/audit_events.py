@@ -1,14 +1,17 @@
 """Bodies of ``/api/projects/{slug}/audit-events``."""
 
-from typing import Any, Self
+from typing import Any
 
-import msgspec
+from kroma_api.schemas.reply import (
+    Id,
+    ListReply,
+    OptionalId,
+    RowView,
+    Stamp,
+)
 
-from kroma.audit.models import AuditEvent
-from kroma_api.schemas.reply import Id, ListReply, OptionalId, Stamp, shown_id, shown_json, shown_stamp
 
-
-class AuditEventView(msgspec.Struct, frozen=True, kw_only=True):
+class AuditEventView(RowView, frozen=True, kw_only=True):
     """One change of state."""
 
     id: Id
@@ -20,18 +23,6 @@ class AuditEventView(msgspec.Struct, frozen=True, kw_only=True):
     payload_json: Any
     """Identifiers of what changed."""
     created_at: Stamp
-
-    @classmethod
-    def of(cls, event: AuditEvent) -> Self:
-        """Show an event."""
-        return cls(
-            id=str(event.id),
-            project_id=shown_id(event.project_id),
-            actor_user_id=shown_id(event.actor_user_id),
-            event_code=event.event_code,
-            payload_json=shown_json(event.payload_json),
-            created_at=shown_stamp(event.created_at),
-        )
 
 
 class ListAuditEventsResponse(ListReply, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from msgspec import UNSET, UnsetType
 
 from kroma.auth.models import ApiToken
 from kroma.auth.service import CreatedToken
-from kroma_api.schemas.reply import Id, ListReply, Reply, Stamp, shown_stamp
+from kroma_api.schemas.reply import Id, ListReply, Reply, RowView, Stamp, shown_stamp
 
 
 class CreateTokenRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +63,7 @@ class CreateTokenResponse(Reply, frozen=True, kw_only=True):
     auth_token: CreatedTokenView
 
 
-class TokenView(msgspec.Struct, frozen=True, kw_only=True):
+class TokenView(RowView, frozen=True, kw_only=True):
     """A token without its secret."""
 
     id: Id
@@ -86,18 +86,13 @@ class TokenView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, row: ApiToken, *, now: datetime) -> Self:
-        """Show a stored token."""
-        return cls(
-            id=str(row.id),
-            user_id=str(row.user_id),
+        return cls.from_row(
+            row,
             project_id=None if row.project_id is None else str(row.project_id),
             scopes=UNSET if row.scopes is None else row.scopes,
-            token_prefix=row.token_prefix,
-            label=row.label,
             expires_at=_shown_expiry(row.expires_at),
             revoked_at=_stamp_or_null(row.revoked_at),
             last_used_at=_stamp_or_null(row.last_used_at),
-            created_at=shown_stamp(row.created_at),
             active=row.is_active(now=now),
         )
 

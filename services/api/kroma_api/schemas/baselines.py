@@ -14,9 +14,9 @@ from kroma_api.schemas.reply import (
     ListReply,
     OptionalId,
     Reply,
+    RowView,
     Stamp,
     shown_id,
-    shown_stamp,
 )
 from kroma_api.schemas.runs import JobView, RunLinks, RunView
 
@@ -70,7 +70,7 @@ class LockBaselineRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Why."""
 
 
-class BaselineView(msgspec.Struct, frozen=True, kw_only=True):
+class BaselineView(RowView, frozen=True, kw_only=True):
     """The picture that was locked for a scene."""
 
     id: Id
@@ -102,31 +102,7 @@ class BaselineView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, baseline: Baseline) -> Self:
-        """Show a baseline."""
-        return cls(
-            id=str(baseline.id),
-            project_id=str(baseline.project_id),
-            scene_sha256=baseline.scene_sha256,
-            scene_path=baseline.scene_path,
-            run_id=shown_id(baseline.run_id),
-            job_id=shown_id(baseline.job_id),
-            job_key=baseline.job_key,
-            candidate_id=shown_id(baseline.candidate_id),
-            candidate_index=baseline.candidate_index,
-            asset_id=shown_id(baseline.asset_id),
-            path=baseline.path,
-            sha256=baseline.sha256,
-            mime_type=baseline.mime_type,
-            width=baseline.width,
-            height=baseline.height,
-            stage=baseline.stage,
-            time_of_day=baseline.time_of_day,
-            weather=baseline.weather,
-            note=baseline.note,
-            current=baseline.replaced_at is None,
-            locked_at=shown_stamp(baseline.locked_at),
-            replaced_at=shown_stamp(baseline.replaced_at),
-        )
+        return cls.from_row(baseline, current=baseline.replaced_at is None)
 
 
 class SkippedJobView(msgspec.Struct, frozen=True, kw_only=True):

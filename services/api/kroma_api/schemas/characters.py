@@ -1,12 +1,9 @@
 """Bodies of ``/api/projects/{slug}/characters``."""
 
-from typing import Self
-
 import msgspec
 from msgspec import UNSET
 
-from kroma.project_texts.models import Character
-from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, RowView, Stamp
 
 
 class CreateCharacterRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +28,7 @@ class ChangeCharacterRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Blank clears it."""
 
 
-class CharacterView(msgspec.Struct, frozen=True, kw_only=True):
+class CharacterView(RowView, frozen=True, kw_only=True):
     """Someone who appears in the pictures."""
 
     id: Id
@@ -42,19 +39,6 @@ class CharacterView(msgspec.Struct, frozen=True, kw_only=True):
     """What prompts say of the character."""
     created_at: Stamp
     updated_at: Stamp
-
-    @classmethod
-    def of(cls, character: Character) -> Self:
-        """Show a character."""
-        return cls(
-            id=str(character.id),
-            project_id=str(character.project_id),
-            name=character.name,
-            description=character.description or "",
-            prompt_text=character.prompt_text or "",
-            created_at=shown_stamp(character.created_at),
-            updated_at=shown_stamp(character.updated_at),
-        )
 
 
 class ListCharactersResponse(ListReply, frozen=True, kw_only=True):

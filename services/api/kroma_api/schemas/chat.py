@@ -1,12 +1,9 @@
 """Bodies of ``/api/projects/{slug}/chat/sessions``."""
 
-from typing import Self
-
 import msgspec
 from msgspec import UNSET
 
-from kroma.chat.models import ChatMessage, ChatSession
-from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, RowView, Stamp
 
 
 class CreateChatSessionRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +22,7 @@ class CreateChatMessageRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The text."""
 
 
-class ChatSessionView(msgspec.Struct, frozen=True, kw_only=True):
+class ChatSessionView(RowView, frozen=True, kw_only=True):
     """A conversation."""
 
     id: Id
@@ -36,20 +33,8 @@ class ChatSessionView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Stamp
     updated_at: Stamp
 
-    @classmethod
-    def of(cls, session: ChatSession) -> Self:
-        """Show a session."""
-        return cls(
-            id=str(session.id),
-            project_id=str(session.project_id),
-            title=session.title,
-            status=session.status,
-            created_at=shown_stamp(session.created_at),
-            updated_at=shown_stamp(session.updated_at),
-        )
 
-
-class ChatMessageView(msgspec.Struct, frozen=True, kw_only=True):
+class ChatMessageView(RowView, frozen=True, kw_only=True):
     """An utterance."""
 
     id: Id
@@ -59,18 +44,6 @@ class ChatMessageView(msgspec.Struct, frozen=True, kw_only=True):
     """``user``, ``assistant``, ``system`` or ``tool``."""
     content: str
     created_at: Stamp
-
-    @classmethod
-    def of(cls, message: ChatMessage) -> Self:
-        """Show a message."""
-        return cls(
-            id=str(message.id),
-            project_id=str(message.project_id),
-            session_id=str(message.session_id),
-            role=message.role,
-            content=message.content,
-            created_at=shown_stamp(message.created_at),
-        )
 
 
 class ListChatSessionsResponse(ListReply, frozen=True, kw_only=True):

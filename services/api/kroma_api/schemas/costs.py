@@ -1,14 +1,17 @@
 """Bodies of ``/api/projects/{slug}/cost-events``."""
 
-from typing import Any, Self
+from typing import Any
 
-import msgspec
+from kroma_api.schemas.reply import (
+    Id,
+    ListReply,
+    OptionalId,
+    RowView,
+    Stamp,
+)
 
-from kroma.costs.models import CostEvent
-from kroma_api.schemas.reply import Id, ListReply, OptionalId, Stamp, shown_id, shown_json, shown_stamp
 
-
-class CostEventView(msgspec.Struct, frozen=True, kw_only=True):
+class CostEventView(RowView, frozen=True, kw_only=True):
     """What a call cost."""
 
     id: Id
@@ -28,25 +31,6 @@ class CostEventView(msgspec.Struct, frozen=True, kw_only=True):
     meta_json: Any
     """Free."""
     created_at: Stamp
-
-    @classmethod
-    def of(cls, event: CostEvent) -> Self:
-        """Show a cost event."""
-        return cls(
-            id=str(event.id),
-            project_id=str(event.project_id),
-            run_id=shown_id(event.run_id),
-            job_id=event.job_id or "",
-            provider_code=event.provider_code,
-            model_name=event.model_name or "",
-            event_type=event.event_type,
-            units=float(event.units),
-            unit_cost_usd=float(event.unit_cost_usd),
-            total_cost_usd=float(event.total_cost_usd),
-            currency=event.currency,
-            meta_json=shown_json(event.meta_json),
-            created_at=shown_stamp(event.created_at),
-        )
 
 
 class ListCostEventsResponse(ListReply, frozen=True, kw_only=True):

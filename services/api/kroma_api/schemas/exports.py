@@ -2,13 +2,18 @@
 
 from typing import Any, Self
 
-import msgspec
-
 from kroma.exports.models import ProjectExport
-from kroma_api.schemas.reply import Id, ListReply, OptionalId, Reply, Stamp, shown_id, shown_json, shown_stamp
+from kroma_api.schemas.reply import (
+    Id,
+    ListReply,
+    OptionalId,
+    Reply,
+    RowView,
+    Stamp,
+)
 
 
-class ExportView(msgspec.Struct, frozen=True, kw_only=True):
+class ExportView(RowView, frozen=True, kw_only=True):
     """A package of pictures."""
 
     id: Id
@@ -31,21 +36,7 @@ class ExportView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, export: ProjectExport) -> Self:
-        """Show an export."""
-        return cls(
-            id=str(export.id),
-            project_id=str(export.project_id),
-            run_id=shown_id(export.run_id),
-            status=export.status,
-            export_format=export.export_format,
-            storage_uri=export.storage_uri or "",
-            rel_path=export.rel_path or "",
-            file_size_bytes=export.file_size_bytes or 0,
-            checksum_sha256=export.checksum_sha256 or "",
-            manifest_json=shown_json(export.manifest_json),
-            created_at=shown_stamp(export.created_at),
-            completed_at=shown_stamp(export.completed_at),
-        )
+        return cls.from_row(export, file_size_bytes=export.file_size_bytes or 0)
 
 
 class ListExportsResponse(ListReply, frozen=True, kw_only=True):

@@ -5,8 +5,8 @@ from typing import Any, Self
 import msgspec
 from msgspec import UNSET
 
-from kroma.instructions.models import AgentInstruction, AgentInstructionEvent
-from kroma_api.schemas.reply import AuditId, Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+from kroma.instructions.models import AgentInstruction
+from kroma_api.schemas.reply import AuditId, Id, ListReply, Reply, RequiredText, RowView, Stamp, shown_stamp
 
 
 class CreateInstructionRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +45,7 @@ class AgentCallbackRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Why it failed; becomes ``last_error``."""
 
 
-class InstructionView(msgspec.Struct, frozen=True, kw_only=True):
+class InstructionView(RowView, frozen=True, kw_only=True):
     """A wish for the external agent."""
 
     id: Id
@@ -68,24 +68,12 @@ class InstructionView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, instruction: AgentInstruction) -> Self:
-        """Show an instruction."""
-        return cls(
-            id=str(instruction.id),
-            project_id=str(instruction.project_id),
-            instruction_text=instruction.instruction_text,
-            status=instruction.status,
-            created_at=shown_stamp(instruction.created_at),
-            updated_at=shown_stamp(instruction.updated_at),
-            confirmed_at=shown_stamp(instruction.confirmed_at),
-            canceled_at=shown_stamp(instruction.canceled_at),
-            attempts=instruction.attempt,
-            max_attempts=instruction.max_attempts,
-            last_error=instruction.last_error or "",
-            next_attempt_at=shown_stamp(instruction.available_at),
+        return cls.from_row(
+            instruction, attempts=instruction.attempt, next_attempt_at=shown_stamp(instruction.available_at)
         )
 
 
-class InstructionEventView(msgspec.Struct, frozen=True, kw_only=True):
+class InstructionEventView(RowView, frozen=True, kw_only=True):
     """One thing that happened to an instruction."""
 
     id: Id
@@ -95,18 +83,6 @@ class InstructionEventView(msgspec.Struct, frozen=True, kw_only=True):
     """What happened, like ``confirmed``."""
     message: str
     created_at: Stamp
-
-    @classmethod
-    def of(cls, event: AgentInstructionEvent) -> Self:
-        """Show an event."""
-        return cls(
-            id=str(event.id),
-            project_id=str(event.project_id),
-            instruction_id=str(event.instruction_id),
-            event_type=event.event_type,
-            message=event.message or "",
-            created_at=shown_stamp(event.created_at),
-        )
 
 
 class ListInstructionsResponse(ListReply, frozen=True, kw_only=True):

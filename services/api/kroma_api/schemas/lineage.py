@@ -7,13 +7,13 @@ from msgspec import Meta
 
 from kroma.lineage.family import Relative
 from kroma.lineage.queries import CandidateEntry, Cost, Lineage
-from kroma.runlog.schema import InputLog, NamedTextLog, WordsLog
-from kroma.runs.models import Run, RunCandidate, RunJob
+from kroma.runlog.schema import InputLog, WordsLog
+from kroma.runs.models import Run, RunCandidate
 from kroma_api.schemas.assets import AssetView
 from kroma_api.schemas.costs import CostEventView
 from kroma_api.schemas.provider_calls import ProviderCallView
 from kroma_api.schemas.quality import QualityReportView
-from kroma_api.schemas.reply import Id, OptionalId, Reply, Stamp, shown_id, shown_stamp
+from kroma_api.schemas.reply import Id, OptionalId, Reply, RowView, Stamp, shown_id
 
 Cut = Annotated[bool, Meta(description="Whether there are more than the 500 that are listed")]
 
@@ -40,7 +40,7 @@ class RelativeView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class LineageRunView(msgspec.Struct, frozen=True, kw_only=True):
+class LineageRunView(RowView, frozen=True, kw_only=True):
     """The run that made a picture."""
 
     id: Id
@@ -58,25 +58,8 @@ class LineageRunView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Stamp
     finished_at: Stamp
 
-    @classmethod
-    def of(cls, run: Run) -> Self:
-        """Show a run."""
-        return cls(
-            id=str(run.id),
-            run_mode=run.run_mode,
-            status=run.status,
-            stage=run.stage or "",
-            time_of_day=run.time_of_day or "",
-            weather=run.weather or "",
-            run_log_path=run.run_log_path or "",
-            origin_run_id=shown_id(run.origin_run_id),
-            origin_kind=run.origin_kind or "",
-            created_at=shown_stamp(run.created_at),
-            finished_at=shown_stamp(run.finished_at),
-        )
 
-
-class LineageJobView(msgspec.Struct, frozen=True, kw_only=True):
+class LineageJobView(RowView, frozen=True, kw_only=True):
     """The job that a picture was made for."""
 
     id: Id
@@ -85,19 +68,8 @@ class LineageJobView(msgspec.Struct, frozen=True, kw_only=True):
     selected_candidate_index: int | None
     final_output: str
 
-    @classmethod
-    def of(cls, job: RunJob) -> Self:
-        """Show a job."""
-        return cls(
-            id=str(job.id),
-            job_key=job.job_key,
-            status=job.status,
-            selected_candidate_index=job.selected_candidate_index,
-            final_output=job.final_output or "",
-        )
 
-
-class LineageCandidateView(msgspec.Struct, frozen=True, kw_only=True):
+class LineageCandidateView(RowView, frozen=True, kw_only=True):
     """The candidate that a picture is, or was made of."""
 
     id: Id
@@ -112,13 +84,8 @@ class LineageCandidateView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, candidate: RunCandidate, entry: CandidateEntry | None) -> Self:
-        """Show a candidate."""
-        return cls(
-            id=str(candidate.id),
-            candidate_index=candidate.candidate_index,
-            status=candidate.status,
-            output_path=candidate.output_path or "",
-            final_output_path=candidate.final_output_path or "",
+        return cls.from_row(
+            candidate,
             reason=entry.reason if entry else "",
             reused_from=shown_id(entry.reused_from if entry else None),
         )
@@ -171,7 +138,7 @@ class LineageReferenceView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class PromptPartView(msgspec.Struct, frozen=True, kw_only=True):
+class PromptPartView(RowView, frozen=True, kw_only=True):
     """A text of the project, as it was when the run was planned."""
 
     id: Id
@@ -179,11 +146,6 @@ class PromptPartView(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     updated_at: str
     """The time of the last change, which identifies the version: ISO 8601, UTC."""
-
-    @classmethod
-    def of(cls, part: NamedTextLog) -> Self:
-        """Show a text."""
-        return cls(id=str(part.id), name=part.name, text=part.text, updated_at=part.updated_at)
 
 
 class PromptView(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,9 +160,9 @@ class PromptView(msgspec.Struct, frozen=True, kw_only=True):
     def of(cls, words: WordsLog) -> Self:
         """Show the texts."""
         return cls(
-            template=None if words.template is None else PromptPartView.of(words.template),
-            style_guide=None if words.style_guide is None else PromptPartView.of(words.style_guide),
-            characters=[PromptPartView.of(character) for character in words.characters],
+            template=None if words.template is None else PromptPartView.from_row(words.template),
+            style_guide=None if words.style_guide is None else PromptPartView.from_row(words.style_guide),
+            characters=[PromptPartView.from_row(character) for character in words.characters],
         )
 
 
@@ -219,7 +181,7 @@ class LineageCostView(msgspec.Struct, frozen=True, kw_only=True):
         """Show a cost."""
         return cls(
             total_usd=None if cost.total_usd is None else float(cost.total_usd),
-            cost_events=[CostEventView.of(event) for event in cost.events],
+            cost_events=[CostEventView.from_row(event) for event in cost.events],
             provider_calls=calls,
         )
 
@@ -260,15 +222,15 @@ class LineageResponse(Reply, frozen=True, kw_only=True):
             parents_cut=lineage.parents.is_cut,
             children=[RelativeView.of(one) for one in lineage.children.relatives],
             children_cut=lineage.children.is_cut,
-            run=None if run is None else LineageRunView.of(run),
-            job=None if job is None else LineageJobView.of(job),
+            run=None if run is None else LineageRunView.from_row(run),
+            job=None if job is None else LineageJobView.from_row(job),
             candidate=None if candidate is None else LineageCandidateView.of(candidate, entry),
             prompt="" if job is None else job.prompt_text,
             prompt_made_of=None if lineage.words is None else PromptView.of(lineage.words),
             made_by=_making(run, candidate, entry),
             references=[] if candidate is None else [LineageReferenceView.of(one) for one in lineage.inputs],
             cost=None if lineage.cost is None else LineageCostView.of(lineage.cost, calls),
-            scores=[QualityReportView.of(report) for report in lineage.reports],
+            scores=[QualityReportView.from_row(report) for report in lineage.reports],
         )
 
 

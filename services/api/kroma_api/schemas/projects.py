@@ -7,11 +7,9 @@ from msgspec import UNSET
 
 from kroma.projects.models import DEFAULT_S3_PREFIX, Project, ProjectStorage
 from kroma.projects.storage import locate_project
-from kroma.runs.queries import ProjectCounts
-from kroma.spend.queries import Spend
 from kroma.storage.base import ProjectStores
 from kroma.storage.directory import DEFAULT_BASE_DIR
-from kroma_api.schemas.reply import AuditId, Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+from kroma_api.schemas.reply import AuditId, Id, ListReply, Reply, RequiredText, RowView, Stamp
 
 
 class CreateProjectRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,20 +53,15 @@ class ChangeS3StorageRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Another server than AWS."""
 
 
-class ProjectName(msgspec.Struct, frozen=True, kw_only=True):
+class ProjectName(RowView, frozen=True, kw_only=True):
     """The project that a response is about."""
 
     id: Id
     slug: str
     name: str
 
-    @classmethod
-    def of(cls, project: Project) -> Self:
-        """Show a project's names."""
-        return cls(id=str(project.id), slug=project.slug, name=project.name)
 
-
-class ProjectListed(msgspec.Struct, frozen=True, kw_only=True):
+class ProjectListed(RowView, frozen=True, kw_only=True):
     """A project in the list."""
 
     id: Id
@@ -84,20 +77,10 @@ class ProjectListed(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, project: Project, username: str) -> Self:
-        """Show a project with its owner's name."""
-        return cls(
-            id=str(project.id),
-            slug=project.slug,
-            name=project.name,
-            description=project.description,
-            status=project.status,
-            username=username,
-            created_at=shown_stamp(project.created_at),
-            updated_at=shown_stamp(project.updated_at),
-        )
+        return cls.from_row(project, username=username)
 
 
-class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
+class ProjectView(RowView, frozen=True, kw_only=True):
     """A project."""
 
     id: Id
@@ -113,36 +96,16 @@ class ProjectView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Stamp
     updated_at: Stamp
 
-    @classmethod
-    def of(cls, project: Project) -> Self:
-        """Show a project."""
-        return cls(
-            id=str(project.id),
-            slug=project.slug,
-            name=project.name,
-            description=project.description,
-            status=project.status,
-            paused_at=shown_stamp(project.paused_at),
-            paused_reason=project.paused_reason or "",
-            created_at=shown_stamp(project.created_at),
-            updated_at=shown_stamp(project.updated_at),
-        )
 
-
-class ProjectCountsView(msgspec.Struct, frozen=True, kw_only=True):
+class ProjectCountsView(RowView, frozen=True, kw_only=True):
     """How much a project holds."""
 
     runs: int
     jobs: int
     assets: int
 
-    @classmethod
-    def of(cls, counts: ProjectCounts) -> Self:
-        """Show the counts."""
-        return cls(runs=counts.runs, jobs=counts.jobs, assets=counts.assets)
 
-
-class ProjectSpendView(msgspec.Struct, frozen=True, kw_only=True):
+class ProjectSpendView(RowView, frozen=True, kw_only=True):
     """What a project costs, in USD, since it began; its budget counts by period."""
 
     spent_usd: float
@@ -151,15 +114,6 @@ class ProjectSpendView(msgspec.Struct, frozen=True, kw_only=True):
     """For runs and calls under way, and for calls whose answer was lost."""
     unknown_price_calls: int
     """Calls whose cost nobody knows; they are in neither sum."""
-
-    @classmethod
-    def of(cls, spend: Spend) -> Self:
-        """Show what was spent."""
-        return cls(
-            spent_usd=float(spend.spent_usd),
-            held_usd=float(spend.held_usd),
-            unknown_price_calls=spend.unknown_price_calls,
-        )
 
 
 class LocalStorageView(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,12 +1,9 @@
 """Bodies of ``/api/projects/{slug}/prompt-templates``."""
 
-from typing import Self
-
 import msgspec
 from msgspec import UNSET
 
-from kroma.project_texts.models import PromptTemplate
-from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, RowView, Stamp
 
 
 class CreatePromptTemplateRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +24,7 @@ class ChangePromptTemplateRequest(msgspec.Struct, frozen=True, kw_only=True):
     """The text; placeholders in it stay as they are."""
 
 
-class PromptTemplateView(msgspec.Struct, frozen=True, kw_only=True):
+class PromptTemplateView(RowView, frozen=True, kw_only=True):
     """A named text; placeholders in it stay as they are."""
 
     id: Id
@@ -36,18 +33,6 @@ class PromptTemplateView(msgspec.Struct, frozen=True, kw_only=True):
     template_text: str
     created_at: Stamp
     updated_at: Stamp
-
-    @classmethod
-    def of(cls, template: PromptTemplate) -> Self:
-        """Show a template."""
-        return cls(
-            id=str(template.id),
-            project_id=str(template.project_id),
-            name=template.name,
-            template_text=template.template_text,
-            created_at=shown_stamp(template.created_at),
-            updated_at=shown_stamp(template.updated_at),
-        )
 
 
 class ListPromptTemplatesResponse(ListReply, frozen=True, kw_only=True):

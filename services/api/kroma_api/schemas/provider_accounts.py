@@ -6,15 +6,14 @@ import msgspec
 from msgspec import UNSET
 
 from kroma.pipeline.control.check_provider import ProviderCheck
-from kroma.provider_accounts.models import ProviderAccount
 from kroma_api.schemas.reply import (
     AuditId,
     Id,
     ListReply,
     Reply,
     RequiredText,
+    RowView,
     Stamp,
-    shown_json,
     shown_stamp,
 )
 
@@ -51,7 +50,7 @@ class ChangeProviderAccountRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Any JSON."""
 
 
-class ProviderAccountView(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderAccountView(RowView, frozen=True, kw_only=True):
     """How a project reaches a provider."""
 
     project_id: Id
@@ -65,21 +64,6 @@ class ProviderAccountView(msgspec.Struct, frozen=True, kw_only=True):
     """Free."""
     created_at: Stamp
     updated_at: Stamp
-
-    @classmethod
-    def of(cls, account: ProviderAccount) -> Self:
-        """Show an account."""
-        return cls(
-            project_id=str(account.project_id),
-            provider_code=account.provider_code,
-            display_name=account.display_name,
-            account_ref=account.account_ref or "",
-            base_url=account.base_url or "",
-            enabled=account.enabled,
-            config_json=shown_json(account.config_json),
-            created_at=shown_stamp(account.created_at),
-            updated_at=shown_stamp(account.updated_at),
-        )
 
 
 class ListProviderAccountsResponse(ListReply, frozen=True, kw_only=True):

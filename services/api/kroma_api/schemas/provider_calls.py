@@ -13,16 +13,15 @@ from kroma_api.schemas.reply import (
     OptionalId,
     Reply,
     RequiredText,
+    RowView,
     Stamp,
-    shown_id,
     shown_json,
-    shown_stamp,
 )
 
 Amount = Annotated[float | None, Meta(description="US dollars; null is unknown, which is not nothing")]
 
 
-class ProviderCallView(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderCallView(RowView, frozen=True, kw_only=True):
     """A call to a provider that costs money."""
 
     id: Id
@@ -58,30 +57,11 @@ class ProviderCallView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, call: ProviderCall) -> Self:
-        """Show a call."""
-        return cls(
-            id=str(call.id),
-            project_id=str(call.project_id),
-            run_id=shown_id(call.run_id),
-            job_id=shown_id(call.job_id),
-            job_key=call.job_key,
-            candidate_index=call.candidate_index,
-            number=call.number,
-            provider_code=call.provider_code,
-            model_name=call.model_name,
-            operation=call.operation,
-            status=call.status,
+        return cls.from_row(
+            call,
             price_usd=_shown(call.price_usd),
             cost_usd=_shown(call.cost_usd),
-            request_id=call.request_id or "",
             usage=shown_json(call.usage_json),
-            error=call.error or "",
-            error_code=call.error_code or "",
-            resolution=call.resolution or "",
-            resolved_at=shown_stamp(call.resolved_at),
-            created_at=shown_stamp(call.created_at),
-            sent_at=shown_stamp(call.sent_at),
-            ended_at=shown_stamp(call.ended_at),
         )
 
 

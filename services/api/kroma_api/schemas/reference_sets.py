@@ -1,12 +1,18 @@
 """Bodies of ``/api/projects/{slug}/reference-sets``, items included."""
 
-from typing import Annotated, Any, Final, Self
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Meta
 
-from kroma.project_texts.models import ReferenceSet, ReferenceSetItem
-from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_json, shown_stamp
+from kroma_api.schemas.reply import (
+    Id,
+    ListReply,
+    Reply,
+    RequiredText,
+    RowView,
+    Stamp,
+)
 
 _INT_MIN: Final = -(2**31)
 _INT_MAX: Final = 2**31 - 1
@@ -65,7 +71,7 @@ class ChangeReferenceItemRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Any JSON."""
 
 
-class ReferenceSetView(msgspec.Struct, frozen=True, kw_only=True):
+class ReferenceSetView(RowView, frozen=True, kw_only=True):
     """A named collection of references."""
 
     id: Id
@@ -75,20 +81,8 @@ class ReferenceSetView(msgspec.Struct, frozen=True, kw_only=True):
     created_at: Stamp
     updated_at: Stamp
 
-    @classmethod
-    def of(cls, reference_set: ReferenceSet) -> Self:
-        """Show a set without its items."""
-        return cls(
-            id=str(reference_set.id),
-            project_id=str(reference_set.project_id),
-            name=reference_set.name,
-            description=reference_set.description or "",
-            created_at=shown_stamp(reference_set.created_at),
-            updated_at=shown_stamp(reference_set.updated_at),
-        )
 
-
-class ReferenceItemView(msgspec.Struct, frozen=True, kw_only=True):
+class ReferenceItemView(RowView, frozen=True, kw_only=True):
     """One reference: a text, the address of a picture, or both."""
 
     id: Id
@@ -104,22 +98,6 @@ class ReferenceItemView(msgspec.Struct, frozen=True, kw_only=True):
     """Free."""
     created_at: Stamp
     updated_at: Stamp
-
-    @classmethod
-    def of(cls, item: ReferenceSetItem) -> Self:
-        """Show an item."""
-        return cls(
-            id=str(item.id),
-            project_id=str(item.project_id),
-            reference_set_id=str(item.reference_set_id),
-            label=item.label,
-            content_uri=item.content_uri or "",
-            content_text=item.content_text or "",
-            sort_order=item.sort_order,
-            metadata_json=shown_json(item.metadata_json),
-            created_at=shown_stamp(item.created_at),
-            updated_at=shown_stamp(item.updated_at),
-        )
 
 
 class ListReferenceSetsResponse(ListReply, frozen=True, kw_only=True):

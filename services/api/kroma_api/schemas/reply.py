@@ -1,7 +1,9 @@
 """What every body shares: the envelope, and how values are shown (contract 1.2, 1.3)."""
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal
+from functools import cache
+from typing import Annotated, Any, Final, Literal, Self, get_type_hints
 from uuid import UUID
 
 import msgspec
@@ -58,6 +60,39 @@ def shown_id(identifier: UUID | None) -> str:
 def shown_json(value: object) -> object:
     """A JSON column, decoded or as it was read; an empty one shows as ``{}``."""
     return {} if value is None else value
+
+
+_SHOWN_AS: Final[Mapping[Any, Callable[[Any], object]]] = {
+    Id: shown_id,
+    OptionalId: shown_id,
+    Stamp: shown_stamp,
+    Any: shown_json,
+    str: lambda text: text or "",
+    float: float,
+}
+
+
+class RowView(msgspec.Struct, frozen=True, kw_only=True):
+    """Shows a row: the type of a field says how the row's attribute of the same name is shown."""
+
+    @classmethod
+    def from_row(cls, row: Any, /, **computed: Any) -> Self:  # noqa: ANN401 - any row that has the attributes
+        """Show a row.
+
+        Args:
+            row: Has an attribute for each field that is not computed.
+            computed: Fields that the row does not have, or that show something else.
+        """
+        for name, shown in _shown_fields(cls):
+            if name not in computed:
+                value = getattr(row, name)
+                computed[name] = value if shown is None else shown(value)
+        return cls(**computed)
+
+
+@cache
+def _shown_fields(view: type[RowView]) -> list[tuple[str, Callable[[Any], object] | None]]:
+    return [(name, _SHOWN_AS.get(kind)) for name, kind in get_type_hints(view, include_extras=True).items()]
 
 
 class DeletedResponse(Reply, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import msgspec
 
 from kroma.projects.models import Project
 from kroma.runs.models import Run
-from kroma_api.schemas.reply import Id, Reply, Stamp, shown_stamp
+from kroma_api.schemas.reply import Id, Reply, RowView, Stamp
 from kroma_api.schemas.runs import RunLinks, RunView
 
 
@@ -81,7 +81,7 @@ class RepeatRunResponse(Reply, frozen=True, kw_only=True):
         )
 
 
-class PausedProjectView(msgspec.Struct, frozen=True, kw_only=True):
+class PausedProjectView(RowView, frozen=True, kw_only=True):
     """Whether a project's work goes on."""
 
     id: Id
@@ -93,15 +93,7 @@ class PausedProjectView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, project: Project) -> Self:
-        """Show a project's pause."""
-        return cls(
-            id=str(project.id),
-            slug=project.slug,
-            name=project.name,
-            paused=project.paused_at is not None,
-            paused_at=shown_stamp(project.paused_at),
-            paused_reason=project.paused_reason or "",
-        )
+        return cls.from_row(project, paused=project.paused_at is not None)
 
 
 class PausedProjectResponse(Reply, frozen=True, kw_only=True):

@@ -7,21 +7,20 @@ import msgspec
 
 from kroma.pipeline.control.progress import RunProgress
 from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
-from kroma.pipeline.planning.validate import ConfigSummary
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunEvent, RunJob, RunStatus
 from kroma_api.schemas.reply import (
     Id,
     ListReply,
     OptionalId,
     Reply,
+    RowView,
     Stamp,
-    shown_id,
     shown_json,
     shown_stamp,
 )
 
 
-class RunView(msgspec.Struct, frozen=True, kw_only=True):
+class RunView(RowView, frozen=True, kw_only=True):
     """One triggered execution."""
 
     id: Id
@@ -53,29 +52,7 @@ class RunView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """Show a run."""
-        return cls(
-            id=str(run.id),
-            project_id=str(run.project_id),
-            run_mode=run.run_mode,
-            status=run.status,
-            done=run.status not in OPEN_RUN_STATUSES,
-            stage=run.stage or "",
-            time_of_day=run.time_of_day or "",
-            weather=run.weather or "",
-            model_name=run.model_name or "",
-            provider_code=run.provider_code or "",
-            settings_snapshot_json=shown_json(run.settings_snapshot_json),
-            started_at=shown_stamp(run.started_at),
-            finished_at=shown_stamp(run.finished_at),
-            created_at=shown_stamp(run.created_at),
-            run_log_path=run.run_log_path or "",
-            image_size=run.image_size or "",
-            image_quality=run.image_quality or "",
-            error=run.error or "",
-            error_kind=run.error_kind or "",
-            error_code=run.error_code or "",
-        )
+        return cls.from_row(run, done=run.status not in OPEN_RUN_STATUSES)
 
 
 class CountsView(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,7 +159,7 @@ def _origin_view(run: Run) -> OriginView | None:
     return OriginView(run_id=str(run.origin_run_id), kind=run.origin_kind or "")
 
 
-class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
+class CandidateView(RowView, frozen=True, kw_only=True):
     """One image made for a job."""
 
     id: Id
@@ -204,27 +181,8 @@ class CandidateView(msgspec.Struct, frozen=True, kw_only=True):
     """Free."""
     created_at: Stamp
 
-    @classmethod
-    def of(cls, candidate: RunCandidate) -> Self:
-        """Show a candidate."""
-        return cls(
-            id=str(candidate.id),
-            job_id=str(candidate.job_id),
-            candidate_index=candidate.candidate_index,
-            status=candidate.status,
-            output_asset_id=shown_id(candidate.output_asset_id),
-            final_asset_id=shown_id(candidate.final_asset_id),
-            output_path=candidate.output_path or "",
-            final_output_path=candidate.final_output_path or "",
-            rank_hard_failures=candidate.rank_hard_failures,
-            rank_soft_warnings=candidate.rank_soft_warnings,
-            rank_avg_chroma_exceed=float(candidate.rank_avg_chroma_exceed),
-            meta_json=shown_json(candidate.meta_json),
-            created_at=shown_stamp(candidate.created_at),
-        )
 
-
-class JobView(msgspec.Struct, frozen=True, kw_only=True):
+class JobView(RowView, frozen=True, kw_only=True):
     """One image to make, with its candidates."""
 
     id: Id
@@ -255,28 +213,7 @@ class JobView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, job: RunJob, candidates: Iterable[RunCandidate]) -> Self:
-        """Show a job with its candidates."""
-        return cls(
-            id=str(job.id),
-            run_id=str(job.run_id),
-            job_key=job.job_key,
-            status=job.status,
-            prompt_text=job.prompt_text,
-            selected_candidate_index=job.selected_candidate_index,
-            final_asset_id=shown_id(job.final_asset_id),
-            final_output=job.final_output or "",
-            error=job.error or "",
-            error_kind=job.error_kind or "",
-            error_code=job.error_code or "",
-            meta_json=shown_json(job.meta_json),
-            created_at=shown_stamp(job.created_at),
-            started_at=shown_stamp(job.started_at),
-            finished_at=shown_stamp(job.finished_at),
-            available_at=shown_stamp(job.available_at),
-            attempt=job.attempt,
-            max_attempts=job.max_attempts,
-            candidates=[CandidateView.of(candidate) for candidate in candidates],
-        )
+        return cls.from_row(job, candidates=[CandidateView.from_row(candidate) for candidate in candidates])
 
 
 class ListRunsResponse(ListReply, frozen=True, kw_only=True):
@@ -409,7 +346,7 @@ class ValidateConfigRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A JSON file, relative to the data directory, which must exist."""
 
 
-class ConfigSummaryView(msgspec.Struct, frozen=True, kw_only=True):
+class ConfigSummaryView(RowView, frozen=True, kw_only=True):
     """What a run of the project would be configured by."""
 
     app_settings_loaded: bool
@@ -420,16 +357,6 @@ class ConfigSummaryView(msgspec.Struct, frozen=True, kw_only=True):
     """The winning text as written."""
     resolved_postprocess_config_path: str | None
     """The winning text as written."""
-
-    @classmethod
-    def of(cls, summary: ConfigSummary) -> Self:
-        """Show a summary."""
-        return cls(
-            app_settings_loaded=summary.app_settings_loaded,
-            project_settings_loaded=summary.project_settings_loaded,
-            resolved_manifest_path=summary.resolved_manifest_path,
-            resolved_postprocess_config_path=summary.resolved_postprocess_config_path,
-        )
 
 
 class ValidateConfigResponse(Reply, frozen=True, kw_only=True):

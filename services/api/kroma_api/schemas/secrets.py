@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from kroma.secrets.models import ProjectSecret
 from kroma.secrets.service import EncryptionStatus, Rotation
-from kroma_api.schemas.reply import AuditId, Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+from kroma_api.schemas.reply import AuditId, Id, ListReply, Reply, RequiredText, RowView, Stamp
 
 
 class UpsertSecretRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class RotateSecretsRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Also those that the current key sealed already."""
 
 
-class SecretView(msgspec.Struct, frozen=True, kw_only=True):
+class SecretView(RowView, frozen=True, kw_only=True):
     """A secret without its value."""
 
     project_id: Id
@@ -45,14 +45,7 @@ class SecretView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, secret: ProjectSecret) -> Self:
-        """Show a secret."""
-        return cls(
-            project_id=str(secret.project_id),
-            provider_code=secret.provider_code,
-            secret_name=secret.secret_name,
-            has_value=bool(secret.secret_value.strip()),
-            updated_at=shown_stamp(secret.updated_at),
-        )
+        return cls.from_row(secret, has_value=bool(secret.secret_value.strip()))
 
 
 class ListSecretsResponse(ListReply, frozen=True, kw_only=True):

@@ -1,12 +1,9 @@
 """Bodies of ``/api/projects/{slug}/style-guides``."""
 
-from typing import Self
-
 import msgspec
 from msgspec import UNSET
 
-from kroma.project_texts.models import StyleGuide
-from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, Stamp, shown_stamp
+from kroma_api.schemas.reply import Id, ListReply, Reply, RequiredText, RowView, Stamp
 
 
 class CreateStyleGuideRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +28,7 @@ class ChangeStyleGuideRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Blank clears them."""
 
 
-class StyleGuideView(msgspec.Struct, frozen=True, kw_only=True):
+class StyleGuideView(RowView, frozen=True, kw_only=True):
     """How the pictures of a project should look, in words."""
 
     id: Id
@@ -41,19 +38,6 @@ class StyleGuideView(msgspec.Struct, frozen=True, kw_only=True):
     notes: str
     created_at: Stamp
     updated_at: Stamp
-
-    @classmethod
-    def of(cls, guide: StyleGuide) -> Self:
-        """Show a style guide."""
-        return cls(
-            id=str(guide.id),
-            project_id=str(guide.project_id),
-            name=guide.name,
-            instructions=guide.instructions,
-            notes=guide.notes or "",
-            created_at=shown_stamp(guide.created_at),
-            updated_at=shown_stamp(guide.updated_at),
-        )
 
 
 class ListStyleGuidesResponse(ListReply, frozen=True, kw_only=True):

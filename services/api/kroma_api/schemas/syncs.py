@@ -5,7 +5,16 @@ from typing import Any, Self
 import msgspec
 
 from kroma.sync.models import OPEN_SYNC_STATUSES, SyncJob
-from kroma_api.schemas.reply import Id, ListReply, OptionalId, Reply, Stamp, shown_id, shown_json, shown_stamp
+from kroma_api.schemas.reply import (
+    Id,
+    ListReply,
+    OptionalId,
+    Reply,
+    RowView,
+    Stamp,
+    shown_json,
+    shown_stamp,
+)
 
 
 class StartSyncRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,7 +28,7 @@ class StartSyncRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A project without a folder is skipped instead of refused."""
 
 
-class SyncProgressView(msgspec.Struct, frozen=True, kw_only=True):
+class SyncProgressView(RowView, frozen=True, kw_only=True):
     """How far the phase is that a sync is in."""
 
     phase: str
@@ -29,19 +38,8 @@ class SyncProgressView(msgspec.Struct, frozen=True, kw_only=True):
     bytes_total: int
     bytes_done: int
 
-    @classmethod
-    def of(cls, sync: SyncJob) -> Self:
-        """Show the progress."""
-        return cls(
-            phase=sync.phase,
-            files_total=sync.files_total,
-            files_done=sync.files_done,
-            bytes_total=sync.bytes_total,
-            bytes_done=sync.bytes_done,
-        )
 
-
-class SyncView(msgspec.Struct, frozen=True, kw_only=True):
+class SyncView(RowView, frozen=True, kw_only=True):
     """One copy of a project to its bucket, or back, or a comparison of the two."""
 
     id: Id
@@ -77,31 +75,14 @@ class SyncView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, sync: SyncJob) -> Self:
-        """Show a sync."""
-        return cls(
-            id=str(sync.id),
-            project_id=str(sync.project_id),
-            run_id=shown_id(sync.run_id),
-            kind=sync.kind,
-            status=sync.status,
+        return cls.from_row(
+            sync,
             done=sync.status not in OPEN_SYNC_STATUSES,
-            dry_run=sync.dry_run,
             delete=sync.delete_extra,
-            allow_missing=sync.allow_missing,
-            project_root=sync.project_root,
-            destination=sync.destination,
-            progress=SyncProgressView.of(sync),
+            progress=SyncProgressView.from_row(sync),
             result=shown_json(sync.result_json),
             attempts=sync.attempt,
-            max_attempts=sync.max_attempts,
             next_attempt_at=shown_stamp(sync.available_at),
-            error=sync.error or "",
-            error_kind=sync.error_kind or "",
-            error_code=sync.error_code or "",
-            requested_by=shown_id(sync.requested_by),
-            created_at=shown_stamp(sync.created_at),
-            started_at=shown_stamp(sync.started_at),
-            finished_at=shown_stamp(sync.finished_at),
         )
 
 
