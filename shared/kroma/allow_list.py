@@ -43,7 +43,6 @@ class AllowList(msgspec.Struct, frozen=True):
         return cls(frozenset(hosts), tuple(networks))
 
     def __contains__(self, address: IPv4Address | IPv6Address) -> bool:
-        """Whether a range holds the address."""
         return any(address in network for network in self.networks)
 
 

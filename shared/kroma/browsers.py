@@ -97,7 +97,6 @@ class OwnOrigins:
         return bool(self._allowed)
 
     def is_allowed(self, origin: str) -> bool:
-        """Whether the operator allows pages of this origin to read and change."""
         return parsed_origin(origin) in self._allowed
 
     def is_own(self, origin: str, host: str) -> bool:

@@ -65,7 +65,6 @@ class Bind(msgspec.Struct, frozen=True):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach the address."""
         return ipaddress.ip_address(self.host).is_loopback
 
     @property
@@ -76,7 +75,6 @@ class Bind(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """The base URL of the API."""
         return f"http://{self.address}"
 
 

@@ -231,7 +231,6 @@ class CpuPool:
             self._idle.append(executor)
 
     async def close(self) -> None:
-        """Stop the processes."""
         if self._idle_timer is not None:
             self._idle_timer.cancel()
         executors, self._executors, self._idle = self._executors, set(), []

@@ -31,7 +31,6 @@ class KromaError(Exception):
 
     @property
     def message(self) -> str:
-        """The text a caller reads."""
         return str(self)
 
     def __reduce__(self) -> tuple[Any, ...]:

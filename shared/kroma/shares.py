@@ -88,7 +88,6 @@ class TurnQueue:
         return self._held.total() if key is None else self._held[key]
 
     def waiting(self, key: str | None = None) -> int:
-        """How many callers wait with this key; None is all of them."""
         queues = self._waiting.values() if key is None else [self._waiting.get(key, ())]
         return sum(map(len, queues))
 
@@ -233,7 +232,6 @@ class SharedLimit:
         return True
 
     def give_back(self, key: str, amount: int = 1) -> None:
-        """Let go of what was taken."""
         self._total -= amount
         self._held[key] -= amount
         if not self._held[key]:

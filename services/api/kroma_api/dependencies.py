@@ -69,7 +69,6 @@ class WithResources:
         self._readiness = readiness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
         scope["state"] = {
             _STATE_KEY: self._resources,
             _WATCH_KEY: self._watch,

@@ -43,7 +43,6 @@ class Idempotency(Enum):
 
     @property
     def takes_key(self) -> bool:
-        """Whether the header has an effect."""
         return self not in {Idempotency.READ, Idempotency.REPEATABLE}
 
 
@@ -64,7 +63,6 @@ class Payload(Enum):
 
     @property
     def max_body_bytes(self) -> int:
-        """The largest request body."""
         return _MAX_BODY_BYTES.get(self, MAX_BODY_BYTES)
 
 

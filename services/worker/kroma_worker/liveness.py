@@ -20,7 +20,6 @@ class Liveness:
         self._beat_at: float | None = None
 
     def beat(self) -> None:
-        """The worker looked for work."""
         self._beat_at = monotonic()
 
     def probe(self, slots: WorkerSlots, renewer: LeaseRenewer) -> Probe:

@@ -28,12 +28,10 @@ class WorkerSlots:
 
     @property
     def free(self) -> int:
-        """Places left."""
         return 0 if self._is_closed else max(0, self.slots - len(self._in_hand))
 
     @property
     def busy(self) -> int:
-        """Places taken."""
         return min(self.slots, len(self._in_hand))
 
     def holds(self, message: AnyMessage) -> bool:

@@ -36,7 +36,6 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
         return ANONYMOUS if self.token_id is None else token_share(self.token_id)
 
     def may(self, *needed: Scope) -> bool:
-        """Whether the caller has one of these scopes."""
         return self.scopes is None or not self.scopes.isdisjoint(needed)
 
     def require(self, *needed: Scope) -> None:

@@ -96,7 +96,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def count(self) -> int:
-        """Rows of all sections, those of items included."""
         sections = sum(len(getattr(self, name)) for name in self.__struct_fields__)
         return sections + sum(len(row.content.items) for row in self.reference_sets)
 

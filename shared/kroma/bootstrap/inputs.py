@@ -127,7 +127,6 @@ class SettingsInput(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def count(self) -> int:
-        """Elements of all sections, items included."""
         sections = (getattr(self, name) or () for name in SECTIONS if name != "project")
         items = (reference_set.items or () for reference_set in self.reference_sets or ())
         return sum(map(len, (*sections, *items)))

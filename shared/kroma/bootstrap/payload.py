@@ -97,7 +97,6 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def count(self) -> int:
-        """Elements of all sections, items included."""
         sections = sum(len(getattr(self, name) or ()) for name in SECTIONS if name != "project")
         return sections + sum(len(reference_set.items) for reference_set in self.reference_sets or ())
 
@@ -200,7 +199,6 @@ class _Element:
         return _Element(self._problems, self._section, self._index, f"items[{number}].")
 
     def ruled(self, field: str, rule: Callable[[], Checked], stand_in: Checked) -> Checked:
-        """What ``rule`` returns."""
         try:
             return rule()
         except InvalidRequestError as exc:
@@ -235,7 +233,6 @@ class _Element:
         )
 
     def code(self, text: str | UnsetType) -> str:
-        """The code of a provider."""
         return self.ruled("provider_code", lambda: name_text("provider_code", provider_code(text)), "")
 
     def optional(self, field: str, text: str | None) -> str | None:

@@ -22,7 +22,6 @@ class ProjectSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, project: Project) -> "ProjectSnapshot":
-        """Show a project."""
         return cls(id=str(project.id), slug=project.slug, name=project.name, description=project.description)
 
 

@@ -111,13 +111,11 @@ class Bars:
         self._progress = progress
 
     def add(self, label: str, *, total: float | None = None) -> Bar:
-        """A bar; without a total it only moves."""
         return self._progress.add_task(_plain(label), total=total, told="")
 
     def show(
         self, bar: Bar, *, done: float, total: float | None = None, label: str | None = None, told: str = ""
     ) -> None:
-        """Say how far something is."""
         changed: dict[str, Any] = {} if label is None else {"description": _plain(label)}
         if total is not None:
             changed["total"] = total
@@ -153,7 +151,6 @@ class Commands(TyperGroup):
     """The commands, whose wrong use is told as everything else is: Typer would quote it as it came."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:  # noqa: ANN401 - Typer's own
-        """Run one; ends the process unless ``standalone_mode`` is off."""
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **extra)
         try:

@@ -210,7 +210,6 @@ class Database:
             return await reader.records(statement, **values)
 
     async def close(self) -> None:
-        """Give the connections back."""
         if self._engine is not None:
             while self._kept:
                 await _give_back(self._kept.pop()[0])

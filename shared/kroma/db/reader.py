@@ -87,11 +87,9 @@ class Query(Generic[Model]):
         return cls(rows, rows.statement.where(*conditions))
 
     async def all(self, reader: Reader, **values: object) -> list[Model]:
-        """All rows."""
         return self._rows.of(await reader.records(self._statement, **values))
 
     async def first(self, reader: Reader, **values: object) -> Model | None:
-        """The first row, if there is one."""
         rows = await self.all(reader, **values)
         return rows[0] if rows else None
 

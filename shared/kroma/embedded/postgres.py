@@ -168,14 +168,12 @@ class EmbeddedPostgres:
         self._process = start(self, log=self._data_dir / "logs" / "postgres.log")
 
     def stop(self) -> None:
-        """End what `start` started: fast shutdown, everything on disk."""
         if self._process is not None:
             stop(self._process, signal.SIGINT)
             self._process = None
 
     @property
     def pid(self) -> int | None:
-        """The process that `start` started."""
         return None if self._process is None else self._process.pid
 
     def _located(self) -> Path:

@@ -26,9 +26,7 @@ class EmbeddedServer(Protocol):
     """What the supervisor asks of a private server; both start and stop block for a moment."""
 
     @property
-    def name(self) -> str:
-        """What people call it."""
-        ...
+    def name(self) -> str: ...
 
     @property
     def url(self) -> str:

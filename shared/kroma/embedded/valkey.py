@@ -57,7 +57,6 @@ class EmbeddedValkey:
             note.unlink(missing_ok=True)
 
     def launch(self, output: int | IO[bytes]) -> "subprocess.Popen[bytes]":
-        """Start it, on a free port the first time and on the same one ever after."""
         self._tried_port = self._port or free_port()
         config = self._folder / "valkey.conf"
         config.touch(mode=0o600)
@@ -93,14 +92,12 @@ class EmbeddedValkey:
         self._process = start(self, log=self._data_dir / "logs" / "valkey.log")
 
     def stop(self) -> None:
-        """End what `start` started, everything on disk."""
         if self._process is not None:
             stop(self._process, signal.SIGTERM)
             self._process = None
 
     @property
     def pid(self) -> int | None:
-        """The process that `start` started."""
         return None if self._process is None else self._process.pid
 
     def _answers(self) -> bool:

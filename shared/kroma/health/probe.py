@@ -94,7 +94,6 @@ class Probe:
         self._dropped: set[asyncio.Task[None]] = set()
 
     async def checks(self) -> list[Check]:
-        """One for each name, within the time limit."""
         asking = self._current()
         left = self._asked_at + self._answer_within_s - monotonic()
         if not asking.done() and left > 0:

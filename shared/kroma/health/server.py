@@ -86,12 +86,10 @@ class HealthServer:
 
     @property
     def bind(self) -> Bind:
-        """Where it listens."""
         host, port, *_ = self._server.server_address
         return Bind(str(host), int(port))
 
     async def close(self) -> None:
-        """Listen no more."""
         await asyncio.to_thread(self._server.shutdown)
         self._server.server_close()
 
@@ -234,11 +232,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile = io.BufferedReader(_Incoming(self.connection))
 
     def do_GET(self) -> None:
-        """Answer."""
         self._answer(with_body=True)
 
     def do_HEAD(self) -> None:
-        """Answer without a body."""
         self._answer(with_body=False)
 
     def _answer(self, *, with_body: bool) -> None:

@@ -54,7 +54,6 @@ class Picture:
 
     @property
     def alpha(self) -> NDArray[np.uint8] | None:
-        """(height, width), where the picture has one."""
         return self.pixels[..., 3] if self.pixels.shape[2] == 4 else None  # noqa: PLR2004 - RGBA
 
 

@@ -49,26 +49,21 @@ class Picture16:
 
     @property
     def is_16_bit(self) -> bool:
-        """Whether it has 16 bits a channel."""
         return self.pixels.dtype == np.uint16
 
     @property
     def top(self) -> int:
-        """The value of white."""
         return 65535 if self.is_16_bit else 255
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height."""
         return self.pixels.shape[1], self.pixels.shape[0]
 
     @property
     def alpha(self) -> Pixels | None:
-        """(height, width), where the picture has one."""
         return self.pixels[..., 3] if self.pixels.shape[2] == _RGBA else None
 
     def replaced(self, pixels: Pixels) -> "Picture16":
-        """Other pixels in the same colour space."""
         return Picture16(pixels, self.icc_profile)
 
 

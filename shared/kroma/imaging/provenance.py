@@ -119,7 +119,6 @@ class Sealed(NamedTuple):
     """With its checksums."""
 
     def sidecar(self, mime_type: str) -> bytes:
-        """What goes beside it."""
         sidecar = Sidecar(
             record=self.record,
             sha256=hashlib.sha256(self.data).hexdigest(),

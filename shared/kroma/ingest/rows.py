@@ -66,7 +66,6 @@ class RunRows:
 
     @property
     def candidate_count(self) -> int:
-        """Candidates of all jobs."""
         return sum(map(len, self._candidate_ids))
 
     def assets(self) -> list[Row]:
@@ -155,7 +154,6 @@ class RunRows:
         )
 
     def jobs(self, assets: dict[str, UUID]) -> list[Row]:
-        """In plan order."""
         return [
             (
                 job_id,
@@ -179,7 +177,6 @@ class RunRows:
         ]
 
     def candidates(self, assets: dict[str, UUID]) -> list[Row]:
-        """In the log's order."""
         return [
             (
                 candidate_id,
@@ -253,7 +250,6 @@ class RunRows:
         ]
 
     def costs(self) -> list[Row]:
-        """In the log's order."""
         return [
             (
                 cost.id or stable_id(self._run_id, "cost", number),

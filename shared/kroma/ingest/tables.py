@@ -38,7 +38,6 @@ class Table(msgspec.Struct, frozen=True):
         return f"unnest({arrays}) AS n({', '.join(self.columns)})"
 
     def incoming(self, column: str) -> str:
-        """The new value of ``column``, as its own type."""
         return f"n.{column}::jsonb" if self.columns[column] == "jsonb" else f"n.{column}"
 
 

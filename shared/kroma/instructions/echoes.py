@@ -30,7 +30,6 @@ class Echoes(msgspec.Struct, frozen=True):
         return cls(tuple(sorted(found, key=len, reverse=True)))
 
     def hide(self, text: str) -> str:
-        """The text without them."""
         if not self.secrets:
             return text
         return re.sub("|".join(map(re.escape, self.secrets)), HIDDEN, text)

@@ -35,7 +35,6 @@ class CallbackSigner:
         self._key = key
 
     def signature(self, sent: Pass, *, valid_until: datetime) -> str:
-        """What goes into ``sig``."""
         terms = f"{sent.attempt}.{sent.fence}.{int(valid_until.timestamp())}"
         return f"{terms}.{self._mac(sent.instruction_id, terms)}"
 

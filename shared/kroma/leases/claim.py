@@ -39,19 +39,13 @@ class Claim(Protocol):
     lease_table: ClassVar[LeaseTable]
 
     @property
-    def row_id(self) -> UUID:
-        """The claimed row."""
-        ...
+    def row_id(self) -> UUID: ...
 
     @property
-    def fence(self) -> int:
-        """The row's fence since the claim."""
-        ...
+    def fence(self) -> int: ...
 
     @property
-    def worker(self) -> str:
-        """Whose lease it is."""
-        ...
+    def worker(self) -> str: ...
 
 
 class LeasedRow(Protocol):

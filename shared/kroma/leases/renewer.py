@@ -113,7 +113,6 @@ class _Held:
         self.is_over = False
 
     def stop_soon(self, stop: Stop) -> None:
-        """Called in the keeper's thread."""
         with contextlib.suppress(RuntimeError):  # its loop is closed: nothing works there any more
             self.loop.call_soon_threadsafe(self._stop, stop)
 

@@ -66,7 +66,6 @@ class Delivery:
 
     @property
     def count(self) -> int:
-        """Files that have come."""
         return len(self._checks)
 
     async def take(self, name: str, chunks: AsyncIterable[bytes]) -> None:

@@ -44,7 +44,6 @@ class Spool:
         self._end = 0
 
     def close(self) -> None:
-        """Give the space back."""
         with self._using:
             self._is_closed = True
             descriptor, self._descriptor = self._descriptor, None
@@ -93,7 +92,6 @@ class Spool:
         return Spooled(name=name, offset=offset, size_bytes=size, sha256=digest.hexdigest())
 
     async def keep(self, name: str, data: bytes, *, limit_bytes: int | None = MAX_BYTES) -> Spooled:
-        """Write a file that is in memory."""
 
         async def whole() -> AsyncIterator[bytes]:
             yield data
@@ -101,7 +99,6 @@ class Spool:
         return await self.take(name, whole(), limit_bytes=limit_bytes)
 
     async def read(self, file: Spooled) -> bytes:
-        """All of a file."""
         return await asyncio.to_thread(self._read, file.offset, file.size_bytes)
 
     async def source(self, file: Spooled) -> bytes | FilePart:
@@ -109,7 +106,6 @@ class Spool:
         return self._part(file) or await self.read(file)
 
     async def chunks(self, file: Spooled) -> AsyncIterator[bytes]:
-        """A file, piece by piece."""
         end = file.offset + file.size_bytes
         for offset in range(file.offset, end, BLOCK_BYTES):
             yield await asyncio.to_thread(self._read, offset, min(BLOCK_BYTES, end - offset))

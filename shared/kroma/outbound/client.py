@@ -25,7 +25,6 @@ class OutboundReply(msgspec.Struct, frozen=True):
 
     @property
     def is_success(self) -> bool:
-        """Whether the status is 2xx."""
         return httpx.codes.is_success(self.status)
 
 
@@ -111,7 +110,6 @@ class OutboundClient:
         return await self._call("GET", url, b"", headers, limit=limit, max_bytes=max_bytes)
 
     async def close(self) -> None:
-        """Give back connections."""
         await self._transport.aclose()
 
     async def _call(

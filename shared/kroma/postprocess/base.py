@@ -10,9 +10,7 @@ class Upscaler(Protocol):
     """Enlarges pictures."""
 
     @property
-    def code(self) -> str:
-        """The name it is chosen by."""
-        ...
+    def code(self) -> str: ...
 
     def missing(self, spec: UpscaleSpec) -> str | None:
         """What is to be installed or set before it can carry out this order; None when nothing is."""
@@ -35,13 +33,9 @@ class BackgroundRemover(Protocol):
     """Leaves the subject of a picture on a transparent ground."""
 
     @property
-    def code(self) -> str:
-        """The name it is chosen by."""
-        ...
+    def code(self) -> str: ...
 
-    def missing(self, spec: CutoutSpec) -> str | None:
-        """What is to be installed or set before it can carry out this order; None when nothing is."""
-        ...
+    def missing(self, spec: CutoutSpec) -> str | None: ...
 
     async def remove(self, data: bytes, spec: CutoutSpec, *, name: str) -> Made:
         """The picture without its background, in the order's format; at its size but where it is cropped.

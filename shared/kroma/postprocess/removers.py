@@ -28,15 +28,12 @@ class LocalRemover:
 
     @property
     def code(self) -> str:
-        """Its name."""
         return LOCAL
 
     def missing(self, spec: CutoutSpec) -> str | None:  # noqa: ARG002 - the protocol's
-        """Nothing."""
         return None
 
     async def remove(self, data: bytes, spec: CutoutSpec, *, name: str) -> Made:
-        """By ``kroma.postprocess.cutout``."""
         return await self._cpu.run(work.remove_backdrop, data, spec.format, spec.quality, name=name)
 
 
@@ -49,15 +46,12 @@ class RembgRemover:
 
     @property
     def code(self) -> str:
-        """Its name."""
         return REMBG
 
     def missing(self, spec: CutoutSpec) -> str | None:
-        """The program, or a name that is no model's."""
         return missing_remover(REMBG, spec, self._options)
 
     async def remove(self, data: bytes, spec: CutoutSpec, *, name: str) -> Made:
-        """By the program, on a PNG in a folder of its own."""
         program = await asyncio.to_thread(shutil.which, self._options.rembg)
         missing = await asyncio.to_thread(self.missing, spec)
         if missing is not None or program is None:

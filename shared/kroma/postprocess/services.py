@@ -76,7 +76,6 @@ class ServiceLine:
         self._loading = asyncio.Lock()
 
     async def client(self) -> "OutboundClient":
-        """The client behind the URL guard."""
         async with self._loading:
             if self._client is None:
                 # In a thread, so that other jobs go on meanwhile: it is much to load.
@@ -88,7 +87,6 @@ class ServiceLine:
         return self._client
 
     async def close(self) -> None:
-        """Give back connections."""
         if self._client is not None:
             await self._client.close()
 
@@ -107,7 +105,6 @@ class CutoutService:
 
     @property
     def code(self) -> str:
-        """Its name, of its account and its secret, too."""
         return self._kind.code
 
     @property

@@ -40,7 +40,6 @@ class ColorProfile(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gains(self) -> tuple[float, float, float]:
-        """The multipliers in the order of the channels."""
         return self.red_multiplier, self.green_multiplier, self.blue_multiplier
 
 

@@ -149,7 +149,6 @@ class Toolbox:
         return None if price is None else Decimal(price)
 
     async def close(self) -> None:
-        """Give back connections; the pool belongs to the caller."""
         await self._line.close()
 
     async def _use_service(

@@ -32,15 +32,12 @@ class LanczosUpscaler:
 
     @property
     def code(self) -> str:
-        """Its name."""
         return LANCZOS
 
     def missing(self, spec: UpscaleSpec) -> str | None:  # noqa: ARG002 - the protocol's
-        """Nothing."""
         return None
 
     async def upscale(self, data: bytes, spec: UpscaleSpec, *, name: str) -> Made:
-        """By ``kroma.postprocess.enlarge``, in all the bits that the picture has."""
         return await self._cpu.run(work.enlarge, data, spec.scale, spec.format, spec.quality, name=name)
 
 
@@ -53,15 +50,12 @@ class RealEsrganUpscaler:
 
     @property
     def code(self) -> str:
-        """Its name."""
         return REALESRGAN
 
     def missing(self, spec: UpscaleSpec) -> str | None:
-        """The program, its models, or a scale or model that it does not know."""
         return missing_upscaler(msgspec.structs.replace(spec, backend=REALESRGAN), self._options)
 
     async def upscale(self, data: bytes, spec: UpscaleSpec, *, name: str) -> Made:
-        """By the program, on a PNG in a folder of its own."""
         missing = await asyncio.to_thread(self.missing, spec)
         if missing is not None:
             raise ToolMissingError(self.code, missing)

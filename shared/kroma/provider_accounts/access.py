@@ -25,9 +25,7 @@ API_KEY = "api_key"
 class AccessLoader(Protocol):
     """Looks up how a project reaches a provider, each time anew: a key may have been changed since."""
 
-    async def __call__(self, provider: Provider, project_id: UUID) -> ProviderAccess:
-        """As ``provider_access``."""
-        ...
+    async def __call__(self, provider: Provider, project_id: UUID) -> ProviderAccess: ...
 
 
 class MissingKeyError(ProviderKeyRefusedError):

@@ -146,14 +146,10 @@ class Provider(Protocol):
     """Makes pictures."""
 
     @property
-    def code(self) -> str:
-        """The name it is chosen by."""
-        ...
+    def code(self) -> str: ...
 
     @property
-    def capabilities(self) -> Capabilities:
-        """What it can do."""
-        ...
+    def capabilities(self) -> Capabilities: ...
 
     def estimate(self, request: EditRequest) -> Decimal | None:
         """The price of one call in USD before it is made; None when unknown."""
@@ -179,9 +175,7 @@ class Provider(Protocol):
         """Whether it can be called with this key at this address, at no cost."""
         ...
 
-    async def close(self) -> None:
-        """Give back connections."""
-        ...
+    async def close(self) -> None: ...
 
 
 class ProviderFailedError(ProviderError):

@@ -89,7 +89,6 @@ class FakeOutcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """What it claims to have charged, where that is not the price."""
 
     def fits(self, request: EditRequest) -> bool:
-        """Whether it speaks of this scene and candidate."""
         path = PurePosixPath(request.scene.name)
         scene_fits = self.scene is None or self.scene in {request.scene.name, path.name, path.stem}
         return scene_fits and self.candidate in {None, request.candidate_index}
@@ -132,12 +131,10 @@ class FakeProvider:
 
     @classmethod
     def opened(cls, cpu: CpuPool, settings: Settings) -> Self:  # noqa: ARG003 - its script is all it needs
-        """The provider of an installation: ``from_environment``."""
         return cls.from_environment()
 
     @staticmethod
     def models() -> tuple[ModelOffer, ...]:
-        """One, of any size."""
         return (ModelOffer(name=_MODEL),)
 
     @classmethod
@@ -165,12 +162,10 @@ class FakeProvider:
 
     @property
     def code(self) -> str:
-        """Its name."""
         return "fake"
 
     @property
     def capabilities(self) -> Capabilities:
-        """Takes anything."""
         return Capabilities(
             models=self.models(),
             mime_types=("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff"),
@@ -180,7 +175,6 @@ class FakeProvider:
         )
 
     def estimate(self, request: EditRequest) -> Decimal:
-        """What the script asks for the next such call."""
         outcome = next(
             (outcome for index, outcome in enumerate(self._script.outcomes) if self._is_open(index, request)),
             FakeOutcome(),
@@ -258,14 +252,12 @@ class FakeProvider:
             )
 
     async def find_call(self, call_id: UUID, access: ProviderAccess) -> FoundCall | None:  # noqa: ARG002 - needs none
-        """What it remembers, if the script lets it."""
         if not self._script.finds_calls:
             return None
         claim = next((outcome.reported_usd for outcome in self._script.outcomes if outcome.lost), None)
         return FoundCall(was_charged=call_id in self.charged, cost_usd=claim, request_id=f"found-{call_id}")
 
     async def health(self, access: ProviderAccess) -> ProviderHealth:  # noqa: ARG002 - needs none
-        """Always well."""
         return ProviderHealth(ok=True, message="Answers by its script")
 
     async def close(self) -> None:

@@ -38,22 +38,18 @@ class LocalProvider:
 
     @classmethod
     def opened(cls, cpu: CpuPool, settings: Settings) -> Self:  # noqa: ARG003 - nothing to set
-        """The provider of an installation."""
         return cls(cpu)
 
     @staticmethod
     def models() -> tuple[ModelOffer, ...]:
-        """One, of any size."""
         return (ModelOffer(name=_MODEL),)
 
     @property
     def code(self) -> str:
-        """Its name."""
         return "local"
 
     @property
     def capabilities(self) -> Capabilities:
-        """Every size and input type, free and deterministic."""
         return Capabilities(
             models=self.models(),
             mime_types=("image/png", "image/jpeg", "image/webp", "image/bmp", "image/tiff"),
@@ -62,7 +58,6 @@ class LocalProvider:
         )
 
     def estimate(self, request: EditRequest) -> Decimal:  # noqa: ARG002 - free, whatever is asked
-        """Nothing."""
         return Decimal(0)
 
     async def edit(self, request: EditRequest) -> EditResult:
@@ -101,7 +96,6 @@ class LocalProvider:
         return None
 
     async def health(self, access: ProviderAccess) -> ProviderHealth:  # noqa: ARG002 - needs none
-        """Always well: it needs nothing but this machine."""
         return ProviderHealth(ok=True, message="Redraws on this machine; no key, no cost")
 
     async def close(self) -> None:

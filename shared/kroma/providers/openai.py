@@ -58,27 +58,22 @@ class OpenAIProvider:
 
     @classmethod
     def opened(cls, cpu: CpuPool, settings: Settings) -> Self:
-        """The provider of an installation."""
         return cls(cpu, settings.openai, url_allow=settings.url_allow)
 
     @staticmethod
     def models() -> tuple[ModelOffer, ...]:
-        """What the price list holds."""
         return openai_prices().offers()
 
     @staticmethod
     def environment_key(settings: Settings) -> str | None:
-        """For projects without a key of their own."""
         return settings.openai.api_key
 
     @property
     def code(self) -> str:
-        """Its name."""
         return CODE
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the price list holds; no seed, and every call costs."""
         return Capabilities(
             models=self.models(),
             mime_types=openai_prices().input_mime_types,
@@ -152,7 +147,6 @@ class OpenAIProvider:
         return await ask(self._guard(), api_key=api_key, base_url=base_url)
 
     async def close(self) -> None:
-        """Give back connections; the pool belongs to the caller."""
         if self._calls is not None:
             await self._calls.close()
 

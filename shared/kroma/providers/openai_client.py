@@ -71,7 +71,6 @@ class OpenAICalls:
             raise _unsent(exc) from exc
 
     async def close(self) -> None:
-        """Give back connections."""
         await self._transport.aclose()
 
     async def _send(

@@ -121,12 +121,10 @@ class PriceList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @classmethod
     def loaded(cls, provider: str) -> Self:
-        """The list that comes with Kroma."""
         content = files("kroma.providers").joinpath("data", f"{provider}_models.json").read_bytes()
         return msgspec.json.decode(content, type=cls)
 
     def find(self, model: str) -> PricedModel | None:
-        """The model of this name."""
         return next((known for known in self.models if known.name == model), None)
 
     def charged(
@@ -176,7 +174,6 @@ class PriceList(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         )
 
     def offers(self) -> tuple[ModelOffer, ...]:
-        """What may be asked for."""
         return tuple(
             ModelOffer(
                 name=model.name, sizes=model.sizes, qualities=model.qualities, max_inputs=self.max_inputs

@@ -169,7 +169,6 @@ class _WorkerSlots:
             self._in_hand.discard(task)
 
     def stop(self) -> None:
-        """Cancel what is in hand."""
         self._is_stopping = True
         for task in self._in_hand:
             if task is not None:

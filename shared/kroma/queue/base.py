@@ -42,9 +42,7 @@ class TaskQueue(Protocol):
         """
         ...
 
-    async def close(self) -> None:
-        """Give back connections."""
-        ...
+    async def close(self) -> None: ...
 
 
 async def serve(take: Take, handler: Handler, *, concurrency: int) -> None:

@@ -23,7 +23,6 @@ class Fields:
         return f"{self._path}.{name}" if self._path else name
 
     def refuse(self, name: str, problem: str) -> RunLogFieldError:
-        """The error for field ``name``."""
         return RunLogFieldError(self._source, self.path(name), problem)
 
     def text(self, *names: str) -> str | None:

@@ -82,7 +82,6 @@ class Watcher:
         self.woken = asyncio.Event()
 
     def end(self) -> None:
-        """Let the reader go."""
         self.is_over = True
         self.woken.set()
 

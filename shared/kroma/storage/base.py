@@ -55,9 +55,7 @@ class ObjectStore(Protocol):
         ...
 
     @property
-    def backend(self) -> str:
-        """``local`` or ``s3``, as ``assets.storage_backend`` records it."""
-        ...
+    def backend(self) -> str: ...
 
     def key_of(self, ref: str) -> str:
         """The key a caller's path means: relative to the project, or absolute inside it.

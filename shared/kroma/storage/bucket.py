@@ -135,7 +135,6 @@ class Bucket:
             token = {"ContinuationToken": page.get("NextContinuationToken", "")}
 
     async def has_any(self, prefix: str) -> bool:
-        """Whether a key begins with ``prefix``."""
         with self._asked(prefix, "s3:ListBucket"):
             page = await self._client.list_objects_v2(
                 Bucket=self.name, Prefix=self._prefix + prefix, MaxKeys=1

@@ -66,7 +66,6 @@ class SyncResult(msgspec.Struct, kw_only=True, omit_defaults=True):
 
     @property
     def is_same(self) -> bool:
-        """Of a verification: whether both sides hold the same."""
         return not (self.missing or self.different or self.extra or self.left_out)
 
     def note_problems(self, problems: Sequence[KromaError]) -> None:

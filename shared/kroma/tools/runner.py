@@ -95,7 +95,6 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def extension(self) -> str:
-        """Of its file, without a dot."""
         return EXTENSIONS[self.mime_type]
 
 
@@ -120,7 +119,6 @@ class Price(NamedTuple):
 
     @property
     def may_cost(self) -> bool:
-        """Whether a call would be made that is not free."""
         return self.calls > 0 and not self.is_free
 
 
@@ -161,7 +159,6 @@ class ToolRunner:
         return choice
 
     def provider(self, code: str) -> Provider:
-        """The provider with this code."""
         opened = (self.providers or {}).get(code)
         return open_provider(code, self.cpu, self.settings) if opened is None else opened
 

@@ -42,7 +42,6 @@ class WholeBody:
         self.close()
 
     def close(self) -> None:
-        """Give the space back: nobody reads it any more."""
         self._spool.close()
 
     async def read(self) -> bool:
@@ -66,7 +65,6 @@ class WholeBody:
         return self._is_whole
 
     async def pieces(self) -> AsyncGenerator[bytes]:
-        """What was read, piece by piece."""
         if self._file is None:
             yield self._small
             return

@@ -129,5 +129,4 @@ class EventStreamResponse(Response[Any]):
         self._stream = stream
 
     def to_asgi_response(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - Litestar's reply, or another
-        """The stream itself."""
         return self._stream

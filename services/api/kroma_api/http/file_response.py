@@ -84,7 +84,6 @@ class FileAnswer(Response[Any]):
         self._part = part
 
     def to_asgi_response(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - Litestar's reply, or another
-        """The stream itself."""
         return self._answer
 
     async def _answer(self, scope: Scope, _receive: Receive, send: Send) -> None:

@@ -46,7 +46,6 @@ class JsonResponse(Response[object]):
         self._sent_headers: list[tuple[bytes, bytes]] = []
 
     def to_asgi_response(self, *_: object, headers: Mapping[str, str] | None = None, **__: object) -> Any:  # noqa: ANN401 - an ASGI application
-        """The reply, with the headers that its route declares."""
         self._sent_headers = [
             (name.lower().encode(), value.encode()) for name, value in (headers or {}).items()
         ]

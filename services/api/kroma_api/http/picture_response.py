@@ -60,7 +60,6 @@ class PictureAnswer(Response[Any]):
         self._held = held
 
     def to_asgi_response(self, *_: Any, **__: Any) -> Any:  # noqa: ANN401 - Litestar's reply, or another
-        """The stream itself."""
         return self._answer
 
     async def _answer(self, _scope: Scope, _receive: Receive, send: Send) -> None:

@@ -39,7 +39,6 @@ class Authentication:
         self._may_bootstrap = settings.auth_bootstrap_first_token and settings.bind.is_loopback
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check an HTTP request; anything else passes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -23,7 +23,6 @@ class Authorization:
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check an HTTP request; anything else passes, and so does what the router answers 404 or 405."""
         if scope["type"] == "http":
             try:
                 send = self._admitted(scope, send)

@@ -53,7 +53,6 @@ class Bodies:
         self._stall = stall
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on with its time running."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -49,7 +49,6 @@ class BodyBudget:
         self._wait_s = wait.total_seconds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
         if scope["type"] != "http" or (declared := _declared(scope)) == 0:
             await self._app(scope, receive, send)
             return

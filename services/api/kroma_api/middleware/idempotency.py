@@ -68,7 +68,6 @@ class _HeldAnswer:
         self._spool.close()
 
     async def send(self, message: Message) -> None:
-        """Hold a part."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._headers = tuple((name.decode(), value.decode()) for name, value in message["headers"])
@@ -81,7 +80,6 @@ class _HeldAnswer:
 
     @property
     def is_large(self) -> bool:
-        """Whether it waits on disk."""
         return bool(self._large)
 
     def answer(self) -> Answer:
@@ -90,7 +88,6 @@ class _HeldAnswer:
         return Answer(status_code=self._status, headers=self._headers, body=body)
 
     async def pieces(self) -> AsyncGenerator[bytes]:
-        """Its body, piece by piece."""
         for file in self._large:
             async for piece in self._spool.chunks(file):
                 yield piece
@@ -119,7 +116,6 @@ class IdempotencyKeys:
         self._spool_folder = spool_folder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Look at a POST that carries a key; anything else passes."""
         if scope["type"] == "http" and scope["method"] == "POST":
             keys = [value for name, value in scope["headers"] if name.lower() == b"idempotency-key"]
             facts = self._routes.find("POST", scope["path"]) if keys else None

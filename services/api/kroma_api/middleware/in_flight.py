@@ -20,7 +20,6 @@ class InFlightRequests:
         self._on_stop: set[Callable[[], None]] = set()
 
     def around(self, app: ASGIApp) -> ASGIApp:
-        """The application, with its requests known here."""
         return partial(self._carry, app)
 
     async def _carry(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

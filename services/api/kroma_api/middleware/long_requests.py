@@ -43,7 +43,6 @@ class TokenWatch:
         self._every_s = every.total_seconds() / 2  # a heartbeat that comes a little early counts as well
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
         if scope["type"] != "http" or scope["user"].token_id is None:
             await self._app(scope, receive, send)
             return

@@ -42,7 +42,6 @@ class Origins:
         self._origins = OwnOrigins(settings.public_url, settings.cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check an HTTP request; anything else passes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -77,7 +76,6 @@ class Origins:
         )
 
     def _allowed(self, scope: HTTPScope) -> str | None:
-        """The request's origin, if the operator allows it."""
         origins = _values(scope, b"origin")
         return origins[0] if len(origins) == 1 and self._origins.is_allowed(origins[0]) else None
 

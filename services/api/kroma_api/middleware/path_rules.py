@@ -24,7 +24,6 @@ class PathRules:
         self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check an HTTP request; anything else passes."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -23,11 +23,9 @@ class RefusedBodies:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        """Wrap ``app``, which may answer without reading."""
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
         if scope["type"] != "http" or not _has_body(scope):
             await self._app(scope, receive, send)
             return

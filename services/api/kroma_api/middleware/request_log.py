@@ -33,7 +33,6 @@ class RequestLog:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and note how it ended."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -109,7 +108,6 @@ class _SendWithId:
         """0 before the reply has begun."""
 
     async def __call__(self, message: Message) -> None:
-        """Pass a message on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), self._header]

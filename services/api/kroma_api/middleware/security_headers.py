@@ -16,7 +16,6 @@ class SecurityHeaders:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
 
         async def send_secured(message: Message) -> None:
             if message["type"] == "http.response.start":

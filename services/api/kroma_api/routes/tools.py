@@ -66,11 +66,9 @@ class _Form:
 
     @property
     def picture(self) -> Source:
-        """The one to work on."""
         return self.files["file"][0]
 
     def find(self, name: str) -> Source | None:
-        """A file beside it."""
         return next(iter(self.files.get(name, ())), None)
 
 
@@ -83,7 +81,6 @@ class _Sent:
 
     @property
     def size_bytes(self) -> int:
-        """Of all files."""
         return sum(file.size_bytes for files in self.files.values() for file in files)
 
 

@@ -20,7 +20,6 @@ class UploadedAssetView(AssetView, frozen=True, kw_only=True):
 
     @classmethod
     def of_kept(cls, kept: KeptPicture) -> Self:
-        """Show a file's asset."""
         asset: Asset = kept.asset
         view = msgspec.structs.asdict(AssetView.of(asset))
         return cls(**view, duplicate=kept.is_duplicate, reference_item_id=shown_id(kept.item_id))
@@ -35,7 +34,6 @@ class UploadAssetsResponse(Reply, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, kept: KeptUpload) -> Self:
-        """Show an upload."""
         assets = [UploadedAssetView.of_kept(picture) for picture in kept.pictures]
         return cls(count=len(assets), assets=assets, audit_id=str(kept.audit_id))
 

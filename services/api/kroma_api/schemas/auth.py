@@ -43,7 +43,6 @@ class CreatedTokenView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, created: CreatedToken) -> Self:
-        """Show a new token."""
         row = created.row
         return cls(
             id=str(row.id),

@@ -51,7 +51,6 @@ class SelectCandidateResponse(Reply, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, choice: Selection) -> Self:
-        """Show a choice."""
         run = choice.follow_up
         return cls(
             job=JobView.of(choice.job, choice.job.candidates),
@@ -123,7 +122,6 @@ class LockBaselineResponse(Reply, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, locked: LockedBaselines) -> Self:
-        """Show what a lock did."""
         return cls(
             baselines=[BaselineView.of(row) for row in locked.baselines],
             skipped=[SkippedJobView(job_key=one.job_key, reason=one.reason) for one in locked.skipped],

@@ -31,7 +31,6 @@ class RelativeView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, relative: Relative) -> Self:
-        """Show a relative."""
         return cls(
             asset=AssetView.of(relative.asset),
             link_type=relative.link_type,
@@ -123,7 +122,6 @@ class LineageReferenceView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, given: InputLog) -> Self:
-        """Show an input."""
         file = given.file
         return cls(
             role=given.role,
@@ -158,7 +156,6 @@ class PromptView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, words: WordsLog) -> Self:
-        """Show the texts."""
         return cls(
             template=None if words.template is None else PromptPartView.from_row(words.template),
             style_guide=None if words.style_guide is None else PromptPartView.from_row(words.style_guide),
@@ -178,7 +175,6 @@ class LineageCostView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, cost: Cost, calls: list[ProviderCallView]) -> Self:
-        """Show a cost."""
         return cls(
             total_usd=None if cost.total_usd is None else float(cost.total_usd),
             cost_events=[CostEventView.from_row(event) for event in cost.events],
@@ -213,7 +209,6 @@ class LineageResponse(Reply, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, lineage: Lineage) -> Self:
-        """Show a lineage."""
         run, job, candidate, entry = lineage.run, lineage.job, lineage.candidate, lineage.entry
         calls = [ProviderCallView.of(call) for call in lineage.calls]
         return cls(

@@ -144,7 +144,6 @@ class StorageView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, project: Project, storage: ProjectStorage | None, *, stores: ProjectStores) -> Self:
-        """Show the storage of a project; a missing row shows the defaults."""
         row = storage or ProjectStorage(local_base_dir=DEFAULT_BASE_DIR, s3_enabled=False)
         return cls(
             local=LocalStorageView(

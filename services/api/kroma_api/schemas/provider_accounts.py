@@ -99,7 +99,6 @@ class ProviderCheckView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, check: ProviderCheck) -> Self:
-        """Show a check."""
         return cls(
             works=check.health.ok,
             code=check.health.code,

@@ -71,7 +71,6 @@ class RepeatRunResponse(Reply, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """Show a new run that has an origin."""
         return cls(
             run=RunView.of(run),
             origin_run_id=str(run.origin_run_id),

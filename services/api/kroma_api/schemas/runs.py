@@ -121,7 +121,6 @@ class RunDetail(RunView, frozen=True, kw_only=True):
 
     @classmethod
     def showing(cls, run: Run, progress: RunProgress) -> Self:
-        """Show a run with its progress."""
         shown = RunView.of(run)
         return cls(
             **msgspec.structs.asdict(shown),
@@ -250,7 +249,6 @@ class RunEventView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, event: RunEvent) -> Self:
-        """Show an event."""
         return cls(
             id=event.seq,
             kind=event.kind,
@@ -380,7 +378,6 @@ class PipelineTriggerView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        """Show a run in the words of the original."""
         has_failed = run.status in {RunStatus.FAILED, RunStatus.CANCELED}
         return cls(
             mode=run.run_mode,
@@ -416,7 +413,6 @@ class TriggerRunResponse(Reply, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, run: Run, progress: RunProgress) -> Self:
-        """Show a triggered run."""
         return cls(
             pipeline_trigger=PipelineTriggerView.of(run),
             run=RunDetail.showing(run, progress),

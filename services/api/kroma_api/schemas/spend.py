@@ -48,7 +48,6 @@ class BudgetView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, state: BudgetState) -> Self:
-        """Show a budget."""
         return cls(
             limit_usd=float(state.budget.limit_usd),
             period=state.budget.period,
@@ -101,7 +100,6 @@ class QuotedJobView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, job: PlannedJob, price: JobPrice, *, candidates: int) -> Self:
-        """Show a planned job."""
         return cls(
             job_key=job.job_key,
             scene=job.scene.ref,
@@ -160,7 +158,6 @@ class QuoteView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, quote: Quote) -> Self:
-        """Show a quote."""
         plan, price = quote.plan, quote.price
         return cls(
             plan=QuotedPlanView(

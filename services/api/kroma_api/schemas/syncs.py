@@ -103,7 +103,6 @@ class SyncResponse(Reply, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, sync: SyncJob, slug: str) -> Self:
-        """Show a sync of a project."""
         base = f"/api/projects/{slug}/storage/syncs/{sync.id}"
         return cls(sync=SyncView.of(sync), links=SyncLinks(self=base, cancel=f"{base}/cancel"))
 

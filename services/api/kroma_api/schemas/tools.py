@@ -26,7 +26,6 @@ class ToolPictureView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, result: Result, *, data_base64: str) -> Self:
-        """Show a result; hashes all of it, so off the event loop."""
         return cls(
             mime_type=result.mime_type,
             width=result.width,
@@ -51,7 +50,6 @@ class ToolReportView(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, report: Report) -> Self:
-        """Show a report."""
         return cls(
             has_hard_failures=report.has_hard_failures,
             hard_fail_reasons=report.hard_fail_reasons,

@@ -97,7 +97,6 @@ class _Checks:
         self._measured_look: Look | None = None
 
     def made(self) -> list[CheckResult]:
-        """In the order of a report, without those that are off."""
         every = {
             "blank": self._blank,
             "sharpness": self._sharpness,

@@ -43,7 +43,6 @@ class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[CheckResult] = []
 
     def find(self, name: str) -> CheckResult | None:
-        """The result of a check, where it was made."""
         return next((check for check in self.checks if check.name == name), None)
 
 

@@ -57,7 +57,6 @@ class StyleProfile(msgspec.Struct, frozen=True):
 
     @property
     def is_gray(self) -> bool:
-        """Whether the references carry no colour at all."""
         return not any(a or b for a, b in self.palette) and not any(self.chroma_spread)
 
 

@@ -64,7 +64,6 @@ class RedrawSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def at_night(self) -> bool:
-        """Whether the scene is to be relit."""
         return self.stage in {"time", "weather"} and self.time_of_day == "night"
 
     @property
@@ -74,7 +73,6 @@ class RedrawSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def in_rain(self) -> bool:
-        """Whether it is to rain."""
         return self.stage == "weather" and self.weather == "rain"
 
     @property

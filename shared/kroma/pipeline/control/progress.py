@@ -129,7 +129,6 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def total(self) -> int:
-        """Jobs in all."""
         return sum(self.jobs.values())
 
     def done(self, *, has_ended: bool) -> int:

@@ -49,7 +49,6 @@ class AnswerNote(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def answer(self) -> Answer:
-        """As the ledger takes it."""
         cost_usd = self.candidate.cost_usd
         return msgspec.convert(
             {

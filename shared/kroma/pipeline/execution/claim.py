@@ -86,7 +86,6 @@ class JobClaim(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def row_id(self) -> UUID:
-        """The job."""
         return self.job_id
 
     @property
@@ -108,7 +107,6 @@ class RunClaim(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def row_id(self) -> UUID:
-        """The run."""
         return self.run_id
 
     @property

@@ -40,7 +40,6 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Of the file, for messages."""
         return PurePosixPath(self.file.path).name
 
 

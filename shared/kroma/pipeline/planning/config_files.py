@@ -217,7 +217,6 @@ class ConfigObject:
         return cls(path, value)  # pyright: ignore[reportUnknownArgumentType] - JSON and TOML keys are texts
 
     def has(self, field: str) -> bool:
-        """Whether the object has this key at all."""
         return field in self._values
 
     def fields(self) -> tuple[str, ...]:

@@ -39,7 +39,6 @@ class PlanPrice(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def calls(self) -> int:
-        """How many calls would be made."""
         return sum(job.calls for job in self.jobs)
 
     @property
@@ -49,7 +48,6 @@ class PlanPrice(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def total_usd(self) -> Decimal | None:
-        """Of all calls."""
         return _sum([job.usd for job in self.jobs])
 
     @property

@@ -32,7 +32,6 @@ class ProjectLocation(msgspec.Struct, frozen=True):
     """Whether any scene of it has a locked picture."""
 
     def location(self, stores: ProjectStores) -> str:
-        """Where its files are now."""
         return locate_project(stores, self.id, self.slug, self.storage)
 
     @property

@@ -31,7 +31,6 @@ class Step(msgspec.Struct, frozen=True):
     """Whether it takes no time, so that the record of the step before may wait for its own."""
 
     def is_needed(self, job: ImageJob) -> bool:
-        """Whether a job goes through it."""
         return job.tools is not None or not self.with_tools_only
 
 

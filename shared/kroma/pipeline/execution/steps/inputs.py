@@ -25,7 +25,6 @@ class JobInputs(msgspec.Struct, frozen=True, kw_only=True):
     logs: tuple[InputLog, ...]
 
     def of_role(self, role: Literal["scene", "style", "reference"]) -> tuple[ProviderPicture, ...]:
-        """The pictures that were read as this."""
         pairs = zip(self.pictures, self.logs, strict=True)
         return tuple(picture for picture, log in pairs if log.role == role)
 
