@@ -33,8 +33,7 @@ _PORTS: Final = {"http": "80", "https": "443"}
 class BadHostError(InvalidRequestError):
     """The request names no host, more than one, or something that is none (RFC 9112, 3.2)."""
 
-    def __init__(self) -> None:
-        super().__init__("Send exactly one Host header that is a name or an address, with a port or without")
+    text = "Send exactly one Host header that is a name or an address, with a port or without"
 
 
 class MisdirectedRequestError(InvalidRequestError):

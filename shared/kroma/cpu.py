@@ -49,11 +49,7 @@ class PictureWorkLostError(InfraError):
     """A picture process died: out of memory or time, or killed."""
 
     code = "picture_process_lost"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "A picture process ended before its work was done; the picture may need too much memory or time"
-        )
+    text = "A picture process ended before its work was done; the picture may need too much memory or time"
 
 
 class remote:  # noqa: N801 - stands where a module would

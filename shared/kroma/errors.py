@@ -24,10 +24,15 @@ class KromaError(Exception):
 
     kind: ClassVar[str] = "unknown"
     code: ClassVar[str] = "internal_error"
+    text: ClassVar[str]
+    """The message of an error that always says the same."""
     retryable: bool = False
     """Whether the same work may succeed later without anyone changing anything."""
     not_before: datetime | None = None
     """When it is worth a try again, where that is known: such a wait uses up no attempt of a job."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(self.text if message is None else message)
 
     @property
     def message(self) -> str:

@@ -6,22 +6,19 @@ from kroma.errors import ConflictError, InvalidRequestError, NotFoundError
 class AssetNotFoundError(NotFoundError):
     """The project has no such asset, or does not exist itself."""
 
-    def __init__(self) -> None:
-        super().__init__("Asset not found")
+    text = "Asset not found"
 
 
 class AssetLinkNotFoundError(NotFoundError):
     """The project has no such asset link, or does not exist itself."""
 
-    def __init__(self) -> None:
-        super().__init__("Asset link not found")
+    text = "Asset link not found"
 
 
 class SameEndsError(InvalidRequestError):
     """A link would lead from an asset to itself."""
 
-    def __init__(self) -> None:
-        super().__init__("parent_asset_id and child_asset_id must differ")
+    text = "parent_asset_id and child_asset_id must differ"
 
 
 class ForeignAssetError(InvalidRequestError):
@@ -34,5 +31,4 @@ class ForeignAssetError(InvalidRequestError):
 class AssetLinkExistsError(ConflictError):
     """The project has a link of this type between these assets."""
 
-    def __init__(self) -> None:
-        super().__init__("Asset link already exists")
+    text = "Asset link already exists"

@@ -16,15 +16,13 @@ class UnauthorizedError(KromaError):
 class MissingTokenError(UnauthorizedError):
     """The request carries no usable bearer token."""
 
-    def __init__(self) -> None:
-        super().__init__("Missing Authorization: Bearer token")
+    text = "Missing Authorization: Bearer token"
 
 
 class InvalidTokenError(UnauthorizedError):
     """The token is unknown, revoked or expired."""
 
-    def __init__(self) -> None:
-        super().__init__("Invalid or expired token")
+    text = "Invalid or expired token"
 
 
 class ForbiddenError(KromaError):
@@ -32,9 +30,7 @@ class ForbiddenError(KromaError):
 
     kind = "validation"
     code = "forbidden"
-
-    def __init__(self) -> None:
-        super().__init__("Token is not authorized for this project")
+    text = "Token is not authorized for this project"
 
 
 class InsufficientScopeError(KromaError):
@@ -77,15 +73,13 @@ class LastTokenError(ForbiddenError):
 class TokenNotFoundError(NotFoundError):
     """No token has this id."""
 
-    def __init__(self) -> None:
-        super().__init__("Auth token not found")
+    text = "Auth token not found"
 
 
 class AlreadyBootstrappedError(InvalidRequestError):
     """Another caller made the first token a moment earlier."""
 
-    def __init__(self) -> None:
-        super().__init__("Bootstrap token already initialized")
+    text = "Bootstrap token already initialized"
 
 
 class InvalidScopesError(InvalidRequestError):
@@ -103,8 +97,6 @@ class InvalidScopesError(InvalidRequestError):
 class InvalidExpiryError(InvalidRequestError):
     """``expires_at`` is neither a stamp nor a date."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "Field 'expires_at' must be an RFC 3339 timestamp like 2027-01-31T12:00:00Z "
-            "or a date like 2027-01-31"
-        )
+    text = (
+        "Field 'expires_at' must be an RFC 3339 timestamp like 2027-01-31T12:00:00Z or a date like 2027-01-31"
+    )

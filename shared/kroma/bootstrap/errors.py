@@ -35,29 +35,25 @@ class SettingsRefusedError(InvalidRequestError):
 class NoSettingsSourceError(InvalidRequestError):
     """Neither structured settings nor an answer to read them from are given."""
 
-    def __init__(self) -> None:
-        super().__init__("Provide either 'settings' or 'ai_response_text'")
+    text = "Provide either 'settings' or 'ai_response_text'"
 
 
 class BlankAnswerError(InvalidRequestError):
     """The pasted answer is blank."""
 
-    def __init__(self) -> None:
-        super().__init__("Field 'ai_response_text' must not be empty")
+    text = "Field 'ai_response_text' must not be empty"
 
 
 class NoJsonFoundError(InvalidRequestError):
     """The pasted answer holds no JSON."""
 
-    def __init__(self) -> None:
-        super().__init__("Field 'ai_response_text' holds no JSON object that can be parsed")
+    text = "Field 'ai_response_text' holds no JSON object that can be parsed"
 
 
 class AnswerNotSettingsError(InvalidRequestError):
     """The pasted answer is JSON, but no object."""
 
-    def __init__(self) -> None:
-        super().__init__("Field 'ai_response_text' must hold a JSON object with settings")
+    text = "Field 'ai_response_text' must hold a JSON object with settings"
 
 
 class ReferenceItemsRequiredError(FieldRequiredError):
@@ -71,22 +67,19 @@ class ReferenceItemsRequiredError(FieldRequiredError):
 class ProjectInUseError(ConflictError):
     """Others changed the same rows again and again while the import ran."""
 
-    def __init__(self) -> None:
-        super().__init__("The project's settings changed during the import; import again")
+    text = "The project's settings changed during the import; import again"
 
 
 class ImportNotFoundError(NotFoundError):
     """The project has no such import, or does not exist itself."""
 
-    def __init__(self) -> None:
-        super().__init__("Bootstrap import not found")
+    text = "Bootstrap import not found"
 
 
 class ImportUndoneError(ConflictError):
     """The import was taken back before."""
 
-    def __init__(self) -> None:
-        super().__init__("Bootstrap import is already undone")
+    text = "Bootstrap import is already undone"
 
 
 class SectionChangedError(ConflictError):

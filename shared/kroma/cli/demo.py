@@ -35,8 +35,7 @@ POLL_S: Final = 0.2
 class PhotographsMissingError(InfraError):
     """The extra that brings the demo's photographs is not installed."""
 
-    def __init__(self) -> None:
-        super().__init__("The demo's photographs are not installed; install kroma-studio[demo]")
+    text = "The demo's photographs are not installed; install kroma-studio[demo]"
 
 
 class DemoFailedError(InfraError):

@@ -44,8 +44,7 @@ Row = TypeVar("Row")
 class WrongCursorError(InvalidRequestError):
     """The cursor was not given out, or by another list."""
 
-    def __init__(self) -> None:
-        super().__init__("Field 'after' must be the 'next' of an earlier reply of the same list")
+    text = "Field 'after' must be the 'next' of an earlier reply of the same list"
 
 
 class Window(NamedTuple):

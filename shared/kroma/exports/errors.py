@@ -6,5 +6,4 @@ from kroma.errors import NotFoundError
 class ExportNotFoundError(NotFoundError):
     """The project has no such export, or does not exist itself."""
 
-    def __init__(self) -> None:
-        super().__init__("Project export not found")
+    text = "Project export not found"

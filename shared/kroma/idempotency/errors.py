@@ -12,20 +12,14 @@ class InvalidKeyError(InvalidRequestError):
     """The header is not a key."""
 
     code = "invalid_idempotency_key"
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"Header '{HEADER}' must be 1 to {MAX_KEY_CHARACTERS} visible ASCII characters, given once"
-        )
+    text = f"Header '{HEADER}' must be 1 to {MAX_KEY_CHARACTERS} visible ASCII characters, given once"
 
 
 class KeyReusedError(InvalidRequestError):
     """The key stands for another request."""
 
     code = "idempotency_key_reused"
-
-    def __init__(self) -> None:
-        super().__init__(f"Header '{HEADER}': this key was used with another request on this path")
+    text = f"Header '{HEADER}': this key was used with another request on this path"
 
 
 class RequestInFlightError(ConflictError):
@@ -42,12 +36,10 @@ class OutcomeUnknownError(ConflictError):
     """The first request changed something, and its answer was lost with its process."""
 
     code = "outcome_unknown"
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"Header '{HEADER}': the request with this key was applied, but its answer was lost; "
-            "it is not applied again, so read back what it changed"
-        )
+    text = (
+        f"Header '{HEADER}': the request with this key was applied, but its answer was lost; "
+        "it is not applied again, so read back what it changed"
+    )
 
 
 class AnswerNotKeptError(ConflictError):

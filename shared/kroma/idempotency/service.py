@@ -89,8 +89,7 @@ class AnswerFile(msgspec.Struct, frozen=True):
 class RecordLostError(InfraError):
     """The key's record was taken over: this request was thought dead and may no longer write."""
 
-    def __init__(self) -> None:
-        super().__init__("the request lost its idempotency key to a later one")
+    text = "the request lost its idempotency key to a later one"
 
 
 _KEYS: Final = cast("Table", IdempotencyKey.__table__)

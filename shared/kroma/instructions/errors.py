@@ -7,22 +7,19 @@ from kroma.errors import ConflictError, InvalidRequestError, KromaError, NotFoun
 class InstructionNotFoundError(NotFoundError):
     """The project has no such instruction, or does not exist itself."""
 
-    def __init__(self) -> None:
-        super().__init__("Agent instruction not found")
+    text = "Agent instruction not found"
 
 
 class AlreadyCanceledError(ConflictError):
     """A canceled instruction cannot be confirmed."""
 
-    def __init__(self) -> None:
-        super().__init__("Instruction is already canceled")
+    text = "Instruction is already canceled"
 
 
 class AlreadyConfirmedError(ConflictError):
     """A confirmed instruction cannot be canceled."""
 
-    def __init__(self) -> None:
-        super().__init__("Instruction is already confirmed")
+    text = "Instruction is already confirmed"
 
 
 class CallbackSignatureError(ForbiddenError):
@@ -35,5 +32,4 @@ class CallbackSignatureError(ForbiddenError):
 class CallbackMismatchError(InvalidRequestError):
     """The body of a callback names another instruction than its path."""
 
-    def __init__(self) -> None:
-        super().__init__("Field 'instruction_id' must be the instruction that the path names")
+    text = "Field 'instruction_id' must be the instruction that the path names"

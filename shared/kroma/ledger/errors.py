@@ -120,8 +120,7 @@ class AnswerNotKeptError(ProviderError):
 class ProviderCallNotFoundError(NotFoundError):
     """The project has no such call, or does not exist itself."""
 
-    def __init__(self) -> None:
-        super().__init__("Provider call not found")
+    text = "Provider call not found"
 
 
 class CallNotUnknownError(ConflictError):

@@ -19,8 +19,7 @@ class OutboundError(ProviderError):
 class HostNotFoundError(OutboundError):
     """The name has no address now."""
 
-    def __init__(self) -> None:
-        super().__init__("The host name was not found")
+    text = "The host name was not found"
 
 
 class ConnectionFailedError(OutboundError):

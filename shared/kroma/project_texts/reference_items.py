@@ -28,8 +28,7 @@ _ITEMS = Listing(
 class ReferenceSetItemNotFoundError(NotFoundError):
     """The set has no such item, or does not exist itself."""
 
-    def __init__(self) -> None:
-        super().__init__("Reference set item not found")
+    text = "Reference set item not found"
 
 
 async def list_reference_items(

@@ -6,8 +6,7 @@ from kroma.errors import ConflictError, InvalidRequestError, NotFoundError
 class ProjectNotFoundError(NotFoundError):
     """No project has this slug."""
 
-    def __init__(self) -> None:
-        super().__init__("Project not found")
+    text = "Project not found"
 
 
 class SlugTakenError(ConflictError):
@@ -20,8 +19,7 @@ class SlugTakenError(ConflictError):
 class BlankBaseDirError(InvalidRequestError):
     """The base directory is given, but blank."""
 
-    def __init__(self) -> None:
-        super().__init__("Field 'base_dir' must not be empty")
+    text = "Field 'base_dir' must not be empty"
 
 
 class RootRefusedError(InvalidRequestError):
@@ -52,18 +50,14 @@ class ProfileNotForProjectError(InvalidRequestError):
     """A project's token names a profile, which is the operator's."""
 
     code = "s3_profile_not_allowed"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "Field 'profile' names credentials of the installation, which only its own token may do; store "
-            "the project's as its secrets s3/access_key_id and s3/secret_access_key"
-        )
+    text = (
+        "Field 'profile' names credentials of the installation, which only its own token may do; store "
+        "the project's as its secrets s3/access_key_id and s3/secret_access_key"
+    )
 
 
 class NoLocalStorageError(InvalidRequestError):
     """A project's place on a disk is to change where no project is on a disk."""
 
     code = "no_local_storage"
-
-    def __init__(self) -> None:
-        super().__init__("Projects are kept in a bucket here (KROMA_STORE=s3), not in local storage")
+    text = "Projects are kept in a bucket here (KROMA_STORE=s3), not in local storage"

@@ -7,6 +7,4 @@ class QueueUnavailableError(InfraError):
     """The queue's server does not answer."""
 
     code = "queue_unavailable"
-
-    def __init__(self) -> None:
-        super().__init__("The task queue does not answer")
+    text = "The task queue does not answer"

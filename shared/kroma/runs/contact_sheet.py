@@ -35,8 +35,7 @@ class RunNotFinishedError(InvalidRequestError):
 class OtherProjectError(InvalidRequestError):
     """One sheet shows runs of one project."""
 
-    def __init__(self) -> None:
-        super().__init__("The runs of a sheet must be of one project")
+    text = "The runs of a sheet must be of one project"
 
 
 class DrawnSheet(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,37 +6,30 @@ from kroma.errors import KromaError, NotFoundError, PolicyError
 class RunNotFoundError(NotFoundError):
     """The project has no such run, or does not exist itself."""
 
-    def __init__(self) -> None:
-        super().__init__("Run not found")
+    text = "Run not found"
 
 
 class JobNotFoundError(NotFoundError):
     """The run has no such job."""
 
-    def __init__(self) -> None:
-        super().__init__("Job not found")
+    text = "Job not found"
 
 
 class RunLogNotFoundError(NotFoundError):
     """The run has no log yet."""
 
-    def __init__(self) -> None:
-        super().__init__("Run log not found")
+    text = "Run log not found"
 
 
 class RunCanceledError(PolicyError):
     """The run is being cancelled; a job stops before its next call."""
 
     code = "run_canceled"
-
-    def __init__(self) -> None:
-        super().__init__("The run was canceled")
+    text = "The run was canceled"
 
 
 class UnexpectedFailureError(KromaError):
     """A bug of ours ended a step; its text is in the worker's log, not in the caller's hands."""
 
     retryable = True
-
-    def __init__(self) -> None:
-        super().__init__("Internal error; the worker's log has the details")
+    text = "Internal error; the worker's log has the details"

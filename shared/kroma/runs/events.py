@@ -45,9 +45,7 @@ class TooManyWatchersError(PolicyError):
     """This process serves as many readers of events as it takes, or as it takes of one caller."""
 
     code = "too_many_watchers"
-
-    def __init__(self) -> None:
-        super().__init__("Too many readers wait for events here; read the list, or try again")
+    text = "Too many readers wait for events here; read the list, or try again"
 
 
 async def write_event(session: AsyncSession, run_id: UUID, kind: str, data: Mapping[str, Any]) -> None:

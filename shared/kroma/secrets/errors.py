@@ -7,8 +7,7 @@ from kroma.errors import InfraError, NotFoundError
 class SecretNotFoundError(NotFoundError):
     """The project has no secret of this name, or does not exist itself."""
 
-    def __init__(self) -> None:
-        super().__init__("Secret not found")
+    text = "Secret not found"
 
 
 class SecretUnreadableError(InfraError):

@@ -26,22 +26,19 @@ def shown_usd(amount: Decimal) -> str:
 class InvalidLimitError(InvalidRequestError):
     """A limit is negative or finer or larger than money is kept."""
 
-    def __init__(self) -> None:
-        super().__init__("Field 'limit_usd' must be between 0 and 999999999, with at most 6 decimals")
+    text = "Field 'limit_usd' must be between 0 and 999999999, with at most 6 decimals"
 
 
 class InvalidWarningLevelsError(InvalidRequestError):
     """A warning level is no share of the limit."""
 
-    def __init__(self) -> None:
-        super().__init__("Field 'warning_levels' must hold at most 10 numbers above 0 and at most 1")
+    text = "Field 'warning_levels' must hold at most 10 numbers above 0 and at most 1"
 
 
 class BudgetNotFoundError(NotFoundError):
     """The project has no budget."""
 
-    def __init__(self) -> None:
-        super().__init__("Budget not found")
+    text = "Budget not found"
 
 
 class BudgetExceededError(PolicyError):

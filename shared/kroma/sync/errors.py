@@ -16,26 +16,21 @@ from kroma.errors import (
 class SyncNotFoundError(NotFoundError):
     """The project has no sync of this id."""
 
-    def __init__(self) -> None:
-        super().__init__("Sync not found")
+    text = "Sync not found"
 
 
 class SyncDisabledError(InvalidRequestError):
     """The project's S3 storage is switched off."""
 
     code = "s3_sync_disabled"
-
-    def __init__(self) -> None:
-        super().__init__("S3 sync is disabled for this project; set 'enabled' with PUT storage/s3")
+    text = "S3 sync is disabled for this project; set 'enabled' with PUT storage/s3"
 
 
 class BucketNotNamedError(InvalidRequestError):
     """The project names no bucket."""
 
     code = "s3_bucket_missing"
-
-    def __init__(self) -> None:
-        super().__init__("The project has no S3 bucket; set 'bucket' with PUT storage/s3")
+    text = "The project has no S3 bucket; set 'bucket' with PUT storage/s3"
 
 
 class ProjectRootMissingError(InvalidRequestError):
@@ -60,20 +55,14 @@ class AlreadyInBucketError(InvalidRequestError):
     """All files of this installation are in a bucket anyway."""
 
     code = "project_lives_in_s3"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The project's files live in S3 already (KROMA_STORE=s3), so there is no copy to make"
-        )
+    text = "The project's files live in S3 already (KROMA_STORE=s3), so there is no copy to make"
 
 
 class WrongPrefixError(InvalidRequestError):
     """The project's prefix cannot be a part of a key."""
 
     code = "s3_prefix_invalid"
-
-    def __init__(self) -> None:
-        super().__init__("The project's S3 prefix must not hold empty, '.' or '..' segments")
+    text = "The project's S3 prefix must not hold empty, '.' or '..' segments"
 
 
 class SyncRunningError(ConflictError):
@@ -211,5 +200,4 @@ class FilesLeftOutError(InfraError):
 class UnexpectedSyncError(InfraError):
     """A bug of ours; the log has the details."""
 
-    def __init__(self) -> None:
-        super().__init__("Internal error; the worker's log has the details")
+    text = "Internal error; the worker's log has the details"

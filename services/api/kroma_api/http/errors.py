@@ -80,11 +80,7 @@ class CrossSiteRequestError(PolicyError):
     """A page of another site would change something."""
 
     code = "cross_site_request"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "A page of another origin may change nothing here; KROMA_CORS_ORIGINS lists the origins that may"
-        )
+    text = "A page of another origin may change nothing here; KROMA_CORS_ORIGINS lists the origins that may"
 
 
 class ServerBusyError(InfraError):
@@ -92,16 +88,13 @@ class ServerBusyError(InfraError):
 
     code = "server_busy"
     retry_after_s = 1
-
-    def __init__(self) -> None:
-        super().__init__("The server has too much to do at the moment; try again in a second")
+    text = "The server has too much to do at the moment; try again in a second"
 
 
 class ServerStoppedError(InfraError):
     """The server was told to stop before the answer was ready."""
 
-    def __init__(self) -> None:
-        super().__init__("the server stopped with this request in hand")
+    text = "the server stopped with this request in hand"
 
 
 class ErrorAnswer(NamedTuple):

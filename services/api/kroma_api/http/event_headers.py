@@ -22,8 +22,7 @@ AfterEvent = Annotated[int | None, QueryParameter(description="The id of the las
 class InvalidEventIdError(InvalidRequestError):
     """The header is not the id of an event."""
 
-    def __init__(self) -> None:
-        super().__init__("Header 'Last-Event-ID' must be the id of an event, a whole number")
+    text = "Header 'Last-Event-ID' must be the id of an event, a whole number"
 
 
 def event_number(text: str) -> int:

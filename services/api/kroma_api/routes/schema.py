@@ -21,9 +21,7 @@ class DocumentNotMadeError(InfraError):
     """The process that makes the document failed."""
 
     code = "schema_not_made"
-
-    def __init__(self) -> None:
-        super().__init__("The OpenAPI document could not be made; the log of the API says why")
+    text = "The OpenAPI document could not be made; the log of the API says why"
 
 
 class _Document(NamedTuple):

@@ -28,8 +28,7 @@ log = structlog.get_logger(__name__)
 class ProviderNotFoundError(NotFoundError):
     """Kroma has no provider of this code."""
 
-    def __init__(self) -> None:
-        super().__init__("Provider not found")
+    text = "Provider not found"
 
 
 class ProviderCheck(msgspec.Struct, frozen=True, kw_only=True):

@@ -39,9 +39,7 @@ class InvalidModeError(InvalidRequestError):
     """``mode`` is neither ``dry`` nor ``run``."""
 
     code = "invalid_mode"
-
-    def __init__(self) -> None:
-        super().__init__("Field 'mode' must be one of: dry, run")
+    text = "Field 'mode' must be one of: dry, run"
 
 
 class InvalidRunRequestError(InvalidRequestError):
@@ -54,9 +52,7 @@ class SpendConfirmationRequiredError(PolicyError):
     """A paid run was requested without confirming the spend."""
 
     code = "spend_confirmation_required"
-
-    def __init__(self) -> None:
-        super().__init__("Run mode requires explicit spend confirmation")
+    text = "Run mode requires explicit spend confirmation"
 
 
 class InvalidQuoteTokenError(InvalidRequestError):
@@ -72,12 +68,10 @@ class PlanChangedError(PolicyError):
     """The same request makes, or costs, something else than when it was quoted."""
 
     code = "plan_changed"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The plan is not the one that was quoted: settings, pictures or prices have changed,"
-            " or the request has; ask for a new quote"
-        )
+    text = (
+        "The plan is not the one that was quoted: settings, pictures or prices have changed,"
+        " or the request has; ask for a new quote"
+    )
 
 
 class RunNotAgainError(ConflictError):
@@ -134,9 +128,7 @@ class ProjectRootManagedError(InvalidRequestError):
     """validate-config was given a root of the caller's own."""
 
     code = "project_root_managed"
-
-    def __init__(self) -> None:
-        super().__init__("Field 'project_root' is managed by project storage and cannot be overridden")
+    text = "Field 'project_root' is managed by project storage and cannot be overridden"
 
 
 class ConfigFileError(InvalidRequestError):
