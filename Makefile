@@ -115,8 +115,8 @@ compose-test: install ## Test docker-compose.yml on the Docker engine of DOCKER_
 
 .PHONY: bench
 bench: install ## Run the benchmarks and rewrite docs/benchmarks.md (BENCHES selects some).
-	@$(BIN)/python bench/report.py $(BENCHES)
+	@PYTHONPATH=tests $(BIN)/python bench/report.py $(BENCHES)
 
 .PHONY: bench-smoke
 bench-smoke: install ## Run every benchmark briefly, without measuring or writing.
-	@$(BIN)/python bench/report.py --smoke
+	@PYTHONPATH=tests $(BIN)/python bench/report.py --smoke

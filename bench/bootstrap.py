@@ -22,7 +22,7 @@ from kroma.bootstrap.prompt import export_settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.service import ProjectDraft, upsert_project
-from kroma.storage.memory import MemoryStores
+from support.doubles.memory_store import MemoryStores
 
 ITEMS: Final = 2_000
 TARGET: Final = 5.0

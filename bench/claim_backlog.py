@@ -22,11 +22,11 @@ from kroma.pipeline.execution.sweep import list_due
 from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers.fake import FakeProvider
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import RunMode
 from kroma.storage.directory import DirectoryStores, resolve_root
 from style_references import style_reference
+from support.doubles.memory_queue import MemoryTaskQueue
 
 TARGET = 1.10
 ROUNDS = 200

@@ -22,7 +22,7 @@ from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.runlog import schema as log
 from kroma.runlog.ids import asset_id, stable_id
 from kroma.runlog.writer import encode
-from kroma.storage.memory import MemoryStores
+from support.doubles.memory_store import MemoryStores
 
 JOBS, CANDIDATES, STYLES = 1000, 4, 2
 TARGET = 0.4

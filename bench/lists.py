@@ -27,11 +27,11 @@ from kroma.cpu import CpuPool
 from kroma.db.engine import Database
 from kroma.logs import configure_logs
 from kroma.providers import open_providers
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
 from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
+from support.doubles.memory_queue import MemoryTaskQueue
 
 TARGET = 2.5
 TARGET_DEEP = 1.3

@@ -28,11 +28,11 @@ from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers.fake import FakeProvider
 from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.base import TaskQueue
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import Run, RunJob, RunMode, RunStep
 from kroma.storage.directory import DirectoryStores, resolve_root
 from style_references import style_reference
+from support.doubles.memory_queue import MemoryTaskQueue
 
 TARGET = 6.0
 PROVIDERS = {"fake": FakeProvider()}

@@ -36,13 +36,13 @@ from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.provider_accounts.access import no_access
 from kroma.providers.base import EditRequest, EditResult
 from kroma.providers.fake import FakeProvider
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.runs.models import RunMode, RunStep
 from kroma.storage.directory import DirectoryStores, resolve_root
 from kroma_worker.registry import TaskDeps, dispatch
 from kroma_worker.slots import WorkerSlots
 from kroma_worker.tasks import runs as tasks
 from style_references import style_reference
+from support.doubles.memory_queue import MemoryTaskQueue
 
 TARGET = 0.35
 SCENES = 20

@@ -28,9 +28,9 @@ from kroma.pipeline.control.trigger import trigger_run
 from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.projects.service import ProjectDraft, upsert_project
 from kroma.providers.local import LocalProvider
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.runs.models import Run, RunJob, RunMode
 from kroma.storage.directory import DirectoryStores, resolve_root
+from support.doubles.memory_queue import MemoryTaskQueue
 
 WIDTH, HEIGHT = 768, 512
 SCENES = tuple(f"scenes/{n}.png" for n in range(4))

@@ -19,7 +19,7 @@ from kroma.secrets.cipher import SecretLocation
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.models import ProjectSecret
 from kroma.secrets.service import read_secret
-from kroma.storage.memory import MemoryStores
+from support.doubles.memory_store import MemoryStores
 from support.servers.kroma_stack import Up, environment, kroma
 
 pytestmark = pytest.mark.timeout(180)

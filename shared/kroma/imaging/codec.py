@@ -122,15 +122,6 @@ def encode_png(picture: Picture, metadata: Mapping[str, str] | None = None) -> b
     return buffer.getvalue()
 
 
-def to_png(data: bytes, metadata: Mapping[str, str] | None = None, *, name: str) -> bytes:
-    """Any picture we read as a PNG, upright, with alpha, profile and metadata.
-
-    Raises:
-        PictureError: As ``decode``.
-    """
-    return encode_png(decode(data, name=name), metadata)
-
-
 @contextmanager
 def translated(name: str) -> Generator[None]:
     """Pillow's many ways to refuse a file, as ours."""

@@ -35,23 +35,6 @@ def with_metadata(png: bytes, metadata: Mapping[str, str]) -> bytes:
     return SIGNATURE + b"".join(kept)
 
 
-def read_metadata(png: bytes) -> dict[str, str]:
-    """Every plain text chunk, ``tEXt`` and uncompressed ``iTXt``.
-
-    Raises:
-        ValueError: The bytes are no PNG.
-    """
-    found: dict[str, str] = {}
-    for kind, body in _chunks(png):
-        keyword, _, rest = body.partition(b"\0")
-        if kind == b"tEXt":
-            found[keyword.decode("latin-1")] = rest.decode("latin-1")
-        elif kind == b"iTXt" and rest[:1] == b"\0":
-            text = rest[2:].split(b"\0", 2)[2]
-            found[keyword.decode("latin-1")] = text.decode("utf-8")
-    return found
-
-
 def _text_chunk(keyword: str, text: str) -> bytes:
     encoded = keyword.encode("latin-1")
     if not 1 <= len(encoded) <= MAX_KEYWORD or "\0" in keyword:

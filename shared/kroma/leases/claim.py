@@ -13,7 +13,6 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import ColumnElement, func, null, or_
-from sqlalchemy.orm import InstrumentedAttribute
 
 from kroma.leases.models import Leased
 
@@ -46,14 +45,6 @@ class Claim(Protocol):
 
     @property
     def worker(self) -> str: ...
-
-
-class LeasedRow(Protocol):
-    """A model with the ``Leased`` columns and an id."""
-
-    id: InstrumentedAttribute[UUID]
-    fence: InstrumentedAttribute[int]
-    lease_owner: InstrumentedAttribute[str | None]
 
 
 class ClaimLostError(Exception):

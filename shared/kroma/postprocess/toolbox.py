@@ -1,7 +1,6 @@
 """Every tool by its name, opened once per process; usable with and without a project."""
 
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from kroma.allow_list import AllowList
@@ -15,7 +14,7 @@ from kroma.postprocess.removers import LocalRemover, RembgRemover
 from kroma.postprocess.services import KINDS, CutoutService, ServiceLine
 from kroma.postprocess.specs import ColorSpec, CutoutSpec, Made, PlannedTools, UpscaleSpec
 from kroma.postprocess.upscalers import LanczosUpscaler, RealEsrganUpscaler
-from kroma.providers.base import EditRequest, ProviderAccess, ProviderFailedError, ProviderPicture
+from kroma.providers.base import EditRequest, ProviderAccess, ProviderPicture
 
 if TYPE_CHECKING:
     from kroma.postprocess import work
@@ -77,42 +76,6 @@ class Toolbox:
         """
         return await self._cpu.run(work.grade, data, spec.values, lut, name=name)
 
-    async def remove_background(
-        self,
-        data: bytes,
-        spec: CutoutSpec,
-        *,
-        name: str,
-        access: Mapping[str, ProviderAccess] | None = None,
-    ) -> tuple[str, Made]:
-        """Try the order's backends in turn, without a ledger; the first that succeeds wins.
-
-        Args:
-            data: The picture.
-            spec: What to do.
-            name: For messages.
-            access: Keys of the services that may be called, by code; others are passed over.
-
-        Returns:
-            The backend that did it, and the picture.
-
-        Raises:
-            PictureError: The picture does not decode.
-            ToolError: Every backend failed; the message has each one's reason.
-            ProviderError: The only backend failed, as it did.
-        """
-        failures: list[ToolError | ProviderFailedError] = []
-        for code in spec.backends:
-            try:
-                if code in self.services:
-                    return code, await self._use_service(code, data, spec, name, access or {})
-                return code, await self.remover(code).remove(data, spec, name=name)
-            except (ToolError, ProviderFailedError) as exc:
-                failures.append(exc)
-        if len(failures) == 1:
-            raise failures[0]
-        raise all_failed(dict(zip(spec.backends, failures, strict=True)))
-
     def remover(self, backend: str) -> BackgroundRemover:
         """The free tool of this name.
 
@@ -143,23 +106,8 @@ class Toolbox:
         png = await self._cpu.run(work.plain_png, data, name=name)
         return ProviderPicture(name="picture.png", data=png, mime_type="image/png")
 
-    def service_price(self, code: str, spec: CutoutSpec) -> Decimal | None:
-        """What one call of a service costs; None is unknown."""
-        price = spec.prices_usd.get(code)
-        return None if price is None else Decimal(price)
-
     async def close(self) -> None:
         await self._line.close()
-
-    async def _use_service(
-        self, code: str, data: bytes, spec: CutoutSpec, name: str, access: Mapping[str, ProviderAccess]
-    ) -> Made:
-        if code not in access:
-            raise ToolMissingError(code, f"store a key as the secret {code}/api_key")
-        picture = await self.service_picture(data, name=name)
-        request = service_request(picture, access=access[code])
-        result = await self.services[code].of_spec(spec).edit(request)
-        return await self.finish_service(data, result.data, spec, code)
 
 
 def all_failed(failures: Mapping[str, KromaError]) -> ToolError:

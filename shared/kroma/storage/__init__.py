@@ -1,7 +1,7 @@
-"""Where the files of projects are: one protocol, three stores.
+"""Where the files of projects are: one protocol, two stores.
 
 ``base.py`` is the protocol and ``keys.py`` the names of objects. ``directory.py`` is a local folder,
-``s3.py`` a bucket (over ``bucket.py`` and ``client.py``), ``memory.py`` is for tests. ``errors.py`` has
+``s3.py`` a bucket (over ``bucket.py`` and ``client.py``). ``errors.py`` has
 what callers see. To add a store, implement ``base.py`` and join
 tests/integration/storage/test_store_conformance.py.
 """

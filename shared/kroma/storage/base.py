@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
@@ -119,14 +118,6 @@ class ObjectStore(Protocol):
         """
         ...
 
-    async def get_range(self, key: str, *, start: int, length: int) -> bytes:
-        """Up to ``length`` bytes from ``start``; a negative ``start`` counts from the end.
-
-        Raises:
-            ObjectNotFoundError: Nothing has this key.
-        """
-        ...
-
     async def read_ends(
         self, keys: Sequence[str], *, head_bytes: int, tail_bytes: int
     ) -> list[ObjectEnds | KromaError]:
@@ -189,16 +180,6 @@ class ObjectStore(Protocol):
 
         Raises:
             StoreUnavailableError: One cannot be removed; others may be gone.
-        """
-        ...
-
-    async def sign_url(self, key: str, *, expires: timedelta, filename: str | None = None) -> str | None:
-        """An address that reads the object without credentials for a while; None where there is no such.
-
-        Args:
-            key: Not checked for being there.
-            expires: At most seven days.
-            filename: What a browser saves it as; None lets it decide.
         """
         ...
 

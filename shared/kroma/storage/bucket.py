@@ -5,9 +5,8 @@ import mimetypes
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import quote
 
 import msgspec
 
@@ -276,19 +275,6 @@ class Bucket:
             for kept in answer.get("Errors", []):
                 key = kept.get("Key", batch[0]).removeprefix(self._prefix)
                 raise StoreUnavailableError(key, f"the service kept it ({kept.get('Code')})")
-
-    async def sign_get(self, key: str, *, expires: timedelta, filename: str | None = None) -> str:
-        """An address that reads an object for a while, at most seven days; whether it exists is not asked."""
-        parameters = {"Bucket": self.name, "Key": self._prefix + key}
-        if filename is not None:
-            plain = filename.encode("ascii", "replace").decode().replace('"', "'").replace("\\", "_")
-            parameters["ResponseContentDisposition"] = (
-                f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
-            )
-        with self._asked(key, "s3:GetObject"):
-            return await self._client.generate_presigned_url(
-                "get_object", Params=parameters, ExpiresIn=int(expires.total_seconds())
-            )
 
     async def begin_upload(
         self, key: str, *, sha256: str | None = None, content_type: str | None = None

@@ -9,7 +9,6 @@ import hashlib
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
@@ -126,9 +125,6 @@ class DirectoryStore:
         finally:
             await asyncio.shield(asyncio.to_thread(file.close))
 
-    async def get_range(self, key: str, *, start: int, length: int) -> bytes:
-        return await asyncio.to_thread(self._get_range, key, start, length)
-
     async def read_ends(
         self, keys: Sequence[str], *, head_bytes: int, tail_bytes: int
     ) -> list[ObjectEnds | KromaError]:
@@ -159,16 +155,6 @@ class DirectoryStore:
 
     async def delete(self, keys: Sequence[str]) -> None:
         await _to_its_end(self._delete, keys)
-
-    async def sign_url(
-        self,
-        key: str,
-        *,
-        expires: timedelta,  # noqa: ARG002 - of the protocol, like the next
-        filename: str | None = None,  # noqa: ARG002
-    ) -> str | None:
-        relative_key(key, roots=())
-        return None
 
     async def check_writable(self) -> None:
         await asyncio.to_thread(self._check_writable)
@@ -214,10 +200,6 @@ class DirectoryStore:
         if sha256 is not None:
             refuse_other(key, sha256, hashlib.sha256(data).hexdigest())
         return data
-
-    def _get_range(self, key: str, start: int, length: int) -> bytes:
-        with opened(key, self._path(key)) as (descriptor, size):
-            return read_at(descriptor, start if start >= 0 else max(0, size + start), length)
 
     def _read_ends(
         self, keys: Sequence[str], head_bytes: int, tail_bytes: int

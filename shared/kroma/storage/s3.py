@@ -5,7 +5,6 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -115,11 +114,6 @@ class S3Store:
         async with bucket.open_stream(key, start=start, length=length, sha256=sha256) as stream:
             yield stream
 
-    async def get_range(self, key: str, *, start: int, length: int) -> bytes:
-        async with self.open_stream(key, start=start, length=length) as stream:
-            part = b"".join([chunk async for chunk in stream.chunks])
-        return part[:length]
-
     async def read_ends(
         self, keys: Sequence[str], *, head_bytes: int, tail_bytes: int
     ) -> list[ObjectEnds | KromaError]:
@@ -186,11 +180,6 @@ class S3Store:
         named = [key for key in (relative_key(key, roots=()) for key in keys) if key]
         bucket = await self._open_bucket()
         await bucket.delete(named)
-
-    async def sign_url(self, key: str, *, expires: timedelta, filename: str | None = None) -> str | None:
-        key = _readable_key(key)
-        bucket = await self._open_bucket()
-        return await bucket.sign_get(key, expires=expires, filename=filename)
 
     async def check_writable(self) -> None:
         bucket = await self._open_bucket()

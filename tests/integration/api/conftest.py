@@ -14,7 +14,6 @@ from kroma.db.engine import Database
 from kroma.providers import open_providers
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
 from kroma.storage.base import ProjectStores
@@ -22,6 +21,7 @@ from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
 from support.builders.factories import insert_posted_project, scene_png
 from support.builders.populated_project import Filled, fill_project
+from support.doubles.memory_queue import MemoryTaskQueue
 from support.harness.documented_api import CheckedTransport, ClientFactory, Documentation
 from support.servers.databases import copied, pooled
 from support.servers.postgres_and_valkey import Addresses

@@ -4,7 +4,7 @@ import pytest
 from httpx import AsyncClient, Response
 
 from kroma.errors import InfraError
-from kroma.queue.memory import MemoryTaskQueue
+from support.doubles.memory_queue import MemoryTaskQueue
 
 JSON = {"content-type": "application/json"}
 

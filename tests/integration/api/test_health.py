@@ -14,8 +14,8 @@ from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.metrics import REGISTRY
 from kroma.queue.arq import ArqTaskQueue
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.workers.models import WorkerRow
+from support.doubles.memory_queue import MemoryTaskQueue
 from support.harness.documented_api import ClientFactory
 from support.servers.api_process import free_port
 

@@ -28,10 +28,10 @@ from kroma.idempotency.service import FORGOTTEN_AT_ONCE, KEPT, forget_expired
 from kroma.project_texts.models import Character
 from kroma.storage.base import ObjectStore
 from kroma.storage.directory import DirectoryStores
-from kroma.storage.memory import MemoryStores
 from kroma_api.app import route_table, routes
 from kroma_api.middleware.idempotency import IdempotencyKeys
 from kroma_api.route_facts import Idempotency, documented_routes
+from support.doubles.memory_store import MemoryStores
 from support.harness.documented_api import api_document
 
 KEY = {"Idempotency-Key": "a-1"}

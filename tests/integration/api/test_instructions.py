@@ -12,8 +12,8 @@ from kroma.audit.models import AuditEvent
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.instructions.models import AgentInstruction
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import DispatchInstruction
+from support.doubles.memory_queue import MemoryTaskQueue
 from support.harness.documented_api import ClientFactory
 
 P = "/api/projects"

@@ -14,8 +14,8 @@ from sqlalchemy import func, select, update
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.projects.queries import get_project
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.runs.models import Run, RunCandidate, RunJob, RunStatus
+from support.doubles.memory_queue import MemoryTaskQueue
 from support.harness.documented_api import ClientFactory
 
 RUN_KEYS = {

@@ -8,8 +8,8 @@ from httpx import AsyncClient
 from sqlalchemy import text
 
 from kroma.db.engine import Database
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import SyncProject
+from support.doubles.memory_queue import MemoryTaskQueue
 
 pytestmark = pytest.mark.timeout(60)
 

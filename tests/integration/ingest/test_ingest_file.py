@@ -12,7 +12,7 @@ from kroma.projects.errors import ProjectNotFoundError
 from kroma.projects.models import AppUser, Project, ProjectStorage
 from kroma.runlog.errors import RunLogInvalidError
 from kroma.runs.models import Run
-from kroma.storage.memory import MemoryStores
+from support.doubles.memory_store import MemoryStores
 
 pytestmark = pytest.mark.timeout(60)
 

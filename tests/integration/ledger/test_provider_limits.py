@@ -28,10 +28,10 @@ from kroma.projects.models import Project
 from kroma.provider_accounts.models import ProviderAccount
 from kroma.providers.base import ProviderAccess, ProviderKeyRefusedError, ProviderRefusedError
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.errors import RunCanceledError
 from kroma.runs.models import JobStatus, Run, RunEvent, RunJob, RunStatus
+from support.doubles.memory_queue import MemoryTaskQueue
 from support.harness.ledger_harness import Counter, no_key_needed
 
 pytestmark = pytest.mark.timeout(120)

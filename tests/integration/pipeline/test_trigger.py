@@ -23,12 +23,12 @@ from kroma.projects.models import Project
 from kroma.providers.local import LocalProvider
 from kroma.queue.base import TaskQueue
 from kroma.queue.errors import QueueUnavailableError
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
 from kroma.runs.models import Run, RunJob, RunMode, Stage, TimeOfDay, Weather
 from kroma.spend.service import confirm_run
 from kroma.storage.directory import DirectoryStores
 from support.builders.factories import jpeg, make_project, png
+from support.doubles.memory_queue import MemoryTaskQueue
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -14,11 +14,11 @@ from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
 from kroma.imaging.errors import PictureError
 from kroma.imaging.high_bit_depth import decode16
-from kroma.postprocess.base import BackgroundRemover, Upscaler
+from kroma.postprocess.base import BackgroundRemover, Made, Upscaler
 from kroma.postprocess.errors import ToolError, ToolMissingError, ToolTimedOutError
 from kroma.postprocess.installed import CUTOUT_BACKENDS
 from kroma.postprocess.specs import BUILTIN_PROFILES, ColorSpec, CutoutSpec, PlannedTools, UpscaleSpec
-from kroma.postprocess.toolbox import Toolbox
+from kroma.postprocess.toolbox import Toolbox, service_request
 from kroma.providers.base import (
     AnswerLostError,
     AnswerUnusableError,
@@ -196,16 +196,26 @@ async def test_a_program_is_told_no_secret(
 # Backgrounds.
 
 
+async def cut_out(
+    tools: Toolbox, data: bytes, spec: CutoutSpec, *, name: str, access: dict[str, ProviderAccess]
+) -> Made:
+    (backend,) = spec.backends
+    if backend in tools.removers:
+        return await tools.remover(backend).remove(data, spec, name=name)
+    request = service_request(await tools.service_picture(data, name=name), access=access[backend])
+    answer = await tools.services[backend].of_spec(spec).edit(request)
+    return await tools.finish_service(data, answer.data, spec, backend)
+
+
 @pytest.mark.parametrize("backend", CUTOUT_BACKENDS)
 async def test_every_remover_keeps_the_subject_its_size_and_its_colour_space(
     tools: Toolbox, double: CutoutDouble, backend: str
 ) -> None:
     spec = CutoutSpec(backends=(backend,))
 
-    used, made = await tools.remove_background(subject(), spec, name="a", access=access(double))
+    made = await cut_out(tools, subject(), spec, name="a", access=access(double))
 
     after = decode16(made.data, name="made")
-    assert used == backend
     assert after.size == (40, 60)
     assert after.icc_profile is not None
     assert after.alpha is not None
@@ -224,7 +234,7 @@ async def test_every_remover_refuses_every_bad_file_by_its_name(
     spec = CutoutSpec(backends=(backend,))
 
     with pytest.raises(PictureError, match=f"'{name}'"):
-        await tools.remove_background(corpus.sample(name).data, spec, name=name, access=access(double))
+        await cut_out(tools, corpus.sample(name).data, spec, name=name, access=access(double))
     assert double.billed == 0
 
 
@@ -237,26 +247,12 @@ async def test_a_service_is_sent_what_it_can_read_and_the_source_keeps_its_bits(
     sample = corpus.sample(name)
 
     spec = CutoutSpec(backends=("photoroom",))
-    _, made = await tools.remove_background(sample.data, spec, name=name, access=access(double))
+    made = await cut_out(tools, sample.data, spec, name=name, access=access(double))
 
     assert double.calls[0].file[2].startswith(b"\x89PNG")
     after = decode16(made.data, name="made")
     assert after.is_16_bit == sample.deep
     assert after.size == (corpus.WIDTH, corpus.HEIGHT)
-
-
-async def test_the_first_backend_that_succeeds_wins_and_the_others_reasons_are_kept(
-    tools: Toolbox, double: CutoutDouble
-) -> None:
-    busy = corpus.sample("png").data  # two colors at its border
-    spec = CutoutSpec(backends=("local", "photoroom", "rembg"))
-
-    used, _ = await tools.remove_background(busy, spec, name="a", access=access(double))
-    assert used == "photoroom"
-
-    with pytest.raises(ToolError, match=r"local: .*border.* \| photoroom: .*photoroom/api_key") as caught:
-        await tools.remove_background(busy, CutoutSpec(backends=("local", "photoroom")), name="a")
-    assert caught.value.code == "postprocess_failed"
 
 
 @pytest.mark.parametrize("backend", ["photoroom", "removebg"])
@@ -265,7 +261,7 @@ async def test_a_service_gets_the_form_that_it_documents(
 ) -> None:
     spec = CutoutSpec(backends=(backend,), size="preview", crop=True)
 
-    await tools.remove_background(subject(), spec, name="a", access=access(double))
+    await cut_out(tools, subject(), spec, name="a", access=access(double))
 
     call = double.calls[0]
     assert call.path == f"/{backend}"
@@ -277,7 +273,7 @@ async def test_a_service_gets_the_form_that_it_documents(
 async def test_the_size_auto_and_no_crop_are_not_sent(tools: Toolbox, double: CutoutDouble) -> None:
     spec = CutoutSpec(backends=("removebg",))
 
-    await tools.remove_background(subject(), spec, name="a", access=access(double))
+    await cut_out(tools, subject(), spec, name="a", access=access(double))
 
     assert double.calls[0].fields == {"format": "png"}
 
@@ -288,7 +284,7 @@ async def test_a_smaller_cut_out_of_the_same_framing_lends_its_matte_to_the_sour
     double.script(Fault(shape="half"))
 
     spec = CutoutSpec(backends=("removebg",))
-    _, made = await tools.remove_background(subject(), spec, name="a", access=access(double))
+    made = await cut_out(tools, subject(), spec, name="a", access=access(double))
 
     after = decode16(made.data, name="made").pixels
     assert after.shape == (60, 40, 4)
@@ -335,7 +331,7 @@ async def test_what_a_service_answers_is_told_apart_by_what_it_means_for_the_mon
     spec = CutoutSpec(backends=(backend,))
 
     with pytest.raises((ToolError, ProviderFailedError)) as caught:
-        await tools.remove_background(subject(), spec, name="a", access=access(double))
+        await cut_out(tools, subject(), spec, name="a", access=access(double))
 
     if error is not ToolError:
         assert type(caught.value) is error
@@ -347,7 +343,8 @@ async def test_what_a_service_answers_is_told_apart_by_what_it_means_for_the_mon
 
 async def test_a_refused_key_is_said_without_the_key(tools: Toolbox, double: CutoutDouble) -> None:
     with pytest.raises(ProviderKeyRefusedError) as caught:
-        await tools.remove_background(
+        await cut_out(
+            tools,
             subject(),
             CutoutSpec(backends=("removebg",)),
             name="a",
@@ -361,9 +358,7 @@ async def test_an_address_that_is_not_public_is_not_called(cpu: CpuPool, double:
     strict = Toolbox(cpu)
 
     with pytest.raises(ProviderRefusedError, match="The address is refused"):
-        await strict.remove_background(
-            subject(), CutoutSpec(backends=("removebg",)), name="a", access=access(double)
-        )
+        await cut_out(strict, subject(), CutoutSpec(backends=("removebg",)), name="a", access=access(double))
     await strict.close()
     assert double.calls == []
 

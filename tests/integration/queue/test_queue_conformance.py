@@ -11,9 +11,9 @@ import pytest
 from kroma.db.engine import Database
 from kroma.queue.arq import ArqTaskQueue
 from kroma.queue.base import TaskQueue
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
 from kroma.queue.postgres import PostgresTaskQueue
+from support.doubles.memory_queue import MemoryTaskQueue
 
 pytestmark = pytest.mark.timeout(60)
 

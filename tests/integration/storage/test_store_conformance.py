@@ -7,11 +7,9 @@ longer than any of them.
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import httpx
 import pytest
 import pytest_asyncio
 
@@ -25,8 +23,8 @@ from kroma.storage.errors import (
     StoreUnavailableError,
     UnusableNameError,
 )
-from kroma.storage.memory import MemoryStore, MemoryStores
 from kroma.storage.s3 import PART_BYTES, S3Store, S3Stores
+from support.doubles.memory_store import MemoryStore, MemoryStores
 from support.servers.s3_server import access_to, new_bucket
 
 pytestmark = [pytest.mark.timeout(30), pytest.mark.asyncio(loop_scope="module")]
@@ -132,22 +130,6 @@ async def test_reading_stops_at_the_limit(store: ObjectStore) -> None:
 
 
 @pytest.mark.parametrize(
-    ("start", "length", "expected"),
-    [
-        pytest.param(0, 3, b"012", id="from the beginning"),
-        pytest.param(7, 100, b"789", id="past the end"),
-        pytest.param(-2, 2, b"89", id="from the end"),
-        pytest.param(-100, 2, b"01", id="from further than the beginning"),
-        pytest.param(50, 2, b"", id="behind the end"),
-    ],
-)
-async def test_a_range_is_read(store: ObjectStore, start: int, length: int, expected: bytes) -> None:
-    await store.put("a", b"0123456789")
-
-    assert await store.get_range("a", start=start, length=length) == expected
-
-
-@pytest.mark.parametrize(
     ("head", "tail", "expected"),
     [
         pytest.param(3, 2, (b"012", b"89"), id="apart"),
@@ -194,8 +176,6 @@ async def test_a_key_without_an_object_is_not_found(store: ObjectStore, key: str
     assert await store.size(key) is None
     with pytest.raises(ObjectNotFoundError):
         await store.get(key, limit_bytes=1)
-    with pytest.raises(ObjectNotFoundError):
-        await store.get_range(key, start=0, length=1)
     (ends,) = await store.read_ends([key], head_bytes=1, tail_bytes=1)
     assert isinstance(ends, ObjectNotFoundError)
 
@@ -336,7 +316,6 @@ async def test_a_ref_that_leads_elsewhere_is_refused(store: ObjectStore, ref: st
         "is_folder",
         "move",
         "delete",
-        "sign_url",
     ],
 )
 async def test_no_operation_leaves_the_project(store: ObjectStore, method: str) -> None:
@@ -347,7 +326,6 @@ async def test_no_operation_leaves_the_project(store: ObjectStore, method: str) 
         "open_stream": lambda: read_all(store, "../x"),
         "list_objects": lambda: anext(aiter(store.list_objects("../x"))),
         "delete": lambda: store.delete(["../x"]),
-        "sign_url": lambda: store.sign_url("../x", expires=timedelta(minutes=1)),
         "size": lambda: store.size("../x"),
         "list_keys": lambda: store.list_keys("../x"),
         "is_folder": lambda: store.is_folder("../x"),
@@ -405,7 +383,6 @@ async def test_a_large_stream_passes_in_pieces(store: ObjectStore) -> None:
     assert stored == replaced
     assert (stored.size_bytes, stored.sha256) == (len(whole), sha256_of(whole))
     assert await store.get("big.bin", limit_bytes=len(whole)) == whole
-    assert await store.get_range("big.bin", start=PART_BYTES - 2, length=4) == whole[PART_BYTES - 2 :][:4]
     async with store.open_stream("big.bin") as stream:
         sizes = [len(chunk) async for chunk in stream.chunks]
     assert max(sizes) <= 1024**2
@@ -545,17 +522,6 @@ async def test_a_move_keeps_the_checksum(store: ObjectStore) -> None:
     await store.move("a.png", "b.png")
 
     assert await store.get("b.png", limit_bytes=6, sha256=stored.sha256) == b"pixels"
-
-
-async def test_only_a_bucket_has_addresses_that_need_no_credentials(store: ObjectStore) -> None:
-    await store.put("a.png", b"pixels")
-
-    address = await store.sign_url("a.png", expires=timedelta(minutes=1), filename="a.png")
-
-    assert (address is not None) == isinstance(store, S3Store)
-    if address is not None:
-        async with httpx.AsyncClient() as http:
-            assert (await http.get(address)).content == b"pixels"
 
 
 def sha256_of(data: bytes) -> str:

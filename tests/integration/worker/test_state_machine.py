@@ -34,7 +34,6 @@ from kroma.ledger.models import ProviderCall
 from kroma.pipeline.execution.sweep import fail_spent, list_due
 from kroma.pipeline.execution.wiring import WorkerContext
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import AnyMessage
 from kroma.resources import Resources
 from kroma.runs.models import (
@@ -53,6 +52,7 @@ from kroma_api.app import create_app
 from kroma_worker.registry import TaskDeps, dispatch
 from kroma_worker.slots import WorkerSlots
 from support.builders.factories import scene_png
+from support.doubles.memory_queue import MemoryTaskQueue
 from support.harness.worker_harness import CallScheduler, no_access
 
 pytestmark = pytest.mark.timeout(1800)

@@ -17,9 +17,9 @@ from kroma.pipeline.execution.step_tools import StepTools
 from kroma.pipeline.planning.plan import PlannedJob, PlannedPicture
 from kroma.runlog.schema import FileLog
 from kroma.runs.models import CandidateStatus
-from kroma.storage.memory import MemoryStore
 from style_references import style_reference
 from support.builders.factories import scene_png
+from support.doubles.memory_store import MemoryStore
 
 SIZE = (96, 144)
 SCENES = 40

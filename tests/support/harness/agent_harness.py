@@ -21,13 +21,13 @@ from kroma.outbound.client import OutboundClient
 from kroma.outbound.guard import UrlGuard
 from kroma.projects.models import Project
 from kroma.providers import open_providers
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.resources import Resources
 from kroma.secrets.keyring import Keyring
 from kroma.secrets.service import read_secret, upsert_secret
 from kroma.storage.directory import DirectoryStores
 from kroma_api.app import create_app
 from support.doubles.agent_server import AgentServer
+from support.doubles.memory_queue import MemoryTaskQueue
 
 
 class AgentHarness:

@@ -24,12 +24,12 @@ from kroma.provider_accounts.access import AccessLoader, no_access
 from kroma.providers.base import Provider
 from kroma.providers.fake import FakeOutcome, FakeProvider, FakeScript
 from kroma.quality.models import QualityReport
-from kroma.queue.memory import MemoryTaskQueue
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import Run, RunCandidate, RunJob
 from kroma.storage.base import ProjectStores
 from kroma_worker.registry import TaskDeps, dispatch
 from kroma_worker.tasks import runs, sync
+from support.doubles.memory_queue import MemoryTaskQueue
 
 SCENES = ("harbor.png", "tower.png")
 TASKS = (runs, sync)  # importing the module registers its tasks

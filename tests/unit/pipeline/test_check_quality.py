@@ -9,7 +9,6 @@ from kroma.imaging.measures.settings import CheckSettings, QualitySettings, Verd
 from kroma.pipeline.execution.image_job import Candidate
 from kroma.pipeline.execution.steps.check_quality import check_quality
 from kroma.runs.models import CandidateStatus
-from kroma.storage.memory import MemoryStore
 from support.builders.ranking_set import (
     ForgetfulRecorder,
     InlineCpu,
@@ -18,6 +17,7 @@ from support.builders.ranking_set import (
     png,
     tools_for,
 )
+from support.doubles.memory_store import MemoryStore
 
 HARD = QualitySettings(blank=CheckSettings(threshold=0.25, verdict=Verdict.HARD))
 

@@ -3,7 +3,7 @@ import pytest
 from kroma.pipeline.execution.answer_store import persistently
 from kroma.storage.base import StoredObject
 from kroma.storage.errors import StoreFullError, StoreUnavailableError
-from kroma.storage.memory import MemoryStore
+from support.doubles.memory_store import MemoryStore
 
 pytestmark = pytest.mark.timeout(20)
 

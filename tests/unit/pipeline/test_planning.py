@@ -20,10 +20,10 @@ from kroma.pipeline.planning.planner import check_inputs, plan_run
 from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.runlog.schema import PostprocessLog
 from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
-from kroma.storage.memory import MemoryStores
 from support.builders import corpus
 from support.builders.config_project import ConfigProject
 from support.builders.factories import encoded, jpeg, png
+from support.doubles.memory_store import MemoryStores
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -7,8 +7,8 @@ from kroma.pipeline.execution.image_job import ImageJob
 from kroma.pipeline.execution.steps.check_quality import check_quality
 from kroma.pipeline.execution.steps.rank import rank
 from kroma.runs.models import CandidateStatus
-from kroma.storage.memory import MemoryStore
 from support.builders.ranking_set import SCENES, MadeScene, made_scenes, tools_for
+from support.doubles.memory_store import MemoryStore
 
 pytestmark = pytest.mark.timeout(120)
 

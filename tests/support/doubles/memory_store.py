@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
@@ -68,11 +67,6 @@ class MemoryStore:
         expected = sha256 if len(part) == len(data) else None
         yield ObjectStream(size_bytes=len(data), chunks=check_chunks(key, _chunks(part), expected))
 
-    async def get_range(self, key: str, *, start: int, length: int) -> bytes:
-        data = self._found(key)
-        first = start if start >= 0 else max(0, len(data) + start)
-        return data[first : first + length]
-
     async def read_ends(
         self, keys: Sequence[str], *, head_bytes: int, tail_bytes: int
     ) -> list[ObjectEnds | KromaError]:
@@ -119,16 +113,6 @@ class MemoryStore:
     async def delete(self, keys: Sequence[str]) -> None:
         for key in keys:
             self._objects.pop(relative_key(key, roots=()), None)
-
-    async def sign_url(
-        self,
-        key: str,
-        *,
-        expires: timedelta,  # noqa: ARG002 - of the protocol, like the next
-        filename: str | None = None,  # noqa: ARG002
-    ) -> str | None:
-        relative_key(key, roots=())
-        return None
 
     async def check_writable(self) -> None:
         """Memory always is."""
