@@ -41,7 +41,6 @@ def check_http_url(variable: str, url: str, *, may_ask: bool = True) -> None:
 
     Args:
         variable: Where it comes from.
-        url: The text.
         may_ask: Whether it may have a query.
 
     Raises:

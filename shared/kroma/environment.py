@@ -29,7 +29,6 @@ def span(name: str, text: str, *, minimum: float, example: float) -> timedelta:
     """Seconds in ASCII digits, fractions allowed, from ``minimum`` to 30 days.
 
     Args:
-        name: Of the variable or option.
         text: Its value.
         minimum: In seconds.
         example: What is shown as one that can be meant.

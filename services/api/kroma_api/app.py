@@ -131,7 +131,6 @@ def create_app(
     path and method rules, scopes, places, room for the body, idempotency keys, routing and bodies.
 
     Args:
-        resources: What it works on.
         readiness: What ``/health/ready`` asks; None is the usual.
         in_hand: Knows the requests that are answered, for who stops the server.
     """

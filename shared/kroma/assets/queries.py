@@ -75,11 +75,8 @@ async def list_asset_links(
     """The asset links of a project, last changed first.
 
     Args:
-        reader: Where to read.
-        project_id: The project.
         asset_id: Keep the links from or to this asset; blank keeps all.
         link_type: Keep the links of this type.
-        window: Which part of the list.
 
     Raises:
         FieldRequiredError: ``link_type`` is blank.

@@ -16,7 +16,6 @@ async def record(
     Args:
         session: The transaction that also holds the change.
         code: What happened, like ``project.upsert`` (contract 1.11).
-        project_id: The project that changed, if one did.
         actor: The token's user; None for the development bypass and the first token.
         payload: Identifiers of what changed; never a secret.
     """

@@ -183,7 +183,6 @@ async def authenticate(db: Database, secret: str, *, slug: str | None) -> Caller
     """Who holds this secret, allowed to touch the project that a path names.
 
     Args:
-        db: Where tokens are.
         secret: The bearer token as sent.
         slug: The path's slug segment, decoded; None when the path names no project.
 

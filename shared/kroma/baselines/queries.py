@@ -27,10 +27,7 @@ async def list_baselines(
     """The baselines of a project, last locked first.
 
     Args:
-        reader: Where to read.
-        project_id: Whose.
         with_history: Those, too, whose place a later lock took.
-        window: Which part of the list.
     """
     if with_history:
         return await _HISTORY.page(reader, window, of=project_id)

@@ -112,8 +112,6 @@ async def import_settings(
     """Import settings, or tell what that would do.
 
     Args:
-        db: Where the project is.
-        slug: The project, as the path names it.
         settings: Structured settings, which win over the text.
         ai_response_text: A chat model's answer that holds them.
         mode: ``merge`` or ``replace``; the answer's own unless given, else ``merge``.

@@ -65,8 +65,6 @@ async def read_settings(session: AsyncSession, project_id: UUID, *, locked: Iter
     """The six sections of a project in the order of their lists.
 
     Args:
-        session: The transaction to read in.
-        project_id: Whose they are.
         locked: Sections whose rows nobody else may change until the transaction ends.
     """
     kept = frozenset(locked)

@@ -123,8 +123,6 @@ def snapshot(settings: Settings, *, project_id: str, before: Settings | None = N
     """Show settings.
 
     Args:
-        settings: What to show.
-        project_id: Whose they are.
         before: What is stored, for a preview: rows that are not among it have no id yet.
     """
     stored = None if before is None else _ids(before)

@@ -37,7 +37,6 @@ async def open_tool_runner(settings: Settings, *, with_ledger: bool) -> "AsyncGe
     """The tools, for one command.
 
     Args:
-        settings: Of the installation.
         with_ledger: Whether calls may cost money; without a database that answers none is made.
     """
     from kroma.cpu import CpuPool

@@ -135,8 +135,6 @@ class Listing(Generic[Row]):
         """The rows within the window for which the filters hold.
 
         Args:
-            reader: Where to read.
-            window: Which part.
             of: Of what to list; a cursor of another one's list is refused.
             wanted: The filters' values; None filters nothing.
 

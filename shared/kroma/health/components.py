@@ -32,9 +32,6 @@ def parts_probes(
     """What a service asks when it is asked whether it is ready.
 
     Args:
-        db: What is true.
-        queue: What wakes workers.
-        stores: What keeps the pictures.
         with_workers: Whether the service counts on workers.
     """
     return [database_probe(db, with_workers=with_workers), queue_probe(queue), store_probe(stores)]

@@ -48,7 +48,6 @@ async def look_at(name: str, look: Awaitable[str], trouble: tuple[type[Exception
     """The check of one part.
 
     Args:
-        name: The part's.
         look: Says what it found, or raises ``NotWellError``.
         trouble: What else it may raise; only the kind of it is shown.
     """

@@ -34,7 +34,6 @@ async def serve_telemetry(
         options: Where, if anywhere.
         service: ``api`` or ``worker``.
         readiness: What ``/health/ready`` asks.
-        db: Whose tables tell what waits.
 
     Raises:
         SettingsError: The address that was asked for cannot be had.

@@ -190,8 +190,6 @@ async def begin(db: Database, request: KeyedRequest, *, is_rebuilt: bool) -> UUI
     """Take a key for a request that is about to be carried out.
 
     Args:
-        db: Where keys are.
-        request: What makes it the same request.
         is_rebuilt: Whether the request finds by the record's id what it made, so that it may be
             carried out again although it was applied.
 

@@ -56,8 +56,6 @@ async def ingest_file(
     """Take in a log by hand, of ours or of the original.
 
     Args:
-        db: Where the rows go.
-        stores: Knows where a new project may keep its files.
         slug: The project, made for user ``local`` if there is none.
         path: The log; a relative one counts from the current directory.
         data_dir: A log below it is known by its path from here.

@@ -139,7 +139,6 @@ class LeaseRenewer:
 
         Args:
             url: ``postgresql://...``.
-            lease: What each renewal gives.
             renew_every: How often, at most, a claim is renewed.
             look_every: How often to look for what was lost, cancelled or paused.
             heartbeat: Shown in ``workers`` while the keeper runs.

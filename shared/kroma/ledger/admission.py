@@ -135,10 +135,8 @@ class Admission:
         """Make what calls pass by.
 
         Args:
-            db: Where the ledger is.
             scheduler: The worker's.
             provider: Whose calls cost money.
-            claim: Under which to call.
             confirm: Raises unless what the claim's run has entered may be spent; asked in the transaction
                 after which a call leaves.
             operation: What the calls are for.
@@ -156,7 +154,6 @@ class Admission:
         """Wait for the gates, enter the call, pass.
 
         Args:
-            request: With the access that it is made with.
             number: Which call for its candidate it is.
             earlier_lost: Of those, how many were lost.
             not_before: On the monotonic clock.

@@ -88,10 +88,8 @@ class Answers:
         """Make what calls are answered by.
 
         Args:
-            db: Where the ledger is.
             scheduler: The worker's.
             provider: Whose calls cost money.
-            claim: Under which they were admitted.
             admission: Says whether a job that must stop may wait for an answer.
         """
         self._db = db

@@ -72,10 +72,8 @@ class PaidCalls:
         """Make what a step calls with.
 
         Args:
-            db: Where the ledger is.
             scheduler: The worker's.
             provider: Whose calls cost money.
-            claim: Under which to call.
             find_access: The project's key and address as they are now; asked before every call.
             confirm: Raises unless what the claim's run has entered may be spent; asked in the transaction
                 after which a call leaves.

@@ -293,7 +293,6 @@ async def lock_gates(session: AsyncSession, reader: Reader, provider: str, proje
 
     Args:
         session: The transaction, which has begun.
-        reader: On its connection.
         provider: The code.
         project_id: Whose call; None is a tool's, which passes the gate of all alone.
     """
@@ -397,8 +396,6 @@ async def pause_provider(
     """Let a project's jobs of a provider stand still until ``resume_provider``.
 
     Args:
-        session: The caller's transaction.
-        project_id: Whose jobs.
         code: The provider.
         reason_code: Like ``provider_key_refused``.
         reason: For people.

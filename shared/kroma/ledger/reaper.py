@@ -112,8 +112,6 @@ class Reconciler:
         """Make what the sweep asks with.
 
         Args:
-            db: Where the ledger is.
-            providers: By code.
             find_answer: Looks into the store.
             find_access: Looks up keys and addresses.
         """

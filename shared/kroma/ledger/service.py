@@ -56,12 +56,10 @@ async def resolve_call(
     """Settle or refuse a call whose answer was lost; saying the same again changes nothing.
 
     Args:
-        db: Where the ledger is.
         slug: The project, as the path names it; None is a tool's call, which belongs to none.
         call_id: The call, as the path names it.
         resolution: ``charged`` or ``not_charged``.
         cost_usd: Of a charged one; None takes its price.
-        actor: Who says so.
 
     Raises:
         FieldRequiredError: There is no resolution.

@@ -58,10 +58,8 @@ class ToolCalls:
         """Make what a tool calls with.
 
         Args:
-            db: Where the ledger is.
             provider: Whose calls cost money.
             limits: For all workers and tools together.
-            actor: The token's user, for the trail.
         """
         self._db = db
         self._provider = provider
@@ -72,7 +70,6 @@ class ToolCalls:
         """Buy one picture; clean refusals that may pass are tried again, as often as runs do.
 
         Args:
-            request: With its access.
             call_key: What is bought, as a text that is the same for the same order.
             operation: What the ledger calls it.
 

@@ -91,7 +91,6 @@ def read_cube(data: bytes, *, name: str) -> CubeLut:
 
     Args:
         data: The whole file.
-        name: For messages.
 
     Raises:
         CubeError: It is no such table, with the line where it stops being one.

@@ -74,8 +74,6 @@ async def create_reference_item(
     """Add an item to a set, whose own stamp stays.
 
     Args:
-        db: Where the set is.
-        slug: The project, as the path names it.
         reference_set_id: The set's id as sent.
         label: What the reference shows; labels may repeat.
         content_uri: Where it is, in any form; never opened here.

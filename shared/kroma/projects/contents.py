@@ -56,7 +56,6 @@ async def find_in_project(
     Args:
         source: A session for an entity, which may be changed, or a reader for its values.
         model: The row's class.
-        slug: The project, as the path names it.
         lock: Keep others from changing or deleting the row until the session's transaction ends.
         wanted: Columns of the row by name.
     """

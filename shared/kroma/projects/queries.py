@@ -111,10 +111,8 @@ async def list_projects(
     """Projects, last changed first.
 
     Args:
-        reader: Where to read.
         username: Keep this owner's; a name that cannot be normalized keeps all.
         only_project_id: Keep this one, for a token that may see no other.
-        window: Which part of the list.
 
     Raises:
         WrongCursorError: The window's cursor is not one of this list.

@@ -199,12 +199,8 @@ async def change_local_storage(
     """Set where a project keeps its files; nothing is moved or created on disk.
 
     Args:
-        db: Where projects are.
         change: What to set.
-        slug: The project.
-        stores: Knows where projects may be.
         is_confined: Whether the caller may name folders of the project only.
-        actor: Who asks, for the trail.
 
     Raises:
         NothingGivenError: Neither field is given.

@@ -28,7 +28,6 @@ async def get_provider_account(
 
     Args:
         source: A session for an entity, which may be changed, or a reader for its values.
-        slug: The project, as the path names it.
         code: The provider, as the path names it.
         lock: Keep others from changing or deleting the account until the transaction ends.
 

@@ -63,8 +63,6 @@ async def draw_run_sheet(db: Database, stores: ProjectStores, run_ids: Sequence[
     A later run that began with an earlier one's pictures goes on in their rows.
 
     Args:
-        db: Where the runs are.
-        stores: Opens their project's files.
         run_ids: Of one project, in the order of the columns.
 
     Raises:

@@ -19,7 +19,6 @@ async def read_run_log(stores: ProjectStores, run: Run, project: Project) -> msg
     """The log file, any version of the schema: read as JSON, and kept as the bytes that it is.
 
     Args:
-        stores: Where projects keep their files.
         run: The run, with its plan loaded.
         project: The run's project, with its storage row.
 

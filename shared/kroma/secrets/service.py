@@ -226,12 +226,9 @@ async def rotate_secrets(
     """Seal a project's secrets with the current key; rows that do not open stay as they are.
 
     Args:
-        db: Where the secrets are.
         keyring: The current key, and those that open older rows.
-        slug: The project.
         from_key_ref: Only rows that name this key; blank is all.
         force: Also rows that name the current key already, which are skipped unless in the clear.
-        actor: Who asked for it.
 
     Raises:
         ProjectNotFoundError: No project has this slug.

@@ -72,8 +72,6 @@ async def open_bucket(
     """A client of one bucket, in the running event loop; the service is not asked anything yet.
 
     Args:
-        name: Of the bucket.
-        access: Where and who.
         guard: Judges the endpoint, now and at every connection, where a user chose it; None trusts it. An
             endpoint of AWS itself is not judged: in a private network its names lead to private addresses.
         connections: At a time, at most.
@@ -282,7 +280,6 @@ class Bucket:
         """Begin an upload in parts, which nobody sees until it is completed.
 
         Args:
-            key: Of the object.
             sha256: Of the whole, in hex; recorded, for readers to verify.
             content_type: None goes by the name.
 

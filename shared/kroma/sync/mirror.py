@@ -38,12 +38,9 @@ async def mirror(
     """Send what the bucket lacks or has with other bytes; take away what has no file, if that is asked.
 
     Args:
-        bucket: Where to.
-        tree: What to send.
         prefix: Of every key; nothing outside of it is touched.
         at_once: Small files under way at a time.
         notes: Of uploads in parts.
-        progress: Moves as the work does.
         result: Is told what was done, also of a sync that fails.
         dry_run: Only say what would be done.
         delete_extra: Remove objects whose file is gone.

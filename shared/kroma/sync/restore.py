@@ -53,12 +53,10 @@ async def restore(
     Nothing is written through a symlink, or where a folder has a file's name, or a file a folder's.
 
     Args:
-        bucket: Where the copy is.
         store: Where to put files, at the root of ``tree``.
         tree: What is there already; nothing of it is deleted.
         prefix: Of the copy's keys.
         at_once: Files under way at a time.
-        progress: Moves as the work does.
         result: Is told what was done, also of a restore that fails.
         dry_run: Only say what would be done.
         overwrite: Replace files that differ from their copy, which are kept otherwise.

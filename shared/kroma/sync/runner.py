@@ -65,11 +65,6 @@ class Synchronizer:
     ) -> timedelta | None:
         """Work on a claimed sync while its lease is renewed; what goes wrong stands in its row.
 
-        Args:
-            renewer: Renews the lease.
-            claim: The right to work.
-            progress: Moves as the work does.
-
         Returns:
             How long to wait before the next attempt; None when there is none to make.
 

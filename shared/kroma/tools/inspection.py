@@ -47,8 +47,6 @@ def inspected(data: bytes, *, name: str, beside: bytes | None = None) -> Inspect
     """Read and check a picture's record; nothing is decoded.
 
     Args:
-        data: The picture.
-        name: For messages.
         beside: The file beside it; used where the picture itself has no record.
 
     Raises:

@@ -18,7 +18,6 @@ class WholeBody:
         """Nothing is read yet.
 
         Args:
-            receive: Of the request.
             at_most: A larger body is not read to its end.
             folder: Where a body that is not small waits.
         """

@@ -46,7 +46,6 @@ class Bodies:
         """Wrap ``app``.
 
         Args:
-            app: Reads bodies.
             stall: How long a sender may send nothing.
         """
         self._app = app

@@ -103,9 +103,7 @@ class IdempotencyKeys:
         """Before ``app``.
 
         Args:
-            app: Carries requests out.
             routes: Say which of them take a key.
-            db: Where keys are.
             files: Where large answers lie.
             spool_folder: Where the body of a request waits until it has come whole.
         """

@@ -34,8 +34,6 @@ class TokenWatch:
         """Before ``app``, behind who knows the caller.
 
         Args:
-            app: Answers requests.
-            db: Where tokens are.
             every: How often event streams show that they live, which is when they are looked at.
         """
         self._app = app

@@ -213,7 +213,6 @@ def with_duplicates(
         reports: Best candidate first.
         thumbnails: Of each.
         indices: Of each, as people know it.
-        settings: Of the checks.
     """
     check = settings.duplicate
     found: list[QualityReport] = []

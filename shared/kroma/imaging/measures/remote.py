@@ -13,7 +13,6 @@ def check_candidate(request: CheckRequest, known: bytes | FactsRequest) -> Check
     """Every check of one candidate that needs no other one.
 
     Args:
-        request: Which.
         known: As ``gather_facts`` sealed them; or what they are to be gathered from, where nobody else
             needs them.
     """

@@ -52,9 +52,7 @@ def graded(
     """The result of a check that measured something.
 
     Args:
-        name: The check's.
         score: 0 to 1; what lies beyond, by rounding, is clipped.
-        settings: The check's.
         reason: What was measured, as a part of a sentence.
         threshold: Where it is not the settings' own.
     """

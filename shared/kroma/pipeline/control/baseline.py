@@ -62,14 +62,8 @@ async def lock_baseline(
     picture as it was generated: what follows it is for the reader's eye, and the next stage has its own.
 
     Args:
-        db: Where baselines are.
-        stores: Opens the project's files.
-        settings: Of the installation.
-        slug: The project, as the path names it.
-        run_id: The run, as the path names it.
         job_keys: Which of its jobs; None is every one that has a selected picture.
         note: Why, for people.
-        actor: Who says so.
 
     Raises:
         RunNotFoundError: The project or the run is unknown.

@@ -159,8 +159,6 @@ async def read_progress(
     """The progress of a run.
 
     Args:
-        reader: Where to read.
-        run: The run.
         jobs: All of its jobs.
         candidates: Theirs, by the job's id.
     """

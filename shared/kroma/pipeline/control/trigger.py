@@ -56,14 +56,7 @@ async def trigger_run(
     """Plan a run, confirm what it costs, commit it, then ring for its jobs.
 
     Args:
-        db: Where projects and runs are.
-        queue: The bell.
-        stores: Where pictures are.
-        settings: Of the installation.
-        slug: The project.
-        spec: What to make.
         providers: By code; asked for prices.
-        cpu: Reads what the plan needs of large files.
         quote_token: Of the quote that the caller saw; without one any plan will do.
         caller: Who asks; what costs money needs the scope for it.
         idempotency_id: The record of the request's ``Idempotency-Key``.
@@ -138,8 +131,6 @@ def new_run(
     """A queued run of a plan, with its jobs; no session knows it.
 
     Args:
-        project_id: Whose.
-        plan: Frozen from here on.
         estimated_usd: What its calls may cost; None is unknown.
         origin: ``retry`` or ``rerun``, and of which run.
         idempotency_id: The record of the request's ``Idempotency-Key``.

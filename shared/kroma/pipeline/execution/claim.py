@@ -243,9 +243,6 @@ async def claim_job(
     """Claim one job, and start its run if it is the first.
 
     Args:
-        db: Where it is.
-        job_id: Which.
-        worker: The name left on the lease.
         lease: How long the claim holds unless it is renewed.
         is_alone: Whether nothing else is carried beside it; without that, a suspect is not taken.
 

@@ -137,7 +137,6 @@ def ended_log(
     """The whole entry of a job that ran.
 
     Args:
-        plan: The run's.
         job: As its last finished step left it.
         status: How it ended.
         steps: Its recorded steps, oldest first.

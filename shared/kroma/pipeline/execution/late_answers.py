@@ -60,8 +60,6 @@ class LateAnswers:
         """Look after calls.
 
         Args:
-            db: Where the ledger is.
-            stores: Where pictures and logs are.
             left: The calls of this worker that went on when their job had to stop; ended ones are taken out.
         """
         self._db = db

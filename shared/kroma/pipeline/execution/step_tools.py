@@ -38,7 +38,6 @@ class StepRecorder(Protocol):
         """Store a finished step and the rows of the candidates it made or moved, in one transaction.
 
         Args:
-            name: The step's, unique in its job.
             output: What a later claim continues with.
             started_at: When it began.
             candidates: Rows to write along.

@@ -22,8 +22,6 @@ async def find_named_assets(
     """The paths of the project's assets, by id.
 
     Args:
-        session: Where to read.
-        project_id: Whose assets.
         given: Ids, each with how a sentence about it begins.
 
     Raises:

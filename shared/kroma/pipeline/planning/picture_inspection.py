@@ -54,7 +54,6 @@ def located(
     """The keys that references mean; nothing is read yet.
 
     Args:
-        store: The project's.
         role: Of the pictures.
         refs: As they were given.
         path_of: The path that a reference means.

@@ -72,14 +72,10 @@ async def plan_run(
     """Check in the order of pipeline.md 4.4 all that a run needs, and freeze it.
 
     Args:
-        stores: Opens the project's files.
-        settings: Of the installation.
         project_slug: As stored.
         location: Where the project's files are.
         real_root: What is registered as its root.
         is_confined: Whether the caller's settings may name files of the project only, as in `ConfigFiles`.
-        spec: What the caller asked for.
-        cpu: Reads a look-up table.
         inputs: What of the project's tables it asked for.
 
     Raises:

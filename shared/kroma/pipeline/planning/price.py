@@ -77,8 +77,6 @@ def price_plan(
     """Ask the plan's provider for the price of each call; a dry run makes none.
 
     Args:
-        providers: By code.
-        plan: What would be made.
         made: (position of the job, index of the candidate) of what is there already and costs nothing.
 
     Raises:

@@ -15,7 +15,6 @@ def render(text: str, values: Mapping[str, Callable[[], str]], *, name: str) -> 
     Args:
         text: Of the template.
         values: By variable; each is called when the template names it.
-        name: Of the template, for errors.
 
     Returns:
         The trimmed text, and the variables it names.
