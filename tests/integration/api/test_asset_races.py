@@ -73,7 +73,7 @@ async def test_a_scene_that_goes_while_a_run_is_planned_is_said_to_be_gone(
     response = await client.post("/api/projects/comic/runs/trigger", json=body)
 
     assert problem(response)[0] == 400
-    assert problem(response)[2] == f"Asset {scene['id']} was deleted just now; name another picture"
+    assert problem(response)[2] == f"Asset {scene['id']} has just been deleted; name another picture"
     assert (await client.get("/api/projects/comic/runs")).json()["count"] == 0
 
 

@@ -152,7 +152,7 @@ async def test_a_job_that_is_none_cannot_be_locked(
     )
 
     assert (response.status_code, response.json()["error_code"]) == (400, "invalid_request")
-    assert "the run has no job 'style_7_x'; it has: style_1_a" in response.json()["error"]
+    assert "the run has no job 'style_7_x'; its jobs are: style_1_a" in response.json()["error"]
 
 
 async def test_the_same_key_chooses_once(client: AsyncClient, slug: str, db: Database, root: Path) -> None:

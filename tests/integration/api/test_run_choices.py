@@ -49,7 +49,9 @@ async def test_the_paid_provider_has_defaults(client: AsyncClient, path: str) ->
             "Field 'quality' must be one of: low, medium, high",
             id="quality",
         ),
-        pytest.param({"quality": "high"}, "not taken by provider 'local'", id="quality for a free provider"),
+        pytest.param(
+            {"quality": "high"}, "not supported by provider 'local'", id="quality for a free provider"
+        ),
         pytest.param({"seed": -1}, "Field 'seed' must be between 0 and", id="a seed below"),
         pytest.param({"seed": 2**63}, "Field 'seed' must be between 0 and", id="a seed above"),
     ],

@@ -311,16 +311,16 @@ async def test_what_cannot_be_locked_is_refused_by_name(studio: Studio) -> None:
     with pytest.raises(NothingToLockError, match="Job 'style_1_harbor' has no winner"):
         await lock(studio, dry.run)
     rows = await studio.run_to_end(["harbor.png", "harbor.png"])
-    with pytest.raises(InvalidRunRequestError, match="has no job 'style_9_x'; it has: style_1_harbor"):
+    with pytest.raises(InvalidRunRequestError, match="has no job 'style_9_x'; its jobs are: style_1_harbor"):
         await lock(studio, rows.run, ["style_9_x"])
     with pytest.raises(InvalidRunRequestError, match="'job_keys' must not be empty"):
         await lock(studio, rows.run, [])
     locked = await lock(studio, rows.run)
     assert [(one.job_key, one.reason) for one in locked.skipped] == [
-        ("style_2_harbor", "has the same scene as 'style_1_harbor', which counts")
+        ("style_2_harbor", "Job 'style_2_harbor' has the same scene as 'style_1_harbor', which is locked")
     ]
     (studio.root / locked.baselines[0].path).unlink()
-    with pytest.raises(NothingToLockError, match="has lost its picture"):
+    with pytest.raises(NothingToLockError, match="is missing or changed"):
         await lock(studio, rows.run, ["style_1_harbor"])
 
 
@@ -365,7 +365,7 @@ async def test_a_source_that_has_no_pictures_is_refused_by_name(studio: Studio) 
     for fields, problem in (
         ({"baseline_run_id": "x"}, "Field 'baseline_run_id': the project has no run with the id 'x'"),
         ({"baseline_run_id": str(dry.run.id)}, "has neither a locked picture nor a winner"),
-        ({"baseline_run_id": str(waiting.id)}, "is queued; wait for its end"),
+        ({"baseline_run_id": str(waiting.id)}, "is queued; wait until it has ended"),
         (
             {"baseline_run_id": run_id, "scene_refs": ["harbor.png"]},
             "has no job 'harbor.png'; with baseline_run_id, name its job keys: style_1_harbor, style_2_tower",
@@ -469,14 +469,14 @@ async def test_what_a_trigger_names_and_the_project_lacks_is_refused_by_name(stu
         ({"prompt_template_id": mara}, "Field 'prompt_template_id': the project has no prompt template"),
         ({"reference_set_ids": [mara]}, "Field 'reference_set_ids': the project has no reference set"),
         ({"character_ids": [mara, str(UUID(int=7))]}, "Field 'character_ids': the project has no character"),
-        ({"stage": "character", "character_ids": []}, "Stage 'character' has nobody to draw"),
+        ({"stage": "character", "character_ids": []}, "Stage 'character' has no character to draw"),
     ]
     for uri in ("https://example.com/a.png", "file:///etc/passwd", "//host/a.png", "s3://b/a", "../a.png"):
         item = {"label": "Face", "content_uri": uri}
         cases.append(
             (
                 {"reference_set_ids": [await library.reference_set(f"Sheet {uri}", item)]},
-                f"The content_uri '{uri}' of item 'Face' of reference set 'Sheet {uri}' is no path inside",
+                f"The content_uri '{uri}' of item 'Face' of reference set 'Sheet {uri}' is not a path inside",
             )
         )
     face = "Item 'Face' of reference set"

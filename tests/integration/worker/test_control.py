@@ -339,7 +339,7 @@ async def test_a_retry_draws_with_another_seed_what_was_rejected(studio: Studio)
 
 async def test_a_run_that_is_open_or_did_not_fail_is_not_retried(studio: Studio) -> None:
     run = await studio.trigger()
-    with pytest.raises(RunNotAgainError, match="is queued; wait for its end"):
+    with pytest.raises(RunNotAgainError, match="is queued; wait until it has ended"):
         await retry(studio, run)
     await studio.work()
     with pytest.raises(RunNotAgainError, match="No job of the run failed"):
@@ -350,7 +350,7 @@ async def test_a_run_of_a_foreign_log_is_not_made_again(studio: Studio) -> None:
     foreign = Run(project_id=studio.project.id, run_mode="run", status="failed", run_log_path="runs/x.json")
     async with studio.db.transaction() as session:
         session.add(foreign)
-    with pytest.raises(RunNotAgainError, match="was not planned here"):
+    with pytest.raises(RunNotAgainError, match="was not planned by this Kroma"):
         await rerun(studio, foreign)
 
 

@@ -297,10 +297,12 @@ async def test_a_dry_run_says_what_is_missing_and_is_planned(shop: ToolStudio) -
     ("config", "problem"),
     [
         pytest.param(
-            {"color": {"settings_file": "looks.json"}}, "Unknown colour profile 'noir'", id="profile"
+            {"color": {"settings_file": "looks.json"}}, "Unknown color profile 'noir'", id="profile"
         ),
         pytest.param(
-            {"color": {"settings_file": "lost.json"}}, "lost.json: cannot be read: no such file", id="file"
+            {"color": {"settings_file": "lost.json"}},
+            "lost.json: the file cannot be read: no such file",
+            id="file",
         ),
     ],
 )

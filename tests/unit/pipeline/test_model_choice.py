@@ -73,7 +73,7 @@ def test_a_free_provider_takes_any_size() -> None:
         ),
         pytest.param(
             RunSpec(quality="high"),
-            "Field 'quality' is not taken by provider 'local'",
+            "Field 'quality' is not supported by provider 'local'",
             id="a quality where there is none",
         ),
         pytest.param(RunSpec(size="wide"), "Size 'wide' must be <width>x<height>", id="no size"),

@@ -311,9 +311,9 @@ async def test_a_bad_picture_makes_no_plan_in_either_mode(
     ("ref", "problem"),
     [
         pytest.param("missing.png", "'missing.png' was not found; name a file below", id="missing"),
-        pytest.param("scenes", "'scenes' is no picture by its name", id="a folder"),
+        pytest.param("scenes", "'scenes' has no picture's extension", id="a folder"),
         pytest.param("folder.png", "'folder.png' was not found", id="a folder named like a picture"),
-        pytest.param("notes.txt", "'notes.txt' is no picture by its name (allowed: jpg, ", id="a text file"),
+        pytest.param("notes.txt", "'notes.txt' has no picture's extension (allowed: jpg, ", id="a text file"),
         pytest.param("../outside.png", "leads outside the project", id="two dots"),
         pytest.param("scenes/../scenes/pier.jpg", "without '..'", id="two dots that would stay inside"),
         pytest.param("/etc/passwd", "leads outside the project", id="absolute elsewhere"),
@@ -343,11 +343,9 @@ async def test_a_ref_that_is_no_picture_of_the_project_makes_no_plan(
     ("path", "problem"),
     [
         pytest.param("missing", "Input 'missing' was not found; name a file or folder", id="missing"),
-        pytest.param("empty", "No scene references: folder 'empty' holds no pictures", id="an empty folder"),
-        pytest.param(
-            "texts", "No scene references: folder 'texts' holds no pictures", id="no pictures in it"
-        ),
-        pytest.param("texts/a.txt", "No scene references: input 'texts/a.txt' is no picture", id="a text"),
+        pytest.param("empty", "No scene references: folder 'empty' has no pictures", id="an empty folder"),
+        pytest.param("texts", "No scene references: folder 'texts' has no pictures", id="no pictures in it"),
+        pytest.param("texts/a.txt", "No scene references: input 'texts/a.txt' is not a picture", id="a text"),
         pytest.param("../..", "leads outside the project", id="two dots"),
         pytest.param("linked", "leads outside the project", id="a symlink out"),
         pytest.param("strange", r"'\xff.png' is not valid UTF-8; rename the file", id="a name in no UTF-8"),
@@ -379,7 +377,7 @@ async def test_21_scenes_are_one_too_many(project: ConfigProject, mode: RunMode)
 
     assert len((await planned(project, RunSpec(mode=mode, scene_refs=refs[:20]))).jobs) == 20
     for spec in (RunSpec(mode=mode, scene_refs=refs), RunSpec(mode=mode, input="many")):
-        assert "21 scenes are over the batch limit of 20" in await refusal(project, spec)
+        assert "21 scenes exceed the batch limit of 20" in await refusal(project, spec)
 
 
 async def test_the_manifest_sets_the_batch_limit(project: ConfigProject) -> None:
@@ -394,7 +392,7 @@ async def test_more_candidates_than_the_manifest_allows_are_refused_when_they_wo
     project.manifest(generation={"max_candidates": 2})
     spec = RunSpec(mode=RunMode.RUN, input="scenes", candidates=3)
 
-    assert "3 candidates per scene are over the limit of 2" in await refusal(project, spec)
+    assert "3 candidates per scene exceed the limit of 2" in await refusal(project, spec)
     assert (await planned(project, RunSpec(input="scenes", candidates=3))).candidates == 3
 
 
@@ -426,10 +424,10 @@ async def test_a_bad_manifest_makes_no_plan(project: ConfigProject, content: obj
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        pytest.param("gone.json", "gone.json: cannot be read: no such file", id="missing"),
-        pytest.param("var", "var: cannot be read", id="a folder"),
+        pytest.param("gone.json", "gone.json: the file cannot be read: no such file", id="missing"),
+        pytest.param("var", "var: the file cannot be read", id="a folder"),
         pytest.param("../m.json", "lies outside the data directory", id="outside"),
-        pytest.param("pipe.json", "pipe.json: cannot be read", id="a pipe"),
+        pytest.param("pipe.json", "pipe.json: the file cannot be read", id="a pipe"),
     ],
 )
 async def test_an_unreadable_manifest_makes_no_plan(project: ConfigProject, path: str, problem: str) -> None:
@@ -444,7 +442,7 @@ async def test_toml_with_a_syntax_error_makes_no_plan(project: ConfigProject) ->
 
     message = await refusal(project, RunSpec(input="scenes"))
 
-    assert "config/pipeline.settings.toml: is not valid TOML" in message
+    assert "config/pipeline.settings.toml: the file is not valid TOML" in message
 
 
 async def test_a_bad_postprocess_config_makes_no_plan(project: ConfigProject) -> None:
@@ -536,11 +534,11 @@ async def test_a_plan_that_fails_writes_no_folder(project: ConfigProject) -> Non
     ("styles", "references", "problem"),
     [
         pytest.param(9, 6, None, id="as many as it takes"),
-        pytest.param(16, 0, "the scene and 15 style references, not 16", id="too many styles"),
+        pytest.param(16, 0, "not 17: the scene, 16 style references", id="too many styles"),
         pytest.param(
             9,
             7,
-            "16 pictures a call, not 17: the scene, 9 style references and 7 pictures of reference sets",
+            "16 pictures per call, not 17: the scene, 9 style references and 7 pictures of reference sets",
             id="too many of both",
         ),
     ],

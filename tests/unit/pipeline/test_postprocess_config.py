@@ -275,13 +275,13 @@ async def test_a_file_of_profiles_stands_in_place_of_the_built_in_ones(project: 
     assert tools.color == ColorSpec(
         profile="dusk", values=ColorProfile(temperature=30), settings="looks.json"
     )
-    assert problems == ("Unknown colour profile 'neutral' in looks.json; choose from: dusk",)
+    assert problems == ("Unknown color profile 'neutral' in looks.json; choose from: dusk",)
 
 
 @pytest.mark.parametrize(
     ("profile", "problem"),
     [
-        pytest.param({"gamma": 0}, "'profiles.x.gamma' must be as a colour profile takes it", id="gamma 0"),
+        pytest.param({"gamma": 0}, "'profiles.x.gamma' must be valid in a color profile", id="gamma 0"),
         pytest.param({"contrast": "high"}, "'profiles.x.contrast' must be", id="a text"),
         pytest.param({"brightness": True}, "'profiles.x.brightness' must be", id="a truth"),
         pytest.param({"temperature": 300}, "'profiles.x.temperature' must be", id="too warm"),

@@ -104,13 +104,13 @@ def test_a_slot_that_a_template_does_not_name_may_be_blank() -> None:
 @pytest.mark.parametrize(
     ("template", "problem"),
     [
-        pytest.param("{mood} sky", "variable {mood} is unknown; there are: {character}", id="unknown"),
+        pytest.param("{mood} sky", "variable {mood} is unknown; use one of: {character}", id="unknown"),
         pytest.param("{}", "variable {} is unknown", id="without a name"),
         pytest.param("{0}", "variable {0} is unknown", id="a number"),
         pytest.param("{scene.__class__}", "variable {scene.__class__} is unknown", id="an attribute"),
         pytest.param("{scene[0]}", "variable {scene[0]} is unknown", id="an item"),
-        pytest.param("{scene:>9}", "variable {scene} takes no format", id="a format"),
-        pytest.param("{scene!r}", "variable {scene} takes no format", id="a conversion"),
+        pytest.param("{scene:>9}", "variable {scene} must not have a format", id="a format"),
+        pytest.param("{scene!r}", "variable {scene} must not have a format", id="a conversion"),
         pytest.param("{Scene}", "variable {Scene} is unknown", id="another case"),
         pytest.param("a } b", "write {{ and }} for braces", id="a brace alone"),
         pytest.param("a {scene", "write {{ and }} for braces", id="an open brace"),

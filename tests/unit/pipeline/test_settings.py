@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kroma.pipeline.planning.errors import ConfigFileError
-from kroma.pipeline.planning.settings_layers import SettingsLayer, load_layers
+from kroma.pipeline.planning.settings_layers import Layers, SettingsLayer, load_layers
 from support.builders.config_project import ConfigProject
 
 pytestmark = pytest.mark.timeout(30)
@@ -242,7 +242,7 @@ layers = st.builds(
 def test_a_key_comes_from_the_upper_layer_where_it_has_one(
     upper: SettingsLayer, lower: SettingsLayer
 ) -> None:
-    merged = msgspec.structs.asdict(upper.over(lower))
+    merged = msgspec.structs.asdict(Layers(app=lower, project=upper).merged)
 
     for name, value in msgspec.structs.asdict(upper).items():
         expected = value if value is not None else getattr(lower, name)

@@ -1,4 +1,4 @@
-"""Locking winners as baselines: what the next stages of a scene start from and are measured against."""
+"""Locks winners as baselines, which later stages of a scene start from and are measured against."""
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -27,16 +27,17 @@ class NotLocked(NamedTuple):
 
     job_key: str
     reason: str
+    """A whole sentence."""
 
 
 class LockedBaselines(NamedTuple):
-    """What a lock did."""
+    """The result of a lock."""
 
     baselines: list[Baseline]
-    """Current now, in plan order; the ones that were so before among them."""
+    """The current ones, in plan order, including those that were locked before."""
     skipped: list[NotLocked]
     audit_id: UUID | None
-    """None when all were locked before."""
+    """None if all were locked before."""
 
 
 class _Lockable(NamedTuple):
@@ -56,19 +57,14 @@ async def lock_baseline(
     note: str | None,
     actor: UUID | None,
 ) -> LockedBaselines:
-    """Lock the selected pictures of a run, each for the content of the scene it was made of.
+    """Lock the selected pictures of a run, or of given jobs, each for the content of its scene.
 
-    A picture that is locked already stays so; another one for the same scene takes its place. It is the
-    picture as it was generated: what follows it is for the reader's eye, and the next stage has its own.
-
-    Args:
-        job_keys: Which of its jobs; None is every one that has a selected picture.
-        note: Why, for people.
+    The picture before post-processing is locked. A later lock for the same scene replaces an earlier one.
 
     Raises:
         RunNotFoundError: The project or the run is unknown.
-        InvalidRunRequestError: A named job is none of the run's.
-        NothingToLockError: The run has not ended, or there is no picture, or a named job has none.
+        InvalidRunRequestError: The run has no job with a given key.
+        NothingToLockError: The run has not ended, or it or a given job has no picture.
     """
     async with db.transaction() as session:
         found = await get_run(session, slug=slug, run_id=run_id)
@@ -79,14 +75,12 @@ async def lock_baseline(
         )
         run = (await session.scalars(statement)).one()
     if run.status in OPEN_RUN_STATUSES:
-        raise NothingToLockError(f"The run is {run.status}; wait for its end")
+        raise NothingToLockError(f"The run is {run.status}; wait until it has ended")
     location = await get_location(db, stores, slug)
     store = location.open(stores)
     lockable, skipped = await _sort_out(store, _wanted(run, job_keys))
     if skipped and (job_keys is not None or not lockable):
-        raise NothingToLockError(
-            "; ".join(f"job '{one.job_key}' {one.reason}" for one in skipped[:_SHOWN]).capitalize()
-        )
+        raise NothingToLockError("; ".join(one.reason for one in skipped[:_SHOWN]))
     if not lockable:
         raise NothingToLockError("The run has no jobs")
     async with db.transaction() as session:
@@ -106,7 +100,7 @@ def _wanted(run: Run, job_keys: Sequence[str] | None) -> list[RunJob]:
         if job_key.strip() not in by_key:
             known = ", ".join(list(by_key)[:_SHOWN]) + (", ..." if len(by_key) > _SHOWN else "")
             raise InvalidRunRequestError(
-                f"Field 'job_keys': the run has no job '{job_key.strip()}'; it has: {known}"
+                f"Field 'job_keys': the run has no job '{job_key.strip()}'; its jobs are: {known}"
             )
     return [by_key[job_key] for job_key in dict.fromkeys(key.strip() for key in job_keys)]
 
@@ -117,11 +111,13 @@ async def _sort_out(store: ObjectStore, jobs: Sequence[RunJob]) -> tuple[list[_L
     for job in jobs:
         found = _lockable(job)
         if isinstance(found, _Lockable) and await store.size(found.picture.path) != found.picture.size_bytes:
-            found = NotLocked(job.job_key, f"has lost its picture, {found.picture.path}")
+            found = NotLocked(
+                job.job_key, f"The picture of job '{job.job_key}' is missing or changed: {found.picture.path}"
+            )
         if isinstance(found, NotLocked):
             skipped.append(found)
         elif (earlier := of_scene.get(found.scene.sha256)) is not None:
-            reason = f"has the same scene as '{earlier.job.job_key}', which counts"
+            reason = f"Job '{job.job_key}' has the same scene as '{earlier.job.job_key}', which is locked"
             skipped.append(NotLocked(job.job_key, reason))
         else:
             of_scene[found.scene.sha256] = found
@@ -132,16 +128,18 @@ def _lockable(job: RunJob) -> _Lockable | NotLocked:
     index = job.selected_candidate_index
     candidate = next((one for one in job.candidates if one.candidate_index == index), None)
     if candidate is None:
-        return NotLocked(job.job_key, "has no winner; select one of its candidates")
+        return NotLocked(job.job_key, f"Job '{job.job_key}' has no winner; select one of its candidates")
     try:
         entry = msgspec.convert(job.meta_json, JobLog)
     except msgspec.ValidationError:
-        return NotLocked(job.job_key, "was not made here, so that nothing is known of its scene")
+        return NotLocked(
+            job.job_key, f"The scene of job '{job.job_key}' is unknown, because another program made the job"
+        )
     scene = next((given.file for given in entry.inputs if given.role == "scene"), None)
     made = [] if entry.candidates is msgspec.UNSET else entry.candidates
     picture = next((one.file for one in made if one.id == candidate.id), msgspec.UNSET)
     if scene is None or picture is msgspec.UNSET:
-        return NotLocked(job.job_key, "has no picture, or its scene is not known")
+        return NotLocked(job.job_key, f"Job '{job.job_key}' has no picture or no recorded scene")
     return _Lockable(job, candidate, scene, picture)
 
 
@@ -154,7 +152,7 @@ async def _lock(
     note: str,
     actor: UUID | None,
 ) -> LockedBaselines:
-    # One lock of a project at a time: two of the same scenes would each find the other's halfway.
+    # One lock per project at a time: two for the same scenes would each miss the other's rows.
     await session.execute(
         select(func.pg_advisory_xact_lock(func.hashtextextended(f"baselines {run.project_id}", 0)))
     )

@@ -1,10 +1,9 @@
-"""Cancelling a run.
+"""Cancels a run.
 
-Its queued jobs end in the transaction that cancels it. A job under way is stopped by its worker, which
-looks every second (``kroma.leases.renewer``); no call that costs money is begun once the transaction
-has committed, since the ledger looks at the run's row, locked, in the transaction that marks a call as
-sent. A call in flight is awaited and settled, its picture kept, and both are logged although the run has
-ended meanwhile (``kroma.pipeline.execution.late_answers``).
+Its queued jobs end in the transaction that cancels it. A running job is stopped by its worker, which checks
+every second (``kroma.leases.renewer``). After the commit no paid call is sent, because the ledger locks and
+reads the run's row in the transaction that marks a call as sent. A call in flight is settled and its picture
+kept and logged, even if the run has ended by then (``kroma.pipeline.execution.late_answers``).
 """
 
 from typing import Final
@@ -27,16 +26,16 @@ from kroma.storage.base import ProjectStores
 log = structlog.get_logger(__name__)
 
 _WORKER: Final = "canceling"
-"""The name on the lease of a run that is finished by the request that cancelled it."""
+"""The lease owner of a run that the canceling request finishes."""
 
 
 async def cancel_run(
     db: Database, stores: ProjectStores, *, slug: str, run_id: str, actor: UUID | None
 ) -> Run:
-    """Cancel a run; one that has ended, is being cancelled or is being finished stays as it is.
+    """Cancel a run, unless it has ended, is being canceled or is being finished.
 
     Returns:
-        The run as it is now: ``canceled`` when none of its jobs was under way, else ``canceling``.
+        The current run: ``canceled`` if none of its jobs was running, else ``canceling``.
 
     Raises:
         RunNotFoundError: The project or the run is unknown.
@@ -52,19 +51,19 @@ async def cancel_run(
             .values(status=JobStatus.CANCELED, finished_at=now, **CANCELED_REASON)
             .execution_options(synchronize_session=False)
         )
-        cancelled = await session.scalar(
+        canceled = await session.scalar(
             update(Run)
             .where(
                 Run.id == run.id,
                 or_(Run.status == RunStatus.QUEUED, Run.status == RunStatus.RUNNING),
-                # A run that is being finished has nothing left to cancel.
+                # A leased run is being finished: nothing is left to cancel.
                 lease_is_free(Run),
             )
             .values(status=RunStatus.CANCELING, cancel_requested_at=now)
             .returning(Run.id)
             .execution_options(synchronize_session=False)
         )
-        if cancelled is not None:
+        if canceled is not None:
             await audit.record(
                 session,
                 code="run.cancel",
@@ -72,14 +71,14 @@ async def cancel_run(
                 actor=actor,
                 payload={"run_id": str(run.id)},
             )
-    if cancelled is not None:
+    if canceled is not None:
         await _finish_if_idle(db, stores, run.id)
     async with db.transaction() as session:
         return (await session.scalars(select(Run).where(Run.id == run.id))).one()
 
 
 async def _finish_if_idle(db: Database, stores: ProjectStores, run_id: UUID) -> None:
-    """Write the log of a run with no job under way, so that it ends at once and not when a worker comes."""
+    """Finish a run without running jobs at once, instead of waiting for a worker."""
     claim = await claim_run(db, run_id, worker=_WORKER)
     if claim is None:
         return

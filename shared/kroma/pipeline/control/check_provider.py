@@ -1,44 +1,41 @@
-"""Whether a project's key and address for a provider work, found out at no cost."""
+"""Checks a project's key and address for a provider, at no cost."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from time import perf_counter
 
 import msgspec
-import structlog
 
 from kroma.config import Settings
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.errors import NotFoundError
 from kroma.ledger.provider_limits import resume_provider
+from kroma.pipeline.control.notify import notify
 from kroma.projects.queries import get_project_id
 from kroma.projects.slugs import provider_code
 from kroma.provider_accounts.access import AccountDisabledError, provider_access
 from kroma.providers.base import Provider, ProviderFailedError, ProviderHealth, ProviderKeyRefusedError
 from kroma.queue.base import TaskQueue
-from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import ExecuteJob
 from kroma.secrets.errors import SecretUnreadableError
 from kroma.secrets.keyring import Keyring
 
-log = structlog.get_logger(__name__)
-
 
 class ProviderNotFoundError(NotFoundError):
-    """Kroma has no provider of this code."""
+    """Kroma has no provider with this code."""
 
     text = "Provider not found"
 
 
 class ProviderCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """How a project stands with a provider."""
+    """The result of checking a provider."""
 
     provider_code: str
     health: ProviderHealth
     checked_at: datetime
     latency_ms: int | None
-    """How long the provider took; None when it was not asked."""
+    """None if the provider was not called."""
 
 
 async def check_provider(
@@ -51,7 +48,7 @@ async def check_provider(
     slug: str,
     code: str,
 ) -> ProviderCheck:
-    """Ask the provider, by a call that costs nothing; if all is well, its jobs that stood still go on.
+    """Call the provider at no cost; if it works, lift its pause and notify workers of its jobs.
 
     Raises:
         ProjectNotFoundError: No project has this slug.
@@ -76,7 +73,7 @@ async def check_provider(
     if health.ok:
         async with db.transaction() as session:
             job_ids = await resume_provider(session, project_id, provider.code)
-        await _notify_workers(queue, [ExecuteJob(job_id=job_id) for job_id in job_ids])
+        await notify(queue, [ExecuteJob(job_id=job_id) for job_id in job_ids])
     return ProviderCheck(
         provider_code=provider.code, health=health, checked_at=checked_at, latency_ms=latency_ms
     )
@@ -95,11 +92,3 @@ def _without_access(error: ProviderFailedError | SecretUnreadableError) -> Provi
         case _:
             code = "address_refused"
     return ProviderHealth(ok=False, code=code, message=error.message)
-
-
-async def _notify_workers(queue: TaskQueue, messages: list[ExecuteJob]) -> None:
-    try:
-        await queue.enqueue_many(messages)
-    except QueueUnavailableError:
-        # The rows are there: the sweep rings again.
-        log.warning("check.bell_down")

@@ -1,4 +1,4 @@
-"""What a retry and a rerun share: the run they start from, what is there already, and the new run."""
+"""What retry, rerun and select share: the original run, its reusable pictures, the price and the new run."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,19 +10,18 @@ from sqlalchemy.orm import selectinload
 
 from kroma.auth.caller import Caller
 from kroma.db.engine import Database
-from kroma.errors import InvalidRequestError
 from kroma.pipeline.control.trigger import new_run, notify_workers
 from kroma.pipeline.execution.image_job import planned_job
 from kroma.pipeline.execution.reuse import FormerCandidates, input_hash
 from kroma.pipeline.planning.content_hashes import content_hashes, with_baselines
 from kroma.pipeline.planning.errors import (
-    PlanningPreflightError,
     RunNotAgainError,
     SpendConfirmationRequiredError,
+    as_preflight_errors,
 )
 from kroma.pipeline.planning.picture_inspection import Located, inspect_pictures
-from kroma.pipeline.planning.plan import PlannedJob, PlannedPicture, RunPlan
-from kroma.pipeline.planning.price import check_caller, price_plan
+from kroma.pipeline.planning.plan import RunPlan
+from kroma.pipeline.planning.price import PlanPrice, check_caller, price_plan
 from kroma.pipeline.planning.project_inputs import standing_baselines
 from kroma.pipeline.planning.project_location import ProjectLocation, get_location
 from kroma.providers.base import Provider
@@ -31,30 +30,42 @@ from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunMode
 from kroma.runs.queries import get_run
 from kroma.spend.service import confirm_run_in
 from kroma.storage.base import ObjectStore, ProjectStores
-from kroma.storage.errors import ObjectNotFoundError, StoreError
 
 RETRY = "retry"
 RERUN = "rerun"
 
 
 class Origin(NamedTuple):
-    """A run to make again."""
+    """The run that another run derives from."""
 
     run: Run
     """With its jobs."""
     plan: RunPlan
-    """With the settings snapshot it was made from."""
+    """With its settings snapshot."""
     location: ProjectLocation
 
 
 class Spending(msgspec.Struct, frozen=True, kw_only=True):
-    """Who pays, and whether they said so."""
+    """The caller, and whether they confirmed the spend."""
 
     providers: Mapping[str, Provider]
-    """By code; asked for prices."""
+    """By code, for prices."""
     is_confirmed: bool
     caller: Caller
     idempotency_id: UUID | None
+
+    def price(self, plan: RunPlan, *, made: frozenset[tuple[int, int]] = frozenset()) -> PlanPrice:
+        """The price of a plan that the caller may run.
+
+        Raises:
+            InsufficientScopeError: Calls may cost money, and the caller's token may not spend any.
+            SpendConfirmationRequiredError: Calls may cost money, and the caller did not confirm it.
+        """
+        price = price_plan(self.providers, plan, made=made)
+        check_caller(self.caller, price)
+        if price.may_cost and not self.is_confirmed:
+            raise SpendConfirmationRequiredError
+        return price
 
 
 async def get_origin(db: Database, stores: ProjectStores, *, slug: str, run_id: str) -> Origin:
@@ -62,65 +73,49 @@ async def get_origin(db: Database, stores: ProjectStores, *, slug: str, run_id: 
 
     Raises:
         RunNotFoundError: The project or the run is unknown.
-        RunNotAgainError: It has not ended, or it has no plan that can be read.
+        RunNotAgainError: The run has not ended, or its plan cannot be read.
     """
     async with db.transaction() as session:
         found = await get_run(session, slug=slug, run_id=run_id)
         statement = select(Run).where(Run.id == found.id).options(selectinload(Run.jobs))
         run = (await session.scalars(statement, execution_options={"populate_existing": True})).one()
     if run.status in OPEN_RUN_STATUSES:
-        raise RunNotAgainError(f"The run is {run.status}; wait for its end, or cancel it")
+        raise RunNotAgainError(f"The run is {run.status}; wait until it has ended, or cancel it")
     location = await get_location(db, stores, slug)
     try:
         plan = msgspec.convert(run.plan_json, RunPlan)
     except msgspec.ValidationError as exc:
-        raise RunNotAgainError("The run was not planned here, so it cannot be made again") from exc
+        raise RunNotAgainError("The run was not planned by this Kroma, so it cannot be repeated") from exc
     snapshot: dict[str, Any] = {
         key: value for key, value in run.settings_snapshot_json.items() if key != "timestamp"
     }
     return Origin(run, msgspec.structs.replace(plan, settings_snapshot=snapshot), location)
 
 
-async def with_pictures_of_today(store: ObjectStore, origin: Origin, plan: RunPlan) -> RunPlan:
-    """The plan with its pictures as they are now, where the project has its files now.
+async def with_current_pictures(db: Database, store: ObjectStore, origin: Origin, plan: RunPlan) -> RunPlan:
+    """The plan with the current state of its pictures and baselines, in the project's current store.
 
     Raises:
-        PlanningPreflightError: One is missing, or is none any more.
+        PlanningPreflightError: A picture is missing or unreadable.
     """
     scenes = [Located("scene", job.scene.ref, job.scene.key) for job in plan.jobs]
     styles = [Located("style", style.ref, style.key) for style in plan.styles]
     references = [Located("reference", given.ref, given.key) for given in plan.references]
-    try:
+    with as_preflight_errors():
         await store.check_writable()
         pictures = await inspect_pictures(store, [*scenes, *styles, *references])
-    except PlanningPreflightError:
-        raise
-    except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
-        raise PlanningPreflightError(exc.message) from exc
-    jobs = tuple(_of(job, picture) for job, picture in zip(plan.jobs, pictures, strict=False))
+    jobs = [
+        msgspec.structs.replace(job, scene=picture) for job, picture in zip(plan.jobs, pictures, strict=False)
+    ]
     others = tuple(pictures[len(scenes) :])
     return msgspec.structs.replace(
         plan,
-        jobs=jobs,
+        jobs=await with_baselines(store, jobs, await standing_baselines(db, origin.location)),
         styles=others[: len(styles)],
         references=others[len(styles) :],
         project_root=store.location,
         real_root=origin.location.real_root,
     )
-
-
-async def with_baselines_of_today(db: Database, store: ObjectStore, origin: Origin, plan: RunPlan) -> RunPlan:
-    """The plan with what is locked for its scenes now.
-
-    Raises:
-        PlanningPreflightError: A scene cannot be read.
-    """
-    jobs = await with_baselines(store, plan.jobs, await standing_baselines(db, origin.location))
-    return msgspec.structs.replace(plan, jobs=jobs)
-
-
-def _of(job: PlannedJob, scene: PlannedPicture) -> PlannedJob:
-    return msgspec.structs.replace(job, scene=scene)
 
 
 async def repeat(
@@ -133,21 +128,18 @@ async def repeat(
     kind: str,
     spending: Spending,
 ) -> Run:
-    """Confirm, commit and ring for a run that takes what the project made before of the same inputs.
+    """Commit a run that reuses candidates with the same inputs, then notify the workers.
 
     Raises:
         PlanningPreflightError: A picture cannot be read.
-        InsufficientScopeError: Calls may cost money, and the caller may not spend any.
-        SpendConfirmationRequiredError: Calls may cost money, and nobody confirmed it.
-        RunNotAgainError: Another retry of the run is under way.
-        BudgetExceededError: The project's budget does not hold what the run may cost.
-        UnknownPriceError: The project has a budget, and nobody knows the price.
+        InsufficientScopeError: Calls may cost money, and the caller's token may not spend any.
+        SpendConfirmationRequiredError: Calls may cost money, and the caller did not confirm it.
+        RunNotAgainError: Another retry of the run is in progress.
+        BudgetExceededError: The run may cost more than the project's budget allows.
+        UnknownPriceError: The project has a budget, and the price is unknown.
     """
     made = await _find_made_before(db, stores, plan, project_id=origin.run.project_id)
-    price = price_plan(spending.providers, plan, made=made)
-    check_caller(spending.caller, price)
-    if price.may_cost and not spending.is_confirmed:
-        raise SpendConfirmationRequiredError
+    price = spending.price(plan, made=made)
     run = new_run(
         origin.run.project_id,
         plan,
@@ -156,7 +148,7 @@ async def repeat(
         idempotency_id=spending.idempotency_id,
     )
     async with db.transaction() as session:
-        # Two retries at once would both pay for what failed.
+        # Locked: two concurrent retries would both pay for the failed jobs.
         await session.execute(select(Run.id).where(Run.id == origin.run.id).with_for_update(key_share=True))
         if kind == RETRY:
             under_way = await session.scalar(
@@ -167,7 +159,7 @@ async def repeat(
                 )
             )
             if under_way is not None:
-                raise RunNotAgainError(f"The run is being retried already, by run {under_way}")
+                raise RunNotAgainError(f"The run is already being retried by run {under_way}")
         await confirm_run_in(session, run, actor=spending.caller.user_id)
     await notify_workers(queue, run)
     return run
@@ -176,7 +168,7 @@ async def repeat(
 async def _find_made_before(
     db: Database, stores: ProjectStores, plan: RunPlan, *, project_id: UUID
 ) -> frozenset[tuple[int, int]]:
-    """(position of the job, index of the candidate) of what needs no call."""
+    """The (job position, candidate index) of candidates that can be reused."""
     if plan.mode is not RunMode.RUN:
         return frozenset()
     store = stores.open(plan.project_root, real_root=plan.real_root)
@@ -186,7 +178,7 @@ async def _find_made_before(
     references = [contents[reference.key] for reference in plan.references]
     positions: dict[str, tuple[int, int]] = {}
     for position, planned in enumerate(plan.jobs):
-        # Its ids decide nothing of what is made.
+        # The ids do not affect the input hash.
         job = planned_job(plan, run_id=project_id, job_id=project_id, project_id=project_id, ordinal=position)
         for index in range(1, plan.candidates + 1):
             scene = contents[planned.scene.key]

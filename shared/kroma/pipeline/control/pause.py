@@ -1,9 +1,8 @@
-"""Pausing a project: no job of it is claimed, no call of it begun, and what runs goes back to its queue."""
+"""Pauses a project: its jobs are not claimed, its calls are not made, and running jobs are requeued."""
 
 from typing import Final
 from uuid import UUID
 
-import structlog
 from sqlalchemy import func, literal, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,25 +10,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from kroma.audit import service as audit
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
+from kroma.pipeline.control.notify import notify
 from kroma.projects.models import Project
 from kroma.projects.queries import get_project
 from kroma.queue.base import TaskQueue
-from kroma.queue.errors import QueueUnavailableError
 from kroma.queue.messages import ExecuteJob
 from kroma.runs.models import OPEN_RUN_STATUSES, JobStatus, Run, RunJob, RunStatus
 from kroma.texts import optional_text
 
-log = structlog.get_logger(__name__)
-
 NOTIFIED_AT_ONCE: Final = 500
-"""Jobs rung for by a resume; the sweep rings for the others."""
+"""The most jobs that a resume notifies workers of; the sweep finds the others."""
 
 
 async def pause_project(db: Database, *, slug: str, reason: str | None, actor: UUID | None) -> Project:
-    """Pause a project; one that is paused stays so, with the new reason where one is given.
+    """Pause a project; if it is already paused, only a given reason replaces the old one.
 
     Raises:
-        ProjectNotFoundError: There is no such project.
+        ProjectNotFoundError: No project has this slug.
     """
     wanted = optional_text(reason)
     async with db.transaction() as session:
@@ -43,10 +40,10 @@ async def pause_project(db: Database, *, slug: str, reason: str | None, actor: U
 
 
 async def resume_project(db: Database, queue: TaskQueue, *, slug: str, actor: UUID | None) -> Project:
-    """Let a project go on, and ring for what waits; one that is not paused stays as it is.
+    """Resume a paused project and notify workers of its queued jobs.
 
     Raises:
-        ProjectNotFoundError: There is no such project.
+        ProjectNotFoundError: No project has this slug.
     """
     async with db.transaction() as session:
         project = await _lock(session, slug)
@@ -67,15 +64,12 @@ async def resume_project(db: Database, queue: TaskQueue, *, slug: str, actor: UU
                 .limit(NOTIFIED_AT_ONCE)
             )
         )
-    try:
-        await queue.enqueue_many([ExecuteJob(job_id=job_id) for job_id in waiting])
-    except QueueUnavailableError:
-        log.warning("resume.bell_down", project_id=str(project.id))
+    await notify(queue, [ExecuteJob(job_id=job_id) for job_id in waiting])
     return project
 
 
 async def _lock(session: AsyncSession, slug: str) -> Project:
-    """The project, kept from others until the transaction ends; the ledger waits for it, too."""
+    """The project, its row locked; the ledger waits for this lock, too."""
     found = await get_project(session, slug)
     return (
         await session.scalars(
@@ -88,7 +82,7 @@ async def _lock(session: AsyncSession, slug: str) -> Project:
 
 
 async def _tell(session: AsyncSession, project: Project, code: str, *, actor: UUID | None) -> None:
-    """Write to the trail, and to every open run: what it waits for has changed."""
+    """Write the audit trail, and a notice to every open run."""
     reason = {} if project.paused_reason is None else {"reason": project.paused_reason}
     await audit.record(session, code=code, project_id=project.id, actor=actor, payload=reason)
     open_runs = (

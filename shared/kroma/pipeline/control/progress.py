@@ -1,4 +1,4 @@
-"""How far a run is, and why it waits."""
+"""A run's progress, and why it waits."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -66,8 +66,6 @@ _AHEAD: Final = Prepared(
         ~project_is_paused(),
     )
 )
-
-
 _VERSION: Final = Prepared(
     select(Run.revision, Project.paused_at)
     .join(Project, Project.id == Run.project_id)
@@ -76,15 +74,15 @@ _VERSION: Final = Prepared(
 
 
 class RunVersion(NamedTuple):
-    """What changes with everything that is shown of a run, but for what others do to its waiting."""
+    """Changes whenever the run as shown changes, except its position in the queue."""
 
     revision: int
     paused_at: datetime | None
-    """Of its project."""
+    """When the project was paused; None if it is not."""
 
 
 async def read_version(db: Database, *, slug: str, run_id: str) -> RunVersion:
-    """The version of a project's run: one statement, of which every row is found by its key.
+    """The version of a project's run, in one statement that uses only keys.
 
     Raises:
         RunNotFoundError: The project or the run is unknown.
@@ -99,7 +97,7 @@ async def read_version(db: Database, *, slug: str, run_id: str) -> RunVersion:
 
 
 class Phase(NamedTuple):
-    """From when to when; None is not yet."""
+    """The first start and the last end over all jobs; None if not yet."""
 
     started_at: datetime | None
     finished_at: datetime | None
@@ -113,7 +111,7 @@ class Reason(NamedTuple):
 
 
 class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands beside a run's own columns."""
+    """A run's progress, in addition to its own columns."""
 
     jobs: Mapping[str, int]
     """By status."""
@@ -121,9 +119,9 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     """By status."""
     phases: Mapping[str, Phase]
     queue_position: int | None
-    """Jobs ahead that a worker could take; None when the run does not wait in the queue."""
+    """Claimable jobs ahead in the queue; None if the run does not wait in the queue."""
     attempt: int
-    """The highest of its jobs'; 0 before the first."""
+    """The highest attempt of its jobs; 0 before the first."""
     reason: Reason
     spend: Spend
 
@@ -132,15 +130,15 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
         return sum(self.jobs.values())
 
     def done(self, *, has_ended: bool) -> int:
-        """Jobs that nothing more is to be done for."""
+        """How many jobs have ended; those of a dry run end with the run."""
         open_jobs = sum(self.jobs.get(status, 0) for status in OPEN_JOB_STATUSES)
         if not has_ended:
-            open_jobs += self.jobs.get(JobStatus.PLANNED, 0)  # a dry run writes its log yet
+            open_jobs += self.jobs.get(JobStatus.PLANNED, 0)
         return self.total - open_jobs
 
 
 def progress_of_new(run: Run) -> RunProgress:
-    """The progress of a run that was just made, with its jobs."""
+    """The progress of a run that was just inserted."""
     nothing = Spend(spent_usd=Decimal(0), held_usd=run.estimated_usd or Decimal(0), unknown_price_calls=0)
     return RunProgress(
         jobs=Counter(job.status for job in run.jobs),
@@ -156,12 +154,7 @@ def progress_of_new(run: Run) -> RunProgress:
 async def read_progress(
     reader: Reader, run: Run, jobs: Sequence[RunJob], candidates: Mapping[UUID, Sequence[RunCandidate]]
 ) -> RunProgress:
-    """The progress of a run.
-
-    Args:
-        jobs: All of its jobs.
-        candidates: Theirs, by the job's id.
-    """
+    """The progress of a run with all of its jobs, and their candidates by job id."""
     is_waiting = any(job.status == JobStatus.QUEUED for job in jobs)
     position = None
     if run.status == RunStatus.QUEUED and is_waiting:
@@ -190,7 +183,7 @@ async def _reason(reader: Reader, run: Run, jobs: Sequence[RunJob]) -> Reason:
     if run.status not in OPEN_RUN_STATUSES:
         return Reason(run.error or "", run.error_code or "")
     if run.status == RunStatus.CANCELING:
-        return Reason("Being canceled: a call in flight is awaited", "canceling")
+        return Reason("The run is being canceled and waits for the calls in flight", "canceling")
     (pause,) = await reader.records(_PAUSE, project_id=run.project_id)
     if pause["paused_at"] is not None:
         return Reason(_because("The project is paused", pause["paused_reason"]), "project_paused")
@@ -205,8 +198,8 @@ def _gate_reason(provider: str, gates: Sequence[Any]) -> Reason | None:
             text = _because(f"The provider '{provider}' is paused", gate["paused_reason"])
             return Reason(text, gate["paused_code"] or "provider_paused")
     for column, text, code in (
-        ("open_until", f"The provider '{provider}' does not work; it is tried again", "circuit_open"),
-        ("retry_after", f"The provider '{provider}' asked to wait; it is called again", "rate_limited"),
+        ("open_until", f"The provider '{provider}' keeps failing; the next call is", "circuit_open"),
+        ("retry_after", f"The provider '{provider}' limits the rate; the next call is", "rate_limited"),
     ):
         until = max((gate[column] for gate in gates if gate[column] is not None), default=now)
         if until > now:
@@ -215,7 +208,7 @@ def _gate_reason(provider: str, gates: Sequence[Any]) -> Reason | None:
 
 
 def _backoff_reason(jobs: Sequence[RunJob]) -> Reason:
-    """Why jobs wait although nothing stops them; empty while one is at work or may begin."""
+    """Why all open jobs wait for a retry; empty if one is running or due."""
     now = utc_now()
     if any(job.status == JobStatus.RUNNING for job in jobs):
         return Reason()
@@ -224,7 +217,7 @@ def _backoff_reason(jobs: Sequence[RunJob]) -> Reason:
     if not waiting or len(later) < len(waiting):
         return Reason()
     last = next((job for job in waiting if job.error), None)
-    text = _because(f"Tried again at {_stamp(min(later))}", None if last is None else last.error)
+    text = _because(f"The next attempt is at {_stamp(min(later))}", None if last is None else last.error)
     return Reason(text, "backing_off" if last is None else last.error_code or "backing_off")
 
 

@@ -1,4 +1,4 @@
-"""Running a run again from its plan, with changes; what stays the same is not made again."""
+"""Reruns a run from its plan, with changes; candidates with the same inputs are reused."""
 
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -8,38 +8,35 @@ import msgspec
 from kroma.config import Settings
 from kroma.db.engine import Database
 from kroma.db.ids import row_id
-from kroma.errors import InvalidRequestError
 from kroma.pipeline.control.derived_run import (
     RERUN,
     Origin,
     Spending,
     get_origin,
     repeat,
-    with_baselines_of_today,
-    with_pictures_of_today,
+    with_current_pictures,
 )
 from kroma.pipeline.control.trigger import find_made_run
-from kroma.pipeline.execution.image_job import planned_job
+from kroma.pipeline.execution.image_job import with_fixed_seed
 from kroma.pipeline.planning.config_files import ConfigFiles
-from kroma.pipeline.planning.errors import PlanningPreflightError, RunNotAgainError
+from kroma.pipeline.planning.errors import RunNotAgainError, as_preflight_errors
 from kroma.pipeline.planning.job_keys import job_key, scene_name
 from kroma.pipeline.planning.manifest import Manifest, load_manifest
 from kroma.pipeline.planning.model_choice import resolve_model
 from kroma.pipeline.planning.named_assets import is_asset_id
 from kroma.pipeline.planning.plan import FULLER_PLAN_VERSION, PlannedJob, RunPlan
-from kroma.pipeline.planning.planner import check_gate, check_inputs
+from kroma.pipeline.planning.planner import check_candidates, check_gate, check_inputs
 from kroma.pipeline.planning.postprocess_config import PostprocessSwitches
 from kroma.pipeline.planning.prompt import Setting, compose_prompt
 from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.pipeline.planning.settings_layers import load_layers
 from kroma.queue.base import TaskQueue
-from kroma.runs.models import Run, RunMode, Stage
+from kroma.runs.models import Run, Stage
 from kroma.storage.base import ProjectStores
-from kroma.storage.errors import ObjectNotFoundError, StoreError
 
 
 class Changes(Protocol):
-    """What to make otherwise than before; None keeps it."""
+    """What to change; None keeps the original value."""
 
     @property
     def candidates(self) -> int | None: ...
@@ -62,7 +59,7 @@ class Changes(Protocol):
 
 
 class _RawRunSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """The trigger's body that would ask for the changed run."""
+    """The trigger's body for the changed run."""
 
     mode: str | None
     confirm_spend: bool | None = True
@@ -80,7 +77,7 @@ class _RawRunSpec(msgspec.Struct, frozen=True, kw_only=True):
     size: str | None
     quality: str | None
     seed: int | None
-    # The plan has these texts and pictures already.
+    # The plan already has these texts and pictures.
     style_guide_id: str | None = None
     prompt_template_id: str | None = None
     reference_set_ids: list[str] | None = None
@@ -102,44 +99,36 @@ async def rerun_run(
     is_confined: bool,
     job_id: str | None = None,
 ) -> Run:
-    """Queue a run of the same plan, changed; candidates of unchanged inputs are taken and cost nothing.
+    """Queue a changed run of the same plan; candidates with the same inputs are reused and cost nothing.
 
-    With ``job_id`` it makes that one job of the run, as a picture that says where it is from asks for; where
-    the job post-processed a chosen candidate, the one that made it. With ``is_confined`` what the project
-    names must be the project's, as in `ConfigFiles`.
+    With ``job_id`` only that job runs. If it post-processed a selected candidate, the job that generated
+    the candidate runs instead.
 
     Raises:
         RunNotFoundError: The project or the run is unknown.
-        RunNotAgainError: It has not ended, it was not planned here, or it has no such job.
+        RunNotAgainError: The run has not ended, was not planned by this Kroma, or has no such job.
         InvalidRunRequestError: A change breaks a rule of a trigger's body.
-        PlanningPreflightError: A picture is missing, or the provider does not offer what is asked.
-        InsufficientScopeError: Calls may cost money, and the caller may not spend any.
-        SpendConfirmationRequiredError: Calls may cost money, and nobody confirmed it.
-        BudgetExceededError: The project's budget does not hold what the run may cost.
-        UnknownPriceError: The project has a budget, and nobody knows the price.
+        PlanningPreflightError: A picture is missing, or the provider does not offer a requested value.
+        InsufficientScopeError: Calls may cost money, and the caller's token may not spend any.
+        SpendConfirmationRequiredError: Calls may cost money, and the caller did not confirm it.
+        BudgetExceededError: The run may cost more than the project's budget allows.
+        UnknownPriceError: The project has a budget, and the price is unknown.
     """
-    if spending.idempotency_id is not None:
-        made = await find_made_run(db, spending.idempotency_id)
-        if made is not None:
-            return made
+    if (made := await find_made_run(db, spending.idempotency_id)) is not None:
+        return made
     origin = await get_origin(db, stores, slug=slug, run_id=run_id)
     while any(job.chosen is not None for job in origin.plan.jobs):
         origin, job_id = await _choose_origin(db, stores, slug, origin, job_id)
     if job_id is not None:
         origin = _of_one_job(origin, job_id)
-    spec = RunSpec.checked(_order(origin.plan, changes))
+    spec = RunSpec.checked(_raw_spec(origin.plan, changes))
     store = origin.location.open(stores)
-    try:
+    with as_preflight_errors():
         files = ConfigFiles(
             settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
         )
         plan = await _change_plan(settings, files, origin.plan, spec, changes)
-    except PlanningPreflightError:
-        raise
-    except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
-        raise PlanningPreflightError(exc.message) from exc
-    plan = await with_pictures_of_today(store, origin, plan)
-    plan = await with_baselines_of_today(db, store, origin, plan)
+    plan = await with_current_pictures(db, store, origin, plan)
     policy: dict[str, Any] = plan.settings_snapshot.get("policy", {})
     check_gate(policy.get("require_baseline", ()), plan.stage, plan.jobs)
     return await repeat(db, queue, stores, origin, plan, kind=RERUN, spending=spending)
@@ -148,45 +137,38 @@ async def rerun_run(
 async def _choose_origin(
     db: Database, stores: ProjectStores, slug: str, follow_up: Origin, job_id: str | None
 ) -> tuple[Origin, str]:
-    """The run, and its job, that made the candidate which a follow-up post-processed."""
+    """The run and the job that generated the candidate of a follow-up run."""
     key = row_id(job_id) if job_id is not None else None
     job = next((job for job in follow_up.run.jobs if job.id == key), None)
     if job is None or follow_up.run.origin_run_id is None:
         raise RunNotAgainError(
-            "The run post-processed a chosen candidate; select it again, or run its origin again"
+            "The run post-processed a selected candidate; select it again, or rerun the original run"
         )
     origin = await get_origin(db, stores, slug=slug, run_id=str(follow_up.run.origin_run_id))
     made_by = next((made for made in origin.run.jobs if made.job_key == job.job_key), None)
     if made_by is None:
-        raise RunNotAgainError(f"The run that made the chosen candidate has no job '{job.job_key}'")
+        raise RunNotAgainError(f"The run that made the selected candidate has no job '{job.job_key}'")
     return origin, str(made_by.id)
 
 
 def _of_one_job(origin: Origin, job_id: str) -> Origin:
-    """The run as if it had planned only this job, with the seed that it had among the others."""
+    """The origin with only this job, which keeps its seed."""
     key = row_id(job_id)
     job = next((job for job in origin.run.jobs if job.id == key), None)
     if job is None:
         raise RunNotAgainError(f"The run has no job '{job_id}'")
-    before = planned_job(
-        origin.plan,
-        run_id=origin.run.id,
-        job_id=job.id,
-        project_id=origin.run.project_id,
-        ordinal=job.ordinal,
-    )
-    planned = msgspec.structs.replace(before.planned, seed=before.seed)
-    return origin._replace(plan=msgspec.structs.replace(origin.plan, jobs=(planned,)))
+    jobs = (with_fixed_seed(origin.plan, job.ordinal),)
+    return origin._replace(plan=msgspec.structs.replace(origin.plan, jobs=jobs))
 
 
-def _order(plan: RunPlan, changes: Changes) -> _RawRunSpec:
+def _raw_spec(plan: RunPlan, changes: Changes) -> _RawRunSpec:
     stage = plan.stage if changes.stage is None else changes.stage.strip().lower()
     keeps_provider = changes.provider is None
     return _RawRunSpec(
         mode=plan.mode,
         scene_refs=[job.scene.ref for job in plan.jobs],
         stage=stage,
-        # What the new stage does not take is left out, where it was not asked for.
+        # The new stage may not accept the old time and weather.
         time=changes.time or (plan.time_of_day if stage in {Stage.TIME, Stage.WEATHER} else None),
         weather=changes.weather or (plan.weather if stage == Stage.WEATHER else None),
         candidates=changes.candidates,
@@ -204,11 +186,7 @@ async def _change_plan(
     choice = resolve_model(spec, settings)
     check_inputs(choice, len(plan.styles), len(plan.references))
     candidates = plan.candidates if spec.candidates is None else spec.candidates
-    if plan.mode is RunMode.RUN and candidates > plan.max_candidates:
-        raise PlanningPreflightError(
-            f"{candidates} candidates per scene are over the limit of {plan.max_candidates}"
-            " (generation.max_candidates of the manifest)"
-        )
+    check_candidates(plan.mode, candidates, plan.max_candidates)
     snapshot: dict[str, Any] = {
         **plan.settings_snapshot,
         "generation": {"candidates": candidates, "max_candidates": plan.max_candidates},
@@ -239,7 +217,7 @@ async def _change_plan(
 async def _jobs(
     files: ConfigFiles, plan: RunPlan, spec: RunSpec, *, has_new_seed: bool
 ) -> tuple[PlannedJob, ...]:
-    """The jobs; their words are asked of the manifest only where another stage needs others."""
+    """The jobs; another stage, time or weather needs new prompts from the manifest."""
     jobs = plan.jobs
     if has_new_seed:
         jobs = tuple(msgspec.structs.replace(job, seed=None) for job in jobs)

@@ -1,4 +1,4 @@
-"""Retrying a run: its failed jobs again, with what was made for them before."""
+"""Retries the failed jobs of a run; their finished candidates are reused."""
 
 import secrets
 from typing import Final
@@ -14,11 +14,10 @@ from kroma.pipeline.control.derived_run import (
     Spending,
     get_origin,
     repeat,
-    with_baselines_of_today,
-    with_pictures_of_today,
+    with_current_pictures,
 )
 from kroma.pipeline.control.trigger import find_made_run
-from kroma.pipeline.execution.image_job import planned_job
+from kroma.pipeline.execution.image_job import with_fixed_seed
 from kroma.pipeline.planning.errors import CallsUnresolvedError, RunNotAgainError
 from kroma.pipeline.planning.plan import PlannedJob
 from kroma.pipeline.planning.run_spec import SEEDS
@@ -38,25 +37,23 @@ async def retry_run(
     run_id: str,
     spending: Spending,
 ) -> Run:
-    """Queue a new run of a run's failed jobs; the ones that are done are left alone.
+    """Queue a new run of a run's failed jobs.
 
-    Candidates that were made are taken over and not paid again. What the quality check rejected is
-    drawn with another seed: the same one would give the same picture.
+    Finished candidates are reused and not paid again. Jobs that the quality check rejected get a new seed,
+    since the old one would give the same picture.
 
     Raises:
         RunNotFoundError: The project or the run is unknown.
-        RunNotAgainError: It has not ended, no job of it failed, or it is being retried already.
+        RunNotAgainError: The run has not ended, none of its jobs failed, or it is already being retried.
         CallsUnresolvedError: Calls of the failed jobs may have been charged.
         PlanningPreflightError: A picture is missing.
-        InsufficientScopeError: Calls may cost money, and the caller may not spend any.
-        SpendConfirmationRequiredError: Calls may cost money, and nobody confirmed it.
-        BudgetExceededError: The project's budget does not hold what the run may cost.
-        UnknownPriceError: The project has a budget, and nobody knows the price.
+        InsufficientScopeError: Calls may cost money, and the caller's token may not spend any.
+        SpendConfirmationRequiredError: Calls may cost money, and the caller did not confirm it.
+        BudgetExceededError: The run may cost more than the project's budget allows.
+        UnknownPriceError: The project has a budget, and the price is unknown.
     """
-    if spending.idempotency_id is not None:
-        made = await find_made_run(db, spending.idempotency_id)
-        if made is not None:
-            return made
+    if (made := await find_made_run(db, spending.idempotency_id)) is not None:
+        return made
     origin = await get_origin(db, stores, slug=slug, run_id=run_id)
     failed = [job for job in origin.run.jobs if job.status in FAILED]
     if not failed:
@@ -65,23 +62,14 @@ async def retry_run(
     jobs = tuple(_again(origin, job) for job in failed)
     plan = msgspec.structs.replace(origin.plan, jobs=jobs, takes_former=True)
     store = origin.location.open(stores)
-    plan = await with_pictures_of_today(store, origin, plan)
-    plan = await with_baselines_of_today(db, store, origin, plan)
+    plan = await with_current_pictures(db, store, origin, plan)
     return await repeat(db, queue, stores, origin, plan, kind=RETRY, spending=spending)
 
 
 def _again(origin: Origin, job: RunJob) -> PlannedJob:
-    before = planned_job(
-        origin.plan,
-        run_id=job.run_id,
-        job_id=job.id,
-        project_id=origin.run.project_id,
-        ordinal=job.ordinal,
-    )
-    was_rejected = job.status == JobStatus.FAILED_OUTPUT_GUARD
-    return msgspec.structs.replace(
-        before.planned, seed=secrets.randbelow(SEEDS) if was_rejected else before.seed
-    )
+    if job.status == JobStatus.FAILED_OUTPUT_GUARD:
+        return msgspec.structs.replace(origin.plan.jobs[job.ordinal], seed=secrets.randbelow(SEEDS))
+    return with_fixed_seed(origin.plan, job.ordinal)
 
 
 async def _check_resolved(db: Database, jobs: list[RunJob]) -> None:

@@ -1,9 +1,8 @@
-"""Choosing another candidate than the rank did: a person's word, and post-processing where it is missing.
+"""Selects a candidate instead of the winner.
 
-The choice is a quality report of the type ``human_review``, and the job's selected candidate. Where the
-run's plan post-processes winners and the candidate has no such file yet, a follow-up run of one job takes
-its picture as generated and goes on from there, so that it is as durable as any run. When it ends, the
-job that was chosen in shows its file (``hand_over``).
+The selection is a quality report of type ``human_review`` and the job's selected candidate. If the run's
+plan post-processes winners and the candidate has no such file yet, a follow-up run of one job post-processes
+it. When that run ends, the original job shows its file (``hand_over``).
 """
 
 from typing import Any, Final, NamedTuple
@@ -20,17 +19,12 @@ from kroma.db.ids import row_id
 from kroma.errors import FieldRequiredError
 from kroma.pipeline.control.derived_run import Spending
 from kroma.pipeline.control.trigger import new_run, notify_workers
-from kroma.pipeline.execution.image_job import planned_job
-from kroma.pipeline.planning.errors import (
-    CandidateIndexError,
-    NotSelectableError,
-    SpendConfirmationRequiredError,
-)
+from kroma.pipeline.execution.image_job import with_fixed_seed
+from kroma.pipeline.planning.errors import CandidateIndexError, NotSelectableError
 from kroma.pipeline.planning.plan import FULLER_PLAN_VERSION, RunPlan
-from kroma.pipeline.planning.price import check_caller, price_plan
 from kroma.quality.models import QualityReport
 from kroma.queue.base import TaskQueue
-from kroma.runlog.schema import CandidateLog, JobLog
+from kroma.runlog.schema import JobLog
 from kroma.runs.errors import JobNotFoundError
 from kroma.runs.events import write_event
 from kroma.runs.models import OPEN_RUN_STATUSES, Run, RunCandidate, RunJob, RunMode, RunStatus
@@ -44,16 +38,16 @@ _UNDONE: Final = (RunStatus.FAILED, RunStatus.CANCELED, RunStatus.PARTIAL)
 
 
 class Selection(NamedTuple):
-    """A job after a person's choice."""
+    """A job after a selection."""
 
     job: RunJob
     """With its candidates."""
     candidate: RunCandidate
     review_id: UUID
-    """The quality report that says so."""
+    """The quality report of the selection."""
     audit_id: UUID
     follow_up: Run | None
-    """The run that post-processes the candidate, queued now or before; None where there is nothing to do."""
+    """The run that post-processes the candidate, new or existing; None if that is not needed."""
 
 
 async def select_candidate(
@@ -67,24 +61,24 @@ async def select_candidate(
     note: str | None,
     spending: Spending,
 ) -> Selection:
-    """Approve a candidate of a job whose run has ended, and queue what its picture still lacks.
+    """Approve a candidate of an ended run, and queue its post-processing if it is missing.
 
     Raises:
-        FieldRequiredError: There is no index.
+        FieldRequiredError: ``candidate_index`` is missing.
         RunNotFoundError: The project or the run is unknown.
         JobNotFoundError: The run has no such job.
         CandidateIndexError: The job has no such candidate.
         NotSelectableError: The run has not ended, or the candidate has no picture.
-        InsufficientScopeError: Post-processing may cost money, and the caller may not spend any.
-        SpendConfirmationRequiredError: Post-processing may cost money, and nobody confirmed it.
-        BudgetExceededError: The project's budget does not hold what it may cost.
-        UnknownPriceError: The project has a budget, and nobody knows the price.
+        InsufficientScopeError: Post-processing may cost money, and the caller's token may not spend any.
+        SpendConfirmationRequiredError: Post-processing may cost money, and the caller did not confirm it.
+        BudgetExceededError: Post-processing may cost more than the project's budget allows.
+        UnknownPriceError: The project has a budget, and the price is unknown.
     """
     if isinstance(candidate_index, msgspec.UnsetType):
         raise FieldRequiredError("candidate_index")
     async with db.transaction() as session:
         run = await get_run(session, slug=slug, run_id=run_id)
-        # The job's row before the run's, as everywhere; of many choices at once the last one counts.
+        # Locks the job's row before the run's, as everywhere; the last of several selections wins.
         job = await session.scalar(
             select(RunJob)
             .where(RunJob.run_id == run.id, RunJob.id == row_id(job_id))
@@ -94,13 +88,14 @@ async def select_candidate(
         if job is None:
             raise JobNotFoundError
         if run.status in OPEN_RUN_STATUSES:
-            raise NotSelectableError(f"The run is {run.status}; wait for its end, or cancel it")
+            raise NotSelectableError(f"The run is {run.status}; wait until it has ended, or cancel it")
         candidate = _candidate(job, candidate_index)
         plan = _follow_up_plan(run, job, candidate)
         under_way = None if plan is None else await _follow_up(session, run, candidate)
         follow_up = None
         if plan is not None and under_way is None:
-            follow_up = _new_follow_up(run, plan, spending)
+            price = spending.price(plan)
+            follow_up = new_run(run.project_id, plan, estimated_usd=price.total_usd, origin=(SELECT, run.id))
         actor = spending.caller.user_id
         review = _review(run, job, candidate, note=note, actor=actor)
         session.add(review)
@@ -163,21 +158,21 @@ def _review(
 
 
 def _follow_up_plan(run: Run, job: RunJob, candidate: RunCandidate) -> RunPlan | None:
-    """What is still to be done for a candidate; None where nothing is."""
+    """The plan that post-processes a candidate; None if that is not needed or not possible."""
     if candidate.final_output_path not in {None, "", candidate.output_path}:
         return None
     try:
         plan = msgspec.convert(run.plan_json, RunPlan)
         entry = msgspec.convert(job.meta_json, JobLog)
     except msgspec.ValidationError:
-        return None  # Not planned here, so that nothing was to follow.
+        return None  # imported: another program planned it
     if plan.mode is not RunMode.RUN or plan.tools is None:
         return None
-    chosen = _entry(entry, candidate)
+    made = [] if entry.candidates is msgspec.UNSET else entry.candidates
+    chosen = next((one for one in made if one.id == candidate.id), None)
     if chosen is None or chosen.file is msgspec.UNSET:
         return None
-    before = planned_job(plan, run_id=run.id, job_id=job.id, project_id=run.project_id, ordinal=job.ordinal)
-    planned = msgspec.structs.replace(before.planned, chosen=chosen, seed=before.seed)
+    planned = msgspec.structs.replace(with_fixed_seed(plan, job.ordinal), chosen=chosen)
     snapshot = {key: value for key, value in run.settings_snapshot_json.items() if key != "timestamp"}
     return msgspec.structs.replace(
         plan,
@@ -189,17 +184,11 @@ def _follow_up_plan(run: Run, job: RunJob, candidate: RunCandidate) -> RunPlan |
     )
 
 
-def _entry(entry: JobLog, candidate: RunCandidate) -> CandidateLog | None:
-    if entry.candidates is msgspec.UNSET:
-        return None
-    return next((one for one in entry.candidates if one.id == candidate.id), None)
-
-
 _CHOSEN_ID: Final = Run.plan_json["jobs"][0]["chosen"]["id"].as_string()
 
 
 async def _follow_up(session: AsyncSession, run: Run, candidate: RunCandidate) -> Run | None:
-    """The run that already does, or did, what the candidate lacks."""
+    """An existing run that post-processes the candidate."""
     return await session.scalar(
         select(Run)
         .where(
@@ -211,11 +200,3 @@ async def _follow_up(session: AsyncSession, run: Run, candidate: RunCandidate) -
         .order_by(Run.created_at.desc())
         .limit(1)
     )
-
-
-def _new_follow_up(run: Run, plan: RunPlan, spending: Spending) -> Run:
-    price = price_plan(spending.providers, plan)
-    check_caller(spending.caller, price)
-    if price.may_cost and not spending.is_confirmed:
-        raise SpendConfirmationRequiredError
-    return new_run(run.project_id, plan, estimated_usd=price.total_usd, origin=(SELECT, run.id))

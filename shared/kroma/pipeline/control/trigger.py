@@ -1,4 +1,4 @@
-"""The trigger: plan, insert, commit, ring."""
+"""The trigger: plan, insert, commit, notify workers."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -6,7 +6,6 @@ from decimal import Decimal
 from uuid import UUID, uuid4
 
 import msgspec
-import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
@@ -17,6 +16,7 @@ from kroma.cpu import CpuPool
 from kroma.db.base import utc_now
 from kroma.db.engine import Database
 from kroma.logs import current_request_id
+from kroma.pipeline.control.notify import notify
 from kroma.pipeline.planning.errors import PlanChangedError
 from kroma.pipeline.planning.named_assets import hold_assets
 from kroma.pipeline.planning.plan import RunPlan
@@ -29,14 +29,11 @@ from kroma.pipeline.planning.run_spec import RunSpec
 from kroma.pipeline.planning.tool_check import with_checked_tools
 from kroma.providers.base import Provider
 from kroma.queue.base import TaskQueue
-from kroma.queue.errors import QueueUnavailableError
-from kroma.queue.messages import AnyMessage, ExecuteJob, FinishRun
+from kroma.queue.messages import ExecuteJob, FinishRun
 from kroma.runs.models import JobStatus, Run, RunJob, RunMode, RunStatus
 from kroma.spend.service import confirm_run, confirm_run_in
 from kroma.storage.base import ProjectStores
 from kroma.storage.keys import run_log_key
-
-log = structlog.get_logger(__name__)
 
 
 async def trigger_run(
@@ -53,36 +50,31 @@ async def trigger_run(
     caller: Caller = OWNER,
     idempotency_id: UUID | None = None,
 ) -> Run:
-    """Plan a run, confirm what it costs, commit it, then ring for its jobs.
+    """Plan a run, check its price, commit it, then notify the workers.
 
-    Args:
-        providers: By code; asked for prices.
-        quote_token: Of the quote that the caller saw; without one any plan will do.
-        caller: Who asks; what costs money needs the scope for it.
-        idempotency_id: The record of the request's ``Idempotency-Key``.
+    Without a ``quote_token`` any plan is accepted; ``idempotency_id`` is the record of the request's
+    ``Idempotency-Key``.
 
     Returns:
         The run with its jobs, in plan order.
 
     Raises:
         ProjectNotFoundError: No project has this slug.
-        InvalidProjectSlugError: One has, but the slug is not written as one.
-        InvalidQuoteTokenError: The token is not ours, another project's, or too old.
-        PlanningPreflightError: Settings, manifest or pictures make no plan; no row stays.
-        InsufficientScopeError: The plan may cost money, or its files shall be copied to the bucket, and the
-            caller's token lacks the scope for that.
-        PlanChangedError: The plan is no longer the one that was quoted.
-        BudgetExceededError: The project's budget does not hold what the run may cost.
-        UnknownPriceError: The project has a budget, and nobody knows the price.
+        InvalidProjectSlugError: The slug has characters that a slug must not have.
+        InvalidQuoteTokenError: The token is forged, expired or from another project.
+        PlanningPreflightError: The run cannot be planned; nothing was stored.
+        InsufficientScopeError: The caller's token lacks the scope to spend money or to copy to the bucket.
+        PlanChangedError: The plan differs from the quote.
+        BudgetExceededError: The run may cost more than the project's budget allows.
+        UnknownPriceError: The project has a budget, and the price is unknown.
     """
-    if idempotency_id is not None and (made := await find_made_run(db, idempotency_id)) is not None:
+    if (made := await find_made_run(db, idempotency_id)) is not None:
         await notify_workers(queue, made)
         return made
     if spec.storage_sync_s3:
         caller.require(Scope.STORAGE)
     location = await get_location(db, stores, slug)
     quoted = None if quote_token is None else await open_quote(settings, location.id, quote_token)
-    # Reads the disk, so outside a transaction.
     inputs = await load_project_inputs(db, location, spec)
     plan = await plan_run(
         stores,
@@ -112,8 +104,10 @@ async def trigger_run(
     return run
 
 
-async def find_made_run(db: Database, idempotency_id: UUID) -> Run | None:
-    """What a request with this record made before its process died, with its jobs."""
+async def find_made_run(db: Database, idempotency_id: UUID | None) -> Run | None:
+    """The run, with its jobs, that a request with this idempotency record made before its process died."""
+    if idempotency_id is None:
+        return None
     async with db.transaction() as session:
         return await session.scalar(
             select(Run).where(Run.idempotency_id == idempotency_id).options(selectinload(Run.jobs))
@@ -128,13 +122,7 @@ def new_run(
     origin: tuple[str, UUID] | None = None,
     idempotency_id: UUID | None = None,
 ) -> Run:
-    """A queued run of a plan, with its jobs; no session knows it.
-
-    Args:
-        estimated_usd: What its calls may cost; None is unknown.
-        origin: ``retry`` or ``rerun``, and of which run.
-        idempotency_id: The record of the request's ``Idempotency-Key``.
-    """
+    """A queued run of a plan, with its jobs, in no session; ``origin`` is a kind and a run's id."""
     origin_kind, origin_run_id = origin or (None, None)
     run_id, now = uuid4(), utc_now()
     stored_plan = msgspec.structs.replace(plan, settings_snapshot={}, request_id=current_request_id())
@@ -187,14 +175,8 @@ def _new_jobs(run_id: UUID, plan: RunPlan, *, created_at: datetime) -> list[RunJ
 
 
 async def notify_workers(queue: TaskQueue, run: Run) -> None:
-    """Ring for a new run's jobs; while the bell is down, the sweep finds them."""
-    messages: list[AnyMessage] = (
-        [ExecuteJob(job_id=job.id) for job in run.jobs]
-        if run.run_mode == RunMode.RUN
-        else [FinishRun(run_id=run.id)]
-    )
-    try:
-        await queue.enqueue_many(messages)
-    except QueueUnavailableError:
-        # The rows are there: the sweep rings again.
-        log.warning("trigger.bell_down", run_id=str(run.id))
+    """Notify workers of a new run's jobs; a dry run has only to be finished."""
+    if run.run_mode == RunMode.RUN:
+        await notify(queue, [ExecuteJob(job_id=job.id) for job in run.jobs])
+    else:
+        await notify(queue, [FinishRun(run_id=run.id)])

@@ -1,4 +1,4 @@
-"""Waiting for a run's end, for ``Prefer: wait``."""
+"""Waits for the end of a run, for ``Prefer: wait``."""
 
 import asyncio
 from datetime import timedelta
@@ -14,11 +14,11 @@ FIRST_PAUSE: Final = timedelta(milliseconds=20)
 LONGEST_PAUSE: Final = timedelta(milliseconds=250)
 
 
-async def wait_for_end(db: Database, run_id: UUID, *, timeout: timedelta) -> bool:  # noqa: ASYNC109 - the caller's wish, not a guard
-    """Look at the row, ever less often, until the run has ended or the time is up.
+async def wait_for_end(db: Database, run_id: UUID, *, timeout: timedelta) -> bool:  # noqa: ASYNC109 - requested by the client
+    """Poll the run, at increasing intervals, until it has ended or the time is up.
 
     Returns:
-        Whether it has ended; also true when it is gone.
+        Whether it has ended; also true if it was deleted.
     """
     clock = asyncio.get_running_loop().time
     deadline = clock() + timeout.total_seconds()

@@ -127,6 +127,14 @@ class ImageJob(msgspec.Struct, frozen=True, kw_only=True):
         return next((c for c in self.candidates if c.status is CandidateStatus.DONE), None)
 
 
+def with_fixed_seed(plan: RunPlan, ordinal: int) -> PlannedJob:
+    """A job of a plan with the seed that it has there, so that it keeps it in another plan."""
+    planned = plan.jobs[ordinal]
+    if planned.seed is not None:
+        return planned
+    return msgspec.structs.replace(planned, seed=(plan.seed + ordinal) % SEEDS)
+
+
 def planned_job(plan: RunPlan, *, run_id: UUID, job_id: UUID, project_id: UUID, ordinal: int) -> ImageJob:
     """A job before its first step."""
     planned = plan.jobs[ordinal]
@@ -148,7 +156,7 @@ def planned_job(plan: RunPlan, *, run_id: UUID, job_id: UUID, project_id: UUID, 
         model=plan.model,
         size=plan.size,
         quality=plan.quality,
-        seed=(plan.seed + ordinal) % SEEDS if planned.seed is None else planned.seed,
+        seed=with_fixed_seed(plan, ordinal).seed or 0,
         candidate_count=plan.candidates,
     )
 

@@ -1,4 +1,4 @@
-"""Reading the JSON and TOML files an operator or artist writes: where they may lie, and strict types."""
+"""Reads the JSON and TOML files of operators and artists, with strict locations and types."""
 
 import asyncio
 import math
@@ -22,68 +22,67 @@ from kroma.storage.roots import is_kept
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_TOML_BYTES: Final = 64 * 1024
 MAX_TOML_LINE: Final = 1000
-"""Bytes. Keys like ``a.a.a`` take the parser time by the square of their length: those of one line of
-1 MiB would hold up everything else for minutes."""
+"""Bytes. The parser takes quadratic time for keys like ``a.a.a``: a line of 1 MiB would take minutes."""
 _OPERATORS: Final = "config"
-"""The folder of the data directory whose files are there for every project."""
+"""The folder of the data directory that every project may use."""
 MAX_WHOLE: Final = 2**31 - 1
-"""What an integer column takes; a count beyond it is a typing error."""
+"""The limit of a PostgreSQL integer column."""
 
 
 class ConfigFile(msgspec.Struct, frozen=True):
-    """A file's absolute path, for messages, and its bytes; None when there is no such file."""
+    """A file's absolute path, for messages, and its bytes; None if there is no such file."""
 
     path: str
     data: bytes | None
 
 
 class ConfigFiles:
-    """The files one project may be configured by (design.md 3)."""
+    """The files that may configure one project."""
 
     def __init__(
         self, data_dir: Path, store: ObjectStore, *, allow_any_root: bool, is_confined: bool
     ) -> None:
-        """Files that a caller may name: any of the operator's, or with ``is_confined`` those of the project.
+        """Set which files a caller may name.
 
-        To a confined caller, who holds no more than a project's token, nothing is told of other files, not
-        even whether they exist; the installation's ``config`` folder is there for every project.
+        A confined caller, who has only a project's token, may name only files of the project and of the
+        installation's ``config`` folder. Errors do not reveal whether any other file exists.
         """
         self._data_dir = data_dir
         self._store = store
         self._allow_any_root = allow_any_root
         self._is_confined = is_confined
-        # No file of a machine is a caller's to name where the project is not on one.
+        # If the project is in a bucket, a caller may not name files of this machine.
         self._is_hosted = store.backend == "s3"
 
     @property
     def of_operator(self) -> Self:
-        """The same files, for paths that the operator wrote and not the caller."""
+        """The same files, for paths that the operator wrote."""
         return type(self)(self._data_dir, self._store, allow_any_root=self._allow_any_root, is_confined=False)
 
     async def of_installation(self, *paths: str) -> ConfigFile:
-        """The first that exists of the operator's own files in the data directory of this machine.
+        """The first existing file of the operator, by paths relative to the data directory.
 
         Raises:
-            ConfigFileError: One that was looked at lies elsewhere, is too large or cannot be read.
+            ConfigFileError: A file lies outside the allowed folders, is too large or cannot be read.
         """
         files = [await self.of_operator.on_disk(path) for path in paths]
         return next((file for file in files if file.data is not None), files[-1])
 
     async def at_data_dir(self, path: str) -> ConfigFile:
-        """A file named relative to the data directory, or absolute where allowed; hosted, as ``at_project``.
+        """A file by its path relative to the data directory; for a bucket's project, as `at_project`.
 
         Raises:
-            ConfigFileError: It lies elsewhere, is too large or cannot be read.
+            ConfigFileError: The file lies outside the allowed folders, is too large or cannot be read.
         """
         if self._is_hosted:
             return await self.at_project(path)
         return await self.on_disk(path)
 
     async def at_project(self, path: str) -> ConfigFile:
-        """A file named relative to the project root, or absolute where that is allowed.
+        """A file by its path relative to the project root, or an absolute path where that is allowed.
 
         Raises:
-            ConfigFileError: It lies elsewhere, is too large or cannot be read.
+            ConfigFileError: The file lies outside the allowed folders, is too large or cannot be read.
         """
         try:
             key = self._store.key_of(path)
@@ -94,14 +93,14 @@ class ConfigFiles:
         return await self._in_project(f"{self._store.location}/{key}", key)
 
     async def on_disk(self, path: str) -> ConfigFile:
-        """A file of this machine, named relative to the data directory or absolute.
+        """A file of this machine, by an absolute path or one relative to the data directory.
 
         Raises:
-            ConfigFileError: It lies where the caller may name none, is too large or cannot be read.
+            ConfigFileError: The file lies outside the allowed folders, is too large or cannot be read.
         """
         shown = str(self._data_dir / path)
         if "\0" in path:
-            raise ConfigFileError(path, "a path cannot hold a NUL")
+            raise ConfigFileError(path, "the path must not contain a NUL character")
         real = await asyncio.to_thread(os.path.realpath, shown)
         if (key := await asyncio.to_thread(self._key_in_project, real)) is not None:
             return await self._in_project(shown, key)
@@ -114,7 +113,7 @@ class ConfigFiles:
         return ConfigFile(shown, data)
 
     async def _in_project(self, shown: str, key: str) -> ConfigFile:
-        # By the store: it knows whether the root is the project's.
+        # Through the store, which checks that the root belongs to the project.
         with _named(shown):
             try:
                 return ConfigFile(shown, await self._store.get(key, limit_bytes=MAX_FILE_BYTES))
@@ -126,24 +125,26 @@ class ConfigFiles:
         return real[len(root.rstrip("/")) + 1 :] if _is_below(real, root) else None
 
     def _check_location(self, path: str, shown: str, real: str) -> None:
-        """Pass a file by where it is alone, whether it exists or not."""
+        """Check the location only, so that an error does not reveal whether the file exists."""
         data_dir = os.path.realpath(self._data_dir)
         if _is_below(real, f"{data_dir}/{_OPERATORS}"):
             return
         if self._is_confined:
             raise ConfigFileError(
                 path,
-                "lies outside the project; a project's token may name the project's files, "
-                f"and those in '{_OPERATORS}' of the data directory",
+                "the file lies outside the project; a project's token may name only files of the project"
+                f" and of the data directory's folder '{_OPERATORS}'",
             )
         if _is_below(real, data_dir):
             if is_kept(os.path.relpath(real, data_dir)):
                 raise ConfigFileError(
-                    shown, "cannot be read: it is among what Kroma keeps for itself or for other projects"
+                    shown, "the file cannot be read: it belongs to Kroma itself or to other projects"
                 )
         elif not self._allow_any_root:
             raise ConfigFileError(
-                path, "lies outside the data directory and the project; move it or set KROMA_ALLOW_ANY_ROOT=1"
+                path,
+                "the file lies outside the data directory and the project;"
+                " move it or set KROMA_ALLOW_ANY_ROOT=1",
             )
 
 
@@ -153,21 +154,24 @@ def _is_below(path: str, folder: str) -> bool:
 
 @contextmanager
 def _named(path: str) -> Generator[None, None, None]:
-    """The store's errors as the file's; that it is missing passes through."""
+    """Raise the store's errors as `ConfigFileError`, except `ObjectNotFoundError`."""
     try:
         yield
     except ObjectNotFoundError:
         raise
     except StoreUnavailableError as exc:
-        raise ConfigFileError(path, f"cannot be read: {exc.reason}") from exc
+        raise ConfigFileError(path, f"the file cannot be read: {exc.reason}") from exc
     except StoreError as exc:
-        raise ConfigFileError(path, f"cannot be read: {exc.message}") from exc
+        raise ConfigFileError(path, f"the file cannot be read: {exc.message}") from exc
     except InvalidRequestError as exc:
         raise ConfigFileError(path, exc.message) from exc
 
 
 class ConfigObject:
-    """An object of a config file, read field by field; unknown keys are ignored, null is a wrong type."""
+    """An object of a config file, read by field; unknown keys are ignored and null is an error.
+
+    Every reader returns None if the field is absent and raises `ConfigFileError` if it is invalid.
+    """
 
     def __init__(self, path: str, values: dict[str, Any], *, name: str = "") -> None:
         self._path = path
@@ -176,44 +180,46 @@ class ConfigObject:
 
     @classmethod
     def of_json(cls, file: ConfigFile) -> Self:
-        """The root object of a JSON file that exists.
+        """The root object of a JSON file.
 
         Raises:
-            ConfigFileError: There is no such file, or it is no JSON object.
+            ConfigFileError: The file is missing, or not a JSON object.
         """
         if file.data is None:
-            raise ConfigFileError(file.path, "cannot be read: no such file")
+            raise ConfigFileError(file.path, "the file cannot be read: no such file")
         try:
             refuse_too_deep(file.data)
             value = msgspec.json.decode(file.data)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise ConfigFileError(file.path, f"is not valid JSON: {exc}") from exc
+            raise ConfigFileError(file.path, f"the file is not valid JSON: {exc}") from exc
         return cls._of(file.path, value)
 
     @classmethod
     def of_toml(cls, file: ConfigFile) -> Self:
-        """The root table of a TOML file that exists.
+        """The root table of a TOML file.
 
         Raises:
-            ConfigFileError: There is no such file, or it is no TOML.
+            ConfigFileError: The file is missing, too large or not TOML.
         """
         if file.data is None:
-            raise ConfigFileError(file.path, "cannot be read: no such file")
+            raise ConfigFileError(file.path, "the file cannot be read: no such file")
         if len(file.data) > MAX_TOML_BYTES:
-            raise ConfigFileError(file.path, f"is larger than {MAX_TOML_BYTES} bytes; TOML is for settings")
+            raise ConfigFileError(
+                file.path, f"the file is larger than {MAX_TOML_BYTES} bytes, the limit for TOML"
+            )
         for number, line in enumerate(file.data.splitlines(), start=1):
             if len(line) > MAX_TOML_LINE:
                 raise ConfigFileError(file.path, f"line {number} is longer than {MAX_TOML_LINE} bytes")
         try:
             value = tomllib.loads(file.data.decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise ConfigFileError(file.path, f"is not valid TOML: {exc}") from exc
+            raise ConfigFileError(file.path, f"the file is not valid TOML: {exc}") from exc
         return cls._of(file.path, value)
 
     @classmethod
     def _of(cls, path: str, value: object) -> Self:
         if not isinstance(value, dict):
-            raise ConfigFileError(path, "root must be an object")
+            raise ConfigFileError(path, "the root must be an object")
         return cls(path, value)  # pyright: ignore[reportUnknownArgumentType] - JSON and TOML keys are texts
 
     def has(self, field: str) -> bool:
@@ -224,18 +230,17 @@ class ConfigObject:
         return tuple(self._values)
 
     def any(self, field: str) -> object:
-        """What the field holds, of whatever type; None when absent."""
+        """The field's value, of any type."""
         return self._values.get(field)
 
     def section(self, field: str) -> Self:
-        """An object in this one; an absent one is empty."""
+        """A nested object; empty if absent."""
         value = self._values.get(field, {})
         if not isinstance(value, dict):
             raise self.wrong(field, "an object")
         return type(self)(self._path, value, name=f"{self._name}{field}.")  # pyright: ignore[reportUnknownArgumentType]
 
     def flag(self, field: str) -> bool | None:
-        """True or false; None when absent."""
         if field not in self._values:
             return None
         value = self._values[field]
@@ -244,7 +249,7 @@ class ConfigObject:
         return value
 
     def whole(self, field: str, *, maximum: int = MAX_WHOLE) -> int | None:
-        """An integer from 1 to ``maximum``; None when absent."""
+        """An integer from 1 to ``maximum``."""
         if field not in self._values:
             return None
         value = self._values[field]
@@ -254,7 +259,7 @@ class ConfigObject:
         return value
 
     def number(self, field: str, *, maximum: float = math.inf) -> float | None:
-        """A finite number from 0 to ``maximum``; None when absent."""
+        """A finite number from 0 to ``maximum``."""
         if field not in self._values:
             return None
         value = self._values[field]
@@ -268,13 +273,13 @@ class ConfigObject:
             raise self.wrong(field, "a non-negative number") from None
 
     def text(self, field: str, *, may_be_blank: bool = False) -> str | None:
-        """A text, trimmed; None when absent."""
+        """A trimmed text."""
         if field not in self._values:
             return None
         return self._text(field, self._values[field], may_be_blank=may_be_blank)
 
     def texts(self, field: str) -> tuple[str, ...] | None:
-        """An array of texts that are not blank, trimmed; None when absent."""
+        """An array of trimmed texts, none of them blank."""
         if field not in self._values:
             return None
         values = self._values[field]
@@ -283,7 +288,7 @@ class ConfigObject:
         return tuple(self._text(f"{field}[{n}]", value) for n, value in enumerate(values))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
 
     def choice(self, field: str, allowed: tuple[str, ...]) -> str | None:
-        """One of ``allowed``, in any case; None when absent."""
+        """One of ``allowed``, in lower case; the file may use any case."""
         text = self.text(field)
         if text is None:
             return None
@@ -291,9 +296,9 @@ class ConfigObject:
             raise self.wrong(field, f"one of: {', '.join(allowed)}")
         return text.lower()
 
-    def wrong(self, field: str, right: str) -> ConfigFileError:
-        """The error for a field that is not ``right``."""
-        return ConfigFileError(self._path, f"field '{self._name}{field}' must be {right}")
+    def wrong(self, field: str, expected: str) -> ConfigFileError:
+        """The error for an invalid field; ``expected`` names the valid values, such as "a string"."""
+        return ConfigFileError(self._path, f"field '{self._name}{field}' must be {expected}")
 
     def _text(self, field: str, value: object, *, may_be_blank: bool = False) -> str:
         if not isinstance(value, str):
@@ -301,6 +306,6 @@ class ConfigObject:
         text = value.strip()
         if not text and not may_be_blank:
             raise self.wrong(field, "a string that is not empty")
-        if "\0" in text:  # PostgreSQL stores none
+        if "\0" in text:  # PostgreSQL cannot store it
             raise self.wrong(field, "a string without NUL characters")
         return text

@@ -1,4 +1,4 @@
-"""What pictures are by their content: hashes, and the baselines that were locked for it."""
+"""Hashes of pictures, and the baselines locked for scenes with the same content."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,16 +20,16 @@ READ_AT_A_TIME: Final = 4
 async def with_baselines(
     store: ObjectStore, jobs: Sequence[PlannedJob], baselines: Sequence[StandingBaseline]
 ) -> tuple[PlannedJob, ...]:
-    """The jobs, each with the picture that is locked for a scene of its content, where there is one.
+    """The jobs, each with the picture that is locked for a scene with the same content, if any.
 
-    A scene that is itself a locked picture is its own baseline: the next stage is measured against it.
+    A scene that is itself a locked picture is its own baseline.
 
     Raises:
         PlanningPreflightError: A scene cannot be read.
     """
     of_scene = {baseline.scene_sha256: baseline for baseline in baselines}
     locked = {baseline.sha256 for baseline in baselines}
-    # Only a scene of the same size can have the same content; the others are not read.
+    # A scene of another size has other content; it is not read.
     sizes = {baseline.scene_size_bytes for baseline in baselines}
     sizes |= {baseline.picture.size_bytes for baseline in baselines}
     to_read = [job.scene.key for job in jobs if job.scene.size_bytes in sizes]
@@ -46,24 +46,20 @@ async def with_baselines(
 
 
 async def content_hashes(store: ObjectStore, keys: list[str]) -> dict[str, str]:
-    """SHA-256 of each object, in hex, by key; each is read once.
+    """SHA-256 of each object, in hex, by key; each object is read once.
 
     Raises:
-        PlanningPreflightError: One cannot be read.
+        PlanningPreflightError: An object cannot be read.
     """
     free = asyncio.Semaphore(READ_AT_A_TIME)
 
     async def hash_contents(key: str) -> str:
         async with free:
             data = await store.get(key, limit_bytes=MAX_BYTES)
-            return await asyncio.to_thread(_hex_digest, data)
+            return (await asyncio.to_thread(sha256, data)).hexdigest()
 
     unique = list(dict.fromkeys(keys))
     try:
         return dict(zip(unique, await asyncio.gather(*map(hash_contents, unique)), strict=True))
     except KromaError as exc:
         raise PlanningPreflightError(exc.message) from exc
-
-
-def _hex_digest(data: bytes) -> str:
-    return sha256(data).hexdigest()

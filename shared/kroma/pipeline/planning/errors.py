@@ -1,4 +1,4 @@
-"""What a caller of a trigger or of validate-config can do wrong (contract 1.6).
+"""Errors in requests to the pipeline (contract 1.6).
 
 ::
 
@@ -8,7 +8,7 @@
     |- InvalidProjectSlugError              invalid_project_slug
     |- CandidateIndexError                  validation_error
     |- ProjectRootManagedError              project_root_managed
-    |- ConfigFileError                      config_file_invalid, met only inside the next two
+    |- ConfigFileError                      config_file_invalid, reported as one of the next two
     |- PlanningPreflightError               planning_preflight_failed
     |- ConfigValidationError                config_validation_failed
     `- InvalidQuoteTokenError               invalid_quote_token
@@ -22,15 +22,17 @@
     `- CallsUnresolvedError                 provider_calls_unresolved
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
 from kroma.errors import ConflictError, InvalidRequestError, PolicyError
+from kroma.storage.errors import ObjectNotFoundError, StoreError
 
 _SHOWN_CHARACTERS = 1000
 
 
 def shown(text: str) -> str:
-    """Text of a caller's, fit for one line of an error: no control characters, no end of it in sight."""
+    """A caller's text with control characters escaped, cut to 1,000 characters."""
     line = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     return line if len(line) <= _SHOWN_CHARACTERS else f"{line[:_SHOWN_CHARACTERS]}..."
 
@@ -43,7 +45,7 @@ class InvalidModeError(InvalidRequestError):
 
 
 class InvalidRunRequestError(InvalidRequestError):
-    """Any other rule of contract 3.8 about the body."""
+    """The body breaks another rule of contract 3.8."""
 
     code = "invalid_request"
 
@@ -56,26 +58,32 @@ class SpendConfirmationRequiredError(PolicyError):
 
 
 class InvalidQuoteTokenError(InvalidRequestError):
-    """A quote token was not made here, for this project, or not lately."""
+    """A quote token is forged, expired or from another project."""
 
     code = "invalid_quote_token"
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(f"Field 'quote_token' {problem}; ask for a new quote")
+    def __init__(self, *, is_expired: bool) -> None:
+        super().__init__(
+            "Field 'quote_token' has expired; request a new quote"
+            if is_expired
+            else "Field 'quote_token' is not the token of a quote for this project; request a new quote"
+        )
 
 
 class PlanChangedError(PolicyError):
-    """The same request makes, or costs, something else than when it was quoted."""
+    """The plan or its price differs from the quote."""
 
     code = "plan_changed"
-    text = (
-        "The plan is not the one that was quoted: settings, pictures or prices have changed,"
-        " or the request has; ask for a new quote"
-    )
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The plan differs from the quoted one, because the request, settings, pictures or prices"
+            " have changed; request a new quote"
+        )
 
 
 class RunNotAgainError(ConflictError):
-    """The run cannot be retried or run again as it stands."""
+    """The run cannot be retried or rerun in its current state."""
 
     code = "run_not_repeatable"
 
@@ -91,48 +99,48 @@ class CandidateIndexError(InvalidRequestError):
 
 
 class NotSelectableError(ConflictError):
-    """Nothing of the run can be chosen yet, or the candidate has no picture."""
+    """The run has not ended, or the candidate has no picture."""
 
     code = "candidate_not_selectable"
 
 
 class NothingToLockError(ConflictError):
-    """The run, or a job of it, has no picture that could be a baseline."""
+    """The run, or one of its jobs, has no picture that could become a baseline."""
 
     code = "baseline_not_lockable"
 
 
 class CallsUnresolvedError(PolicyError):
-    """Calls of the run may have been charged; making them again might pay twice."""
+    """Calls of the run may have been charged; repeating them could pay twice."""
 
     code = "provider_calls_unresolved"
 
     def __init__(self, calls: Sequence[tuple[str, int]]) -> None:
         named = ", ".join(f"candidate {index} of '{job_key}'" for job_key, index in calls)
         super().__init__(
-            f"Nobody knows yet whether the provider was paid for {named}: see provider-calls?status=unknown"
-            " and resolve each call as charged or not_charged"
+            f"It is not yet known whether you were charged for {named};"
+            " list provider-calls?status=unknown and resolve each call as charged or not_charged"
         )
 
 
 class InvalidProjectSlugError(InvalidRequestError):
-    """The slug finds a project, but was not written the way a slug is."""
+    """The slug identifies a project, but contains characters that a slug must not have."""
 
     code = "invalid_project_slug"
 
     def __init__(self, slug: str) -> None:
-        super().__init__(f"Project slug '{shown(slug)}' may hold only ASCII letters, digits, '-' and '_'")
+        super().__init__(f"Project slug '{shown(slug)}' may contain only ASCII letters, digits, '-' and '_'")
 
 
 class ProjectRootManagedError(InvalidRequestError):
-    """validate-config was given a root of the caller's own."""
+    """A validate-config request names a project root."""
 
     code = "project_root_managed"
     text = "Field 'project_root' is managed by project storage and cannot be overridden"
 
 
 class ConfigFileError(InvalidRequestError):
-    """A settings file, manifest or postprocess config cannot be used."""
+    """A settings file, manifest or postprocess config cannot be used; ``problem`` is a whole clause."""
 
     code = "config_file_invalid"
 
@@ -141,7 +149,7 @@ class ConfigFileError(InvalidRequestError):
 
 
 class PlanningPreflightError(InvalidRequestError):
-    """No plan can be made of what was asked; nothing was stored."""
+    """The run cannot be planned; nothing was stored."""
 
     code = "planning_preflight_failed"
 
@@ -149,8 +157,19 @@ class PlanningPreflightError(InvalidRequestError):
         super().__init__(shown(problem))
 
 
+@contextmanager
+def as_preflight_errors() -> Generator[None]:
+    """Raise invalid requests and failures of the project's store as `PlanningPreflightError`."""
+    try:
+        yield
+    except PlanningPreflightError:
+        raise
+    except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
+        raise PlanningPreflightError(exc.message) from exc
+
+
 class ConfigValidationError(InvalidRequestError):
-    """A project's configuration does not hold; the text starts with which of the three is wrong."""
+    """A project's configuration is invalid; the text starts with the invalid part."""
 
     code = "config_validation_failed"
 

@@ -1,4 +1,4 @@
-"""The manifest (pipeline.md 3): which pictures, how many, how judged, in what words."""
+"""The manifest (pipeline.md 3): pictures, counts, checks and prompts."""
 
 from types import MappingProxyType
 from typing import Final
@@ -16,7 +16,7 @@ DEFAULT_CANDIDATES: Final = 1
 DEFAULT_MAX_CANDIDATES: Final = 6
 
 GATED_STAGES: Final = (Stage.TIME, Stage.WEATHER, Stage.CHARACTER)
-"""Stages that can be made to wait for a locked baseline; the first one makes it."""
+"""Stages that a manifest can require a locked baseline for."""
 
 MAX_WEIGHT: Final = 1000.0
 
@@ -58,24 +58,24 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     scene_refs: tuple[str, ...] = ()
     style_refs: tuple[str, ...] = ()
     safe_batch_limit: int = DEFAULT_BATCH_LIMIT
-    """Most scenes of one run, dry ones too."""
+    """The most scenes of one run, also of a dry run."""
     candidates: int = DEFAULT_CANDIDATES
     max_candidates: int = DEFAULT_MAX_CANDIDATES
     guard: GuardSettings = msgspec.field(default_factory=GuardSettings)
     checks: QualitySettings = msgspec.field(default_factory=QualitySettings)
     default_no_invention: bool = True
     allowed_style_roots: tuple[str, ...] | None = None
-    """Folders style references must come from; None is any place in the project."""
+    """Folders that style references must be in; None is the whole project."""
     require_baseline: tuple[Stage, ...] = ()
-    """Stages that are refused until each scene has a locked baseline."""
+    """Stages that are refused until every scene has a locked baseline."""
     prompts: dict[str, str] = msgspec.field(default_factory=lambda: dict(DEFAULT_PROMPTS))
 
 
 async def load_manifest(files: ConfigFiles, path: str | None) -> Manifest:
-    """The manifest at a path relative to the data directory; without one, the defaults.
+    """The manifest at a path relative to the data directory; the defaults if the path is None.
 
     Raises:
-        ConfigFileError: The file is missing or no JSON object, or a field has a wrong type.
+        ConfigFileError: The file is missing or not a JSON object, or a field has a wrong type.
     """
     if path is None:
         return Manifest()
@@ -118,9 +118,9 @@ def _gated_stages(policy: ConfigObject) -> tuple[Stage, ...]:
 
 
 def _checks(section: ConfigObject) -> QualitySettings:
-    """``quality``: per check a threshold, a verdict and a weight, each optional (docs/quality.md)."""
+    """``quality``: an optional threshold, verdict and weight per check (docs/quality.md)."""
     defaults = QualitySettings()
-    # The old name is looked for first, since an absent section is empty.
+    # The old name comes first, because an absent section reads as empty.
     old = [name for name in section.fields() if current_name(name) == "color"]
     color = section.section(old[0] if old else "color")
     weight = color.number("weight", maximum=MAX_WEIGHT)
@@ -142,5 +142,5 @@ def _check(section: ConfigObject, default: CheckSettings) -> CheckSettings:
 
 
 def _prompts(section: ConfigObject) -> dict[str, str]:
-    """Every text of the section; a blank one takes the default away, and is missed only when needed."""
+    """Every text of the section; a blank one removes the default, which is an error only if it is needed."""
     return {name: section.text(name, may_be_blank=True) or "" for name in section.fields()}

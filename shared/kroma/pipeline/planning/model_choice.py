@@ -1,4 +1,4 @@
-"""Which provider, model, size and quality a run is made with: request, then environment, then default."""
+"""Resolves a run's provider, model, size and quality: request, then environment, then default."""
 
 from typing import Final
 
@@ -15,37 +15,37 @@ _VARIABLES: Final = {"model": "MODEL", "size": "SIZE", "quality": "QUALITY"}
 
 
 class ModelChoice(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run is made with, each part one that the provider offers."""
+    """A provider, and values that it offers."""
 
     provider: str
     model: str
-    """Empty takes the provider's only one."""
+    """Empty takes the provider's only model."""
     size: str | None
     quality: str | None
     max_inputs: int | None
-    """How many pictures one call takes; None is any number."""
+    """The most pictures in one call; None is no limit."""
 
 
 class UnknownDefaultError(InvalidRequestError):
-    """The environment asks for something that the provider does not offer."""
+    """An environment variable names something that the provider does not offer."""
 
     def __init__(self, variable: str, value: str, allowed: tuple[str, ...]) -> None:
         super().__init__(f"{variable} '{value}' is unknown; choose one of: {', '.join(allowed)}")
 
 
 class NotTakenError(InvalidRequestError):
-    """The provider has no such choice."""
+    """The provider does not support the field."""
 
     def __init__(self, field: str, provider: str) -> None:
-        super().__init__(f"Field '{field}' is not taken by provider '{provider}'")
+        super().__init__(f"Field '{field}' is not supported by provider '{provider}'; leave it out")
 
 
 def resolve_model(spec: RunSpec, settings: Settings) -> ModelChoice:
-    """Check what was asked for against what the provider offers.
+    """Check the requested values against the provider's.
 
     Raises:
-        InvalidRequestError: It does not offer it; the message names the field, or the variable, and
-            what there is.
+        InvalidRequestError: The provider does not offer a value; the message names the field or variable
+            and the valid values.
     """
     code = spec.provider or settings.provider
     if code not in PROVIDERS:

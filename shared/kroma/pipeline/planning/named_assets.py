@@ -1,4 +1,4 @@
-"""Pictures that are named by the id of an asset instead of their path."""
+"""Pictures named by an asset's id instead of a path."""
 
 from collections.abc import Mapping
 from uuid import UUID
@@ -12,7 +12,7 @@ from kroma.pipeline.planning.errors import PlanningPreflightError
 
 
 def is_asset_id(ref: str) -> bool:
-    """Whether a reference is an id: no picture has such a name, since it has no extension."""
+    """Whether a reference is an id; no picture's name is, since an id has no extension."""
     return row_id(ref) is not None
 
 
@@ -22,10 +22,12 @@ async def find_named_assets(
     """The paths of the project's assets, by id.
 
     Args:
-        given: Ids, each with how a sentence about it begins.
+        session: Of the caller.
+        project_id: The assets' project.
+        given: The field or thing that names each id, for errors, by id.
 
     Raises:
-        PlanningPreflightError: The project has no asset with such an id.
+        PlanningPreflightError: The project has no asset with one of the ids.
     """
     if not given:
         return {}
@@ -33,17 +35,17 @@ async def find_named_assets(
         Asset.project_id == project_id, Asset.id.in_([UUID(ref) for ref in given])
     )
     found = {str(identifier): path for identifier, path in await session.execute(statement)}
-    for ref, begins in given.items():
+    for ref, subject in given.items():
         if ref not in found:
-            raise PlanningPreflightError(f"{begins}: the project has no asset with the id '{ref}'")
+            raise PlanningPreflightError(f"{subject}: the project has no asset with the id '{ref}'")
     return found
 
 
 async def hold_assets(session: AsyncSession, project_id: UUID, assets: Mapping[str, str]) -> None:
-    """Keep named assets from being deleted until the session's transaction ends.
+    """Lock named assets against deletion until the session's transaction ends.
 
     Raises:
-        PlanningPreflightError: One was deleted since its path was looked up.
+        PlanningPreflightError: One has been deleted since its path was read.
     """
     statement = select(Asset.id).where(
         Asset.project_id == project_id, Asset.id.in_([UUID(identifier) for identifier in assets])
@@ -51,4 +53,4 @@ async def hold_assets(session: AsyncSession, project_id: UUID, assets: Mapping[s
     held = await session.scalars(statement.order_by(Asset.id).with_for_update(read=True, key_share=True))
     gone = {UUID(identifier) for identifier in assets} - set(held)
     if gone:
-        raise PlanningPreflightError(f"Asset {min(gone)} was deleted just now; name another picture")
+        raise PlanningPreflightError(f"Asset {min(gone)} has just been deleted; name another picture")

@@ -25,10 +25,10 @@ from kroma.storage.errors import ObjectNotFoundError
 from kroma.storage.keys import is_thumbnail
 
 BATCH: Final = 8
-"""Pictures read in one go; with the next, at most 10 MiB of ends are in memory."""
+"""Pictures read at once."""
 BATCHES_AT_A_TIME: Final = 4
 FIRST_LOOK_BYTES: Final = 8 * 1024
-"""Of either end; enough for nearly every picture, and what fails on it is looked at again in full."""
+"""Read from each end first; enough for nearly every picture. If it is not, more is read."""
 
 Role = Literal["scene", "style", "reference", "baseline"]
 
@@ -40,23 +40,13 @@ class Located(msgspec.Struct, frozen=True):
     ref: str
     key: str
     called: str = ""
-    """In errors; empty is by its role and path."""
-
-    @property
-    def thing(self) -> str:
-        """What to call it at the beginning of a sentence."""
-        return self.called or f"{self.role.capitalize()} '{self.ref}'"
+    """Its name in errors; empty means role and path."""
 
 
 def located(
     store: ObjectStore, role: Role, refs: Sequence[str], path_of: Callable[[str], str] = str
 ) -> list[Located]:
-    """The keys that references mean; nothing is read yet.
-
-    Args:
-        role: Of the pictures.
-        refs: As they were given.
-        path_of: The path that a reference means.
+    """The keys of references; ``path_of`` maps a reference to its path. Reads nothing.
 
     Raises:
         OutsideProjectError: A path leads outside the project.
@@ -65,10 +55,10 @@ def located(
 
 
 async def scenes_of_input(store: ObjectStore, path: str) -> list[Located]:
-    """A picture, or every picture below a folder but thumbnails, in the order of pipeline.md 4.1.
+    """A picture, or every picture below a folder except thumbnails, in the order of pipeline.md 4.1.
 
     Raises:
-        PlanningPreflightError: There is no such place, or no picture in it.
+        PlanningPreflightError: The path does not exist, or holds no picture.
         OutsideProjectError: The path leads outside the project.
     """
     (given,) = located(store, "scene", [path])
@@ -80,7 +70,7 @@ async def scenes_of_input(store: ObjectStore, path: str) -> list[Located]:
         ]
         if not keys:
             raise PlanningPreflightError(
-                f"No scene references: folder '{path}' holds no pictures ({_allowed_extensions()})"
+                f"No scene references: folder '{path}' has no pictures ({_allowed_extensions()})"
             )
         return [Located("scene", key, key) for key in keys]
     if await store.size(given.key) is None:
@@ -89,20 +79,21 @@ async def scenes_of_input(store: ObjectStore, path: str) -> list[Located]:
         )
     if not has_image_extension(given.key):
         raise PlanningPreflightError(
-            f"No scene references: input '{path}' is no picture ({_allowed_extensions()})"
+            f"No scene references: input '{path}' is not a picture ({_allowed_extensions()})"
         )
     return [given]
 
 
 async def inspect_pictures(store: ObjectStore, pictures: Sequence[Located]) -> list[PlannedPicture]:
-    """Read every picture's header, each file once; the first picture that fails, in the given order, decides.
+    """Read the header of every picture, each file once.
 
-    What its ends make no whole picture of is read as a whole: metadata in front and a film behind may be
-    megabytes.
+    A file is read in full only if its ends do not show a whole picture: leading metadata or a trailing
+    video can take megabytes.
 
     Raises:
-        PlanningPreflightError: A picture is missing or its name is no picture's.
-        PictureError: A file is no whole picture, or too large.
+        PlanningPreflightError: A picture is missing, or its name has no picture's extension. The first
+            error in the given order is raised.
+        PictureError: A file is not a whole picture, or too large.
         StoreUnavailableError: A file cannot be read.
     """
     first_of_key = {picture.key: picture for picture in reversed(pictures)}
@@ -122,18 +113,20 @@ async def inspect_pictures(store: ObjectStore, pictures: Sequence[Located]) -> l
     for outcomes in await asyncio.gather(*(inspect_batch(batch) for batch in batches)):
         outcome_of |= outcomes
     planned: list[PlannedPicture] = []
-    for picture in pictures:  # one after the other: each may be 64 MiB
+    for picture in pictures:  # one at a time: each may be 64 MiB
         outcome = outcome_of[picture.key]
         if isinstance(outcome, PictureError) and not isinstance(outcome, PictureTooLargeError):
             outcome = outcome_of[picture.key] = await _read_whole(store, first_of_key[picture.key])
-        planned.append(_as_given(outcome, picture))
+        if isinstance(outcome, KromaError):
+            raise outcome
+        planned.append(msgspec.structs.replace(outcome, ref=picture.ref))
     return planned
 
 
 async def _read_whole(store: ObjectStore, picture: Located) -> PlannedPicture:
     data = await store.get(picture.key, limit_bytes=MAX_BYTES)
-    # In a thread: it looks for the end in megabytes.
-    header = await asyncio.to_thread(inspect, data, name=_name(picture))
+    # In a thread: the search for the picture's end may scan megabytes.
+    header = await asyncio.to_thread(inspect, data, name=picture.called or picture.ref)
     return _as_planned(picture, header, len(data))
 
 
@@ -148,28 +141,20 @@ async def _outcomes(
 def _outcome(
     store: ObjectStore, picture: Located, ends: ObjectEnds | KromaError
 ) -> PlannedPicture | KromaError:
-    try:
-        return _planned(store, picture, ends)
-    except KromaError as exc:
-        return exc
-
-
-def _planned(store: ObjectStore, picture: Located, ends: ObjectEnds | KromaError) -> PlannedPicture:
-    thing = picture.thing
+    thing = picture.called or f"{picture.role.capitalize()} '{picture.ref}'"
     if not has_image_extension(picture.key):
-        raise PlanningPreflightError(f"{thing} is no picture by its name ({_allowed_extensions()})")
+        return PlanningPreflightError(f"{thing} has no picture's extension ({_allowed_extensions()})")
     if isinstance(ends, ObjectNotFoundError):
-        raise PlanningPreflightError(
+        return PlanningPreflightError(
             f"{thing} was not found; name a file below the project root, {store.location}"
         )
     if isinstance(ends, KromaError):
-        raise ends
-    header = inspect_header(ends.head, ends.tail, ends.size_bytes, name=_name(picture))
+        return ends
+    try:
+        header = inspect_header(ends.head, ends.tail, ends.size_bytes, name=picture.called or picture.ref)
+    except KromaError as exc:
+        return exc
     return _as_planned(picture, header, ends.size_bytes)
-
-
-def _name(picture: Located) -> str:
-    return picture.called or picture.ref
 
 
 def _as_planned(picture: Located, header: PictureHeader, size_bytes: int) -> PlannedPicture:
@@ -181,14 +166,6 @@ def _as_planned(picture: Located, header: PictureHeader, size_bytes: int) -> Pla
         height=header.height,
         size_bytes=size_bytes,
     )
-
-
-def _as_given(outcome: PlannedPicture | KromaError, picture: Located) -> PlannedPicture:
-    if isinstance(outcome, KromaError):
-        raise outcome
-    if outcome.ref == picture.ref:
-        return outcome
-    return msgspec.structs.replace(outcome, ref=picture.ref)
 
 
 def _allowed_extensions() -> str:

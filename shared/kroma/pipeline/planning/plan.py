@@ -1,4 +1,4 @@
-"""The frozen plan of a run: everything its workers need, decided once by the trigger."""
+"""The frozen plan of a run: everything its workers need, decided by the trigger."""
 
 from typing import Any, Literal
 from uuid import UUID
@@ -13,11 +13,11 @@ from kroma.runs.models import RunMode, Stage, TimeOfDay, Weather
 
 PLAN_VERSION = 1
 FULLER_PLAN_VERSION = 2
-"""Of a plan with words, references or a chosen candidate: an older worker would make something else of it."""
+"""For plans with words, references or a chosen candidate, which an older worker would ignore."""
 
 
 class PlannedPicture(msgspec.Struct, frozen=True, kw_only=True):
-    """An input picture whose header was readable when the run was planned."""
+    """An input picture, as its header described it when the run was planned."""
 
     ref: str
     """As the caller or the manifest gave it."""
@@ -36,15 +36,15 @@ class PlannedJob(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str
     scene: PlannedPicture
     seed: int | None = None
-    """Of its own; None is the run's plus the job's position, so that two scenes never share one."""
+    """None takes the run's seed plus the job's position, so that no two scenes share one."""
     baseline: PlannedPicture | None = None
-    """The picture that was locked for a scene of this content; candidates are measured against it."""
+    """The picture locked for a scene with this content; candidates are measured against it."""
     chosen: CandidateLog | None = None
-    """The candidate of an earlier run that a person chose: it is taken as it is, and nothing is generated."""
+    """The selected candidate of an earlier run; it is only post-processed, and nothing is generated."""
 
 
 class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run will do."""
+    """What a run will make."""
 
     version: int = PLAN_VERSION
     mode: RunMode
@@ -54,36 +54,36 @@ class RunPlan(msgspec.Struct, frozen=True, kw_only=True):
     jobs: tuple[PlannedJob, ...]
     styles: tuple[PlannedPicture, ...]
     references: tuple[PlannedPicture, ...] = ()
-    """Pictures of characters, most important first; their identity is to be kept."""
+    """Pictures of characters whose identity must be kept, most important first."""
     words: WordsLog | None = None
-    """Texts of the project that the prompts are made of; None where there are only the manifest's."""
+    """The project's texts in the prompts; None if the prompts use only the manifest's."""
     baseline_run_id: UUID | None = None
-    """The run whose pictures are the scenes."""
+    """The run that provided the scenes."""
     candidates: int
     max_candidates: int
     guard: GuardSettings
     checks: QualitySettings = msgspec.field(default_factory=QualitySettings)
     postprocess: PostprocessLog
     tools: PlannedTools | None = None
-    """What ``postprocess`` means in detail; None is nothing, or a plan of before there were tools."""
+    """The details of ``postprocess``; None if every step is off, and in plans older than the tools."""
     warnings: tuple[str, ...] = ()
-    """What a dry run found that a run would be refused for."""
+    """Found by a dry run; a run in mode ``run`` would be refused for them."""
     provider: str
     model: str = ""
     size: str | None = None
     quality: str | None = None
     seed: int
-    """0 to 2**63 - 1; every candidate's variation follows from it."""
+    """0 to 2**63 - 1; the seeds of all jobs derive from it."""
     project_slug: str
     project_root: str
-    """The resolved absolute root, where the run's store opens."""
+    """The resolved absolute root of the run's store."""
     real_root: str | None = None
-    """What was registered as the project's root; None where files are in a bucket."""
+    """The project's registered root on disk; None if its files are in a bucket."""
     storage_sync_s3: bool = False
     takes_former: bool = False
-    """Whether candidates that the project made before of the same inputs are taken and not made again."""
+    """Whether to reuse candidates that the project has already made from the same inputs."""
     request_id: str | None = None
-    """Of the request that asked for it, for the lines of its workers' logs."""
+    """The trigger's request, for the workers' logs."""
     log_version: Literal[2] = 2
     settings_snapshot: dict[str, Any] = {}
-    """What the plan was made from (pipeline.md 9.2), for a column of its own; the stored plan lacks it."""
+    """The settings of the plan (pipeline.md 9.2); stored in its own column and not in the stored plan."""

@@ -1,4 +1,4 @@
-"""Planning a run: everything a trigger can know before anything is stored or paid."""
+"""Plans a run, without storing or paying anything."""
 
 import re
 import secrets
@@ -11,10 +11,9 @@ import msgspec
 from kroma.aside import aside
 from kroma.config import Settings
 from kroma.cpu import CpuPool
-from kroma.errors import InvalidRequestError
 from kroma.pipeline.planning.config_files import ConfigFiles
 from kroma.pipeline.planning.content_hashes import with_baselines
-from kroma.pipeline.planning.errors import PlanningPreflightError
+from kroma.pipeline.planning.errors import PlanningPreflightError, as_preflight_errors
 from kroma.pipeline.planning.job_keys import job_key, scene_name
 from kroma.pipeline.planning.manifest import Manifest, load_manifest
 from kroma.pipeline.planning.model_choice import ModelChoice, resolve_model
@@ -35,18 +34,12 @@ from kroma.projects.storage import refuse_unregistered
 from kroma.runlog.schema import ReferenceLog
 from kroma.runs.models import RunMode, Stage
 from kroma.storage.base import ObjectStore, ProjectStores
-from kroma.storage.errors import (
-    ObjectNotFoundError,
-    OutsideProjectError,
-    StoreError,
-)
+from kroma.storage.errors import OutsideProjectError
 
 CANDIDATE_CEILING: Final = 255
-"""Whatever a manifest allows, no job makes more (pipeline.md 3.4)."""
-
-
+"""The most candidates of a job, whatever the manifest allows (pipeline.md 3.4)."""
 _ADDRESS: Final = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]*:|//)")
-"""How an address begins that is no path: a scheme, or a host."""
+"""The beginning of a URL: a scheme or a host."""
 
 
 class Scene(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +47,7 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
 
     located: Located
     name: str
-    """What job keys are made of: a file's path, or the name that an earlier job gave it."""
+    """For the job key: a file's path, or the name that an earlier job gave the scene."""
 
 
 async def plan_run(
@@ -69,53 +62,36 @@ async def plan_run(
     cpu: CpuPool,
     inputs: ProjectInputs = NOTHING,
 ) -> RunPlan:
-    """Check in the order of pipeline.md 4.4 all that a run needs, and freeze it.
+    """Check everything that a run needs, in the order of pipeline.md 4.4, and freeze it.
 
-    Args:
-        project_slug: As stored.
-        location: Where the project's files are.
-        real_root: What is registered as its root.
-        is_confined: Whether the caller's settings may name files of the project only, as in `ConfigFiles`.
-        inputs: What of the project's tables it asked for.
+    ``location`` and ``real_root`` are the root of the project's files and its registered root on disk;
+    ``is_confined`` as in `ConfigFiles`.
 
     Raises:
-        PlanningPreflightError: The first thing that makes no plan, naming the file or field.
+        PlanningPreflightError: The first problem; the message names the file or field.
     """
-    try:
-        return await _plan(
-            stores,
-            settings,
-            project_slug=project_slug,
-            location=location,
-            real_root=real_root,
-            is_confined=is_confined,
-            spec=spec,
-            cpu=cpu,
-            inputs=inputs,
+    with as_preflight_errors():
+        store = stores.open(location, real_root=real_root)
+        await refuse_unregistered(stores, store, real_root)
+        files = ConfigFiles(
+            settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
         )
-    except PlanningPreflightError:
-        raise
-    except (InvalidRequestError, ObjectNotFoundError, StoreError) as exc:
-        raise PlanningPreflightError(exc.message) from exc
+        plan = await _plan(
+            store, files, settings, project_slug=project_slug, spec=spec, cpu=cpu, inputs=inputs
+        )
+        return msgspec.structs.replace(plan, real_root=real_root)
 
 
 async def _plan(
-    stores: ProjectStores,
+    store: ObjectStore,
+    files: ConfigFiles,
     settings: Settings,
     *,
     project_slug: str,
-    location: str,
-    real_root: str | None,
-    is_confined: bool,
     spec: RunSpec,
     cpu: CpuPool,
     inputs: ProjectInputs,
 ) -> RunPlan:
-    store = stores.open(location, real_root=real_root)
-    await refuse_unregistered(stores, store, real_root)
-    files = ConfigFiles(
-        settings.data_dir, store, allow_any_root=settings.allow_any_root, is_confined=is_confined
-    )
     layers = await load_layers(files)
     layer = layers.merged
     manifest = await load_manifest(layers.files(files, "manifest_path"), layer.manifest_path)
@@ -175,7 +151,6 @@ async def _plan(
         seed=secrets.randbelow(SEEDS) if spec.seed is None else spec.seed,
         project_slug=project_slug,
         project_root=store.location,
-        real_root=real_root,
         storage_sync_s3=spec.storage_sync_s3,
     )
     paths = {"manifest_path": layer.manifest_path, "postprocess_config_path": layer.postprocess_config_path}
@@ -194,7 +169,7 @@ def _prompts(manifest: Manifest, setting: Setting, scenes: list[Scene], inputs: 
 
 
 def _with_refiner(tools: PlannedTools | None, settings: Settings) -> PlannedTools | None:
-    """The installation's model and quality where the config names none."""
+    """The tools with the installation's model and quality for refining, unless the config names some."""
     if tools is None or tools.refine is None:
         return tools
     refine = msgspec.structs.replace(
@@ -250,11 +225,7 @@ def _styles(store: ObjectStore, manifest: Manifest, spec: RunSpec, inputs: Proje
 
 
 def _references(store: ObjectStore, inputs: ProjectInputs) -> list[Located]:
-    """The pictures of the reference items, heaviest first.
-
-    Raises:
-        PlanningPreflightError: An item's address is no path inside the project; nothing is fetched.
-    """
+    """The pictures of the reference items, heaviest first."""
     if inputs.words is None:
         return []
     return [
@@ -267,9 +238,8 @@ def _references(store: ObjectStore, inputs: ProjectInputs) -> list[Located]:
 def _reference(store: ObjectStore, item: ReferenceLog, given: str, path: str) -> Located:
     called = item_name(item)
     problem = PlanningPreflightError(
-        f"The content_uri '{given}' of {called} is no path inside the project;"
-        " put the picture below the project root and name it by its path,"
-        " or upload it and name it by its asset's id"
+        f"The content_uri '{given}' of {called} is not a path inside the project;"
+        " put the picture below the project root and give its path, or upload it and give its asset's id"
     )
     if _ADDRESS.match(path):
         raise problem
@@ -281,10 +251,10 @@ def _reference(store: ObjectStore, item: ReferenceLog, given: str, path: str) ->
 
 
 def check_gate(gated: Sequence[str], stage: Stage, jobs: Sequence[PlannedJob]) -> None:
-    """Refuse a stage that the manifest makes wait until each scene has a locked baseline.
+    """Check the baseline requirement of the manifest.
 
     Raises:
-        PlanningPreflightError: A scene has none.
+        PlanningPreflightError: The stage is in ``gated``, and a scene has no locked baseline.
     """
     if stage not in gated:
         return
@@ -292,12 +262,12 @@ def check_gate(gated: Sequence[str], stage: Stage, jobs: Sequence[PlannedJob]) -
         if job.baseline is None:
             raise PlanningPreflightError(
                 f"Scene '{job.scene.ref}' has no locked baseline, which policy.require_baseline of the"
-                f" manifest asks for in stage '{stage}': lock one with POST runs/{{runId}}/lock-baseline"
+                f" manifest requires for stage '{stage}'; lock one with POST runs/{{runId}}/lock-baseline"
             )
 
 
 def _is_below(key: str, root: str) -> bool:
-    """Whether a key is a root or below it, by whole path segments; the root ``""`` is the project."""
+    """Whether a key is the root or below it, by whole path segments; the root ``""`` is the project."""
     return not root or key == root or key.startswith(f"{root}/")
 
 
@@ -305,44 +275,46 @@ def _check_batch(count: int, manifest: Manifest) -> None:
     limit = manifest.safe_batch_limit
     if count > limit:
         raise PlanningPreflightError(
-            f"{count} scenes are over the batch limit of {limit};"
+            f"{count} scenes exceed the batch limit of {limit};"
             " split the run, or raise safe_batch_limit in the manifest"
         )
 
 
 def _candidates(manifest: Manifest, spec: RunSpec) -> int:
-    """How many to make per job; a dry run makes none, so nothing caps it (pipeline.md 3.4)."""
     count = manifest.candidates if spec.candidates is None else spec.candidates
-    cap = min(manifest.max_candidates, CANDIDATE_CEILING)
-    if spec.mode is RunMode.RUN and count > cap:
-        raise PlanningPreflightError(
-            f"{count} candidates per scene are over the limit of {cap}"
-            " (generation.max_candidates of the manifest)"
-        )
+    check_candidates(spec.mode, count, min(manifest.max_candidates, CANDIDATE_CEILING))
     return count
 
 
-def check_inputs(choice: ModelChoice, styles: int, references: int = 0) -> None:
-    """Refuse more styles and references than the provider takes beside a scene.
+def check_candidates(mode: RunMode, count: int, limit: int) -> None:
+    """Check the candidates per scene; a dry run makes none and has no limit (pipeline.md 3.4).
 
     Raises:
-        PlanningPreflightError: There are more.
+        PlanningPreflightError: There are more than the limit.
     """
-    if choice.max_inputs is None or 1 + styles + references <= choice.max_inputs:
-        return
-    limit = f"Provider '{choice.provider}' takes at most {choice.max_inputs} pictures a call"
-    if not references:
+    if mode is RunMode.RUN and count > limit:
         raise PlanningPreflightError(
-            f"{limit}: the scene and {choice.max_inputs - 1} style references, not {styles}"
+            f"{count} candidates per scene exceed the limit of {limit}"
+            " (generation.max_candidates of the manifest)"
         )
-    raise PlanningPreflightError(
-        f"{limit}, not {1 + styles + references}: the scene, {styles} style references and {references}"
-        " pictures of reference sets"
-    )
+
+
+def check_inputs(choice: ModelChoice, styles: int, references: int = 0) -> None:
+    """Check the number of input pictures: the scene, its styles and references.
+
+    Raises:
+        PlanningPreflightError: The provider takes fewer.
+    """
+    count = 1 + styles + references
+    if choice.max_inputs is not None and count > choice.max_inputs:
+        raise PlanningPreflightError(
+            f"Provider '{choice.provider}' takes at most {choice.max_inputs} pictures per call, not {count}:"
+            f" the scene, {styles} style references and {references} pictures of reference sets"
+        )
 
 
 def _snapshot(plan: RunPlan, manifest: Manifest) -> dict[str, Any]:
-    """What pipeline.md 9.2 keeps of a run's settings, and what a later run needs to repeat it."""
+    """The settings snapshot of pipeline.md 9.2, with what a rerun needs."""
     snapshot: dict[str, Any] = {
         "generation": {"candidates": plan.candidates, "max_candidates": plan.max_candidates},
         "postprocess": msgspec.to_builtins(plan.postprocess),

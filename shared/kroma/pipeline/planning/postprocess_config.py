@@ -1,4 +1,4 @@
-"""The postprocess config as the planner reads it (pipeline.md 7.2), and the record it plans (7.1)."""
+"""The postprocess config (pipeline.md 7.2) and the record that is planned from it (7.1)."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -8,7 +8,12 @@ import msgspec
 
 from kroma.pipeline.planning.config_files import ConfigFiles, ConfigObject
 from kroma.pipeline.planning.errors import ConfigFileError, PlanningPreflightError
-from kroma.pipeline.planning.settings_layers import BG_REMOVE_BACKENDS, UPSCALE_BACKENDS, SettingsLayer
+from kroma.pipeline.planning.settings_layers import (
+    BG_REMOVE_BACKENDS,
+    UPSCALE_BACKENDS,
+    SettingsLayer,
+    overlaid,
+)
 from kroma.postprocess.installed import PAID_CUTOUTS
 from kroma.postprocess.specs import (
     BUILTIN,
@@ -39,10 +44,10 @@ DEFAULT_REFINE_PROMPT: Final = (
 
 
 class PostprocessConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What a postprocess config says to the planner; the tools read their own part of it later."""
+    """What a postprocess config sets; the defaults are those of pipeline.md 7.2."""
 
     scope: Literal["winner", "all"] = "winner"
-    """``candidates``: of whom the chain is made."""
+    """``candidates`` in the file: which candidates are post-processed."""
     upscale_backend: str = "python"
     upscale_scale: int = 2
     upscale_format: Format = "png"
@@ -66,10 +71,7 @@ class PostprocessConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PostprocessSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one run's order says about its post-processing; None leaves it to the settings.
-
-    False turns off what a settings file turns on.
-    """
+    """A run's post-processing; an absent value takes the settings files', false turns a step off."""
 
     upscale: bool | None = None
     upscale_backend: str | None = None
@@ -80,24 +82,19 @@ class PostprocessSwitches(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     bg_refine_openai: bool | None = None
     bg_refine_openai_required: bool | None = None
 
-    def over(self, layer: SettingsLayer) -> SettingsLayer:
-        """The settings with what these switches say in place of theirs."""
-        said = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
-        return msgspec.structs.replace(layer, **said)
-
 
 async def load_postprocess_config(files: ConfigFiles, path: str | None) -> PostprocessConfig:
-    """The config at a path relative to the data directory; without one, the defaults.
+    """The config at a path relative to the data directory; the defaults if the path is None.
 
     Raises:
-        ConfigFileError: The file is missing or no JSON object, or a field has a wrong type.
+        ConfigFileError: The file is missing or not a JSON object, or a field has a wrong type.
     """
     if path is None:
         return PostprocessConfig()
     root = ConfigObject.of_json(await files.at_data_dir(path))
     upscale, color, bg_remove = root.section("upscale"), root.section("color"), root.section("bg_remove")
     refine = bg_remove.section("openai")
-    said: dict[str, object] = {
+    values: dict[str, object] = {
         "scope": root.choice("candidates", ("winner", "all")),
         "upscale_backend": upscale.choice("backend", UPSCALE_BACKENDS),
         "upscale_scale": upscale.whole("scale", maximum=_MAX_SCALE),
@@ -120,21 +117,16 @@ async def load_postprocess_config(files: ConfigFiles, path: str | None) -> Postp
         "refine_model": _lenient(lambda: refine.text("model")),
         "refine_quality": _lenient(lambda: refine.text("quality")),
     }
-    return msgspec.structs.replace(
-        PostprocessConfig(), **{name: value for name, value in said.items() if value is not None}
-    )
+    return overlaid(PostprocessConfig(), values)
 
 
 async def plan_tools(
     files: ConfigFiles, record: PostprocessLog, config: PostprocessConfig
 ) -> tuple[PlannedTools | None, tuple[str, ...]]:
-    """What the tools are asked for, and what of it cannot be done.
-
-    Returns:
-        None where every step is off; and problems that are known now, each one sentence.
+    """The tools' settings, None if every step is off; and the problems known so far, one sentence each.
 
     Raises:
-        ConfigFileError: The file of profiles is missing or wrong.
+        ConfigFileError: The file of color profiles is missing or invalid.
     """
     if not (record.bg_remove or record.upscale or record.color):
         return None, ()
@@ -189,21 +181,21 @@ async def _color(
     source = BUILTIN if path is None else path
     values = profiles.get(name)
     if values is None:
-        known = ", ".join(profiles) or "there is none"
-        problems.append(f"Unknown colour profile '{name}' in {source}; choose from: {known}")
+        known = f"choose from: {', '.join(profiles)}" if profiles else "the file defines none"
+        problems.append(f"Unknown color profile '{name}' in {source}; {known}")
         return None
     return ColorSpec(profile=name, values=values, settings=source)
 
 
 async def load_profiles(files: ConfigFiles, path: str) -> dict[str, ColorProfile]:
-    """The colour profiles of a file (pipeline.md 7.3); they stand in place of the built-in ones.
+    """The color profiles of a file (pipeline.md 7.3); they replace the built-in ones.
 
     Raises:
-        ConfigFileError: The file is missing or no JSON object, or a value is none of a profile.
+        ConfigFileError: The file is missing or not a JSON object, or a value is invalid in a profile.
     """
     root = ConfigObject.of_json(await files.at_data_dir(path))
     if not root.has("profiles"):
-        raise root.wrong("profiles", "an object of colour profiles")
+        raise root.wrong("profiles", "an object of color profiles")
     listed = root.section("profiles")
     return {name: _profile(listed, name) for name in listed.fields()}
 
@@ -217,24 +209,25 @@ def _profile(listed: ConfigObject, name: str) -> ColorProfile:
     except msgspec.ValidationError as exc:
         problem, _, location = str(exc).partition(" - at `$.")
         field = location.rstrip("`") or fields[0]
-        raise section.wrong(field, f"as a colour profile takes it: {problem}") from exc
+        raise section.wrong(field, f"valid in a color profile: {problem}") from exc
 
 
 def planned_postprocess(
     layer: SettingsLayer, config: PostprocessConfig, switches: PostprocessSwitches | None = None
 ) -> PostprocessLog:
-    """What the order's switches, else the settings, switch on; details from them, else from the config.
+    """The record of what is on: the run's switches override the settings, which override the config.
 
     Raises:
-        PlanningPreflightError: A backend is unknown, or none is left to try.
+        PlanningPreflightError: A backend is unknown, or the list of backends is empty.
     """
     if switches is not None:
-        layer = switches.over(layer)
+        layer = overlaid(layer, msgspec.structs.asdict(switches))
     record = PostprocessLog(upscale=layer.upscale or False, color=layer.color or False)
     if layer.bg_remove:
         _plan_bg_remove(record, layer, config)
     if record.upscale:
-        record.upscale_backend = _upscale_backend(layer.upscale_backend or config.upscale_backend)
+        name = layer.upscale_backend or config.upscale_backend
+        record.upscale_backend = _known("upscale", "upscale_backend", name, UPSCALE_BACKENDS)
         record.pipeline_order.append("upscale")
     if record.color:
         record.color_profile = layer.color_profile or config.color_profile
@@ -245,7 +238,9 @@ def planned_postprocess(
 def _plan_bg_remove(record: PostprocessLog, layer: SettingsLayer, config: PostprocessConfig) -> None:
     backends = config.bg_remove_backends if layer.bg_remove_backends is None else layer.bg_remove_backends
     record.bg_remove = True
-    record.bg_remove_backends = [_backend(name) for name in backends]
+    record.bg_remove_backends = [
+        _known("background", "bg_remove_backends", name, BG_REMOVE_BACKENDS) for name in backends
+    ]
     if not backends:
         raise PlanningPreflightError(
             "Setting 'postprocess.bg_remove_backends' is empty;"
@@ -260,20 +255,10 @@ def _plan_bg_remove(record: PostprocessLog, layer: SettingsLayer, config: Postpr
         record.pipeline_order.append("bg_refine_openai")
 
 
-def _upscale_backend(name: str) -> str:
-    if name.lower() not in UPSCALE_BACKENDS:
+def _known(kind: str, setting: str, name: str, allowed: tuple[str, ...]) -> str:
+    if name.lower() not in allowed:
         raise PlanningPreflightError(
-            f"Unknown upscale backend '{name}' in 'postprocess.upscale_backend';"
-            f" choose from: {', '.join(UPSCALE_BACKENDS)}"
-        )
-    return name.lower()
-
-
-def _backend(name: str) -> str:
-    if name.lower() not in BG_REMOVE_BACKENDS:
-        raise PlanningPreflightError(
-            f"Unknown background backend '{name}' in 'postprocess.bg_remove_backends';"
-            f" choose from: {', '.join(BG_REMOVE_BACKENDS)}"
+            f"Unknown {kind} backend '{name}' in 'postprocess.{setting}'; choose from: {', '.join(allowed)}"
         )
     return name.lower()
 
@@ -289,18 +274,14 @@ def _backends(section: ConfigObject) -> tuple[str, ...] | None:
 
 def _format(section: ConfigObject) -> Format | None:
     match section.choice("format", _FORMATS):
-        case None:
-            return None
-        case "webp":
-            return "webp"
-        case "png":
-            return "png"
+        case None | "webp" | "png" as name:
+            return name
         case _:
             return "jpg"
 
 
 def _lenient(read: Callable[[], T]) -> T | None:
-    """What only a tool reads is taken where it is right, and left out where it is not (pipeline.md 7.2)."""
+    """None for an invalid value: fields that only a tool reads are not refused (pipeline.md 7.2)."""
     try:
         return read()
     except ConfigFileError:
@@ -313,7 +294,7 @@ def _tile(section: ConfigObject) -> int | None:
 
 
 def _prices(section: ConfigObject) -> dict[str, str] | None:
-    """What the services' calls cost, by code; one that names no price costs nobody knows what."""
+    """The price of a call by the service's code, as decimal text in USD; a missing price is unknown."""
     prices: dict[str, str] = {}
     for code in PAID_CUTOUTS:
         service = section.section(code)

@@ -1,4 +1,4 @@
-"""What a plan may cost, before anything of it is made."""
+"""Estimates what a plan may cost."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -28,14 +28,14 @@ class JobPrice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanPrice(msgspec.Struct, frozen=True, kw_only=True):
-    """The price of a plan's calls; None is unknown, never nothing."""
+    """The price of a plan's calls; None is unknown, not zero."""
 
     jobs: tuple[JobPrice, ...]
     """In plan order."""
     is_free: bool
-    """Whether the provider never asks for anything."""
+    """Whether no call can ever cost anything."""
     as_of: date | None
-    """The day of the provider's price list."""
+    """The date of the provider's price list."""
 
     @property
     def calls(self) -> int:
@@ -43,7 +43,7 @@ class PlanPrice(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def may_cost(self) -> bool:
-        """Whether a call would be made that is not free; one with an unknown price is not."""
+        """Whether a call would be made that is not free; an unknown price is not free."""
         return self.calls > 0 and not self.is_free
 
     @property
@@ -52,20 +52,18 @@ class PlanPrice(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def dearest_job_usd(self) -> Decimal | None:
-        """Of one job; the dearest, where they differ."""
         return _highest([job.usd for job in self.jobs])
 
     @property
     def dearest_call_usd(self) -> Decimal | None:
-        """Of one call; the dearest, where they differ."""
         return _highest([job.dearest_call_usd for job in self.jobs if job.calls])
 
 
 def check_caller(caller: Caller, price: PlanPrice) -> None:
-    """Refuse a caller who may not spend money, where calls may cost some.
+    """Check that the caller may spend money if a call may cost any.
 
     Raises:
-        InsufficientScopeError: The caller's token lacks the scope for it.
+        InsufficientScopeError: The caller's token lacks the scope ``spend``.
     """
     if price.may_cost:
         caller.require(Scope.SPEND)
@@ -76,11 +74,10 @@ def price_plan(
 ) -> PlanPrice:
     """Ask the plan's provider for the price of each call; a dry run makes none.
 
-    Args:
-        made: (position of the job, index of the candidate) of what is there already and costs nothing.
+    ``made`` has the (job position, candidate index) of pictures that exist already and cost nothing.
 
     Raises:
-        UnknownProviderError: The plan's provider is none of these.
+        UnknownProviderError: The plan's provider is not in ``providers``.
     """
     provider = providers.get(plan.provider)
     if provider is None:
@@ -104,9 +101,9 @@ def price_plan(
 
 
 def _tool_prices(providers: Mapping[str, Provider], plan: RunPlan) -> list[Decimal | None]:
-    """What the post-processing of one job may cost, call by call; None is unknown.
+    """The prices of one job's post-processing calls; None is unknown.
 
-    Of background services that are tried in turn the dearest counts: one picture comes from one of them.
+    Background services are tried in turn until one succeeds; the most expensive one counts.
     """
     tools = plan.tools
     if tools is None:
@@ -130,7 +127,7 @@ def _refine_price(providers: Mapping[str, Provider], spec: RefineSpec) -> Decima
         raise UnknownProviderError(spec.provider)
     models = provider.capabilities.models
     offer = next((one for one in models if one.name == spec.model), models[0])
-    # Which of its sizes fits a cut-out best, only the cut-out says.
+    # The size depends on the cut-out, which is not made yet: the most expensive one counts.
     picture = ProviderPicture(name="cutout.png", data=b"", mime_type="image/png")
     return _highest(
         [
@@ -172,7 +169,7 @@ def _request(plan: RunPlan, job: PlannedJob, index: int) -> EditRequest:
 
 
 def _unread(picture: PlannedPicture) -> ProviderPicture:
-    """A picture without its bytes: no price depends on them."""
+    """A picture without its bytes, which do not affect the price."""
     return ProviderPicture(name=picture.key.rpartition("/")[2], data=b"", mime_type=picture.mime_type)
 
 

@@ -1,4 +1,4 @@
-"""What a plan takes from the tables: a project's own texts and references, earlier pictures, baselines."""
+"""What a plan reads from the tables: the project's texts, references, earlier pictures and baselines."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
@@ -30,36 +30,35 @@ Row = TypeVar("Row", StyleGuide, PromptTemplate, ReferenceSet, Character)
 
 
 class SourceScene(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture of an earlier run that is a scene now."""
+    """A picture of an earlier run, used as a scene."""
 
     job_key: str
-    """Of the job that made it."""
     path: str
 
 
 class StandingBaseline(msgspec.Struct, frozen=True, kw_only=True):
-    """A current baseline: the scene's content, and the picture that is locked for it."""
+    """A current baseline: the content of a scene, and the picture that is locked for it."""
 
     scene_sha256: str
     scene_size_bytes: int
     sha256: str
-    """Of the picture."""
+    """Of ``picture``."""
     picture: PlannedPicture
 
 
 class ProjectInputs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plan takes from the tables."""
+    """What a plan reads from the tables."""
 
     words: WordsLog | None = None
     baseline_run_id: UUID | None = None
     scenes: tuple[SourceScene, ...] | None = None
-    """None where the scenes are files."""
+    """None if the scenes are files."""
     baselines: tuple[StandingBaseline, ...] = ()
     assets: Mapping[str, str] = {}
-    """Paths of the assets that the order and its references name by their ids."""
+    """Paths of the assets that the run spec and its references name, by id."""
 
     def path_of(self, ref: str) -> str:
-        """The path that a reference means: an asset's, where it is the id of one."""
+        """The path of a reference, which may be an asset's id."""
         return self.assets.get(ref, ref)
 
 
@@ -67,10 +66,10 @@ NOTHING: Final = ProjectInputs()
 
 
 async def load_project_inputs(db: Database, location: ProjectLocation, spec: RunSpec) -> ProjectInputs:
-    """Read what an order asks for.
+    """Read what a run spec names.
 
     Raises:
-        PlanningPreflightError: Something it names is unknown in this project, or has no picture.
+        PlanningPreflightError: It names something that the project lacks, or that has no picture.
     """
     baselines = await standing_baselines(db, location)
     if not await aside(_size(spec), _needs_rows, spec):
@@ -131,12 +130,12 @@ def _needs_rows(spec: RunSpec) -> bool:
 
 
 def _picture_refs(spec: RunSpec, words: WordsLog | None) -> dict[str, str]:
-    """The ids that an order names as pictures, each with how a sentence about it begins."""
-    return {ref: begins for ref, begins in _named_pictures(spec, words) if is_asset_id(ref)}
+    """The field or reference that names each asset id, by id."""
+    return {ref: subject for ref, subject in _named_pictures(spec, words) if is_asset_id(ref)}
 
 
 def _named_pictures(spec: RunSpec, words: WordsLog | None) -> Iterator[tuple[str, str]]:
-    # With an earlier run as the source, scenes are named by its job keys.
+    # With baseline_run_id, scene_refs are job keys.
     for ref in (spec.scene_refs or ()) if spec.baseline_run_id is None else ():
         yield ref, "Field 'scene_refs'"
     for ref in spec.style_refs or ():
@@ -217,12 +216,12 @@ async def _references(session: AsyncSession, project_id: UUID, set_ids: Sequence
     )
     items = list(await session.scalars(statement))
     references = [_reference(one, item) for one in sets for item in items if item.reference_set_id == one.id]
-    # Of equal weight they keep the order of the sets as given, and of the items in their set.
+    # Items of equal weight keep their order.
     return sorted(references, key=lambda reference: -reference.weight)
 
 
 def item_name(reference: ReferenceLog) -> str:
-    """How an item is called in a sentence."""
+    """The item's name in errors."""
     return f"item '{reference.label}' of reference set '{reference.set_name}'"
 
 
@@ -240,7 +239,7 @@ def _reference(owner: ReferenceSet, item: ReferenceSetItem) -> ReferenceLog:
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight <= MAX_WEIGHT:
         raise PlanningPreflightError(
             f"The weight in metadata_json of {item_name(reference)} must be a number"
-            f" from 0 to {MAX_WEIGHT}: heavier references come first"
+            f" from 0 to {MAX_WEIGHT}; heavier references come first"
         )
     reference.weight = float(weight)
     return reference
@@ -292,13 +291,13 @@ async def _source_run(session: AsyncSession, project_id: UUID, identifier: str) 
         )
     if run.status in OPEN_RUN_STATUSES:
         raise PlanningPreflightError(
-            f"Field 'baseline_run_id': run {run.id} is {run.status}; wait for its end"
+            f"Field 'baseline_run_id': run {run.id} is {run.status}; wait until it has ended"
         )
     return run
 
 
 async def _find_locked_paths(session: AsyncSession, run_id: UUID) -> dict[UUID, str]:
-    """The picture that was locked last from each job of a run, current or not."""
+    """The most recently locked picture of each job of a run, whether still current or not."""
     statement = (
         select(Baseline.job_id, Baseline.path)
         .where(Baseline.run_id == run_id, Baseline.job_id.is_not(None))
@@ -308,7 +307,7 @@ async def _find_locked_paths(session: AsyncSession, run_id: UUID) -> dict[UUID, 
 
 
 def _winner_path(job: RunJob) -> str | None:
-    """The selected candidate's picture as it was generated."""
+    """The selected candidate's picture before post-processing."""
     return next(
         (
             candidate.output_path

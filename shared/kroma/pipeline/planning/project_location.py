@@ -1,4 +1,4 @@
-"""What planning needs of a project, in one read."""
+"""A project's id, slug and storage, as planning needs them, in one read."""
 
 import re
 from typing import Final
@@ -23,24 +23,24 @@ _SLUG: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class ProjectLocation(msgspec.Struct, frozen=True):
-    """Which project, and where its files are."""
+    """A project, and where its files are."""
 
     id: UUID
     slug: str
     storage: ProjectStorage | None
     has_baselines: bool = False
-    """Whether any scene of it has a locked picture."""
 
     def location(self, stores: ProjectStores) -> str:
+        """The current root of its files."""
         return locate_project(stores, self.id, self.slug, self.storage)
 
     @property
     def real_root(self) -> str | None:
-        """What is registered as its root on a disk."""
+        """The registered root on disk; None if there is none."""
         return None if self.storage is None else self.storage.local_real_root
 
     def open(self, stores: ProjectStores) -> ObjectStore:
-        """The store of its files as they are now."""
+        """Open the store of its files."""
         return open_project_store(stores, self.id, self.slug, self.storage)
 
 
@@ -57,11 +57,11 @@ _BY_ID: Final = Prepared(_LOCATIONS.where(Project.id == bindparam("project_id", 
 
 
 async def get_location(db: Database, stores: ProjectStores, slug: str) -> ProjectLocation:
-    """The place of the project whose slug ``slug`` normalizes to.
+    """Find the project by its normalized slug.
 
     Raises:
         ProjectNotFoundError: No project has this slug.
-        InvalidProjectSlugError: One has, but the slug is not written as one.
+        InvalidProjectSlugError: The slug has characters that a slug must not have.
     """
     normalized = normalized_slug(slug)
     location = await _find(db, _BY_SLUG, slug=normalized)
@@ -78,7 +78,7 @@ async def get_location(db: Database, stores: ProjectStores, slug: str) -> Projec
 async def open_planned(
     db: Database, stores: ProjectStores, plan: RunPlan, *, project_id: UUID
 ) -> ObjectStore:
-    """The store that a plan's files are in; a plan from before roots were registered has the project's."""
+    """Open the store of a plan's files; a plan older than root registration uses the project's root."""
     real_root = plan.real_root
     if real_root is None and stores.registers_roots:
         await settle_roots(db, stores)

@@ -1,4 +1,4 @@
-"""Composing the prompt (pipeline.md 3.2), and what a project's own texts add to it."""
+"""Composes the prompt from the manifest (pipeline.md 3.2) and the project's texts."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -22,13 +22,13 @@ _SENTENCE_ENDS: Final = (".", "!", "?", ":", ";", ",", "…")
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True):
-    """What a prompt is for."""
+    """The scene and stage that a prompt is for."""
 
     stage: Stage
     time_of_day: TimeOfDay
     weather: Weather
     project: str = ""
-    """Its slug."""
+    """The project's slug."""
     scene: str = ""
     """The scene's name."""
     scene_number: int = 1
@@ -37,10 +37,9 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 def compose_prompt(manifest: Manifest, setting: Setting, words: WordsLog | None = None) -> str:
     """The prompt of one job.
 
-    Without words it is pipeline.md 3.2: the manifest's texts for the stage, then the sentence against
-    invention. The project's words come before that sentence: style guide, characters, references. A
-    template stands in place of the manifest's texts; what it does not name is appended as it would be
-    without one, so that nothing that was chosen is lost.
+    The manifest's texts for the stage, the project's words (style guide, characters, references), then the
+    sentence against new objects. A template replaces the manifest's texts; words that it does not name are
+    still appended.
 
     Raises:
         PlanningPreflightError: A text that the stage needs is blank, or the template cannot be rendered.
@@ -48,7 +47,7 @@ def compose_prompt(manifest: Manifest, setting: Setting, words: WordsLog | None 
     words = words or WordsLog()
     if setting.stage is Stage.CHARACTER and not words.characters and not words.references:
         raise PlanningPreflightError(
-            "Stage 'character' has nobody to draw: give character_ids or reference_set_ids,"
+            "Stage 'character' has no character to draw; give character_ids or reference_set_ids,"
             " or add a character to the project"
         )
     added = _added(manifest, setting, words)
@@ -73,7 +72,7 @@ def _of_manifest(manifest: Manifest, setting: Setting) -> str:
 
 
 def _added(manifest: Manifest, setting: Setting, words: WordsLog) -> dict[str, str]:
-    """What follows the manifest's texts, in order, by the variable that a template may name it with."""
+    """The texts that follow the manifest's, in order, by their template variable."""
     no_invention = NO_INVENTION_BUT_CHARACTERS if setting.stage is Stage.CHARACTER else NO_INVENTION
     return {
         "style_guide": "" if words.style_guide is None else _sentence(words.style_guide.text),
@@ -102,7 +101,7 @@ def _values(
         **added,
     }
     return {
-        # A slot that is blank is missed only by who names it.
+        # Evaluated only if the template names them, because a blank text is an error.
         "prompt": lambda: _of_manifest(manifest, setting),
         "style_base": lambda: _prompt(manifest, "style_base"),
         **{name: lambda value=value: value for name, value in known.items()},

@@ -1,4 +1,4 @@
-"""Quotes: what a trigger would make and cost, and a token that holds it to that."""
+"""Quotes: what a trigger would make and cost, and a token that binds a later trigger to both."""
 
 import asyncio
 import hmac
@@ -33,10 +33,10 @@ from kroma.storage.base import ProjectStores
 
 VALID_FOR: Final = timedelta(hours=24)
 _MOMENT_DIGITS: Final = 11
-"""Seconds until the year 5138."""
+"""Of a Unix time in seconds, up to the year 5138."""
 _PURPOSE: Final = "kroma run quote 1"
 _UNQUOTED: Final = ("seed", "settings_snapshot", "storage_sync_s3", "log_version", "real_root")
-"""Fields of a plan that decide neither what is made nor what it costs; a seed only where it was asked for."""
+"""Plan fields that affect neither the pictures nor the price; a requested seed is hashed separately."""
 
 
 class Quote(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,14 +60,12 @@ async def quote_run(
     cpu: CpuPool,
     is_confined: bool,
 ) -> Quote:
-    """Plan and price a run as a trigger would; nothing is stored.
-
-    With ``is_confined`` what the project names must be the project's, as in `ConfigFiles`.
+    """Plan and price a run as a trigger would, without storing anything.
 
     Raises:
         ProjectNotFoundError: No project has this slug.
-        InvalidProjectSlugError: One has, but the slug is not written as one.
-        PlanningPreflightError: Settings, manifest or pictures make no plan.
+        InvalidProjectSlugError: The slug has characters that a slug must not have.
+        PlanningPreflightError: The run cannot be planned.
     """
     location = await get_location(db, stores, slug)
     plan = await plan_run(
@@ -96,10 +94,10 @@ async def quote_run(
 
 
 async def open_quote(settings: Settings, project_id: UUID, token: str) -> str:
-    """The hash of the plan that a token was given for.
+    """The hash of the plan that a token was issued for.
 
     Raises:
-        InvalidQuoteTokenError: The token is not ours, another project's, or too old.
+        InvalidQuoteTokenError: The token is forged, expired or from another project.
     """
     until, _, rest = token.partition(".")
     digest = rest.partition(".")[0]
@@ -107,14 +105,14 @@ async def open_quote(settings: Settings, project_id: UUID, token: str) -> str:
     is_moment = until.isascii() and until.isdigit() and len(until) <= _MOMENT_DIGITS
     expected = token_of(key, project_id, digest, until=int(until) if is_moment else 0)
     if not is_moment or not hmac.compare_digest(expected.encode(), token.encode("utf-8", "replace")):
-        raise InvalidQuoteTokenError("is no token of a quote for this project")
+        raise InvalidQuoteTokenError(is_expired=False)
     if utc_now() >= datetime.fromtimestamp(int(until), UTC):
-        raise InvalidQuoteTokenError("has expired")
+        raise InvalidQuoteTokenError(is_expired=True)
     return digest
 
 
 async def plan_hash(stores: ProjectStores, plan: RunPlan, price: PlanPrice, *, spec: RunSpec) -> str:
-    """SHA-256, in hex, over everything that decides what a plan makes and what it costs.
+    """SHA-256, in hex, over everything that determines a plan's pictures and price.
 
     Raises:
         PlanningPreflightError: A picture cannot be read.
@@ -131,7 +129,7 @@ async def plan_hash(stores: ProjectStores, plan: RunPlan, price: PlanPrice, *, s
 
 
 def token_of(key: bytes, project_id: UUID, digest: str, *, until: int) -> str:
-    """The token of a plan's hash, for one project, valid until a second of the Unix clock."""
+    """The token of a plan's hash, for one project; ``until`` is a Unix time in seconds."""
     terms = f"{until}.{digest}"
     signed = f"{_PURPOSE}\n{project_id}\n{terms}".encode("utf-8", "replace")
     return f"{terms}.{hmac.new(key, signed, sha256).hexdigest()}"
@@ -151,16 +149,16 @@ def _warnings(plan: RunPlan, price: PlanPrice, budget: BudgetState | None) -> li
     if total is None:
         of_model = f", model '{plan.model}'," if plan.model else ""
         warnings.append(
-            f"The price of provider '{plan.provider}'{of_model} is not known: the run may cost anything"
+            f"The price of provider '{plan.provider}'{of_model} is not known: the run may cost any amount"
         )
     elif total > 0:
-        warnings.append("Prices are estimates; the provider's own bill decides")
+        warnings.append("Prices are estimates; the provider's bill is final")
     if budget is None or plan.mode is RunMode.DRY or total == Decimal(0):
         return warnings
     if total is None:
-        warnings.append("The project has a budget, which refuses runs of unknown price")
+        warnings.append("The project has a budget, which refuses runs with an unknown price")
     elif total > budget.remaining_usd:
         warnings.append(
-            f"The project's budget has {shown_usd(budget.remaining_usd)} left: this run would be refused"
+            f"The project's budget has {shown_usd(budget.remaining_usd)} left; this run would be refused"
         )
     return warnings

@@ -22,7 +22,7 @@ EnumT = TypeVar("EnumT", bound=StrEnum)
 
 
 class RawRunSpec(Protocol):
-    """A trigger's body, of the right JSON types and no more."""
+    """A trigger's body; only its JSON types are checked."""
 
     @property
     def mode(self) -> str | None: ...
@@ -71,13 +71,13 @@ class RawRunSpec(Protocol):
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What a caller asked for, every rule of contract 3.8 passed."""
+    """What a run shall make; every rule of contract 3.8 is met."""
 
     mode: RunMode = RunMode.DRY
     input: str | None = None
-    """A file or folder; None when ``scene_refs`` names the scenes, or ``baseline_run_id`` has them."""
+    """A file or folder; None if ``scene_refs`` or ``baseline_run_id`` gives the scenes."""
     scene_refs: tuple[str, ...] | None = None
-    """Pictures; with ``baseline_run_id`` keys of its jobs."""
+    """Pictures; with ``baseline_run_id``, keys of that run's jobs."""
     style_refs: tuple[str, ...] | None = None
     """None takes the manifest's."""
     stage: Stage = Stage.STYLE
@@ -87,20 +87,20 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Images generated per job before ranking, 1 to 6; None takes the manifest's."""
     storage_sync_s3: bool = False
     provider: str | None = None
-    """The code; None takes the installation's."""
+    """Its code; None takes the installation's."""
     model: str | None = None
     size: str | None = None
     """``<width>x<height>`` in pixels."""
     quality: str | None = None
     seed: int | None = None
-    """0 to 2**63 - 1; None draws one."""
+    """0 to 2**63 - 1; None draws a random one."""
     style_guide_id: str | None = None
     prompt_template_id: str | None = None
     reference_set_ids: tuple[str, ...] = ()
     character_ids: tuple[str, ...] | None = None
-    """None takes all characters of the project in stage ``character``, and nobody in the others."""
+    """None takes all characters of the project in stage ``character``, and none in the others."""
     baseline_run_id: str | None = None
-    """The run whose locked pictures, else winners, are the scenes."""
+    """The run that provides the scenes: its locked pictures, otherwise its winners."""
     postprocess: PostprocessSwitches | None = None
 
     @classmethod
@@ -123,7 +123,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
         _check_stage_fits(stage, time_of_day, weather)
         if mode is RunMode.RUN and raw.confirm_spend is not True:
             raise SpendConfirmationRequiredError
-        # Ours, after all of the contract's rules; what the provider offers is looked at when planning.
+        # Kroma's own fields come after the contract's rules. Planning checks what the provider offers.
         provider, size, quality = (
             _name(field, text, lower=True)
             for field, text in (("provider", raw.provider), ("size", raw.size), ("quality", raw.quality))
@@ -193,14 +193,14 @@ def _filled_texts(field: str, texts: Sequence[str] | None) -> tuple[str, ...] | 
 
 
 def _ids(field: str, texts: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Each id once, in the given order; an empty list is nobody, which is not the same as none given."""
+    """Each id once, in the given order; an empty list stays empty and is not the same as None."""
     if not texts:
         return None if texts is None else ()
     return tuple(dict.fromkeys(_filled_texts(field, texts) or ()))
 
 
 def _choice(field: str, text: str | None, choices: type[EnumT]) -> EnumT | None:
-    """The member a text means; a blank text is none: only ``mode`` has a blank default (contract 1.4)."""
+    """The member of an enum; a blank text is an error, because only ``mode`` may be blank (contract 1.4)."""
     if text is None:
         return None
     try:

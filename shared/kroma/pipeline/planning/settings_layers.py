@@ -1,6 +1,6 @@
 """Layered pipeline settings (pipeline.md 2): the project's file over the installation's."""
 
-from typing import Final, Self
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -12,9 +12,18 @@ APP_JSON: Final = "config/pipeline.settings.json"
 PROJECT_JSON: Final = ".kroma/pipeline.settings.json"
 BG_REMOVE_BACKENDS: Final = CUTOUT_BACKENDS
 
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+
+def overlaid(lower: StructT, values: dict[str, object]) -> StructT:
+    """``lower`` with those of the values that are not None in place of its own."""
+    return msgspec.structs.replace(
+        lower, **{name: value for name, value in values.items() if value is not None}
+    )
+
 
 class SettingsLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """One file's settings; None where it says nothing."""
+    """One file's settings; None if the file does not set it."""
 
     manifest_path: str | None = None
     postprocess_config_path: str | None = None
@@ -24,7 +33,7 @@ class SettingsLayer(msgspec.Struct, frozen=True, kw_only=True):
     color_profile: str | None = None
     bg_remove: bool | None = None
     bg_remove_backends: tuple[str, ...] | None = None
-    """Replaces the lower layer's whole; which of them exist is checked when a run is planned."""
+    """Replaces the whole list of the lower layer. Planning checks that these backends exist."""
     bg_refine_openai: bool | None = None
     bg_refine_openai_required: bool | None = None
 
@@ -33,29 +42,22 @@ class SettingsLayer(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the file set at least one known key."""
         return self != SettingsLayer()
 
-    def over(self, lower: Self) -> Self:
-        """This layer's settings where it has one, else the lower layer's."""
-        return msgspec.structs.replace(
-            lower,
-            **{name: value for name, value in msgspec.structs.asdict(self).items() if value is not None},
-        )
-
 
 class Layers(msgspec.Struct, frozen=True, kw_only=True):
-    """Both files, as read."""
+    """Both settings files, as read."""
 
     app: SettingsLayer
     project: SettingsLayer
     is_app_named: bool = False
-    """Whether the caller chose the app settings, so that they are not the operator's word."""
+    """Whether the caller, not the operator, chose the app settings."""
 
     @property
     def merged(self) -> SettingsLayer:
-        """Project over app."""
-        return self.project.over(self.app)
+        """The project's settings over the app's."""
+        return overlaid(self.app, msgspec.structs.asdict(self.project))
 
     def files(self, files: ConfigFiles, field: str) -> ConfigFiles:
-        """The files among which the path in a field counts: where the operator wrote it, all of theirs."""
+        """The files that the path in a field may name: if the operator wrote it, all of the operator's."""
         is_operators = getattr(self.project, field) is None and not self.is_app_named
         return files.of_operator if is_operators else files
 
@@ -63,15 +65,15 @@ class Layers(msgspec.Struct, frozen=True, kw_only=True):
 async def load_layers(
     files: ConfigFiles, *, app_path: str | None = None, project_path: str | None = None
 ) -> Layers:
-    """Read both layers; a file that is missing is an empty layer, even where its path was given.
+    """Read both layers; a missing file is an empty layer, even if its path was given.
 
     Args:
-        files: Where the files lie.
-        app_path: TOML when it ends in ``.toml``, else JSON; None takes the default files.
-        project_path: JSON; None takes the default file.
+        files: Opens the files.
+        app_path: TOML if it ends in ``.toml``, else JSON; None reads the default files.
+        project_path: JSON; None reads the default file.
 
     Raises:
-        ConfigFileError: A file cannot be read, is no valid TOML or JSON, or has a field of a wrong type.
+        ConfigFileError: A file cannot be read, is not valid TOML or JSON, or a field has a wrong type.
     """
     if app_path is None:
         app = _layer(await files.of_installation(APP_TOML, APP_JSON))

@@ -1,4 +1,4 @@
-"""Prompt templates: ``{name}`` stands for a value, ``{{`` and ``}}`` for braces; that is all."""
+"""Prompt templates: ``{name}`` is replaced by a value, ``{{`` and ``}}`` by braces."""
 
 from collections.abc import Callable, Mapping
 from string import Formatter
@@ -10,17 +10,12 @@ _PARSER: Final = Formatter()
 
 
 def render(text: str, values: Mapping[str, Callable[[], str]], *, name: str) -> tuple[str, frozenset[str]]:
-    """The text with its variables replaced; values are never looked into for variables again.
+    """The trimmed text with its variables replaced, and the variables that it names.
 
-    Args:
-        text: Of the template.
-        values: By variable; each is called when the template names it.
-
-    Returns:
-        The trimmed text, and the variables it names.
+    ``values`` are called only for variables in the template; braces in values are not replaced.
 
     Raises:
-        PlanningPreflightError: A brace stands alone, or a variable is unknown or has no value here.
+        PlanningPreflightError: A brace is unmatched, or a variable is unknown or has no value.
     """
     try:
         pieces = list(_PARSER.parse(text))
@@ -34,9 +29,9 @@ def render(text: str, values: Mapping[str, Callable[[], str]], *, name: str) -> 
             continue
         if variable not in values:
             known = ", ".join(f"{{{known}}}" for known in sorted(values))
-            raise _problem(name, f"variable {{{variable}}} is unknown; there are: {known}")
+            raise _problem(name, f"variable {{{variable}}} is unknown; use one of: {known}")
         if spec or conversion:
-            raise _problem(name, f"variable {{{variable}}} takes no format")
+            raise _problem(name, f"variable {{{variable}}} must not have a format")
         value = values[variable]().strip()
         if not value:
             remedy = WANTING.get(variable, "it is blank")
@@ -45,7 +40,7 @@ def render(text: str, values: Mapping[str, Callable[[], str]], *, name: str) -> 
         named.add(variable)
     result = "".join(rendered).strip()
     if not result:
-        raise _problem(name, "it makes an empty prompt")
+        raise _problem(name, "the prompt is empty")
     return result, frozenset(named)
 
 
@@ -54,19 +49,19 @@ VARIABLES: Final[Mapping[str, str]] = {
     "time": "`day` or `night`",
     "weather": "`clear` or `rain`",
     "scene": "the scene's file name without its extension",
-    "scene_number": "the scene's place in the run, from 1",
+    "scene_number": "the scene's position in the run, from 1",
     "project": "the project's slug",
-    "prompt": "the manifest's texts for the stage, as they are without a template",
+    "prompt": "the manifest's texts for the stage, as without a template",
     "style_base": "the manifest's `prompts.style_base`",
     "no_invention": "the sentence against new objects",
     "character": "the name of the one character",
     "characters": "the names of all characters",
     "character_prompts": "each character's name and prompt text",
     "style_guide": "the style guide's instructions",
-    "style_guide_name": "its name",
-    "references": "label and text of each reference item that has one",
+    "style_guide_name": "the style guide's name",
+    "references": "label and text of each reference item that has a text",
 }
-"""What a template may name, and what stands for it."""
+"""What a template may name, for the documentation."""
 
 _GIVE_CHARACTERS: Final = "give character_ids"
 _GIVE_GUIDE: Final = "give style_guide_id"
@@ -79,7 +74,7 @@ WANTING: Final[Mapping[str, str]] = {
     "style_guide_name": _GIVE_GUIDE,
     "references": "give reference_set_ids with items that have a content_text",
 }
-"""What to do about a variable that has no value; of the others it is blank."""
+"""How to give a variable a value; any other variable without one is blank."""
 
 
 def _problem(name: str, problem: str) -> PlanningPreflightError:

@@ -1,4 +1,4 @@
-"""What a run's post-processing needs and the installation or the project lacks, found when it is planned."""
+"""Finds the tools and keys that a run's post-processing needs and that are missing."""
 
 from uuid import UUID
 
@@ -17,11 +17,10 @@ from kroma.secrets.models import ProjectSecret
 
 
 async def with_checked_tools(db: Database, settings: Settings, project_id: UUID, plan: RunPlan) -> RunPlan:
-    """The plan, if everything that it needs is there; of a dry run with what is missing as warnings.
+    """The plan; that of a dry run carries missing tools and keys as warnings.
 
     Raises:
-        PlanningPreflightError: A run needs a tool or a key that is not there; it says what to install or
-            to set.
+        PlanningPreflightError: A run in mode ``run`` needs a missing tool or key.
     """
     if plan.tools is None:
         return plan
@@ -36,19 +35,19 @@ async def _missing_keys(db: Database, settings: Settings, project_id: UUID, tool
     services = _services(settings, tools)
     refiner = tools.refine.provider if tools.refine is not None and tools.refine.is_required else None
     known = await _with_key(db, settings, project_id, {*services, *([refiner] if refiner else [])})
-    lacking: list[str] = []
+    problems: list[str] = []
     if services and not known & set(services):
-        lacking += [f"Background removal by '{code}' has no key: {_advice(code)}" for code in services]
+        problems += [f"Background removal by '{code}' has no key: {_advice(code)}" for code in services]
     if refiner is not None and refiner not in known:
-        lacking.append(
+        problems.append(
             f"Refining cut-outs has no key: {_advice(refiner)},"
             " or turn it off with postprocess.bg_refine_openai"
         )
-    return lacking
+    return problems
 
 
 def _services(settings: Settings, tools: PlannedTools) -> list[str]:
-    """The services of which one must have a key: none where a free tool can be tried."""
+    """The paid services, one of which needs a key; empty if a free tool is available."""
     cutout = tools.cutout
     if cutout is None:
         return []
@@ -59,10 +58,10 @@ def _services(settings: Settings, tools: PlannedTools) -> list[str]:
 
 
 async def _with_key(db: Database, settings: Settings, project_id: UUID, codes: set[str]) -> set[str]:
-    """Those of the providers for which the project or the installation has a key."""
-    here = {code for code in codes if environment_key(settings, code) is not None}
-    if here == codes:
-        return here
+    """Those providers for which the project or the installation has a key."""
+    in_environment = {code for code in codes if environment_key(settings, code) is not None}
+    if in_environment == codes:
+        return in_environment
     async with db.transaction() as session:
         found = await session.scalars(
             select(ProjectSecret.provider_code).where(
@@ -71,7 +70,7 @@ async def _with_key(db: Database, settings: Settings, project_id: UUID, codes: s
                 ProjectSecret.provider_code.in_(codes),
             )
         )
-        return here | set(found)
+        return in_environment | set(found)
 
 
 def _advice(code: str) -> str:

@@ -1,4 +1,4 @@
-"""The files inside a project that its tools read, fixed by their hashes when a run is planned."""
+"""Fixes the project's files that tools read by their hashes when a run is planned."""
 
 import asyncio
 import hashlib
@@ -21,10 +21,10 @@ else:
 async def with_tool_files(
     store: ObjectStore, cpu: CpuPool, tools: PlannedTools | None
 ) -> PlannedTools | None:
-    """The tools with the look-up table of their colour profile, read and found good.
+    """The tools, with the key and hash of the color profile's look-up table.
 
     Raises:
-        PlanningPreflightError: It lies outside the project, is missing, or is no such table.
+        PlanningPreflightError: The table lies outside the project, is missing or invalid.
     """
     if tools is None or tools.color is None or tools.color.values.lut is None:
         return tools
@@ -37,6 +37,6 @@ async def with_tool_files(
             digest = (await asyncio.to_thread(hashlib.sha256, data)).hexdigest()
     except KromaError as exc:
         profile = tools.color.profile
-        raise PlanningPreflightError(f"Colour profile '{profile}': {exc.message}") from exc
+        raise PlanningPreflightError(f"Color profile '{profile}': {exc.message}") from exc
     color = msgspec.structs.replace(tools.color, lut=LutFile(key=key, sha256=digest))
     return msgspec.structs.replace(tools, color=color)

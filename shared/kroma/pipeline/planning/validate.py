@@ -1,4 +1,4 @@
-"""Checking a project's configuration without planning a run (contract 3.9)."""
+"""Checks a project's configuration without planning a run (contract 3.9)."""
 
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
@@ -21,7 +21,7 @@ Loaded = TypeVar("Loaded")
 
 
 class RawConfig(Protocol):
-    """A validate-config body, of the right JSON types and no more."""
+    """A validate-config body; only its JSON types are checked."""
 
     @property
     def project_root(self) -> str | None: ...
@@ -36,12 +36,12 @@ class RawConfig(Protocol):
 
 
 class ConfigSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run of the project would be configured by."""
+    """The configuration that a run of the project would use."""
 
     app_settings_loaded: bool
     project_settings_loaded: bool
     resolved_manifest_path: str | None
-    """The winning text as written, or None."""
+    """The path as written, from the request or else the settings; None if there is none."""
     resolved_postprocess_config_path: str | None
 
 
@@ -50,12 +50,10 @@ async def validate_config(
 ) -> ConfigSummary:
     """Load both settings layers, the manifest and the postprocess config of a project.
 
-    With ``is_confined`` what the caller names must be the project's, as in `ConfigFiles`.
-
     Raises:
         ProjectNotFoundError: No project has this slug.
-        ProjectRootManagedError: The body names a root of its own.
-        ConfigValidationError: One of the three does not hold; the text begins with which.
+        ProjectRootManagedError: The body names a project root.
+        ConfigValidationError: One of the files is invalid.
     """
     async with db.transaction() as session:
         project = await get_project(session, slug)
