@@ -7,11 +7,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# pytest-xdist starts one process per core.
+# One test process per core.
 PYTEST_OPTIONS ?= -n auto --dist worksteal
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
-# Every test process and every program that a test starts would compile its modules again.
+# With it, every test process and every program that a test starts would compile its modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
@@ -26,7 +26,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	@touch $@
 
 .PHONY: demo
-demo: install ## Run the main job: redraw, check and rank four photographs, and write one contact sheet.
+demo: install ## Redraw, check and rank four photographs, and write one contact sheet.
 	@$(BIN)/kroma demo
 
 .PHONY: up
@@ -38,7 +38,7 @@ test: install ## Run all tests.
 	@$(BIN)/pytest $(PYTEST_OPTIONS)
 
 .PHONY: check
-check: install fmt-check lint types imports drift siege-short bench-smoke test ## Run every check that must pass, as CI does.
+check: install fmt-check lint types imports drift siege-short bench-smoke test ## Run all checks, as CI does.
 
 .PHONY: fmt
 fmt: install ## Format the code.
@@ -62,7 +62,7 @@ imports: install ## Check that packages import downward only.
 	@$(BIN)/lint-imports --no-cache
 
 .PHONY: drift
-drift: install ## Check that migrations match the models, and the picture of the layers the import contracts.
+drift: install ## Check that migrations match the models, and docs/architecture.md the import contracts.
 	@$(BIN)/python -m kroma.migrations.drift
 	@$(BIN)/python docs/draw_layers.py --check
 
@@ -71,7 +71,7 @@ migrate: install ## Migrate the database of KROMA_DATABASE_URL to the current sc
 	@$(BIN)/python -m kroma.migrations.run upgrade
 
 .PHONY: docs
-docs: install ## Redraw the picture of the layers in docs/architecture.md.
+docs: install ## Redraw the layers in docs/architecture.md from the import contracts.
 	@$(BIN)/python docs/draw_layers.py
 
 .PHONY: openapi
@@ -85,7 +85,7 @@ dist: install ## Build wheel and source archive into dist/, offline.
 LOCK = $(or $(shell command -v uv),$(BIN)/uv) pip compile --quiet --generate-hashes --no-header --no-annotate
 
 .PHONY: lock
-lock: install ## Update the three lock files from pyproject.toml; needs uv (UPGRADE=--upgrade for newer versions).
+lock: install ## Update the three lock files from pyproject.toml, with uv (UPGRADE=--upgrade for newer versions).
 	@$(LOCK) $(UPGRADE) --universal --python-version 3.11 --all-extras --group dev pyproject.toml \
 		--output-file requirements.lock
 	@$(LOCK) --python-version 3.12 --constraints requirements.lock pyproject.toml \
@@ -98,11 +98,11 @@ fuzz: install ## Send 200 generated requests to every route of a running stack.
 	@KROMA_FUZZ_EXAMPLES=200 $(BIN)/pytest $(PYTEST_OPTIONS) tests/e2e/fuzz.py
 
 .PHONY: chaos
-chaos: install ## Kill every part under load and verify the result (CHAOS_RUNS, CHAOS_SEED).
+chaos: install ## Kill every part of a stack under load and verify the result (CHAOS_RUNS, CHAOS_SEED).
 	@PYTHONPATH=tests $(BIN)/python -m chaos
 
 .PHONY: siege
-siege: install ## Attack a running stack and list the rules that break (SIEGE=short, SIEGE_SEED).
+siege: install ## Attack a running stack and list the violated rules (SIEGE=short, SIEGE_SEED).
 	@PYTHONPATH=tests $(BIN)/python -m siege
 
 .PHONY: siege-short

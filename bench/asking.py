@@ -1,4 +1,4 @@
-"""An HTTP client with persistent connections that costs little compared with what it requests."""
+"""An HTTP client with persistent connections and little overhead."""
 
 import asyncio
 from collections.abc import Collection
@@ -10,19 +10,20 @@ TIMEOUT_S: Final = 10.0
 
 
 class AskingError(Exception):
-    """No answer, or another one than was expected."""
+    """A request got no response, or one with an unexpected status."""
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came back."""
+    """A response."""
 
     status: int
     tag: str
+    """Its ``ETag``, or an empty text."""
     body: bytes
 
 
 class Asker:
-    """Takes a free connection for each request, or opens another."""
+    """Uses an idle connection for each request, or opens a new one."""
 
     def __init__(self, address: str, *, token: str | None = None) -> None:
         host, _, port = address.rpartition("/")[2].partition(":")
@@ -41,10 +42,10 @@ class Asker:
         tag: str | None = None,
         expected: Collection[int] = (200,),
     ) -> Answer:
-        """Send a request and read its answer whole.
+        """Send a request and read the whole response.
 
         Raises:
-            AskingError: There was none within ten seconds, or its status is not expected.
+            AskingError: No response came within ten seconds, or its status is unexpected.
         """
         head = f"{method} {path} HTTP/1.1\r\n{self._head}"
         if body:
@@ -63,7 +64,7 @@ class Asker:
         return answer
 
     def close(self) -> None:
-        """Close the connections that are free."""
+        """Close idle connections."""
         while self._free:
             self._free.pop()[1].close()
 
@@ -79,7 +80,7 @@ class Asker:
         return answer
 
     def _open_one(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        """A free connection that the server has not closed, as it does with those idle for half a minute."""
+        """An idle connection that the server has not closed, as it does after half a minute."""
         while self._free:
             reader, writer = self._free.pop()
             if not reader.at_eof():

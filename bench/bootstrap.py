@@ -39,13 +39,13 @@ INSERT_ITEMS: Final = """
     INSERT INTO reference_set_items
         (id, project_id, reference_set_id, label, content_uri, content_text, sort_order, metadata_json,
          created_at, updated_at)
-    SELECT id, $1, $2, label, uri, content, place, metadata, $8, $8
+    SELECT id, $1, $2, label, uri, content, position, metadata, $8, $8
     FROM unnest($3::uuid[], $4::text[], $5::text[], $6::int[], $7::jsonb[], $9::text[])
-        AS given (id, label, uri, place, metadata, content)"""
+        AS given (id, label, uri, position, metadata, content)"""
 
 
 def given(items: int) -> SettingsInput:
-    """Settings with one set of references."""
+    """Settings with one reference set."""
     faces = [
         ReferenceItemInput(
             label=f"Face {number}",
@@ -124,7 +124,7 @@ async def _compared(url: str, rounds: int, items: int) -> dict[str, list[tuple[f
     works = {"prompt": (ours_prompt, raw.read), "import": (ours_replace, raw.replace)}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
     for number in range(rounds + 2):
-        # Alternating, so that a busy machine slows both; the first two are the warm-up.
+        # Alternating, so that a busy machine slows both; the first two rounds are the warm-up.
         for name, (ours, bare) in works.items():
             pair = await _ms(ours), await _ms(bare)
             if number > 1:
@@ -141,7 +141,7 @@ async def _ms(work: Callable[[], Awaitable[object]]) -> float:
 
 
 def measure(*, smoke: bool = False) -> list[dict[str, Any]]:
-    """Medians on a private server."""
+    """Compare medians on a private server."""
     rounds, items = (1, 5) if smoke else (30, ITEMS)
     with running_stack() as stack:
         times = uvloop.run(_compared(stack.database_url, rounds, items))

@@ -34,7 +34,7 @@ SCENES = 20
 BACKLOG = 1_000_000
 PIECES = 20
 
-# As finished runs look, but without the triggers: a million events are not what is measured.
+# Rows like those of finished runs, without their million events.
 _FILL = """
     WITH ended AS (
         INSERT INTO runs (id, project_id, run_mode, status, stage, candidates, plan_json, run_log_path,
@@ -49,7 +49,7 @@ _FILL = """
 
 
 class Bench:
-    """A project whose jobs are claimed and never carried."""
+    """A project with jobs that are claimed but never run."""
 
     def __init__(self, url: str, folder: Path, *, rounds: int, backlog: int) -> None:
         self.url = url
@@ -72,9 +72,9 @@ class Bench:
         return project_id
 
     async def claims_ms(self) -> tuple[list[float], list[float]]:
-        """Times of claims and of the sweep's looks for what is due."""
+        """Times of claims, and of the sweep's queries for due jobs."""
         connection = await asyncpg.connect(self.url)
-        # What an earlier measurement claimed is in nobody's way.
+        # Remove the jobs of earlier measurements.
         await connection.execute("DELETE FROM runs WHERE status IN ('queued', 'running')")
         await connection.execute("VACUUM ANALYZE run_jobs")
         await connection.close()
@@ -122,7 +122,7 @@ Times = tuple[list[float], list[float]]
 
 async def _compared(bench: Bench) -> tuple[Times, Times]:
     project_id = await bench.open()
-    await bench.claims_ms()  # warm
+    await bench.claims_ms()  # the warm-up
     before = await bench.claims_ms()
     await bench.fill(project_id)
     await bench.claims_ms()
@@ -132,7 +132,7 @@ async def _compared(bench: Bench) -> tuple[Times, Times]:
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """Medians, before and after the tables were filled."""
+    """Compare medians before and after the tables were filled."""
     rounds, backlog = (SCENES, PIECES) if smoke else (ROUNDS, BACKLOG)
     with running_stack() as stack:
         bench = Bench(stack.database_url, stack.folder, rounds=rounds, backlog=backlog)

@@ -23,7 +23,7 @@ PNG_LEVEL = 6
 
 
 def picture(*, smoke: bool) -> bytes:
-    """Something that compresses as drawings do: smooth tones under lines."""
+    """A picture that compresses like a drawing: smooth tones under lines."""
     width, height = (64, 96) if smoke else (WIDTH, HEIGHT)
     random = np.random.default_rng(0)
     small = random.integers(0, 256, (height // 32, width // 32, 3), dtype=np.uint8)
@@ -37,7 +37,7 @@ def picture(*, smoke: bool) -> bytes:
 
 
 def bare(data: bytes) -> bytes:
-    """What any program pays."""
+    """Decode and encode the picture with Pillow."""
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         buffer = io.BytesIO()
@@ -45,26 +45,26 @@ def bare(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def order_of(data: bytes) -> CheckRequest:
-    """A candidate, to be checked by the defaults."""
+def request_of(data: bytes) -> CheckRequest:
+    """A request to check a candidate with the default settings."""
     return CheckRequest(name="bench", data=data, guard=GuardSettings(), settings=QualitySettings())
 
 
 def facts_of(data: bytes) -> JobFacts:
-    """A scene and two style references, measured once per job."""
+    """The measurements of a scene and two style references."""
     styles = (("one", data), ("other", data))
     return gather_facts(FactsRequest(settings=QualitySettings(), scene=("scene", data), styles=styles))
 
 
 def ours(data: bytes, facts: JobFacts) -> bytes:
-    """Header checked, decoded, judged by every check, encoded."""
+    """Decode, run all checks and encode."""
     decoded = decode16(data, name="bench")
-    check_picture(Picture(np.asarray(decoded.pixels, np.uint8)), order_of(data), facts)
+    check_picture(Picture(np.asarray(decoded.pixels, np.uint8)), request_of(data), facts)
     return encode16(decoded)
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """Medians of alternating calls, so that a busy machine slows both."""
+    """Compare medians of alternating calls, so that a busy machine slows both."""
     rounds = 1 if smoke else 5
     data = picture(smoke=smoke)
     facts = facts_of(data)

@@ -28,7 +28,7 @@ CALLERS: Final = 6
 
 
 def picture(seed: int, *, width: int = 600, height: int = 400) -> bytes:
-    """A PNG that nobody has sent before."""
+    """A PNG that differs for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=1)
@@ -36,7 +36,7 @@ def picture(seed: int, *, width: int = 600, height: int = 400) -> bytes:
 
 
 class Caller:
-    """A token of one project."""
+    """A client with the token of one project."""
 
     def __init__(self, address: str, owner: dict[str, str], slug: str) -> None:
         self.address = address
@@ -46,13 +46,13 @@ class Caller:
         self.headers = {"Authorization": f"Bearer {made.json()['auth_token']['token']}"}
 
     def upload(self, data: bytes) -> None:
-        """Bring a picture into the project."""
+        """Upload a picture to the project."""
         url = f"{self.address}/api/projects/{self.slug}/assets"
         files = {"file": ("a.png", data)}
         httpx.post(url, files=files, headers=self.headers, timeout=120).raise_for_status()
 
     def tool(self, name: str, key: str, files: dict[str, bytes], **fields: str) -> int:
-        """Use a tool; the status of the answer."""
+        """Use a tool and return the status of the response."""
         headers = {**self.headers, "Idempotency-Key": key}
         url = f"{self.address}/api/tools/{name}"
         return httpx.post(url, files=files, data=fields, headers=headers, timeout=120).status_code
@@ -60,7 +60,7 @@ class Caller:
 
 @contextmanager
 def flood(caller: Caller, *, small: bool) -> Generator[dict[int, int]]:
-    """Six threads that ask without a pause; gives what they were answered, by status."""
+    """Send requests from six threads without a pause; yields the number of responses by status."""
     size = 1 if small else 50
     shrunk = 8 if small else 1
     comments = b"# nothing\n" * (100_000 * size)
@@ -95,7 +95,7 @@ def flood(caller: Caller, *, small: bool) -> Generator[dict[int, int]]:
 
 @contextmanager
 def watched_mb(pid: int) -> Generator[list[float]]:
-    """The resident set of a process alone, every 50 ms."""
+    """Sample the resident set of a process every 50 ms, without its children, in MB."""
     process, found, stop = psutil.Process(pid), list[float](), threading.Event()
 
     def look() -> None:
@@ -112,13 +112,13 @@ def watched_mb(pid: int) -> Generator[list[float]]:
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """The other project's uploads, and the most memory meanwhile."""
+    """Compare the other project's uploads, and find the peak memory."""
     rounds, warm_s = (2, 0.5) if smoke else (40, 5.0)
     with running_stack() as stack, running_api(stack) as (process, address):
         made = httpx.post(f"{address}/auth/token", json={}).raise_for_status().json()
         owner = {"Authorization": f"Bearer {made['auth_token']['token']}"}
         one, other = (Caller(address, owner, slug) for slug in ("flood", "other"))
-        other.upload(picture(0))  # starts the first process
+        other.upload(picture(0))  # starts the first picture process
         pictures = iter([picture(seed) for seed in range(10, 10 + 2 * rounds)])
         alone = [once_ms(lambda: other.upload(next(pictures))) for _ in range(rounds)]
         with watched_mb(process.pid) as mb, flood(one, small=smoke) as statuses:
@@ -130,7 +130,7 @@ def measure(*, smoke: bool = False) -> dict[str, Any]:
     found = line("fairness", list(zip(beside, alone, strict=True)), at_most=TARGET)
     most = max(mb, default=0.0)
     return found | {
-        "shown": f"{found['ours_ms']:.0f} ms beside it, at most {max(beside):.0f}; api {most:.0f} MB",
+        "shown": f"{found['ours_ms']:.0f} ms under load, at most {max(beside):.0f}; api {most:.0f} MB",
         "raw_shown": f"{statistics.median(alone):.0f} ms, at most {max(alone):.0f}",
         "mb": round(most, 1),
         "answers": {str(status): count for status, count in sorted(statuses.items())},

@@ -7,32 +7,32 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 Pairs = Sequence[tuple[float, float]]
-"""Milliseconds of ours and of the raw primitive, round by round."""
+"""Milliseconds of Kroma and of the raw primitive in each round."""
 Statistic = Callable[[Sequence[float]], float]
 PARTS: Final = 5
-"""Into which the rounds are cut, in order, to see how far the ratio spreads."""
+"""The rounds are divided into this many parts, in order, to measure the spread of the ratio."""
 
 
 def p95(values: Sequence[float]) -> float:
-    """The 95th percentile; of a few values the greatest."""
+    """The 95th percentile; of fewer than 20 values, the largest."""
     return percentile(values, 0.95)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The least of the values that so many of them do not exceed."""
+    """The smallest value that at least ``share`` of the values do not exceed; ``share`` is from 0 to 1."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
 
 
 def once_ms(function: Callable[[], object]) -> float:
-    """How long one call takes."""
+    """The duration of one call."""
     started = time.perf_counter()
     function()
     return (time.perf_counter() - started) * 1000
 
 
 def spread(values: Sequence[float]) -> list[float]:
-    """The least and the greatest."""
+    """The smallest and the largest value."""
     return [round(min(values), 2), round(max(values), 2)]
 
 
@@ -48,10 +48,10 @@ def line(
 
     Args:
         name: What was measured.
-        pairs: Of alternating rounds, so that a busy machine slows both.
-        at_most: The target where the ratio is how many times as long ours takes.
-        at_least: The target where it is how many times as fast ours is.
-        of: What the target is about; the medians stand beside it in any case.
+        pairs: Times of alternating rounds, so that a busy machine slows both.
+        at_most: The target if the ratio is Kroma's time divided by the raw time.
+        at_least: The target if the ratio is the raw time divided by Kroma's.
+        of: The statistic that is compared with the target; the line also has the medians.
     """
 
     def ratio(some: Pairs) -> float:

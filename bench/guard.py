@@ -14,13 +14,13 @@ TARGET = 5.0
 
 
 def plain_numpy(rgb: NDArray[np.uint8]) -> float:
-    """Pipeline.md 6.1, word by word."""
+    """The formula of pipeline.md 6.1."""
     red, green, blue = (rgb[..., channel].astype(np.int16) for channel in range(3))
     return float((np.abs(red - green).mean() + np.abs(red - blue).mean() + np.abs(green - blue).mean()) / 3)
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """Medians of alternating calls, so that a busy machine slows both."""
+    """Compare medians of alternating calls, so that a busy machine slows both."""
     rounds, size = (1, (8, 8)) if smoke else (30, (HEIGHT, WIDTH))
     rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     if plain_numpy(rgb) != chroma_delta(rgb):

@@ -39,7 +39,7 @@ uvloop.run(server.serve())
 
 @contextmanager
 def running_empty() -> Generator[int]:
-    """An empty Litestar handler on the API's own server; gives its port."""
+    """Serve an empty Litestar handler on the same kind of server as the API; yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     process = subprocess.Popen([sys.executable, "-c", EMPTY, str(port)])
@@ -57,7 +57,7 @@ def running_empty() -> Generator[int]:
 
 
 async def _ask(port: int, until: float) -> int:
-    """Requests that one connection had answered."""
+    """Send requests over one connection; returns the number of responses."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     answered = 0
     while time.perf_counter() < until:
@@ -80,7 +80,7 @@ async def _rate(port: int, seconds: float) -> float:
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """Medians of alternating rounds, so that a busy machine slows both; times are for one request."""
+    """Compare medians of alternating rounds, so that a busy machine slows both; times are per request."""
     rounds, seconds = (1, 0.05) if smoke else (7, 1.0)
     with running_stack() as stack, running_api(stack) as (_, address), running_empty() as empty:
         ours_port = int(address.rpartition(":")[2])

@@ -67,7 +67,7 @@ def _candidate(project_id: UUID, run_id: UUID, key: str, index: int) -> log.Cand
             files=[log.GuardFileLog(file=file.path, chroma_delta=1.5 + index, grayscale_like=False)],
         ),
         file=file,
-        reason="least colour excess of its job",
+        reason="least color excess of its job",
         seed=index,
         provider="local",
         model="redraw-1",
@@ -90,7 +90,7 @@ def _job(project_id: UUID, run_id: UUID, number: int) -> log.JobLog:
         time="day",
         weather="clear",
         input_images=[scene, *styles],
-        prompt="Redraw the scene in the hand of the references, ink and wash, keep every line. " * 4,
+        prompt="Redraw the scene in the style of the references, ink and wash, keep every line. " * 4,
         status="done",
         planned_generation={"candidates": CANDIDATES},
         planned_postprocess=log.PostprocessLog(),
@@ -115,7 +115,7 @@ def _job(project_id: UUID, run_id: UUID, number: int) -> log.JobLog:
 
 
 def big_log(project_id: UUID, run_id: UUID, count: int) -> bytes:
-    """The log of a run of so many jobs, as the worker that ends it would write it."""
+    """The log of a run with ``count`` jobs, as the worker that finishes the run writes it."""
     jobs = [_job(project_id, run_id, number) for number in range(1, count + 1)]
     costs = [
         log.CostLog(
@@ -173,7 +173,7 @@ async def _dumped(connection: asyncpg.Connection) -> dict[str, bytes]:
     dumps: dict[str, bytes] = {}
     for table in WRITTEN:
         buffer = io.BytesIO()
-        # In the order they were written, which is the order they lie in.
+        # A plain SELECT returns new rows in the order in which they were written.
         await connection.copy_from_query(f"SELECT * FROM {table}", output=buffer, format="binary")
         dumps[table] = buffer.getvalue()
     return dumps
@@ -207,7 +207,7 @@ async def _compared(url: str, rounds: int, jobs: int) -> tuple[list[tuple[float,
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """Medians, on a private server."""
+    """Compare medians on a private server."""
     rounds, jobs = (1, 3) if smoke else (5, JOBS)
     with running_stack() as stack:
         pairs, counts = asyncio.run(_compared(stack.database_url, rounds, jobs))

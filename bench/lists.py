@@ -51,7 +51,7 @@ INSERT INTO runs (id, project_id, run_mode, status, stage, created_at)
          'dry', 'ok', 'style', now() - n * interval '1 second'
   FROM generate_series(1, {runs}) n;
 """
-# All assets belong to one project, or there would be no page 10,000 of 100 rows.
+# All assets belong to one project, so that its list has a page 10,000 of 100 rows.
 FILL_ASSETS = """
 INSERT INTO assets (id, project_id, kind, storage_uri, rel_path, mime_type, width, height, sha256, created_at)
   SELECT gen_random_uuid(), (SELECT id FROM projects WHERE slug = 'p1'), 'candidate_output',
@@ -62,7 +62,7 @@ INSERT INTO assets (id, project_id, kind, storage_uri, rel_path, mime_type, widt
 
 
 class Sent:
-    """The statements that a database sends."""
+    """Records the statements that a database sends."""
 
     def __init__(self, db: Database) -> None:
         self._connections: list[asyncpg.Connection] = []
@@ -71,23 +71,23 @@ class Sent:
         )
 
     async def during(self, work: Callable[[], Awaitable[object]]) -> list[tuple[str, Sequence[object]]]:
-        """Those of some work, with their values."""
-        await work()  # so that there is a connection
-        read_gate_state: list[tuple[str, Sequence[object]]] = []
+        """Do some work and return its statements with their values."""
+        await work()  # opens a connection
+        statements: list[tuple[str, Sequence[object]]] = []
 
         def note(sent: asyncpg.connection.LoggedQuery) -> None:
-            read_gate_state.append((sent.query, sent.args))
+            statements.append((sent.query, sent.args))
 
         for connection in self._connections:
             connection.add_query_logger(note)
         await work()
         for connection in self._connections:
             connection.remove_query_logger(note)
-        return read_gate_state
+        return statements
 
 
 async def call(app: ASGIApp, path: str, query: str = "") -> bytes:
-    """One GET, answered."""
+    """Send one GET and return the body of the response."""
     parts: list[bytes] = []
     scope: Any = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "GET", "path": path,
@@ -178,23 +178,23 @@ async def _measured(
 
 
 async def _deep_cursor(app: ASGIApp, path: str, rows: int) -> str:
-    """The cursor behind that many rows, walked to in large pages."""
+    """The cursor after that many rows, reached in large pages."""
     after = ""
     while rows > 0:
         step = min(rows, 2000)
         query = f"limit={step}" + (f"&after={after}" if after else "")
         after = msgspec.json.decode(await call(app, path, query))["next"]
         if after is None:
-            sys.exit("the list is shorter than the page is deep")
+            sys.exit("the list has too few rows for the page")
         rows -= step
     return after
 
 
 def measure(*, smoke: bool = False) -> list[dict[str, Any]]:
-    """95th percentiles, on a private server."""
+    """Compare 95th percentiles on a private server."""
     sizes, rounds, deep_page = (SMALL, 1, 2) if smoke else (SIZES, 200, DEEP_PAGE)
     with running_stack() as stack:
-        configure_logs()  # each request writes its line, as in the service
+        configure_logs()  # each request writes a log line, as in the service
         with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             measured = uvloop.run(_measured(stack.database_url, stack.folder, sizes, rounds, deep_page))
     deep = measured.pop(DEEP)

@@ -50,15 +50,15 @@ DRAINED_WITHIN_S: Final = 60.0
 
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
-    """How much is filled and asked."""
+    """How much data and load there is."""
 
     projects: int
     runs: int
-    """In each project, drawn beforehand."""
+    """Runs in each project, finished beforehand."""
     rate: float
-    """Requests a second."""
+    """Requests per second."""
     warm_s: float
-    """At the same rate before anything counts: connections, statements and thumbnails are made once."""
+    """The warm-up at the same rate: it opens connections, prepares statements and makes thumbnails."""
     seconds: float
     bare_seconds: float
     sample_s: float
@@ -69,11 +69,11 @@ SMALL: Final = Size(projects=1, runs=1, rate=20, warm_s=0.1, seconds=1, bare_sec
 
 
 class Filled(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is to be read."""
+    """The data that requests read."""
 
     token: str
     runs: dict[str, list[str]]
-    """Ids of runs by project."""
+    """Ids of runs by project slug."""
 
 
 async def _fill(stack: Stack, size: Size) -> Filled:
@@ -113,7 +113,7 @@ async def _fill(stack: Stack, size: Size) -> Filled:
 
 
 class Mix:
-    """Draws requests as clients send them."""
+    """Sends a random mix of requests, like that of clients."""
 
     def __init__(self, asker: Asker, filled: Filled, assets: dict[str, list[str]]) -> None:
         self._asker = asker
@@ -140,7 +140,7 @@ class Mix:
         self.triggered = 0
 
     async def one(self) -> None:
-        """A request, answered as it should be."""
+        """Send one request; an unexpected response raises."""
         (kind,) = self._random.choices(self._kinds, self._weights)
         await kind(self._random.choice(list(self._runs)))
 
@@ -152,7 +152,7 @@ class Mix:
         self.triggered += 1
 
     async def _run(self, slug: str) -> None:
-        # Half of them follow a run of late, as a page that is open does.
+        # Half of them poll the newest run, like an open page.
         runs = self._runs[slug]
         run_id = runs[-1] if self._random.random() < 0.5 else self._random.choice(runs)
         path = f"/api/projects/{slug}/runs/{run_id}"
@@ -184,23 +184,23 @@ class Mix:
 
 
 class Load(msgspec.Struct, kw_only=True):
-    """What came of it."""
+    """The results of a load."""
 
     latencies_ms: list[float] = []
     errors: list[str] = []
 
     def shown(self) -> str:
-        """Three percentiles."""
-        told = "/".join(f"{percentile(self.latencies_ms, share):.1f}" for share in (0.5, 0.95, 0.99))
-        return f"{told} ms (p50/p95/p99 of {len(self.latencies_ms)})"
+        """The percentiles 50, 95 and 99."""
+        values = "/".join(f"{percentile(self.latencies_ms, share):.1f}" for share in (0.5, 0.95, 0.99))
+        return f"{values} ms (p50/p95/p99 of {len(self.latencies_ms)})"
 
 
 async def _offer(one: Callable[[], Awaitable[None]], *, rate: float, seconds: float) -> Load:
-    """Send at the moments of a schedule, whatever becomes of the answers."""
+    """Send requests at scheduled times, without waiting for responses."""
     load = Load(latencies_ms=[], errors=[])
     gaps = random.Random(11)  # noqa: S311 - the same moments each time
     began = due = time.perf_counter()
-    under_way: set[asyncio.Task[None]] = set()
+    in_flight: set[asyncio.Task[None]] = set()
 
     async def send(due: float) -> None:
         try:
@@ -213,9 +213,9 @@ async def _offer(one: Callable[[], Awaitable[None]], *, rate: float, seconds: fl
     while (due := due + gaps.expovariate(rate)) < began + seconds:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         task = asyncio.create_task(send(due))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
-    await asyncio.gather(*under_way)
+        in_flight.add(task)
+        task.add_done_callback(in_flight.discard)
+    await asyncio.gather(*in_flight)
     return load
 
 
@@ -228,21 +228,21 @@ async def _assets(asker: Asker, slugs: list[str]) -> dict[str, list[str]]:
 
 
 class Memory:
-    """Resident megabytes of process trees, over time."""
+    """Samples the resident megabytes of process trees."""
 
     def __init__(self, pids: dict[str, int]) -> None:
         self._pids = pids
         self.samples: dict[str, list[float]] = {name: [] for name in pids}
 
     async def watch(self, *, every_s: float) -> None:
-        """Sample until cancelled."""
+        """Sample until the task is canceled."""
         while True:
             for name, pid in self._pids.items():
                 self.samples[name].append(tree_mb(pid))
             await asyncio.sleep(every_s)
 
     def growth_mb(self, name: str) -> float:
-        """From the second quarter of the time to the last, in medians."""
+        """The median of the last quarter of the samples minus that of the second quarter."""
         samples = self.samples[name]
         quarter = max(1, len(samples) // 4)
         return statistics.median(samples[-quarter:]) - statistics.median(
@@ -250,7 +250,7 @@ class Memory:
         )
 
     def shown(self, name: str, *, every_s: float) -> str:
-        """Start, middle, end and slope."""
+        """The first, the middle and the last sample, and the slope."""
         samples = self.samples[name]
         later = samples[len(samples) // 4 :]
         slope = 0.0
@@ -285,7 +285,7 @@ async def _asked_bare(address: str, size: Size) -> Load:
 
 
 async def _unfinished(stack: Stack) -> int:
-    """Runs that have not ended well, some time after the last was triggered."""
+    """The number of runs that are not ``ok``, after waiting up to a minute for them."""
     db = Database.connect(stack.database_url)
     deadline = time.monotonic() + DRAINED_WITHIN_S
     while True:
@@ -298,7 +298,7 @@ async def _unfinished(stack: Stack) -> int:
 
 
 def measure(*, smoke: bool = False) -> list[dict[str, Any]]:
-    """On private servers, one API and one worker."""
+    """Run the load on private servers, one API and one worker."""
     size = SMALL if smoke else WHOLE
     with ExitStack() as opened:
         stack = opened.enter_context(running_stack())

@@ -49,7 +49,7 @@ def _encoded(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _order(kind: str, scene: bytes, styles: tuple[tuple[str, bytes], ...], size: str) -> RedrawSpec:
+def _spec(kind: str, scene: bytes, styles: tuple[tuple[str, bytes], ...], size: str) -> RedrawSpec:
     stage, time_of_day, weather = KINDS[kind]
     return RedrawSpec(
         scene_name="astronaut.png",
@@ -65,7 +65,7 @@ def _order(kind: str, scene: bytes, styles: tuple[tuple[str, bytes], ...], size:
 
 
 def _kind(spec: RedrawSpec, rounds: int) -> list[tuple[float, float]]:
-    """Times of drawing and of encoding, in turn, so that a busy machine slows both."""
+    """Alternating times of drawing and of encoding, so that a busy machine slows both."""
     pairs: list[tuple[float, float]] = []
     for _ in range(rounds):
         ours_ms, drawn = _cpu_ms(lambda: redraw(spec))
@@ -77,24 +77,24 @@ def _kind(spec: RedrawSpec, rounds: int) -> list[tuple[float, float]]:
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """The dearest kind of candidate, from a photograph and from a drawing whose strokes are kept."""
+    """Find the most expensive kind of candidate, from a photograph or from a baseline drawing."""
     rounds, size = (1, SMALL) if smoke else (5, SIZE)
     cv2.setNumThreads(1)
     photograph = style_reference("noir ink", size=(48, 72)) if smoke else _scene()
     kinds_of_style = REFERENCE_KINDS[:1] if smoke else REFERENCE_KINDS
     styles = tuple((name, style_reference(name)) for name in kinds_of_style)
-    baseline = redraw(_order("style", photograph, styles, size)).png
+    baseline = redraw(_spec("style", photograph, styles, size)).png
     kinds = ["rain"] if smoke else list(KINDS)
-    specs = {kind: _order(kind, photograph, styles, size) for kind in kinds}
+    specs = {kind: _spec(kind, photograph, styles, size) for kind in kinds}
     specs |= {
-        f"{kind} of a baseline": _order(kind, baseline, styles, size) for kind in kinds if kind != "style"
+        f"{kind} of a baseline": _spec(kind, baseline, styles, size) for kind in kinds if kind != "style"
     }
     lines = {
         kind: line(f"local candidate ({kind})", _kind(spec, rounds), at_most=TARGET)
         for kind, spec in specs.items()
     }
-    dearest = max(lines, key=lambda kind: lines[kind]["ratio"])
-    return lines[dearest] | {"ratios": {kind: found["ratio"] for kind, found in lines.items()}}
+    slowest = max(lines, key=lambda kind: lines[kind]["ratio"])
+    return lines[slowest] | {"ratios": {kind: found["ratio"] for kind, found in lines.items()}}
 
 
 def main() -> None:

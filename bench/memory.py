@@ -12,14 +12,14 @@ SETTLE_S = 5.0
 
 
 def tree_mb(pid: int) -> float:
-    """Megabytes that a process and its children hold."""
+    """The resident megabytes of a process and its children."""
     process = psutil.Process(pid)
     tree = [process, *process.children(recursive=True)]
     return round(sum(member.memory_info().rss for member in tree) / 1024**2, 1)
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """Megabytes, some seconds after each was ready."""
+    """Measure each service five seconds after it was ready."""
     settle_s = 0.0 if smoke else SETTLE_S
     with running_stack() as stack:
         with running_api(stack) as (process, _):

@@ -58,7 +58,7 @@ async def _compared(stack: Stack, base_url: str, rounds: int, warm_up: int) -> l
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """95th percentiles on private servers and one worker."""
+    """Compare 95th percentiles on private servers with one worker."""
     rounds, warm_up = (1, 0) if smoke else (60, 5)
     with ExitStack() as opened:
         stack = opened.enter_context(running_stack())

@@ -1,4 +1,4 @@
-"""A project that uses the paid provider, and the double that responds for it after a fixed delay."""
+"""A project that uses the paid provider, and the provider's double, which responds after a fixed delay."""
 
 import subprocess
 import sys
@@ -30,21 +30,21 @@ ENVIRONMENT: Final = {"OPENAI_API_KEY": "sk-bench", "KROMA_URL_ALLOW": "127.0.0.
 
 
 class Double:
-    """The double, in a process of its own."""
+    """The provider's double, running in a separate process."""
 
     def __init__(self, url: str, bills: Path) -> None:
         self.url = url
         self._bills = bills
 
     def accepted_at(self) -> list[float]:
-        """When each call was accepted, in seconds of the wall clock, in order."""
+        """When each call was accepted, as Unix times in order."""
         lines = self._bills.read_bytes().splitlines()
         return [datetime.fromisoformat(msgspec.json.decode(line)["at"]).timestamp() for line in lines]
 
 
 @contextmanager
 def running_double(folder: Path, *, delay_s: float) -> Generator[Double]:
-    """A double that answers every call after ``delay_s``."""
+    """Start a double that responds to every call after ``delay_s``."""
     bills, script = folder / "bills.jsonl", folder / "script.json"
     script.write_bytes(msgspec.json.encode([{"times": None, "delay_after_s": delay_s}]))
     command = [sys.executable, str(DOUBLE), "--port", "0", "--state", str(bills), "--script", str(script)]
@@ -68,7 +68,7 @@ class Buyer:
         self._providers = open_providers(CpuPool(1), self._settings)
 
     async def prepare(self, scenes: Sequence[str], *, base_url: str) -> None:
-        """The project, its pictures, and its way to the double."""
+        """Create the project with its pictures and the URL of the double."""
         await upsert_project(self.db, self._stores, ProjectDraft.checked(name=SLUG), actor=None)
         await upsert_provider_account(self.db, slug=SLUG, code="openai", base_url=base_url, actor=None)
         root = resolve_root(self._settings.data_dir, SLUG, None)
@@ -77,7 +77,7 @@ class Buyer:
             (root / scene).write_bytes(style_reference("noir ink", size=(160, 200)))
 
     async def trigger(self, scenes: Sequence[str], *, candidates: int) -> Run:
-        """One run, confirmed."""
+        """Trigger one run with the spend confirmed."""
         spec = RunSpec(
             mode=RunMode.RUN,
             scene_refs=tuple(scenes),

@@ -40,7 +40,7 @@ PROVIDERS = {"fake": FakeProvider()}
 
 async def _picked_up_ms(db: Database, queue: TaskQueue, settings: Settings, spec: RunSpec) -> float:
     stores = DirectoryStores(settings.data_dir, allow_any_root=False)
-    # Committed first and rung for here, so that the clock starts at the commit.
+    # The workers are notified here instead of by the trigger, so that the clock starts at the commit.
     run = await trigger_run(
         db,
         MemoryTaskQueue(),
@@ -58,7 +58,7 @@ async def _picked_up_ms(db: Database, queue: TaskQueue, settings: Settings, spec
 
 
 async def first_step_at(db: Database, run: Run) -> datetime:
-    """When the first step of a run began."""
+    """When the first step of a run started."""
     async with db.transaction() as session:
         first = await session.scalar(
             select(func.min(RunStep.started_at))
@@ -120,8 +120,8 @@ async def _compared(stack: Stack, rounds: int, warm_up: int) -> list[tuple[float
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """95th percentiles on private servers and one worker."""
-    # PostgreSQL plans a prepared statement anew five times before it keeps a plan.
+    """Compare 95th percentiles on private servers with one worker."""
+    # PostgreSQL replans a prepared statement five times before it reuses a plan.
     rounds, warm_up = (1, 1) if smoke else (100, 10)
     with running_stack() as stack, running_worker(stack, KROMA_PROVIDER="fake"):
         pairs = uvloop.run(_compared(stack, rounds, warm_up))

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 import cv2
-from codec import facts_of, order_of, picture
+from codec import facts_of, picture, request_of
 from figures import line, once_ms
 from PIL import Image
 
@@ -20,16 +20,16 @@ TARGET = 6.0
 
 
 def bare(data: bytes) -> None:
-    """Decode the candidate."""
+    """Decode the candidate with Pillow."""
     with Image.open(io.BytesIO(data)) as image:
         image.load()
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """Medians of alternating calls on one core, so that a busy machine slows both."""
+    """Compare medians of alternating calls on one core, so that a busy machine slows both."""
     rounds = 1 if smoke else 15
     data = picture(smoke=smoke)
-    decoded, facts, request = decode(data, name="bench"), facts_of(data), order_of(data)
+    decoded, facts, request = decode(data, name="bench"), facts_of(data), request_of(data)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

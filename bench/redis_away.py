@@ -54,7 +54,7 @@ class _Trigger:
         self.db, self.queue = Database.connect(stack.database_url), ArqTaskQueue(stack.redis_url)
         self._settings = Settings.from_environment({"KROMA_PROVIDER": "fake"}, data_dir=stack.folder)
         self._stores = DirectoryStores(stack.folder, allow_any_root=False)
-        self._order = RunSpec(mode=RunMode.RUN, scene_refs=("scene.png",), candidates=1)
+        self._spec = RunSpec(mode=RunMode.RUN, scene_refs=("scene.png",), candidates=1)
 
     async def prepare(self) -> None:
         await upsert_project(self.db, self._stores, ProjectDraft.checked(name="bench"), actor=None)
@@ -63,7 +63,7 @@ class _Trigger:
         (root / "scene.png").write_bytes(style_reference("noir ink", size=(160, 200)))
 
     async def picked_up_s(self) -> tuple[float, float]:
-        """Seconds from the trigger's transaction to the first step, and when that was by the wall clock."""
+        """Seconds from the trigger's transaction to the first step, and the Unix time of that step."""
         providers = {"fake": FakeProvider()}
         run = await trigger_run(
             self.db,
@@ -71,7 +71,7 @@ class _Trigger:
             self._stores,
             self._settings,
             slug="bench",
-            spec=self._order,
+            spec=self._spec,
             providers=providers,
             cpu=CpuPool(1),
         )
@@ -113,22 +113,22 @@ async def _measured(
             await asyncio.sleep(number / runs)
         _return(valkey, how)
         returned = time.time()
-        heard: list[float] = []
-        while len(heard) < IN_A_ROW:
+        woken: list[float] = []
+        while len(woken) < IN_A_ROW:
             took, first = await trigger.picked_up_s()
-            heard = [*heard, first] if took <= AFTER_REDIS_S else []
-        back.append(heard[0] - returned)
+            woken = [*woken, first] if took <= AFTER_REDIS_S else []
+        back.append(woken[0] - returned)
     await trigger.close()
     return found, back
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """On private servers, a Valkey of its own and one worker."""
+    """Measure on private servers, with a separate Valkey and one worker."""
     absences, runs = (("frozen",), 1) if smoke else (("killed", "frozen") * 2, FOUND)
-    configure_logs(LogOptions(level="error"))  # every trigger says that the bell is down
+    configure_logs(LogOptions(level="error"))  # every trigger warns that Redis is down
     with ExitStack() as opened:
         stack = opened.enter_context(running_stack())
-        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bell-")))
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bench-")))
         valkey = EmbeddedValkey(folder)
         valkey.start()
         opened.callback(valkey.stop)

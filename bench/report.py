@@ -43,14 +43,15 @@ HEADING: Final = """\
 
 `make bench` writes this page; `make bench BENCHES="steps pickup"` measures some benchmarks and keeps the
 other figures. Each line compares Kroma ("ours") with a raw primitive measured in the same run: ratios can
-be compared across machines, times cannot. Times are medians, or what the line says, with the medians in
-brackets. The spread is the lowest and the highest ratio of five parts of the rounds. `load` is the load of
-the machine before the benchmark started: other work shows in the 95th percentiles.
+be compared across machines, times cannot. Times are medians; where another statistic is compared, the
+medians are in brackets. The spread is the lowest and the highest ratio when the rounds are divided into
+five parts. `load` is the load of the machine before the benchmark started, which affects mainly the 95th
+percentiles. `where` is the number of the machine below.
 """
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One row of the report, as a bench gives it."""
+    """One row of the report, as a benchmark returns it."""
 
     name: str
     target: str
@@ -59,7 +60,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     raw_ms: float | None = None
     p50_ms: list[float] | dict[str, Any] = []
     shown: str = ""
-    """In place of our time."""
+    """Replaces Kroma's time."""
     raw_shown: str = ""
     ratio: float | None = None
     spread: list[float] = []
@@ -71,10 +72,10 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bench found, and where."""
+    """The results of a benchmark."""
 
     on: str
-    """Date."""
+    """The date."""
     machine: str
     load: float
     took_s: float | None = None
@@ -82,25 +83,29 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def benches() -> list[str]:
-    """The names of all benches."""
+    """The names of all benchmarks."""
     return sorted(path.stem for path in HERE.glob("*.py") if path.stem not in SUPPORT)
 
 
 def machine() -> str:
-    """Machine and versions, in a line."""
+    """Machine and versions in one line."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     system = f"{platform.system()} {platform.release().split('-')[0]}, CPython {platform.python_version()}"
     return f"{platform.machine()}, {os.cpu_count()} cores, {system}; {versions}"
 
 
 def run(name: str, *, smoke: bool) -> Measured:
-    """Measure one bench; a result that makes no line raises."""
+    """Run one benchmark.
+
+    Raises:
+        ValueError: It returned no line.
+    """
     load = os.getloadavg()[0]
     began = time.perf_counter()
     found = importlib.import_module(name).measure(smoke=smoke)
     lines = found if isinstance(found, list) else [found]
     if not lines:
-        message = f"'{name}' measured nothing"
+        message = f"'{name}' returned no line"
         raise ValueError(message)
     msgspec.convert(lines, list[Line])
     took_s = round(time.perf_counter() - began, 1)
@@ -110,14 +115,14 @@ def run(name: str, *, smoke: bool) -> Measured:
 
 def page(kept: dict[str, Measured]) -> str:
     """The whole report as Markdown."""
-    slots = list(dict.fromkeys(f"{one.on}, {one.machine}." for one in kept.values()))
-    text = [HEADING, *(f"{number}. {context}" for number, context in enumerate(slots, 1)), ""]
+    contexts = list(dict.fromkeys(f"{one.on}, {one.machine}." for one in kept.values()))
+    text = [HEADING, *(f"{number}. {context}" for number, context in enumerate(contexts, 1)), ""]
     text += [
-        "| what | ours | raw | ratio | spread | target | held | load | where |",
+        "| what | ours | raw | ratio | spread | target | met | load | where |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for one in kept.values():
-        where = str(slots.index(f"{one.on}, {one.machine}.") + 1)
+        where = str(contexts.index(f"{one.on}, {one.machine}.") + 1)
         for row in msgspec.convert(one.lines, list[Line]):
             text.append(f"| {' | '.join([*_cells(row), str(one.load), where])} |")
     missing = [name for name in benches() if name not in kept]
@@ -147,19 +152,19 @@ def _time(value: float | None, median: float | None) -> str:
 
 
 def smoke_all(names: list[str]) -> None:
-    """Show that each bench still works."""
+    """Run a small round of each benchmark."""
     began = time.perf_counter()
     with shared_servers():
         for name in names:
             print(f"  {name} {run(name, smoke=True).took_s:.1f} s", flush=True)
-    print(f"{len(names)} benches work, in {time.perf_counter() - began:.0f} s")
+    print(f"{len(names)} benchmarks work, in {time.perf_counter() - began:.0f} s")
 
 
 def measure_all(names: list[str]) -> None:
-    """Measure, and keep after each: one that fails does not take the others along."""
+    """Run benchmarks, and write the results after each, so that a failure does not lose the others."""
     figures = DOCS / "benchmarks.json"
     kept = msgspec.json.decode(figures.read_bytes(), type=dict[str, Measured]) if figures.exists() else {}
-    # Small before large: a long one must not heat the machine for a short one.
+    # Short benchmarks first, because long ones heat the machine.
     for name in sorted(names, key=lambda name: _took_s(kept, name)):
         kept[name] = run(name, smoke=False)
         kept = {name: kept[name] for name in benches() if name in kept}
@@ -168,7 +173,7 @@ def measure_all(names: list[str]) -> None:
         (DOCS / "benchmarks.md").write_text(page(kept))
     missed = [row["name"] for name in names for row in kept[name].lines if not row["ok"]]
     if missed:
-        sys.exit(f"missed: {', '.join(missed)}")
+        sys.exit(f"targets missed: {', '.join(missed)}")
 
 
 def _took_s(kept: dict[str, Measured], name: str) -> float:
@@ -178,11 +183,11 @@ def _took_s(kept: dict[str, Measured], name: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--smoke", action="store_true", help="run one small round each, write nothing")
-    parser.add_argument("names", nargs="*", metavar="bench", help="run only these")
+    parser.add_argument("names", nargs="*", metavar="benchmark", help="run only these")
     given = parser.parse_args()
     unknown = set(given.names) - set(benches())
     if unknown:
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from: {', '.join(benches())}")
+        parser.error(f"unknown benchmarks: {', '.join(sorted(unknown))}; choose from: {', '.join(benches())}")
     configure_logs(LogOptions(level="error"))
     (smoke_all if given.smoke else measure_all)(given.names or benches())
 

@@ -1,8 +1,8 @@
 """An S3 server that stores no bytes and responds after 20 ms: ``python bench/s3_stub.py`` prints its address.
 
-It represents a distant bucket: all time a client spends besides waiting is the client's own. It
-remembers objects by size and MD5, as listings show them, and parts by number. It exits when its
-standard input closes.
+It stands in for a distant bucket, so that the time beyond waiting is the client's. It remembers the size
+and MD5 of objects, as listings show them, and the total size of uploaded parts. It exits when its standard
+input closes.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ PAGE: Final = 1000
 
 
 class Bucket:
-    """Every object of the one bucket, by its key."""
+    """The objects of the only bucket, and the parts of unfinished uploads."""
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[int, str]] = {}
         self.parts: dict[str, int] = {}
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, dict[str, str], bytes]:  # noqa: PLR0911 - one per kind of request
-        """Status, headers and body of a reply."""
+        """Status, headers and body of a response."""
         split = urlsplit(target)
         _, _, key = unquote(split.path).lstrip("/").partition("/")
         query = {name: values[0] for name, values in parse_qs(split.query, keep_blank_values=True).items()}
@@ -53,7 +53,7 @@ class Bucket:
                 return 404, {}, b""
 
     def listing(self, query: dict[str, str]) -> bytes:
-        """A page of what begins with the prefix."""
+        """A page of the objects below the prefix."""
         keys = sorted(key for key in self.objects if key.startswith(query["prefix"]))
         start = int(query.get("continuation-token", "0"))
         page = keys[start : start + PAGE]
@@ -83,10 +83,10 @@ async def _serve(bucket: Bucket, reader: asyncio.StreamReader, writer: asyncio.S
             if headers.get("expect") == "100-continue":
                 writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             body = await reader.readexactly(int(headers.get("content-length", "0")))
-            status, told, text = bucket.answer(method, target, body)
+            status, extra, text = bucket.answer(method, target, body)
             await asyncio.sleep(LATENCY_S)
             lines = [f"HTTP/1.1 {status} OK", f"Content-Length: {len(text)}"]
-            lines += [f"{name}: {value}" for name, value in told.items()]
+            lines += [f"{name}: {value}" for name, value in extra.items()]
             writer.write("\r\n".join([*lines, "", ""]).encode() + text)
             await writer.drain()
     except (asyncio.IncompleteReadError, ConnectionError):
@@ -102,7 +102,7 @@ async def _main() -> None:
 
 @contextmanager
 def running_stub() -> Generator[str]:
-    """The address of a stub in a process of its own."""
+    """Start a stub in a separate process; yields its URL."""
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).resolve())],
         stdin=subprocess.PIPE,

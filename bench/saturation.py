@@ -38,15 +38,15 @@ async def _buy(stack: Stack, base_url: str, warm_up: int, runs: int) -> None:
 
 
 def busy_share(accepted_at: list[float], *, slots: int, delay_s: float) -> float:
-    """The part of the places that was taken, from the first call until fewer calls than places are left."""
+    """The share of slots in use, from the first call until fewer calls than slots are left."""
     begins = sorted(accepted_at)
     until = sorted(moment + delay_s for moment in begins)[-slots]
-    taken = sum(max(0.0, min(moment + delay_s, until) - moment) for moment in begins)
-    return taken / (slots * (until - begins[0]))
+    busy_s = sum(max(0.0, min(moment + delay_s, until) - moment) for moment in begins)
+    return busy_s / (slots * (until - begins[0]))
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """On private servers and two workers."""
+    """Measure on private servers with two workers."""
     warm_up, runs, workers, delay_s = (0, 2, 1, 0.01) if smoke else (WARM_UP, RUNS, WORKERS, DELAY_S)
     with ExitStack() as opened:
         stack = opened.enter_context(running_stack())

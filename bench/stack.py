@@ -1,4 +1,4 @@
-"""A private PostgreSQL and Valkey for a benchmark, and the services it needs."""
+"""A private PostgreSQL and Valkey for a benchmark, with the API and workers."""
 
 import asyncio
 import os
@@ -24,14 +24,14 @@ from kroma.migrations.run import upgrade
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):
-    """Running servers, with the schema of today."""
+    """Running servers with the current schema."""
 
     folder: Path
     database_url: str
     redis_url: str
 
     def environment(self, **more: str) -> dict[str, str]:
-        """What a service of ours needs to find them."""
+        """The environment in which Kroma's services find the servers."""
         return os.environ | {
             "KROMA_DATA_DIR": str(self.folder),
             "KROMA_DATABASE_URL": self.database_url,
@@ -41,12 +41,12 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SHARED: Final[list[Stack]] = []
-"""The servers that every bench gets, where they are shared."""
+"""At most one: the servers that all benchmarks share."""
 
 
 @contextmanager
 def shared_servers() -> Generator[None]:
-    """Within, ``running_stack`` starts nothing: each gets an empty database of the same servers."""
+    """Inside this block, ``running_stack`` starts no servers, but yields an empty database on shared ones."""
     with running_stack() as stack:
         _SHARED.append(stack)
         try:
@@ -57,7 +57,7 @@ def shared_servers() -> Generator[None]:
 
 @contextmanager
 def running_stack() -> Generator[Stack]:
-    """Servers with the schema of today, in a folder that is gone afterwards."""
+    """Start servers with the current schema, in a folder that is deleted afterwards."""
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="kroma-bench-")))
         folder.chmod(0o711)
@@ -66,7 +66,7 @@ def running_stack() -> Generator[Stack]:
             return
         postgres, valkey = EmbeddedPostgres(folder), EmbeddedValkey(folder)
         postgres.prepare()
-        postgres.run_as_superuser(f"ALTER ROLE {USER} SUPERUSER;")  # for databases of single benches
+        postgres.run_as_superuser(f"ALTER ROLE {USER} SUPERUSER;")  # to create databases of benchmarks
         for server in (postgres, valkey):
             server.start()
             opened.callback(server.stop)
@@ -95,20 +95,20 @@ async def _statement(url: str, sql: str) -> None:
 
 @contextmanager
 def running_worker(stack: Stack, **more: str) -> Generator["subprocess.Popen[bytes]"]:
-    """Start a worker and wait for the line it writes when it is ready."""
+    """Start a worker and wait until it is ready."""
     ready, announce = os.pipe()
     environment = stack.environment(KROMA_READY_FD=str(announce), **more)
     with _running("kroma_worker", environment, pass_fds=[announce]) as process:
         os.close(announce)
         with os.fdopen(ready) as pipe:
             if pipe.readline() != "ready\n":
-                sys.exit("the worker ended before it was ready")
+                sys.exit("the worker exited before it was ready")
         yield process
 
 
 @contextmanager
 def running_api(stack: Stack, **more: str) -> Generator[tuple["subprocess.Popen[bytes]", str]]:
-    """Start the API on a free port and wait for its health; gives its process and address."""
+    """Start the API on a free port and wait until it is healthy; yields its process and URL."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         bind = f"127.0.0.1:{probe.getsockname()[1]}"
     with _running("kroma_api", stack.environment(KROMA_BACKEND_BIND=bind, **more)) as process:

@@ -50,7 +50,7 @@ TASKS = (tasks,)  # importing the module registers them
 
 
 class NoOpProvider(FakeProvider):
-    """Answers at once, always with the same picture."""
+    """Responds immediately, always with the same picture."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class NoOpProvider(FakeProvider):
 
 
 async def _raw_rate(url: str, count: int) -> float:
-    """Steps a second: one is a claim and its completion."""
+    """Rows that are claimed and completed per second."""
     connection = await asyncpg.connect(url)
     await connection.execute(
         "CREATE TABLE IF NOT EXISTS bare "
@@ -88,7 +88,7 @@ async def _raw_rate(url: str, count: int) -> float:
 
 
 class Ours:
-    """A worker in this process."""
+    """Kroma's worker, in this process."""
 
     def __init__(self, url: str, folder: Path, *, scenes: int) -> None:
         self._scenes = tuple(f"{number}.png" for number in range(scenes))
@@ -124,7 +124,7 @@ class Ours:
             picture.save(root / name)
 
     async def rate(self) -> float:
-        """Steps a second of a run over scenes whose content nobody has measured."""
+        """Steps per second of a run over new scenes, so that cached measurements do not help."""
         self._draw_scenes()
         spec = RunSpec(mode=RunMode.RUN, scene_refs=self._scenes, candidates=1)
         await trigger_run(
@@ -155,9 +155,9 @@ class Ours:
 
 
 async def _compared(ours: Ours, url: str, rounds: int, bare_steps: int) -> list[tuple[float, float]]:
-    """Milliseconds of one step, ours and bare."""
+    """Milliseconds per step, of Kroma and of the raw side."""
     await ours.open()
-    await ours.rate()  # the picture processes start
+    await ours.rate()  # starts the picture processes
     pairs: list[tuple[float, float]] = []
     for _ in range(rounds):
         raw_ms = 1000 / await _raw_rate(url, bare_steps)
@@ -167,7 +167,7 @@ async def _compared(ours: Ours, url: str, rounds: int, bare_steps: int) -> list[
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """Medians; the log lines go where nobody reads them, as a service writes them."""
+    """Compare medians; log lines are written as in a service, but to /dev/null."""
     rounds, bare_steps, scenes = (1, 10, 2) if smoke else (9, 1000, SCENES)
     with running_stack() as stack, Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         configure_logs()

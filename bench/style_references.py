@@ -11,7 +11,7 @@ REFERENCE_KINDS: Final = ("noir ink", "ink wash")
 
 
 def style_reference(kind: str, size: tuple[int, int] | None = None) -> bytes:
-    """A reference as an RGB PNG, ``(width, height)`` pixels; None keeps the 640 by 800 it is shipped in."""
+    """A reference as an RGB PNG of ``(width, height)`` pixels; None keeps the original 640 by 800."""
     with Image.open(REFERENCES / f"{kind.replace(' ', '-')}.png") as picture:
         buffer = io.BytesIO()
         rgb = picture.convert("RGB").resize(size or picture.size, Image.Resampling.BOX)

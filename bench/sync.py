@@ -39,13 +39,13 @@ MAY_GROW_MB = 64
 
 
 class NoNotes:
-    """Uploads in parts that nobody goes on with."""
+    """Multipart uploads that are never resumed."""
 
     async def find_known(self) -> Mapping[str, str]:
         return {}
 
     async def note_begun(self, upload_id: str, sha256: str) -> None:
-        """Forget it."""
+        """Record nothing."""
 
 
 async def _ours(stub: str, root: Path, prefix: str) -> SyncResult:
@@ -72,7 +72,7 @@ async def _gathered(stub: str, root: Path, prefix: str) -> None:
 
         async def put(path: str) -> None:
             async with slots:
-                with open(f"{root}/{path}", "rb") as file:  # noqa: ASYNC230, PTH123 - as bare as can be
+                with open(f"{root}/{path}", "rb") as file:  # noqa: ASYNC230, PTH123 - the least overhead
                     await client.put_object(Bucket="b", Key=prefix + path, Body=file.read())
 
         await asyncio.gather(*map(put, paths))
@@ -92,7 +92,7 @@ def _paths(root: Path) -> list[str]:
 async def _looked(stub: str, root: Path, prefix: str) -> None:
     for folder, _, names in os.walk(root):
         for name in names:
-            with open(f"{folder}/{name}", "rb") as file:  # noqa: ASYNC230, PTH123 - as bare as can be
+            with open(f"{folder}/{name}", "rb") as file:  # noqa: ASYNC230, PTH123 - the least overhead
                 hashlib.md5(file.read(), usedforsecurity=False).hexdigest()
     async with aioboto3.Session(**CREDENTIALS).client("s3", endpoint_url=stub) as client:
         pages = client.get_paginator("list_objects_v2").paginate(Bucket="b", Prefix=prefix)
@@ -154,7 +154,7 @@ def _send_large(stub: str, size_bytes: int) -> None:
         with (Path(folder) / "large").open("wb") as file:
             file.truncate(size_bytes)
         asyncio.run(_ours(stub, Path(folder), f"large{size_bytes}/"))
-    # Not ru_maxrss, which starts with the peak of the process that began this one.
+    # Not ru_maxrss, which includes the peak of the parent process.
     (peak,) = re.findall(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE)
     print(int(peak) / 1024)
 
@@ -173,7 +173,7 @@ def _memory(stub: str, *, smoke: bool) -> dict[str, Any]:
 
 
 def measure(*, smoke: bool = False) -> list[dict[str, Any]]:
-    """Alternating rounds against one stub."""
+    """Compare alternating rounds against one stub."""
     rounds, new, old = (1, 20, 20) if smoke else (5, 2000, 10_000)
     with running_stub() as stub, tempfile.TemporaryDirectory(prefix="kroma-bench-") as folder:
         lines = _new_files(stub, _filled(Path(folder) / "new", new), rounds)

@@ -22,7 +22,7 @@ ASSETS = "/api/projects/bench/assets"
 
 
 def photograph(width: int, height: int) -> bytes:
-    """A JPEG that compresses as photographs do: smooth tones under a little noise."""
+    """A JPEG that compresses like a photograph: smooth tones with a little noise."""
     random = np.random.default_rng(0)
     small = random.integers(0, 256, (height // 32 + 1, width // 32 + 1, 3), dtype=np.uint8)
     tones = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC), np.int16)
@@ -33,13 +33,13 @@ def photograph(width: int, height: int) -> bytes:
 
 
 def bare(data: bytes) -> None:
-    """What any program pays."""
+    """Make the thumbnail with Pillow."""
     with Image.open(io.BytesIO(data)) as image:
         image.thumbnail((SIZE_PX, SIZE_PX))
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """Medians of alternating rounds, so that a busy machine slows both."""
+    """Compare medians of alternating rounds, so that a busy machine slows both."""
     rounds = 1 if smoke else 15
     data = photograph(400, 300) if smoke else photograph(4000, 3000)
     pairs: list[tuple[float, float]] = []

@@ -49,7 +49,7 @@ def _draw(root: Path) -> None:
 
 
 def _columns(row: Run | RunJob) -> dict[str, Any]:
-    """What an insert of the row sends, in the driver's own types."""
+    """The values that an insert of the row sends, in the driver's types."""
     set_here = {
         column.key: vars(row)[column.key] for column in row.__table__.columns if column.key in vars(row)
     }
@@ -65,7 +65,7 @@ def _insert(table: str, columns: dict[str, Any]) -> str:
 
 
 class Raw:
-    """The rows of a run, inserted with nothing around them."""
+    """Inserts the rows of a run, and does nothing else."""
 
     def __init__(self, connection: asyncpg.Connection, run: Run) -> None:
         self._connection = connection
@@ -86,7 +86,7 @@ class Raw:
 
 
 class Ours:
-    """The use case as the API calls it."""
+    """Triggers runs like the API."""
 
     def __init__(self, db: Database, data_dir: Path) -> None:
         self._db = db
@@ -139,7 +139,7 @@ async def _compared(url: str, data_dir: Path, rounds: int, warm_up: int) -> list
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """95th percentiles, on a private server."""
+    """Compare 95th percentiles on a private server."""
     warm_up, rounds = (1, 1) if smoke else (20, 300)
     with running_stack() as stack:
         pairs = uvloop.run(_compared(stack.database_url, stack.folder, rounds, warm_up))

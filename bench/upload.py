@@ -70,7 +70,7 @@ uvloop.run(server.serve())
 
 @contextmanager
 def running_bare(down: bytes) -> Generator[httpx.Client]:
-    """The handlers that ours are held against, in a process of their own."""
+    """Start the raw handlers in a separate process; yields a client for them."""
     with tempfile.TemporaryDirectory(prefix="kroma-bench-") as folder:
         Path(folder, "down").write_bytes(down)
         with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -91,19 +91,19 @@ def running_bare(down: bytes) -> Generator[httpx.Client]:
 
 
 def compared(rounds: int, ours: Callable[[int], object], raw: Callable[[int], object]) -> Pairs:
-    """Alternating rounds, without the first."""
+    """Times of alternating rounds, after one warm-up round."""
     pairs = [(once_ms(lambda n=n: ours(n)), once_ms(lambda n=n: raw(n))) for n in range(rounds + 1)]
     return pairs[1:]
 
 
 def form_of(data: bytes) -> dict[str, Any]:
-    """A form with one file, as both sides get it: made before the clock starts."""
+    """A form with one file, encoded before the clock starts."""
     request = httpx.Request("POST", "http://bench", files=[("file", ("a.jpg", data))])
     return {"content": request.read(), "headers": {"Content-Type": request.headers["Content-Type"]}}
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """The three ratios, of medians."""
+    """Compare the medians of three kinds of requests."""
     rounds = 1 if smoke else 15
     photo = photograph(400, 300) if smoke else photograph(4000, 3000)
     large = photo + bytes(max(0, (LARGE_BYTES // (64 if smoke else 1)) - len(photo) - 2)) + b"\xff\xd9"

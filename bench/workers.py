@@ -35,7 +35,7 @@ ENVIRONMENT = {"KROMA_CPU_PROCESSES": "1", "KROMA_PROVIDER": "local"}
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
-    """What is drawn."""
+    """How much is drawn."""
 
     runs: int
     scenes: int
@@ -44,7 +44,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def pictures(self) -> int:
-        """All candidates of all runs."""
+        """The number of candidates of all runs."""
         return self.runs * self.scenes * self.candidates
 
 
@@ -53,7 +53,7 @@ SMALL = Work(runs=1, scenes=1, candidates=1, size=(48, 64))
 
 
 async def _draw(stack: Stack, work: Work) -> float:
-    """Warm up, then seconds from the first trigger to the last end."""
+    """Seconds from the first trigger to the last end, after a warm-up run."""
     settings = Settings.from_environment(ENVIRONMENT, data_dir=stack.folder)
     db, queue = Database.connect(stack.database_url), ArqTaskQueue(stack.redis_url)
     stores = DirectoryStores(stack.folder, allow_any_root=False)
@@ -93,7 +93,7 @@ def _with_workers(count: int, work: Work) -> float:
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """On private servers, in turns; the quickest of each, since others' work only ever takes time."""
+    """Alternate on private servers; the fastest round of each counts, since other load only slows it."""
     work, rounds = (SMALL, 1) if smoke else (WHOLE, 2)
     pairs = [(_with_workers(1, work), _with_workers(2, work)) for _ in range(rounds)]
     one, two = min(pair[0] for pair in pairs), min(pair[1] for pair in pairs)

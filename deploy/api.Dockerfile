@@ -1,8 +1,7 @@
 # The API: docker build -f deploy/api.Dockerfile -t kroma-api .
 #
 # The two Dockerfiles are identical down to "This image alone", so that their images share layers and build cache;
-# tests/architecture/test_images.py compares them. No instruction needs BuildKit.
-# docs/decisions/0027 has the reasons.
+# tests/architecture/test_images.py compares them. They build without BuildKit. docs/decisions/0027 has the reasons.
 
 ARG PYTHON_IMAGE=python:3.12-slim
 FROM ${PYTHON_IMAGE} AS packages
@@ -13,8 +12,8 @@ COPY deploy/requirements.lock ./
 RUN python -m venv --without-pip /opt/kroma \
  && pip --python /opt/kroma/bin/python install --only-binary :all: --require-hashes -r requirements.lock
 # Removed: tests and headers of packages, Faker's data in seventy languages, and the descriptions of 400 AWS services that
-# Kroma never calls (all but S3 and those a profile may sign in with). Bytecode is compiled here and never compared with
-# its source again, because neither changes.
+# Kroma never calls (all but S3 and those a profile may sign in with). Bytecode is compiled here and, as the image never
+# changes, not checked against its source at run time.
 RUN cd /opt/kroma/lib/python3.12/site-packages \
  && find . -type d \( -name tests -o -name include \) -prune -exec rm -r {} + \
  && find faker/providers -mindepth 2 -maxdepth 2 -type d ! -name en_US -exec rm -r {} + \
@@ -44,7 +43,7 @@ RUN rm -rf /usr/local/lib/python3.12/site-packages/* /usr/local/lib/python3.12/e
  && install -d -o 10001 -g 10001 -m 0750 /var/lib/kroma
 COPY --from=packages /opt/kroma /opt/kroma
 COPY --from=package /staged/opt/kroma /opt/kroma
-# Workers get the API's address, too, so that settings allowed only on loopback are off for both.
+# Workers get the API's address too, so that settings allowed only on loopback are off for both.
 ENV PATH=/opt/kroma/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \

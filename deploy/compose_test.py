@@ -1,6 +1,6 @@
 """``make compose-test``: tests docker-compose.yml on the Docker engine of the environment.
 
-It uses its own compose project, port and secrets, so it can run next to anything else. It builds the images,
+It uses its own compose project, port and secrets, so it can run next to other stacks. It builds the images,
 starts the stack with four workers, triggers a run over the API, kills a worker's container, a worker's
 process and PostgreSQL during the run, stops and starts everything, and compares every picture byte for byte.
 Then it repeats this with the pictures in an S3 server and no shared disk.
@@ -90,19 +90,19 @@ def docker(*arguments: str, env: dict[str, str] | None = None) -> str:
     """Run a command and return its output.
 
     Raises:
-        ComposeTestError: It failed; with the end of what it said.
+        ComposeTestError: It failed; the message has the end of its output.
     """
     done = subprocess.run(
         ["docker", *arguments], cwd=ROOT, env=env, capture_output=True, text=True, check=False
     )
     if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
-        raise ComposeTestError(f"docker {' '.join(arguments)} ended with {done.returncode}:\n{said}")
+        output = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
+        raise ComposeTestError(f"docker {' '.join(arguments)} exited with {done.returncode}:\n{output}")
     return done.stdout
 
 
 class Compose:
-    """A compose project for this test only."""
+    """A compose project of this test only."""
 
     def __init__(self, folder: Path, *files: Path, settings: Path, **variables: str) -> None:
         self.port = free_port()
@@ -132,12 +132,12 @@ class Compose:
         states = [json.loads(line) for line in self("ps", "--format", "json").splitlines()]
         unwell = [one["Name"] for one in states if one["Health"] != "healthy"]
         check(not unwell, f"not healthy: {', '.join(unwell)}")
-        check(set(self.services()) >= SERVICES, f"not all services run: {self.services()}")
+        check(set(self.services()) >= SERVICES, f"services are missing; running: {self.services()}")
         check(self.services().count("worker") == workers, f"not {workers} workers: {self.services()}")
         check(took <= HEALTHY_WITHIN_S, f"healthy after {took:.0f} s, not within {HEALTHY_WITHIN_S:.0f} s")
 
     def services(self) -> list[str]:
-        """One row per running container."""
+        """The service of each running container."""
         return sorted(json.loads(line)["Service"] for line in self("ps", "--format", "json").splitlines())
 
     def query(self, statement: str) -> list[str]:
@@ -146,7 +146,7 @@ class Compose:
         return self("exec", "-T", "postgres", *psql, "--command", statement).split()
 
     def busy_workers(self) -> list[str]:
-        """The owners of job leases: container name, process id and a few letters each."""
+        """The owners of job leases: container id, process id and a few letters each."""
         return self.query("SELECT DISTINCT lease_owner FROM run_jobs WHERE lease_owner IS NOT NULL")
 
 
@@ -156,8 +156,8 @@ class Studio:
     def __init__(self, compose: Compose) -> None:
         self._address = f"http://127.0.0.1:{compose.port}"
         self.client = httpx.Client(base_url=self._address, timeout=60)
-        refused = self.client.post("/auth/token", json={"label": "stranger"}).status_code
-        check(refused == HTTPStatus.UNAUTHORIZED, f"a stranger's request for a token ended with {refused}")
+        status = self.client.post("/auth/token", json={"label": "anonymous"}).status_code
+        check(status == HTTPStatus.UNAUTHORIZED, f"an anonymous request for a token got {status}")
         token = compose("exec", "-T", "api", "kroma", "token", "create").strip()
         self.client.headers["Authorization"] = f"Bearer {token}"
         self.path = "/api/projects/hero_book"
@@ -170,19 +170,19 @@ class Studio:
         data: dict[str, str] | None = None,
         files: list[tuple[str, tuple[str, bytes, str]]] | None = None,
     ) -> dict[str, Any]:
-        """The reply to a request that succeeds."""
+        """The response to a request that must succeed."""
         answer = self.client.post(path, json=json, data=data, files=files)
-        check(answer.is_success, f"POST {path} ended with {answer.status_code}: {answer.text[:400]}")
+        check(answer.is_success, f"POST {path} got {answer.status_code}: {answer.text[:400]}")
         return answer.json()
 
     def get(self, path: str) -> dict[str, Any]:
-        """The reply to a request that succeeds."""
+        """The response to a request that must succeed."""
         answer = self.client.get(path)
-        check(answer.is_success, f"GET {path} ended with {answer.status_code}: {answer.text[:400]}")
+        check(answer.is_success, f"GET {path} got {answer.status_code}: {answer.text[:400]}")
         return answer.json()
 
     def upload(self, kind: str, pictures: Sequence[tuple[str, bytes]]) -> list[str]:
-        """The ids of the assets."""
+        """Upload PNGs and return the ids of the assets."""
         files = [("file", (name, data, "image/png")) for name, data in pictures]
         kept = self.post(f"{self.path}/assets", data={"kind": kind}, files=files)["assets"]
         return [asset["id"] for asset in kept]
@@ -193,8 +193,8 @@ class Studio:
         drawn = [(f"scene_{number}.png", scene_png(480, 320, seed=number)) for number in range(scenes)]
         self.upload("input", drawn)
         styles = self.upload("reference", [("ink.png", style_reference("noir ink", size=(480, 640)))])
-        order = {"mode": "run", "confirm_spend": True, "input": "scenes", "style_refs": styles}
-        triggered = self.post(f"{self.path}/runs/trigger", json={**order, "candidates": CANDIDATES})
+        spec = {"mode": "run", "confirm_spend": True, "input": "scenes", "style_refs": styles}
+        triggered = self.post(f"{self.path}/runs/trigger", json={**spec, "candidates": CANDIDATES})
         return triggered["run"]["id"]
 
     def run(self, run_id: str) -> dict[str, Any] | None:
@@ -249,41 +249,41 @@ def disk_run(compose: Compose) -> None:
         compose("build")
     for name in ("api", "worker"):
         size = int(docker("image", "inspect", "--format", "{{.Size}}", f"kroma-{name}:test"))
-        say(f"kroma-{name} has {size / 1e6:.0f} MB, the base image included")
+        say(f"kroma-{name}: {size / 1e6:.0f} MB, including the base image")
     with step(f"up --wait: healthy with {WORKERS} workers"):
         compose.up(workers=WORKERS)
     studio = Studio(compose)
-    say("a stranger gets no token; `kroma token create` in the container makes one")
-    with step(f"project made, {SCENES} scenes and a style uploaded, run triggered"):
+    say("an anonymous caller cannot create a token; `kroma token create` in the container can")
+    with step(f"created a project, uploaded {SCENES} scenes and a style, triggered a run"):
         run_id = studio.begin(scenes=SCENES)
-    with step("more than one worker at work"):
+    with step("more than one worker is busy"):
         first, second = eventually(
             lambda: busy if len(busy := compose.busy_workers()) > 1 else None,
             within_s=END_WITHIN_S,
-            otherwise="one worker did everything",
+            otherwise="only one worker was busy",
         )[:2]
     container, process = first.split("-")[0], second.split("-")
     docker("kill", "--signal", "KILL", container)
     say(f"killed the container of worker {first}; it stays down")
     docker("exec", process[0], "sh", "-c", f"kill -KILL {int(process[1])}")
-    say(f"killed the process of worker {second}; the engine starts it again")
+    say(f"killed the process of worker {second}; the engine restarts it")
     done = studio.done_jobs(run_id)
-    with step("the others went on"):
+    with step("the other workers continued"):
         eventually(
             lambda: studio.done_jobs(run_id) > done or None,
             within_s=END_WITHIN_S,
-            otherwise="the rest did not go on",
+            otherwise="the other workers did not continue",
         )
-    check(studio.done_jobs(run_id) < SCENES, "the run was over before PostgreSQL could be killed")
+    check(studio.done_jobs(run_id) < SCENES, "the run ended before PostgreSQL could be killed")
     compose("kill", "--signal", "KILL", "postgres")
     say("killed PostgreSQL, which stays down for 3 s")
     time.sleep(3)
-    with step("PostgreSQL started again"):
+    with step("restarted PostgreSQL"):
         compose("start", "postgres")
     with step(f"the run ended ok, with all {SCENES * CANDIDATES} candidates"):
         studio.ended(run_id, scenes=SCENES)
     restarts = docker("inspect", "--format", "{{.RestartCount}}", process[0]).strip()
-    check(restarts == "1", f"the worker whose process was killed was started again {restarts} times")
+    check(restarts == "1", f"the worker with the killed process was restarted {restarts} times, not once")
     before = studio.kept(run_id)
     down_and_up(compose, studio, run_id, before, workers=WORKERS)
 
@@ -297,28 +297,28 @@ def down_and_up(
     with step("up --wait"):
         compose.up(workers=workers)
     after = studio.kept(run_id)
-    check(after == before, "something is not as it was before `down`")
-    say(f"everything is there: project, run and {len(after['sums'])} pictures, the same bytes")
+    check(after == before, "project, run or pictures differ from those before `down`")
+    say(f"project, run and {len(after['sums'])} pictures are unchanged, byte for byte")
 
 
 def s3_run(compose: Compose) -> None:
     """Test the stack with the pictures in an S3 server and no shared disk."""
-    with step("profile s3, up --wait: healthy with 2 workers and no common disk"):
+    with step("profile s3, up --wait: healthy with 2 workers and no shared disk"):
         compose.up(workers=2)
     studio = Studio(compose)
     scenes = SCENES // 2
-    with step(f"project made, {scenes} scenes and a style uploaded, run triggered"):
+    with step(f"created a project, uploaded {scenes} scenes and a style, triggered a run"):
         run_id = studio.begin(scenes=scenes)
-    busy = eventually(compose.busy_workers, within_s=END_WITHIN_S, otherwise="nobody had jobs")
+    busy = eventually(compose.busy_workers, within_s=END_WITHIN_S, otherwise="no worker was busy")
     docker("kill", "--signal", "KILL", busy[0].split("-")[0])
-    say(f"killed the container of worker {busy[0]}, and its disk with it")
+    say(f"killed the container of worker {busy[0]}, which takes its disk with it")
     with step(f"the run ended ok, with all {scenes * CANDIDATES} candidates"):
         studio.ended(run_id, scenes=scenes)
     down_and_up(compose, studio, run_id, studio.kept(run_id), workers=2)
 
 
 def s3_image() -> str | None:
-    """The image of docker-compose.yml if the engine has it or can pull it, otherwise any of its versions."""
+    """The image of docker-compose.yml if the engine has it or can pull it, otherwise the newest version."""
     for image in (S3_DEFAULT, S3_ANY):
         for look in (("image", "inspect", image), ("pull", "--quiet", image)):
             try:
@@ -350,12 +350,12 @@ def engine() -> str:
         ComposeTestError: No engine responds, or it has no compose.
     """
     host = os.environ.get("DOCKER_HOST", "the default address")
-    check(shutil.which("docker"), "there is no `docker` on the PATH")
+    check(shutil.which("docker"), "`docker` is not on the PATH")
     try:
         server = docker("version", "--format", "{{.Server.Version}}").strip()
     except ComposeTestError as exc:
         raise ComposeTestError(
-            f"no Docker engine answers at {host}: start one or set DOCKER_HOST\n{exc}"
+            f"no Docker engine responds at {host}: start one or set DOCKER_HOST\n{exc}"
         ) from exc
     return f"engine {server}, compose {docker('compose', 'version', '--short').strip()}"
 
@@ -376,7 +376,7 @@ def prove(folder: Path) -> None:
         disk_run(compose)
     image = s3_image()
     if image is None:
-        say(f"skipped: image {S3_DEFAULT} not available on this engine, so nothing is said about profile s3")
+        say(f"image {S3_DEFAULT} is not available on this engine, so profile s3 was not tested")
         return
     say(f"profile s3 with {image}")
     variables = {"KROMA_S3_IMAGE": image, "KROMA_WORKERS": "2"}

@@ -1,6 +1,6 @@
 """Draw the layers of packages into docs/architecture.md, from the import contracts in pyproject.toml.
 
-``python docs/draw_layers.py`` redraws the picture; with ``--check`` it only says whether it is up to date.
+``python docs/draw_layers.py`` redraws the picture; with ``--check`` it only checks whether it is up to date.
 """
 
 import re
@@ -62,18 +62,14 @@ def _id(path: str) -> str:
 
 
 def redrawn(page: str, picture: str) -> str:
-    """The page with this picture between its marks."""
+    """The page with this picture between its markers."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + BEGIN + picture + END + after
 
 
 def main() -> int:
-    """Redraw the picture, or check it.
-
-    Returns:
-        The exit code: 1 when the picture is out of date.
-    """
+    """Redraw the picture, or check it; the exit code is 1 if it is out of date."""
     page = PAGE.read_text()
     wanted = redrawn(page, drawn(contracts((ROOT / "pyproject.toml").read_text())))
     if "--check" not in sys.argv[1:]:

@@ -2,7 +2,7 @@
 
     python examples/journey.py [ADDRESS] [TOKEN]
 
-Address and token default to ``KROMA`` and ``TOKEN``. It can be run again and keeps what exists.
+Address and token default to ``KROMA`` and ``TOKEN``. Running it again keeps what exists.
 Start Kroma with ``kroma up``; ``kroma token show`` prints the token.
 """
 
@@ -42,13 +42,13 @@ class Api:
             return refusal.code, json.load(refusal)
 
     def get(self, path: str) -> dict[str, Any]:
-        return self._sure("GET", path, None)
+        return self._expect_ok("GET", path, None)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._sure("POST", path, body)
+        return self._expect_ok("POST", path, body)
 
     def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        return self._sure("PUT", path, body)
+        return self._expect_ok("PUT", path, body)
 
     def named(self, section: str, body: dict[str, Any]) -> dict[str, Any]:
         """The row with this name, created unless it exists."""
@@ -59,7 +59,7 @@ class Api:
                 return row
         return self.post(f"{AT}/{section}", body)[plural.removesuffix("s")]
 
-    def _sure(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    def _expect_ok(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         status, reply = self.send(method, path, body)
         print(f"  {status}  {method:4} {path}")
         if not reply["ok"]:
@@ -107,7 +107,7 @@ def references(api: Api, root: Path) -> None:
         api.post(items, {"label": "Light", "content_text": "Early, from the east", "sort_order": 1})
     guide = {"name": "Ink", "instructions": "Heavy outlines, two grays", "notes": "No color"}
     api.named("style-guides", guide)
-    api.named("characters", {"name": "Mara", "description": "The pilot", "prompt_text": "a gray braid"})
+    api.named("characters", {"name": "Mara", "description": "The captain", "prompt_text": "a gray braid"})
     api.named("prompt-templates", {"name": "Page", "template_text": "{character} at {place}"})
 
 
@@ -129,18 +129,18 @@ def bootstrap(api: Api) -> None:
 
 ANSWER = {
     "mode": "merge",
-    "settings": {"characters": [{"name": "Tomas", "description": "The keeper", "prompt_text": "a red coat"}]},
+    "settings": {"characters": [{"name": "Tomas", "description": "The pilot", "prompt_text": "a red coat"}]},
 }
-"""What a chat model might answer."""
+"""A possible answer of a chat model."""
 
 
 def plan(api: Api) -> None:
-    """Plan a run without making anything."""
-    print("and then")
-    order = {"mode": "dry", "input": "scenes", "style_refs": ["styles/ink.png"], "candidates": 2}
-    run = api.post(f"{AT}/runs/trigger", order)["run"]
+    """Plan a run and generate nothing."""
+    print("dry run")
+    spec = {"mode": "dry", "input": "scenes", "style_refs": ["styles/ink.png"], "candidates": 2}
+    run = api.post(f"{AT}/runs/trigger", spec)["run"]
     jobs = api.get(f"{AT}/runs/{run['id']}/jobs")
-    print(f"       planned {jobs['count']} job(s), {jobs['jobs'][0]['job_key']} the first")
+    print(f"       planned {jobs['count']} job(s); the first is {jobs['jobs'][0]['job_key']}")
 
 
 def write_picture(path: Path, color: tuple[int, int, int], size: int = 64) -> None:

@@ -1,7 +1,7 @@
-"""An example of a third provider (docs/providers.md): Stability AI's style transfer.
+"""An example of a third-party provider (docs/providers.md): Stability AI's style transfer.
 
-A provider consists of a module like this and one entry in ``kroma.providers.PROVIDERS``. It must pass the
-conformance suite (``tests/integration/providers/test_conformance.py``), like ``local`` and ``openai``.
+A provider consists of a module like this and one entry in ``kroma.providers.PROVIDERS``. Like ``local`` and
+``openai``, it must pass the conformance suite (``tests/integration/providers/test_conformance.py``).
 """
 
 import asyncio
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from kroma.imaging.codec import verify
     from kroma.outbound.client import OutboundClient, OutboundReply
     from kroma.providers.fitting import fitted
-else:  # names of functions for picture processes; nothing is imported here
+else:  # names for picture processes, which import the functions
     verify = remote("kroma.imaging.codec").verify
     fitted = remote("kroma.providers.fitting").fitted
 
@@ -57,7 +57,7 @@ CODE: Final = "stability"
 OFFICIAL_URL: Final = "https://api.stability.ai"
 MODEL: Final = "style-transfer"
 PRICE_USD: Final = Decimal("0.08")
-"""Eight credits of one cent each; a real provider keeps prices in a dated data file."""
+"""Eight credits of one cent each; Kroma's own providers keep prices in dated data files."""
 _LIMIT: Final = timedelta(seconds=120)
 _SEEDS: Final = 4_294_967_295
 _KEY: Final = re.compile(r"[!-~]+")
@@ -74,7 +74,7 @@ class StabilityProvider:
     """Applies the style of one reference to the scene; implements ``kroma.providers.base.Provider``."""
 
     def __init__(self, cpu: CpuPool, *, url_allow: AllowList | None = None) -> None:
-        """Set it up; ``url_allow`` lists the hosts and ranges that need not be public."""
+        """Connect to nothing yet; ``url_allow`` lists the hosts and ranges that need not be public."""
         self._cpu = cpu
         self._url_allow = url_allow or AllowList()
         self._client: OutboundClient | None = None
@@ -82,7 +82,6 @@ class StabilityProvider:
 
     @classmethod
     def opened(cls, cpu: CpuPool, settings: Settings) -> Self:
-        """Set up the provider with the settings of an installation."""
         return cls(cpu, url_allow=settings.url_allow)
 
     @staticmethod
@@ -92,18 +91,16 @@ class StabilityProvider:
 
     @property
     def code(self) -> str:
-        """The provider's code."""
         return CODE
 
     @property
     def capabilities(self) -> Capabilities:
-        """Formats, limits and properties of the service."""
         return Capabilities(
             models=self.models(),
             mime_types=_TYPES,
             max_input_pixels=_LIMITS.max_pixels,
             max_input_bytes=_LIMITS.max_bytes,
-            deterministic=False,  # it accepts a seed, but does not promise equal pictures
+            deterministic=False,  # the service accepts a seed, but does not promise equal pictures
             free=False,
             takes_key=True,
             official_url=OFFICIAL_URL,
@@ -111,7 +108,6 @@ class StabilityProvider:
         )
 
     def estimate(self, request: EditRequest) -> Decimal | None:  # noqa: ARG002 - each call costs the same
-        """The price of one call."""
         return PRICE_USD
 
     async def edit(self, request: EditRequest) -> EditResult:
@@ -119,15 +115,15 @@ class StabilityProvider:
 
         Raises:
             ProviderRefusedError: The call was not carried out and cost nothing.
-            AnswerLostError: It may have been done and charged.
-            AnswerUnusableError: It was charged, and brought no picture.
+            AnswerLostError: The call may have been carried out and charged.
+            AnswerUnusableError: The call was charged, but the response is not a usable picture.
             PictureError: An input does not decode.
         """
         key, url = _checked(request.access)
         if len(request.pictures) != 2:  # noqa: PLR2004 - what the service takes
-            raise ProviderRefusedError(CODE, "one call takes a scene and one style reference")
+            raise ProviderRefusedError(CODE, "a call must have a scene and exactly one style reference")
         if request.size is not None:
-            raise ProviderRefusedError(CODE, "it draws in the scene's own size")
+            raise ProviderRefusedError(CODE, "the service draws in the scene's size; leave out 'size'")
         scene, style = [await self._fitted(picture) for picture in request.pictures]
         seed = (request.seed + request.candidate_index - 1) % _SEEDS
         reply = await self._reply(
@@ -139,7 +135,6 @@ class StabilityProvider:
         return await self._result(reply, seed)
 
     async def find_call(self, call_id: UUID, access: ProviderAccess) -> FoundCall | None:  # noqa: ARG002 - cannot be asked
-        """Return nothing: the service cannot be asked about a call."""
         return None
 
     async def health(self, access: ProviderAccess) -> ProviderHealth:
@@ -155,20 +150,21 @@ class StabilityProvider:
         except OutboundError as exc:
             return ProviderHealth(ok=False, code="unreachable", message=exc.message)
         if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return ProviderHealth(ok=False, code="key_refused", message="It refused the API key")
+            return ProviderHealth(ok=False, code="key_refused", message="The service rejected the API key")
         try:
             balance = msgspec.json.decode(reply.body, type=_Balance)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return ProviderHealth(ok=False, code="failing", message=f"It answered with {reply.status}")
+            return ProviderHealth(
+                ok=False, code="failing", message=f"The service returned status {reply.status}"
+            )
         return ProviderHealth(ok=True, message=f"Key and address work; {balance.credits:g} credits are left")
 
     async def close(self) -> None:
-        """Close connections; the pool belongs to the caller."""
         if self._client is not None:
             await self._client.close()
 
     async def _loaded(self) -> "OutboundClient":
-        """The client behind the URL guard, loaded only in processes that make calls."""
+        """The client with the URL guard, imported only in processes that make calls."""
         async with self._loading:
             if self._client is None:
                 await asyncio.to_thread(__import__, "kroma.outbound.client")
@@ -179,7 +175,7 @@ class StabilityProvider:
         return self._client
 
     async def _fitted(self, picture: ProviderPicture) -> tuple[str, bytes, str]:
-        """The picture in a form the service accepts; it is decoded in a picture process."""
+        """The picture in a form that the service accepts, as name, bytes and MIME type."""
         changed = await self._cpu.run(fitted, picture.data, picture.name, _LIMITS)
         if changed is None:
             return "picture", picture.data, picture.mime_type
@@ -193,7 +189,7 @@ class StabilityProvider:
         *,
         key: str,
     ) -> "OutboundReply":
-        """Send once, and translate each failure into whether money was spent."""
+        """Send once, and translate each failure into an error that says whether money was spent."""
         client = await self._loaded()
         try:
             return await client.post_form(
@@ -221,7 +217,11 @@ class StabilityProvider:
         request_id = reply.headers.get("x-request-id", "")
         known_id = request_id if _REQUEST_ID.fullmatch(request_id) else None
         unusable = AnswerUnusableError(
-            CODE, "its answer is no usable picture", model=MODEL, request_id=known_id, cost_usd=PRICE_USD
+            CODE,
+            "the response is not a usable picture",
+            model=MODEL,
+            request_id=known_id,
+            cost_usd=PRICE_USD,
         )
         try:
             header = await self._cpu.run(verify, reply.body, name="answer")
@@ -243,7 +243,7 @@ class StabilityProvider:
 
 def _checked(access: ProviderAccess) -> tuple[str, str]:
     if not access.api_key or _KEY.fullmatch(access.api_key) is None:
-        raise ProviderKeyRefusedError(CODE, "there is no API key that a header can carry")
+        raise ProviderKeyRefusedError(CODE, "the API key is missing or contains more than visible ASCII")
     return access.api_key, (access.base_url or OFFICIAL_URL).rstrip("/")
 
 
@@ -252,15 +252,19 @@ def _bearer(key: str) -> dict[str, str]:
 
 
 def _failure(reply: "OutboundReply") -> ProviderFailedError:
-    """The error for a status other than 200 (docs/decisions/0014), without the service's text."""
+    """The error for a status other than 200 (docs/decisions/0014), without quoting the service."""
     status = reply.status
     if status == HTTPStatus.UNAUTHORIZED:
-        return ProviderKeyRefusedError(CODE, "it refused the API key")
+        return ProviderKeyRefusedError(CODE, "the service rejected the API key")
     if status == HTTPStatus.FORBIDDEN:
-        return ProviderRefusedError(CODE, "its moderation refused the prompt or the pictures")
+        return ProviderRefusedError(CODE, "the service's moderation rejected the prompt or the pictures")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         wait = retry_after(reply.headers)
-        return ProviderRefusedError(CODE, "too many calls", retryable=True, retry_after=wait)
+        return ProviderRefusedError(
+            CODE, "the service received too many calls", retryable=True, retry_after=wait
+        )
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return ProviderRefusedError(CODE, f"it refused the request ({status})")
-    return AnswerLostError(CODE, f"it or a gateway answered with {status}, which may come after the work")
+        return ProviderRefusedError(CODE, f"the service rejected the request with status {status}")
+    return AnswerLostError(
+        CODE, f"the service or a gateway returned status {status}, perhaps after it drew and charged"
+    )

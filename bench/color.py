@@ -18,7 +18,7 @@ PROFILE = BUILTIN_PROFILES["cinematic_warm"]
 
 
 def in_pillow(image: Image.Image) -> Image.Image:
-    """Brightness, contrast, saturation, sharpness over a Gaussian of sigma 1, gamma, multipliers."""
+    """Brightness, contrast, saturation, sharpness with a Gaussian of sigma 1, gamma, multipliers."""
     done = ImageEnhance.Brightness(image).enhance(PROFILE.brightness)
     done = ImageEnhance.Contrast(done).enhance(PROFILE.contrast)
     done = ImageEnhance.Color(done).enhance(PROFILE.saturation)
@@ -29,7 +29,7 @@ def in_pillow(image: Image.Image) -> Image.Image:
 
 
 def measure(*, smoke: bool = False) -> dict[str, Any]:
-    """Medians of alternating calls, both on one core, so that a busy machine slows both."""
+    """Compare medians of alternating calls on one core, so that a busy machine slows both."""
     rounds, (width, height) = (1, (64, 96)) if smoke else (15, (WIDTH, HEIGHT))
     small = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8, 3), dtype=np.uint8)
     pixels = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -38,7 +38,7 @@ def measure(*, smoke: bool = False) -> dict[str, Any]:
     cv2.setNumThreads(1)
     try:
         off = ImageChops.difference(in_pillow(image), Image.fromarray(graded(picture, PROFILE).pixels))
-        if np.asarray(off).mean() > 6:  # Pillow's contrast turns about the mean, ours about 128
+        if np.asarray(off).mean() > 6:  # Pillow's contrast pivots around the mean, Kroma's around 128
             raise AssertionError
         pairs = [
             (once_ms(lambda: graded(picture, PROFILE)), once_ms(lambda: in_pillow(image)))
@@ -46,7 +46,7 @@ def measure(*, smoke: bool = False) -> dict[str, Any]:
         ]
     finally:
         cv2.setNumThreads(threads)
-    return line("colour", pairs, at_least=TARGET)
+    return line("color", pairs, at_least=TARGET)
 
 
 def main() -> None:
