@@ -1,4 +1,4 @@
-"""Computing beside the event loop: what would stall it, and is too large to be sent to a process."""
+"""Runs computations beside the event loop that would block it but are too large to send to a process."""
 
 import asyncio
 import gc
@@ -10,24 +10,19 @@ from typing import Final, TypeVar
 T = TypeVar("T")
 
 FEW: Final = 500
-"""Elements that are computed sooner than a thread has its turn: 5 ms at 10 us each."""
+"""Up to this many elements, a thread would take longer than the work: 5 ms at 10 us each."""
 LARGE_BYTES: Final = 64 * 1024
-"""Of a JSON body; a smaller one has few elements."""
-# One thread: two would take turns with the loop, which would wait for both. Not the loop's own threads, which
-# would all be taken while a few large bodies wait, and nobody's file could be read.
+"""A smaller JSON body has few elements."""
+# One thread, since two would both compete with the loop. Not the loop's own threads, since a few large bodies
+# could occupy them all, and no file could be read.
 _thread: Final = ThreadPoolExecutor(1, "aside")
 
 
 async def aside(elements: int, function: Callable[..., T], *args: object, **kwargs: object) -> T:
-    """Call a function that computes, in a thread where it has much to do.
+    """Call a computing function, in a thread if it processes many elements.
 
-    The loop gets its turn every few milliseconds, so the function must make no call to C that takes long.
-
-    Args:
-        elements: How many it looks at, about.
-        function: Reads and writes nothing that the loop's own code may change meanwhile.
-        args: Its arguments.
-        kwargs: Its arguments by name.
+    The loop runs in between, so the function must not hold the GIL in long C calls, nor share mutable data
+    with code on the loop.
     """
     if elements <= FEW:
         return function(*args, **kwargs)
@@ -36,7 +31,7 @@ async def aside(elements: int, function: Callable[..., T], *args: object, **kwar
 
 
 def _uncollected(function: Callable[..., T], *args: object, **kwargs: object) -> T:
-    """Nothing else runs while a collection walks what a large body became, so there is none meanwhile."""
+    """Run without garbage collection, which would stop the loop while it walks a large body's objects."""
     gc.disable()
     try:
         return function(*args, **kwargs)

@@ -446,7 +446,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Code of the provider that makes the pictures when nothing else names one."""
     provider_limits: ProviderLimits
     queue: str
-    """``arq`` (Redis rings) or ``postgres`` (no Redis at all)."""
+    """``arq`` (over Redis) or ``postgres`` (no Redis needed)."""
     worker_jobs: int
     """Jobs one worker carries at a time."""
     lease: timedelta

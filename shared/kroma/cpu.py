@@ -1,4 +1,4 @@
-"""Picture work in processes of its own: off the event loop, under limits of memory and time."""
+"""Runs picture code in separate processes: off the event loop, with limits on memory and time."""
 
 import asyncio
 import ctypes
@@ -24,38 +24,37 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MEMORY_LIMIT_BYTES: Final = 3 * 1024**3
-"""Address space of one process: a 64 megapixel picture in float32 RGBA is 1 GiB, and twice that in work."""
+"""Address space of one process: 64 megapixels are 1 GiB in float32 RGBA, and the work takes twice that."""
 CPU_LIMIT_S: Final = 300.0
-"""Computing time of one call: a net under the checks that refuse a picture made to take long."""
+"""CPU time of one call: a safety net below the checks that refuse pictures crafted to take long."""
 IDLE_AFTER_S: Final = 60.0
-"""A pool that did nothing for so long gives its processes back: numpy and OpenCV are much memory."""
+"""An idle pool stops its processes after this time, since numpy and OpenCV take much memory."""
 ROOM_BYTES: Final = 96 * 1024**2
-"""What all callers together may have in memory of files to be worked on; on its way to a process a file is
-there twice."""
+"""Input files that all callers may hold in memory; each is there twice while it is sent to a process."""
 ROOM_OF_ONE_BYTES: Final = 64 * 1024**2
-"""What one caller may have of it: the largest file, or many small ones."""
+"""One caller's part of ``ROOM_BYTES``: the largest file, or many small ones."""
 LEAST_ROOM_BYTES: Final = 4 * 1024**2
-"""What a small file counts: the result of its work may be larger than it."""
+"""What a small file counts as: its result may be larger."""
 PIPE_BYTES: Final = 1024**2
-"""What Linux lets every user have in one pipe."""
+"""The largest pipe that Linux gives an unprivileged user."""
 _PR_SET_PDEATHSIG: Final = 1
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MAPPED_FROM_BYTES: Final = 32 * 1024**2
 _KEPT_BYTES: Final = 128 * 1024**2
-"""Free memory at the end of a picture process's heap, until it has been idle for a minute."""
+"""Free memory that the allocator keeps at the end of the heap."""
 
 
 class PictureWorkLostError(InfraError):
-    """A picture process died: out of memory or time, or killed."""
+    """A picture process ran out of memory or time, or was killed."""
 
     code = "picture_process_lost"
     text = "A picture process ended before its work was done; the picture may need too much memory or time"
 
 
 class remote:  # noqa: N801 - stands where a module would
-    """A module whose functions only picture processes run: it is imported there and not here.
+    """A module that only picture processes import.
 
-    Stands in the ``else`` of ``if TYPE_CHECKING: from package import module``, which gives the types.
+    Use it in the ``else`` branch of ``if TYPE_CHECKING: from package import module``.
     """
 
     def __init__(self, module: str) -> None:
@@ -68,7 +67,7 @@ class remote:  # noqa: N801 - stands where a module would
 
 
 class _RemoteFunction:
-    """Pickles as the function it names."""
+    """Unpickles as the function it names."""
 
     def __init__(self, module: str, name: str) -> None:
         self.__name__ = name
@@ -88,19 +87,19 @@ def _imported(module: str, name: str) -> Callable[..., Any]:
 def _prepare_process(memory_limit_bytes: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if sys.platform == "linux":
-        # An orphan would wait for work for ever: its own copy of the pipe keeps it from closing.
+        # An orphan would wait for work forever: its own copy of the pipe keeps the pipe open.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
-            os._exit(1)  # it died before it could be asked for its death
+            os._exit(1)  # the parent died before prctl
         _keep_memory()
     resource.setrlimit(resource.RLIMIT_AS, (memory_limit_bytes, memory_limit_bytes))
 
 
 def _keep_memory() -> None:
-    """Let the allocator keep what one picture took for the next, instead of fetching its pages anew.
+    """Let the allocator reuse one picture's memory for the next.
 
-    By default every buffer of a picture is mapped, filled with zeros page by page, and given back; that is
-    a tenth of the time a thumbnail takes. Other C libraries than glibc have no such setting.
+    By default glibc maps every large buffer, zeroes its pages and unmaps it, which is a tenth of a
+    thumbnail's time. Other C libraries have no such setting.
     """
     tune = getattr(ctypes.CDLL(None), "mallopt", None)
     if tune is not None:
@@ -109,7 +108,7 @@ def _keep_memory() -> None:
 
 
 class PictureProcess:
-    """One process, held for a while; it makes one call after the other."""
+    """One process, reserved for a caller; it runs one call at a time."""
 
     def __init__(self, pool: "CpuPool", executor: ProcessPoolExecutor, cpu_limit_s: float) -> None:
         self._pool = pool
@@ -121,7 +120,7 @@ class PictureProcess:
         """Call ``function`` in the process; it and its arguments must pickle.
 
         Raises:
-            PictureWorkLostError: The process died under it.
+            PictureWorkLostError: The process died.
         """
         call = _Call(function, args, kwargs, self._cpu_limit_s)
         del args, kwargs
@@ -137,21 +136,21 @@ class PictureProcess:
                 self._forget(call)
 
     def _forget(self, call: "_Call[Any]") -> None:
-        # An error keeps its frames for as long as somebody keeps the error, and they what was sent.
+        # A stored error keeps its frames alive, and these keep the arguments.
         if call.forget() > PIPE_BYTES:
-            # The library keeps what it sent last, too, until it sends something else.
+            # The executor also keeps the last item it sent, until it sends another.
             with suppress(BrokenProcessPool, RuntimeError):
                 self.executor.submit(int)
 
     def when_free(self, callback: Callable[[], None]) -> None:
-        """Call back once the last call has ended: one whose caller left computes on."""
+        """Call back when the last call has ended; a call continues after its caller is canceled."""
         if self._call is None or self._call.done():
             callback()
             return
         loop = asyncio.get_running_loop()
 
         def ended(_: "Future[Any]") -> None:
-            with suppress(RuntimeError):  # the loop is closed, and the pool with it
+            with suppress(RuntimeError):  # the loop and the pool are closed
                 loop.call_soon_threadsafe(callback)
 
         self._call.add_done_callback(ended)
@@ -160,8 +159,8 @@ class PictureProcess:
 class CpuPool:
     """Runs module-level functions in a few processes, started on first use and shared in turn.
 
-    Whoever is alone uses all of them. While one caller (``kroma.shares``) has them all, the next caller gets
-    one more, so that nobody waits for the end of another's long call.
+    One caller (``kroma.shares``) alone may use all of them. The next one then gets a spare process, so
+    that it does not wait for the other's long calls.
     """
 
     def __init__(
@@ -176,19 +175,19 @@ class CpuPool:
         self._cpu_limit_s = cpu_limit_s
         self._turns = TurnQueue(processes, spare=1)
         self._room = TurnQueue(ROOM_BYTES, most_per_key=ROOM_OF_ONE_BYTES)
-        # An executor for each process: one that dies takes no other's work along.
+        # One executor per process, so that a dying process fails only its own call.
         self._executors: set[ProcessPoolExecutor] = set()
         self._idle: list[ProcessPoolExecutor] = []
         self._idle_timer: asyncio.TimerHandle | None = None
         self._last_share: str | None = None
         self._has_several = False
-        """Whether more than one caller has come since the pool was last idle."""
+        """Whether several callers have used the pool since it was last idle."""
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``function`` in the next free picture process; it and its arguments must pickle.
 
         Raises:
-            PictureWorkLostError: The process died under it; other work is not affected.
+            PictureWorkLostError: The process died; other calls are not affected.
         """
         async with self.process() as process:
             calling = process.run(function, *args, **kwargs)
@@ -197,7 +196,7 @@ class CpuPool:
 
     @asynccontextmanager
     async def process(self) -> AsyncGenerator[PictureProcess]:
-        """Wait in turn for a picture process, for one whose arguments are loaded only then."""
+        """Wait in turn for a picture process, to load a call's arguments only then."""
         turn = await self._turns.take()
         share = current_share.get()
         self._has_several = self._has_several or self._last_share not in {None, share}
@@ -209,16 +208,16 @@ class CpuPool:
             process.when_free(partial(self._give_back, process.executor, turn))
 
     def room(self, size_bytes: int) -> AbstractAsyncContextManager[Turn]:
-        """Wait in turn for room for a file, before it is loaded to be worked on.
+        """Wait in turn for memory for an input file, before loading it.
 
-        Whoever has room may wait for a process, and never the other way round.
+        Always take room before a process, never after, or two callers could deadlock.
         """
         return self._room.turn(units=min(max(size_bytes, LEAST_ROOM_BYTES), ROOM_OF_ONE_BYTES))
 
     def prepare_spare(self, function: Callable[..., object]) -> None:
-        """Start the spare process, with what ``function`` needs, before somebody has to wait for its start.
+        """Start the spare process early, and import ``function`` there.
 
-        That is when all others are busy and more than one caller uses the pool.
+        Does nothing unless several callers use the pool and all other processes are busy.
         """
         is_full = len(self._executors) == self._turns.held() == self._processes
         if self._has_several and is_full:
@@ -257,7 +256,7 @@ class CpuPool:
             PICTURE_PROCESSES_LOST.inc()
 
     def _started(self) -> ProcessPoolExecutor:
-        # spawn: forking a process with an event loop and open database connections is undefined.
+        # spawn, because forking a process with an event loop and database connections is unsafe.
         executor = ProcessPoolExecutor(
             1,
             mp_context=multiprocessing.get_context("spawn"),
@@ -277,26 +276,25 @@ class CpuPool:
 
 
 def _is_broken(executor: ProcessPoolExecutor) -> bool:
-    # The library has no public way to ask; finding out by a call would make the call fail.
+    # There is no public attribute, and finding out by a call would make that call fail.
     return bool(vars(executor)["_broken"])
 
 
 def _widen_pipes(executor: ProcessPoolExecutor) -> None:
-    """Give the pipes to and from its processes more than their 64 KiB.
+    """Enlarge the pipes to and from the process beyond the default 64 KiB.
 
-    A picture of 2 MB crosses a usual pipe in 33 turns, and each wakes a process on either side: 13 ms
-    where its bytes need 2.
+    A 2 MB picture crosses a default pipe in 33 rounds, each waking both sides: 13 ms instead of 2 ms.
     """
     if not hasattr(fcntl, "F_SETPIPE_SZ"):
-        return  # no Linux
+        return  # not Linux
     for name in ("_call_queue", "_result_queue"):
-        queue = getattr(executor, name)  # the library has no public way to them
-        with suppress(OSError):  # more than this user may have in pipes
+        queue = getattr(executor, name)  # there is no public attribute
+        with suppress(OSError):  # the user's limit for all pipes
             fcntl.fcntl(queue._writer.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)  # noqa: SLF001
 
 
 class _Call(Generic[T]):
-    """A call with keywords and a limit of computing time, in a form that pickles."""
+    """A call with a CPU time limit, in a form that pickles."""
 
     def __init__(
         self,
@@ -311,17 +309,13 @@ class _Call(Generic[T]):
         self._cpu_limit_s = cpu_limit_s
 
     def forget(self) -> int:
-        """Let go of the arguments, when it has been made.
-
-        Returns:
-            How many bytes of files they were, about.
-        """
+        """Drop the arguments; return the total size of their bytes objects."""
         args = [*self._args, *self._kwargs.values()]
         self._args, self._kwargs = (), {}
         return sum(len(arg) for arg in args if isinstance(arg, bytes))
 
     def __call__(self) -> T:
-        # Nothing handles the signal, so it ends the process, also in the midst of a decoder's C code.
+        # The signal has no handler, so it ends the process even inside a decoder's C code.
         signal.setitimer(signal.ITIMER_PROF, self._cpu_limit_s)
         try:
             return self._function(*self._args, **self._kwargs)

@@ -42,14 +42,14 @@ def main() -> None:
     match sys.argv[1:]:
         case ["api"]:
             # Whether others work is not this container's health.
-            bind, without = settings.bind, "bell,worker"
+            bind, without = settings.bind, "queue,worker"
         case ["worker"] if settings.worker_metrics.is_off:
             sys.exit(f"{settings.worker_metrics.variable} is off: the worker shows its health there")
         case ["worker"]:
-            bind, without = settings.worker_metrics.bind, "bell"
+            bind, without = settings.worker_metrics.bind, "queue"
         case _:
             sys.exit("usage: python -m kroma.healthcheck api | worker")
-    # A bell that is away makes everything slower and stops nothing.
+    # Without the queue everything is slower, but nothing stops.
     is_ready, said = ask(bind, f"/health/ready?without={without}")
     print(visible(said, lines=True))  # noqa: T201 - the engine keeps it beside the state
     sys.exit(0 if is_ready else 1)

@@ -1,7 +1,7 @@
-"""Limited things, shared in turn between callers: docs/decisions/0032.
+"""Fair sharing of limited resources between callers (docs/decisions/0032).
 
-A share key says whose request or job it is: a token, a project, or nobody. Whoever starts work for a caller
-sets it once, in ``current_share``; what is limited asks a ``TurnQueue`` and needs no further argument.
+A share key names the caller of a request or job: a token, a project, or nobody. An entry point sets it once
+in ``current_share``; a limited resource takes turns from a ``TurnQueue``, which reads it from there.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from typing import Final
 from uuid import UUID
 
 current_share: Final[ContextVar[str]] = ContextVar("current_share", default="")
-"""The share key of the current request or job; empty for work of Kroma's own."""
+"""The share key of the current request or job; empty for Kroma's own work."""
 
 ANONYMOUS: Final = "anonymous"
-"""All callers without a token have one share between them."""
+"""The one share key of all callers without a token."""
 
 
 def token_share(token_id: UUID) -> str:
@@ -27,13 +27,13 @@ def token_share(token_id: UUID) -> str:
 
 
 def project_share(project_id: UUID) -> str:
-    """The share key of a project, for work that no token stands behind."""
+    """The share key of a project's jobs."""
     return f"project:{project_id}"
 
 
 @contextmanager
 def shared_as(key: str) -> Generator[None]:
-    """Let what the block uses count for this share key."""
+    """Set ``current_share`` for the block."""
     token = current_share.set(key)
     try:
         yield
@@ -42,13 +42,13 @@ def shared_as(key: str) -> Generator[None]:
 
 
 class Turn:
-    """Places that are held until ``end``."""
+    """Units held until ``end``."""
 
     def __init__(self, give_back: Callable[[], None]) -> None:
         self._give_back: Callable[[], None] | None = give_back
 
     def end(self) -> None:
-        """Give the places back; a second call does nothing."""
+        """Release the units; a second call does nothing."""
         give_back, self._give_back = self._give_back, None
         if give_back is not None:
             give_back()
@@ -57,19 +57,19 @@ class Turn:
 class TurnQueue:
     """A semaphore that is fair between keys, for one event loop.
 
-    Of the keys that wait, the one that holds the fewest places is next; among equals the one that has waited
-    longest since its last turn. Within a key, first come, first served. What is next is waited for, so that
-    somebody who wants many places is not overtaken for ever by those who want few.
+    Among the waiting keys, the one holding the fewest units is next, then the one whose last turn is the
+    oldest. Within a key, first come, first served. Others wait until the next request fits, so that small
+    requests cannot overtake a large one forever.
     """
 
     def __init__(self, units: int, *, most_per_key: int | None = None, spare: int = 0) -> None:
         """A queue for ``units``.
 
         Args:
-            units: Given to whoever is next.
-            most_per_key: What one key holds at most; None is all of ``units``.
-            spare: Given, beyond ``units``, only to a key that holds nothing while one other key holds
-                all of them: one key alone may use everything, and still nobody else waits for it.
+            units: Shared by all keys.
+            most_per_key: What one key may hold; None means all ``units``.
+            spare: Extra units for a key that holds nothing while one other key holds all ``units``: one
+                key alone may use everything, and the next does not wait for it.
         """
         if not 1 <= (most_per_key or units) <= units:
             msg = f"most_per_key must be from 1 to {units}, not {most_per_key}"
@@ -80,29 +80,29 @@ class TurnQueue:
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[tuple[asyncio.Future[None], int]]] = {}
         self._last_turns: dict[str, int] = {}
-        """Of the keys that hold or wait, by a number that rises with each turn."""
+        """Number of the last turn, for keys that hold or wait."""
         self._turns = 0
 
     def held(self, key: str | None = None) -> int:
-        """How many places a key holds; None is all keys together."""
+        """Units held by a key, or by all keys."""
         return self._held.total() if key is None else self._held[key]
 
     def waiting(self, key: str | None = None) -> int:
+        """Number of waiting callers with this key, or with any key."""
         queues = self._waiting.values() if key is None else [self._waiting.get(key, ())]
         return sum(map(len, queues))
 
     @property
     def most_per_key(self) -> int:
-        """What one key may hold, and so the most that can be asked for."""
         return self._most_per_key
 
     async def take(self, key: str | None = None, *, units: int = 1) -> Turn:
-        """Wait for a turn; who takes it must end it. ``turn`` does both.
+        """Wait for a turn, which the caller must end; ``turn`` does both.
 
-        Cancelling the wait leaves nothing behind. A limit of time is the caller's: ``asyncio.timeout``.
+        The wait can be canceled at any time, for example by ``asyncio.timeout``.
         """
         if not 1 <= units <= self._most_per_key:
-            msg = f"places must be from 1 to {self._most_per_key}, not {units}"
+            msg = f"units must be from 1 to {self._most_per_key}, not {units}"
             raise ValueError(msg)
         key = current_share.get() if key is None else key
         given = asyncio.get_running_loop().create_future()
@@ -113,7 +113,7 @@ class TurnQueue:
                 await given
             except asyncio.CancelledError:
                 if not given.cancelled():
-                    self._give_back(key, units)  # it was given in the same round of the loop
+                    self._give_back(key, units)  # given in the same loop iteration as the cancellation
                 else:
                     self._leave(key, given)
                 raise
@@ -121,12 +121,7 @@ class TurnQueue:
 
     @asynccontextmanager
     async def turn(self, key: str | None = None, *, units: int = 1) -> AsyncGenerator[Turn]:
-        """Wait for a turn and hold it for the block.
-
-        Args:
-            key: Whose it is; None is ``current_share``.
-            units: How many at once; all or none are given.
-        """
+        """Wait for a turn and hold it for the block; a ``key`` of None is ``current_share``."""
         turn = await self.take(key, units=units)
         try:
             yield turn
@@ -134,7 +129,7 @@ class TurnQueue:
             turn.end()
 
     def try_take(self, key: str | None = None, *, units: int = 1) -> Turn | None:
-        """A turn if one is free now, without overtaking anybody; else None."""
+        """Take a turn if that overtakes no waiting caller; else None."""
         key = current_share.get() if key is None else key
         held = self._held[key]
         is_overtaking = any(self._held[other] <= held and self._may_have(other) for other in self._waiting)
@@ -144,12 +139,12 @@ class TurnQueue:
         return Turn(partial(self._give_back, key, units))
 
     def _serve(self) -> None:
-        """Give turns while the one that is next fits."""
+        """Give turns as long as the next request fits."""
         while able := [key for key in self._waiting if self._may_have(key)]:
             key = min(able, key=self._rank)
             queue = self._waiting[key]
             given, units = queue[0]
-            if not given.cancelled():  # else its caller has not come round to leaving yet
+            if not given.cancelled():  # a canceled caller leaves in its own time
                 if not self._fits(key, units):
                     return
                 self._hold(key, units)
@@ -191,7 +186,7 @@ class TurnQueue:
         else:
             self._waiting.pop(key, None)
             self._forget(key)
-        self._serve()  # who stood behind it may fit where it did not
+        self._serve()  # the next request may fit where this one did not
 
     def _forget(self, key: str) -> None:
         if key not in self._held and key not in self._waiting:
@@ -199,30 +194,25 @@ class TurnQueue:
 
 
 class SharedLimit:
-    """Counts what each key holds of something limited, and refuses instead of letting anybody wait.
+    """Counts what each key holds of a limited resource, and refuses instead of waiting.
 
-    A key may hold as much as it leaves free: one alone half of all, two a third each, and so on. So there is
-    always something left for whoever comes next, to the very last.
+    A key may hold as much as it leaves free: one alone half of it, two a third each, and so on. So
+    something is always left for the next key.
     """
 
     def __init__(self, most: int, *, most_by: Mapping[str, int] = MappingProxyType({})) -> None:
-        """A limit of ``most`` for all together.
-
-        Args:
-            most: Of whatever is counted; one key alone has half of it at most.
-            most_by: What some keys hold at most, where that is less.
-        """
+        """A limit of ``most`` for all keys; ``most_by`` sets lower limits for some of them."""
         self._most = most
         self._most_by = dict(most_by)
         self._held: Counter[str] = Counter()
         self._total = 0
 
     def held(self, key: str | None = None) -> int:
-        """How much a key holds; None is all keys together."""
+        """What a key holds, or all keys."""
         return self._total if key is None else self._held[key]
 
     def take(self, key: str, amount: int = 1) -> bool:
-        """Take so much more for a key; False, and nothing taken, where it does not get that."""
+        """Take an amount for a key; False if that is over its limit."""
         own = self._held[key] + amount
         free = self._most - self._total - amount
         if free < 0 or own > free + 1 or own > self._most_by.get(key, own):

@@ -3,15 +3,14 @@
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, closing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager, closing, suppress
 
 import httpx
 import pytest
 
 from kroma.config import Bind, MetricsOptions, SettingsError
 from kroma.db.engine import Database
-from kroma.health import server as servers
 from kroma.health.probe import Check, Probe, Readiness
 from kroma.health.server import HealthServer
 from kroma.health.telemetry import serve_telemetry
@@ -42,11 +41,19 @@ def part() -> Part:
     return Part()
 
 
-@pytest.fixture
-async def server(part: Part) -> AsyncIterator[HealthServer]:
-    served = HealthServer(options(Bind("127.0.0.1", 0)), registry=REGISTRY, readiness=Readiness([part.probe]))
+@asynccontextmanager
+async def serving(part: Part, **limits: float) -> AsyncGenerator[HealthServer]:
+    served = HealthServer(
+        options(Bind("127.0.0.1", 0)), registry=REGISTRY, readiness=Readiness([part.probe]), **limits
+    )
     yield served
     await served.close()
+
+
+@pytest.fixture
+async def server(part: Part) -> AsyncIterator[HealthServer]:
+    async with serving(part) as served:
+        yield served
 
 
 @pytest.fixture
@@ -139,22 +146,21 @@ async def test_what_is_no_request_is_refused_in_the_shape_of_all_answers(server:
     assert b'"ok":false' in answer
 
 
-async def test_clients_that_send_a_line_now_and_then_lose_their_places(
-    server: HealthServer, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(servers, "_SOCKET_LIMIT_S", 0.5)
-    with ExitStack() as opened:
-        slow = [
-            opened.enter_context(socket.create_connection((server.bind.host, server.bind.port)))
-            for _ in range(16)
-        ]
-        for _ in range(8):
-            for one in slow:
-                with suppress(OSError):  # it was turned away
-                    one.sendall(b"GET /metrics HTTP/1.1\r\n")
-            await asyncio.sleep(0.1)
+async def test_clients_that_send_a_line_now_and_then_lose_their_places(part: Part) -> None:
+    async with serving(part, client_within_s=0.5) as server:
+        with ExitStack() as opened:
+            slow = [
+                opened.enter_context(socket.create_connection((server.bind.host, server.bind.port)))
+                for _ in range(16)
+            ]
+            for _ in range(8):
+                for one in slow:
+                    with suppress(OSError):  # it was turned away
+                        one.sendall(b"GET /metrics HTTP/1.1\r\n")
+                await asyncio.sleep(0.1)
 
-        assert (await client.get("/health/live")).status_code == 200
+            async with httpx.AsyncClient(base_url=server.bind.url, timeout=20) as client:
+                assert (await client.get("/health/live")).status_code == 200
 
 
 async def test_headers_without_an_end_are_not_read_to_it(server: HealthServer) -> None:
@@ -182,20 +188,17 @@ async def test_head_is_an_answer_without_a_body(client: httpx.AsyncClient, path:
     assert int(response.headers["content-length"]) > 0
 
 
-async def test_a_loop_that_does_not_go_round_is_not_live(
-    server: HealthServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(servers, "_LOOP_ANSWERS_WITHIN_S", 0.05)
-    monkeypatch.setattr(servers, "ANSWER_WITHIN_S", -0.95)
+async def test_a_loop_that_does_not_go_round_is_not_live(part: Part) -> None:
     answers: list[httpx.Response] = []
 
-    def ask() -> None:
+    def ask(url: str) -> None:
         paths = ("/health/live", "/health/ready", "/metrics")
-        answers.extend(httpx.get(f"{server.bind.url}{path}", timeout=20) for path in paths)
+        answers.extend(httpx.get(f"{url}{path}", timeout=20) for path in paths)
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    asking.join()  # on the loop's own thread, which does nothing else meanwhile
+    async with serving(part, loop_within_s=0.05) as server:
+        asking = threading.Thread(target=ask, args=(server.bind.url,))
+        asking.start()
+        asking.join()  # on the loop's own thread, which does nothing else meanwhile
 
     assert [answer.status_code for answer in answers] == [503, 503, 200]
     assert {answer.json()["error"] for answer in answers[:2]} == {"The event loop does not answer"}

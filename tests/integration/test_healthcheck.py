@@ -45,8 +45,8 @@ def asked_of(service: str, **variables: str) -> "subprocess.CompletedProcess[str
 @pytest.mark.parametrize(
     ("service", "variable", "without"),
     [
-        pytest.param("api", "KROMA_BACKEND_BIND", "bell,worker", id="api"),
-        pytest.param("worker", "KROMA_WORKER_METRICS_BIND", "bell", id="worker"),
+        pytest.param("api", "KROMA_BACKEND_BIND", "queue,worker", id="api"),
+        pytest.param("worker", "KROMA_WORKER_METRICS_BIND", "queue", id="worker"),
     ],
 )
 @pytest.mark.parametrize(

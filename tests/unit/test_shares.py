@@ -196,7 +196,7 @@ async def test_the_key_is_the_one_of_the_context() -> None:
 
 @pytest.mark.parametrize("units", [0, 3])
 async def test_what_could_never_be_given_is_refused(units: int) -> None:
-    with pytest.raises(ValueError, match="places must be from 1 to 2"):
+    with pytest.raises(ValueError, match="units must be from 1 to 2"):
         await TurnQueue(4, most_per_key=2).take("a", units=units)
 
 

@@ -126,7 +126,7 @@ def create_app(
     """The API as one ASGI application.
 
     From the outside in: headers of every answer, the rest of a body that nobody read, request id and log
-    line, the requests in hand, host and origin, the time that a body may take, authentication (before
+    line, the requests in flight, host and origin, the time that a body may take, authentication (before
     everything that depends on the path, also of paths that do not exist), the token of a request that lasts,
     path and method rules, scopes, places, room for the body, idempotency keys, routing and bodies.
 

@@ -30,7 +30,7 @@ log: structlog.stdlib.BoundLogger = structlog.get_logger()
 FIRST_LOOK_S: Final = 0.5
 """What can be known of the database before we listen: then a wrong one is never served."""
 GRACE_S: Final = 1.5
-"""How long requests in hand may take after SIGTERM."""
+"""How long requests in flight may take after SIGTERM."""
 MAX_CONNECTIONS: Final = MAX_WATCHERS + MAX_IN_FLIGHT + MAX_RECEIVING + 4096
 """Readers of events, requests, and connections without one: they have sent half a head, or are idle.
 The server closes those after ``KROMA_REQUEST_STALL_S`` and does not know whose they are. Beyond this number

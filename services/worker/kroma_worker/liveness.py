@@ -14,7 +14,7 @@ SILENT_AFTER_S: Final = 15.0
 
 
 class Liveness:
-    """When the worker last looked for work, and what it has in hand."""
+    """When the worker last looked for work, and what it is working on."""
 
     def __init__(self) -> None:
         self._beat_at: float | None = None

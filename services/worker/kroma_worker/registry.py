@@ -89,8 +89,8 @@ async def dispatch(deps: TaskDeps, message: AnyMessage) -> None:
     """Carry one message to its end; only a cancellation gets out.
 
     What may be retried is decided where the row is (``kroma.pipeline``): it is due again later,
-    and the sweep rings. So an error here is one nobody expected: it is logged, its lease runs out.
-    What is in hand already is not taken twice.
+    and the sweep finds it. So an error here is unexpected: it is logged, and its lease runs out.
+    A message that is being worked on is not taken twice.
     """
     if deps.slots.holds(message):
         return

@@ -11,7 +11,7 @@ SLOTS: Final = 4
 
 
 class WorkerSlots:
-    """The places of a worker, shared by what the bell brings and what the sweep finds."""
+    """The slots of a worker, shared by queue messages and what the sweep finds."""
 
     def __init__(self, slots: int = SLOTS) -> None:
         self.slots = slots
@@ -40,7 +40,7 @@ class WorkerSlots:
 
     @asynccontextmanager
     async def occupying(self, message: AnyMessage) -> AsyncGenerator[None]:
-        """A place for a message that is not in hand."""
+        """Take a slot for a message that is not being worked on."""
         self._in_hand.add(message)
         try:
             async with self._free_slots:
@@ -72,7 +72,7 @@ class WorkerSlots:
             yield
 
     async def one_ends(self, *, timeout_s: float) -> None:
-        """Wait until something in hand has ended, or the time is up."""
+        """Wait until a task has ended, or the time is up."""
         self._one_ended.clear()
         try:
             async with asyncio.timeout(timeout_s):
@@ -81,7 +81,7 @@ class WorkerSlots:
             return
 
     async def close(self, *, grace_s: float) -> None:
-        """Take nothing more, and wait a while for what is in hand."""
+        """Take nothing more, and wait a while for running tasks."""
         self._is_closed = True
         deadline = asyncio.get_running_loop().time() + grace_s
         while self._in_hand and (left := deadline - asyncio.get_running_loop().time()) > 0:

@@ -12,7 +12,7 @@ log = structlog.get_logger(__name__)
 
 
 async def notify(deps: TaskDeps, message: AnyMessage, *, delay: timedelta) -> None:
-    """Ring after a while; while the bell is down, the sweep finds what is due."""
+    """Notify workers after a delay; while the queue is down, the sweep finds what is due."""
     try:
         await deps.queue.enqueue_many([message], delay=delay)
     except QueueUnavailableError:

@@ -54,13 +54,20 @@ class EmbeddedPostgres:
     """The database of one data directory.
 
     Started by root it runs as ``nobody``; where that account cannot reach the data directory, the
-    files lie below `REACHABLE_PARENT` and ``postgres.location`` in the data directory says where.
+    files lie below ``reachable_parent`` and ``postgres.location`` in the data directory says where.
     """
 
     name = "PostgreSQL"
 
-    def __init__(self, data_dir: Path, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        settings: Mapping[str, str] | None = None,
+        reachable_parent: Path = REACHABLE_PARENT,
+    ) -> None:
         self._data_dir = data_dir
+        self._reachable_parent = reachable_parent
         self._settings = {**_SETTINGS, **(settings or {})}
         self._account = server_account()
         self._port: int | None = None
@@ -190,10 +197,10 @@ class EmbeddedPostgres:
             return noted
         if self._account is None or others_can_reach(self._data_dir):
             return own
-        home = REACHABLE_PARENT / secrets.token_hex(8) / "postgres"
+        home = self._reachable_parent / secrets.token_hex(8) / "postgres"
         home.parent.mkdir(mode=0o755, parents=True)
         # umask may have closed what mkdir opened.
-        REACHABLE_PARENT.chmod(0o755)
+        self._reachable_parent.chmod(0o755)
         home.parent.chmod(0o755)
         partial = note.with_suffix(".partial")
         partial.write_text(f"{home}\n")

@@ -34,12 +34,8 @@ log = structlog.get_logger(__name__)
 
 _SLOTS: Final = 16
 """Answers at a time; more askers than that are turned away."""
-_SOCKET_LIMIT_S: Final = 5.0
-"""From the connection to the last byte of the request, however many pieces it comes in; then as much again
-for the answer to leave."""
 _MOST_BYTES: Final = 16 * 1024
 """Of a request."""
-_LOOP_ANSWERS_WITHIN_S: Final = 2.0
 _STOPS_WITHIN_S: Final = 0.1
 _JSON: Final = "application/json"
 
@@ -61,6 +57,8 @@ class HealthServer:
         registry: CollectorRegistry,
         readiness: Readiness,
         refresh: Callable[[], Awaitable[None]] | None = None,
+        client_within_s: float = 5.0,
+        loop_within_s: float = ANSWER_WITHIN_S,
     ) -> None:
         """Listen.
 
@@ -68,7 +66,10 @@ class HealthServer:
             options: Where.
             registry: What ``/metrics`` shows.
             readiness: What ``/health/ready`` asks, on the event loop that is running now.
-            refresh: Brings what the registry shows up to date before each answer, within two seconds.
+            refresh: Brings what the registry shows up to date before each answer, within ``loop_within_s``.
+            client_within_s: From the connection to the last byte of the request, however many pieces it comes
+                in; then as much again for the answer to leave.
+            loop_within_s: How long an event loop may take that is alive; with checks of parts, a second more.
 
         Raises:
             SettingsError: The address that was asked for cannot be had.
@@ -77,6 +78,8 @@ class HealthServer:
         self._registry = registry
         self._readiness = readiness
         self._refresh = refresh
+        self.client_within_s = client_within_s
+        self._loop_within_s = loop_within_s
         self._loop = asyncio.get_running_loop()
         self._server = _listening(options, self)
         self._thread = threading.Thread(
@@ -98,10 +101,10 @@ class HealthServer:
         match path:
             case "/metrics":
                 if self._refresh is not None:
-                    self._on_loop(self._refresh(), within_s=_LOOP_ANSWERS_WITHIN_S)
+                    self._on_loop(self._refresh(), within_s=self._loop_within_s)
                 return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self._registry)
             case "/health/live":
-                alive = self._on_loop(_nothing(), within_s=_LOOP_ANSWERS_WITHIN_S) is not _SILENT
+                alive = self._on_loop(_nothing(), within_s=self._loop_within_s) is not _SILENT
                 return _json({"status": "live"} if alive else _NOT_LIVE)
             case "/health/ready":
                 return _json(self._ready(query))
@@ -111,7 +114,7 @@ class HealthServer:
     def _ready(self, query: str) -> dict[str, Any]:
         without = ",".join(parse_qs(query).get("without", ()))
         try:
-            found = self._on_loop(self._readiness.checks(without=without), within_s=ANSWER_WITHIN_S + 1)
+            found = self._on_loop(self._readiness.checks(without=without), within_s=self._loop_within_s + 1)
         except NotOneOfError as exc:
             return _failure(exc.message, exc.kind, exc.code)
         if isinstance(found, _Silence):
@@ -195,9 +198,9 @@ class _Server(ThreadingTCPServer):
 class _Incoming(io.RawIOBase):
     """What a client sends, as long as all of it is here in time and not too much."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, *, within_s: float) -> None:
         self._connection = connection
-        self._until = monotonic() + _SOCKET_LIMIT_S
+        self._until = monotonic() + within_s
         self._left = _MOST_BYTES
 
     def readable(self) -> bool:
@@ -229,7 +232,8 @@ class _Handler(BaseHTTPRequestHandler):
         """Begin the time that a request may take."""
         super().setup()
         self.rfile.close()
-        self.rfile = io.BufferedReader(_Incoming(self.connection))
+        within_s = cast("_Server", self.server).health.client_within_s
+        self.rfile = io.BufferedReader(_Incoming(self.connection, within_s=within_s))
 
     def do_GET(self) -> None:
         self._answer(with_body=True)
@@ -271,7 +275,7 @@ class _Handler(BaseHTTPRequestHandler):
         with_body: bool,
         headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        self.connection.settimeout(_SOCKET_LIMIT_S)
+        self.connection.settimeout(cast("_Server", self.server).health.client_within_s)
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

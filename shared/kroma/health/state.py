@@ -34,7 +34,7 @@ GAUGES: Final = (
     ("kroma_queue_depth", "Jobs that a worker could take now, and none has."),
     ("kroma_queue_oldest_seconds", "How long the oldest of them has waited; 0 without one."),
     ("kroma_jobs_queued", "Jobs that wait, those that are due later too."),
-    ("kroma_jobs_running", "Jobs in the hands of workers, lost ones too."),
+    ("kroma_jobs_running", "Jobs that workers hold, lost workers included."),
     ("kroma_runs_open", "Runs that have not ended."),
     ("kroma_provider_calls_unknown", "Paid calls whose answer was lost and that wait for a person."),
     ("kroma_syncs_open", "Copies of projects that wait or are under way."),

@@ -1,4 +1,4 @@
-"""Picture code: arrays in, arrays out, without I/O; it runs in picture processes (``kroma.cpu``).
+"""Picture code without I/O, which runs in picture processes (``kroma.cpu``).
 
 ``codec.py`` and ``high_bit_depth.py`` decode and encode, ``header.py`` reads a picture without decoding it,
 ``color_check.py`` is the color guard, ``measures`` has the quality checks, ``restyle`` draws for the provider

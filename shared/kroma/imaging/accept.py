@@ -1,4 +1,4 @@
-"""Taking a stranger's picture in: decoded to the last pixel, kept as it is or made a PNG."""
+"""Accepts an untrusted picture: verifies it, and converts it to PNG if necessary."""
 
 from typing import Final
 
@@ -8,14 +8,14 @@ from kroma.imaging.header import EXTENSIONS, AcceptedPicture, Format, inspect
 from kroma.imaging.high_bit_depth import decode16, encode16
 
 _KEPT: Final[frozenset[Format]] = frozenset({"PNG", "JPEG", "WEBP"})
-"""Formats whose bytes stay as they were sent."""
+"""Formats that are stored unchanged."""
 
 
 def accept(source: bytes | FilePart, *, name: str) -> AcceptedPicture:
-    """Decode a picture whole; BMP and TIFF become PNG, upright, with alpha, profile and up to 16 bits.
+    """Verify a picture; convert BMP and TIFF to upright PNG with alpha, profile and up to 16 bits.
 
     Raises:
-        PictureError: It is no whole picture of a format we read, or too large, also as a PNG.
+        PictureError: It is not an intact picture in a supported format, or too large, also as a PNG.
     """
     data = source.read() if isinstance(source, FilePart) else source
     sent = verify(data, name=name)

@@ -1,4 +1,4 @@
-"""The chroma delta of pipeline.md 6.1, fast."""
+"""A fast chroma delta (pipeline.md 6.1)."""
 
 from typing import Final
 
@@ -7,15 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BLOCK_PIXELS: Final = 1 << 17
-"""Pixels at a time: a block and its two differences stay in the processor's cache."""
+"""Pixels per block: a block and its two differences fit in the CPU cache."""
 
 
 def chroma_delta(rgb: NDArray[np.uint8]) -> float:
     """The mean of ``mean|R-G|``, ``mean|R-B|`` and ``mean|G-B|``, 0 to 170; 0 for an empty picture.
 
-    The sums are exact integers. Taking the channels apart costs ten times the sums, so the
-    interleaved bytes are compared with themselves one and two places on: at a pixel's R that is
-    |R-G| and |R-B|, at its G |G-B|. The sum per channel leaves out the places that mix two pixels.
+    The sums are exact integers. Splitting the channels takes ten times as long as the sums, so the
+    interleaved bytes are compared with themselves, shifted by one and two: at R this gives |R-G| and
+    |R-B|, at G |G-B|. Sums per channel leave out the differences between neighboring pixels.
 
     Args:
         rgb: (height, width, 3) uint8.
@@ -23,9 +23,9 @@ def chroma_delta(rgb: NDArray[np.uint8]) -> float:
     pixels = rgb.shape[0] * rgb.shape[1]
     if pixels == 0:
         return 0.0
-    flat = np.ascontiguousarray(rgb).reshape(1, -1)  # one row: OpenCV walks columns a hundred times slower
+    flat = np.ascontiguousarray(rgb).reshape(1, -1)  # one row: one column would be a hundred times slower
     red, green, blue = (int(value) for value in flat[0, -3:])
-    # The last pixel has no neighbour to read on into.
+    # The last pixel is added separately, since nothing follows it.
     red_green, red_blue, green_blue = abs(red - green), abs(red - blue), abs(green - blue)
     last = 3 * (pixels - 1)
     for start in range(0, last, 3 * _BLOCK_PIXELS):

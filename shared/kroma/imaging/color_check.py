@@ -1,14 +1,8 @@
-"""The colour guard: does a picture that should be gray carry colour?
-
-Importing this stays cheap, since planning reads ``GuardSettings``: numpy and OpenCV load with
-the first check.
-"""
+"""The color guard, which checks a picture that should be gray for color; imports no picture library."""
 
 from typing import Final
 
 import msgspec
-
-from kroma.imaging.errors import PictureError
 
 NOT_GRAYSCALE_LIKE: Final = "not_grayscale_like"
 CHROMA_EXCEEDS: Final = "chroma_exceeds_threshold"
@@ -25,26 +19,26 @@ class GuardSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GuardReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The guard's word on one file (pipeline.md 6.2) and its rank components (6.3)."""
+    """The guard's report on one file (pipeline.md 6.2) and its rank components (6.3)."""
 
     file: str
     chroma_delta: float | None = None
-    """Rounded to 4 decimals; None when the picture could not be read."""
+    """Rounded to 4 decimals; None if the picture could not be read."""
     grayscale_like: bool | None = None
     hard_fail_reasons: tuple[str, ...] = ()
     soft_warnings: tuple[str, ...] = ()
     error: str | None = None
     avg_chroma_exceed: float = 0.0
-    """By how much the threshold is exceeded, from the unrounded delta, rounded to 4 decimals."""
+    """The unrounded delta's excess over the threshold, rounded to 4 decimals."""
 
     @property
     def hard_failures(self) -> int:
-        """1 when the file has any hard reason: counters count files."""
+        """1 if the file has any hard reason: counters count files."""
         return int(bool(self.hard_fail_reasons))
 
     @property
     def soft_failures(self) -> int:
-        """1 when the file has any soft warning: counters count files."""
+        """1 if the file has any soft warning."""
         return int(bool(self.soft_warnings))
 
 
@@ -66,18 +60,3 @@ def judge(delta: float, settings: GuardSettings, *, name: str) -> GuardReport:
         soft_warnings=tuple(soft),
         avg_chroma_exceed=round(max(0.0, delta - threshold), 4),
     )
-
-
-def check(data: bytes, settings: GuardSettings, *, name: str) -> GuardReport:
-    """Decode a picture and judge its colors; for a picture process.
-
-    A picture that does not decode is a report with ``image_read_failed``, not an error.
-    """
-    from kroma.imaging.chroma import chroma_delta  # noqa: PLC0415 - numpy and OpenCV, only where pictures are
-    from kroma.imaging.codec import decode  # noqa: PLC0415 - numpy, as above
-
-    try:
-        picture = decode(data, name=name)
-    except PictureError as exc:
-        return GuardReport(file=name, hard_fail_reasons=(READ_FAILED,), error=exc.message)
-    return judge(chroma_delta(picture.pixels[..., :3]), settings, name=name)

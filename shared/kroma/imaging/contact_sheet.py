@@ -1,9 +1,9 @@
-"""The contact sheet of runs: each scene beside what was made of it, the winners marked, as one PNG."""
+"""Contact sheets: one PNG that shows each scene with its candidates and marks the winners."""
 
 import io
 from bisect import bisect_right
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from PIL import Image, ImageDraw, ImageFont
@@ -12,11 +12,11 @@ from kroma.imaging.codec import decode
 from kroma.imaging.errors import PictureError
 
 _CELL: Final = (300, 260)
-"""Room for a picture, width and height in pixels; it keeps its proportions inside."""
+"""Maximum width and height of a picture, in pixels."""
 _CAPTION: Final = 84
 _GAP: Final = 24
 _BAND: Final = 46
-"""Room for the names of the columns."""
+"""Height of the column names."""
 _MARGIN: Final = 40
 _FRAME: Final = 5
 _REFERENCE: Final = (96, 84)
@@ -29,54 +29,52 @@ _WINNER: Final = (22, 122, 84)
 _REJECTED: Final = (176, 46, 42)
 _REFUSED: Final = frozenset({"failed_output_guard", "failed"})
 
+_Font: TypeAlias = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
 
 class SheetCell(msgspec.Struct, frozen=True, kw_only=True):
-    """One candidate, or the file that its post-processing ended with."""
+    """One candidate's generated or final picture."""
 
     name: str
     status: str
     data: bytes | None = None
-    """The encoded picture; None where none was made."""
+    """The encoded picture, if there is one."""
     chroma_delta: float | None = None
     reason: str = ""
     winner: bool = False
 
 
 class SheetRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One scene and what was made of it."""
+    """One scene and its candidates."""
 
     scene_name: str
     scene: bytes | None
     cells: tuple[SheetCell | None, ...]
-    """None leaves a place empty."""
+    """None leaves a cell empty."""
     note: str = ""
     """One line under the scene's name, such as its size or time."""
 
 
 class SheetHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What the sheet is of."""
+    """The top of the sheet."""
 
     title: str
     """The project."""
     subtitle: str = ""
     """The run: its short id, stage, time, weather, provider."""
     styles: tuple[tuple[str, bytes], ...] = ()
-    """Name and bytes of each style reference."""
+    """Name and encoded picture of each style reference."""
     columns: tuple[str, ...] = ()
-    """What stands above the columns, the scene's first; an empty text belongs to the column on its left."""
+    """Column names, the scene's first; an empty name extends the one on its left."""
 
 
 def contact_sheet(rows: list[SheetRow], *, header: SheetHeader | None = None) -> bytes:
-    """A PNG with one row per scene; for a picture process.
-
-    A picture that does not decode leaves an empty frame that says so: a sheet shows what there is.
-    """
+    """A PNG with one row per scene; a picture that does not decode is replaced by a note."""
     columns = 1 + max((len(row.cells) for row in rows), default=1)
     shown = header or SheetHeader(title="Contact sheet")
     width = max(2 * _MARGIN + columns * _CELL[0] + (columns - 1) * _GAP, 3 * _CELL[0])
     row_height = _CELL[1] + _CAPTION + _GAP
-    sheet = _Sheet(width, 0)
-    band = sheet.header_height(shown)
+    band = _header_height(shown)
     top = band + (_BAND if shown.columns else 0)
     sheet = _Sheet(width, top + max(1, len(rows)) * row_height + _MARGIN)
     sheet.draw_header(shown)
@@ -86,9 +84,14 @@ def contact_sheet(rows: list[SheetRow], *, header: SheetHeader | None = None) ->
     return sheet.png()
 
 
+def _header_height(header: SheetHeader) -> int:
+    references = _REFERENCE[1] + 24 if header.styles else 0
+    return _MARGIN + max(84, references) + 36
+
+
 class _Sheet:
     def __init__(self, width: int, height: int) -> None:
-        self._image = Image.new("RGB", (width, max(1, height)), _PAPER)
+        self._image = Image.new("RGB", (width, height), _PAPER)
         self._draw = ImageDraw.Draw(self._image)
         self._title = ImageFont.load_default(30)
         self._strong = ImageFont.load_default(17)
@@ -99,12 +102,7 @@ class _Sheet:
         self._image.save(buffer, format="PNG")
         return buffer.getvalue()
 
-    def header_height(self, header: SheetHeader) -> int:
-        references = _REFERENCE[1] + 24 if header.styles else 0
-        return _MARGIN + max(84, references) + 36
-
     def draw_header(self, header: SheetHeader) -> None:
-        """Title and subtitle on the left, references on the right, a rule below."""
         right = self._image.width - _MARGIN
         shown = header.styles[: max(0, (self._image.width // 2 - _MARGIN) // (_REFERENCE[0] + 12))]
         left_of_references = right - len(shown) * (_REFERENCE[0] + 12)
@@ -116,11 +114,11 @@ class _Sheet:
             left = left_of_references + number * (_REFERENCE[0] + 12) + 12
             self._picture(data, (left, _MARGIN - 8), _REFERENCE)
             self._text((left, _MARGIN + _REFERENCE[1]), name, self._plain, _QUIET, _REFERENCE[0])
-        rule = self.header_height(header) - 22
+        rule = _header_height(header) - 22
         self._draw.line((_MARGIN, rule, right, rule), fill=_RULE, width=1)
 
     def draw_columns(self, names: tuple[str, ...], top: int) -> None:
-        """The names above their columns, each with a rule as wide as the columns it stands for."""
+        """Draw each name with a line across its columns."""
         starts = [position for position, name in enumerate(names) if name]
         for position, after in pairwise([*starts, len(names)]):
             left = _MARGIN + position * (_CELL[0] + _GAP)
@@ -129,7 +127,6 @@ class _Sheet:
             self._draw.line((left, top + 28, right, top + 28), fill=_INK, width=2)
 
     def draw_row(self, row: SheetRow, top: int) -> None:
-        """The scene, then its candidates."""
         self._picture(row.scene, (_MARGIN, top), _CELL)
         below = top + _CELL[1] + 12
         self._text((_MARGIN, below), row.scene_name, self._strong, _INK, _CELL[0])
@@ -159,19 +156,14 @@ class _Sheet:
     def _picture(
         self, data: bytes | None, at: tuple[int, int], room: tuple[int, int], *, faded: bool = False
     ) -> tuple[int, int, int, int]:
-        """Draw a thumbnail in the middle of a card; answer the card's box."""
+        """Draw a thumbnail in the center of a card; return the card's box."""
         box = (at[0], at[1], at[0] + room[0], at[1] + room[1])
         self._draw.rectangle((box[0], box[1], box[2] - 1, box[3] - 1), fill=_CARD)
         thumbnail = None if data is None else _thumbnail(data, room)
         if thumbnail is None:
             note = "no picture" if data is None else "unreadable picture"
-            self._draw.text(
-                ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2),
-                note,
-                fill=_QUIET,
-                font=self._plain,
-                anchor="mm",
-            )
+            center = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+            self._draw.text(center, note, fill=_QUIET, font=self._plain, anchor="mm")
             return box
         if faded:
             veil = Image.new("RGB", thumbnail.size, _PAPER)
@@ -197,15 +189,12 @@ class _Sheet:
         self._draw.text(middle, text, fill=_PAPER, font=self._plain, anchor="mm")
 
     def _text(
-        self, at: tuple[int, int], text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-        color: tuple[int, int, int], room: int,
-    ) -> None:  # fmt: skip
+        self, at: tuple[int, int], text: str, font: _Font, color: tuple[int, int, int], room: int
+    ) -> None:
         self._draw.text(at, _clipped(text, font, room), fill=color, font=font)
 
-    def _lines(
-        self, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int, most: int
-    ) -> list[str]:
-        """The text broken at spaces into at most so many lines; the last is cut with an ellipsis."""
+    def _lines(self, text: str, font: _Font, room: int, most: int) -> list[str]:
+        """Wrap the text into at most ``most`` lines; the last one is truncated with an ellipsis."""
         lines: list[str] = []
         words = text.split()
         while words and len(lines) < most - 1:
@@ -219,8 +208,8 @@ class _Sheet:
         return [_clipped(line, font, room) for line in lines]
 
 
-def _clipped(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, room: int) -> str:
-    """The text as far as it fits, with an ellipsis where it was cut."""
+def _clipped(text: str, font: _Font, room: int) -> str:
+    """The text, truncated with an ellipsis if it does not fit."""
     line = " ".join(text.split())
     if font.getlength(line) <= room:
         return line

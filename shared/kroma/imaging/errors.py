@@ -1,5 +1,3 @@
-"""What can be wrong with a picture; each message names the file and what would be right."""
-
 from kroma.errors import InvalidRequestError
 
 
@@ -8,17 +6,17 @@ class PictureError(InvalidRequestError):
 
 
 class UnreadablePictureError(PictureError):
-    """The bytes are no picture of a format we read."""
+    """The data is not an intact picture in a supported format."""
 
     code = "unreadable_picture"
 
     def __init__(self, name: str, problem: str) -> None:
-        right = "give a whole PNG, JPEG, WebP, BMP or TIFF file"
-        super().__init__(f"Picture '{name}' cannot be read: {problem}; {right}")
+        remedy = "use a complete PNG, JPEG, WebP, BMP or TIFF file"
+        super().__init__(f"Picture '{name}' cannot be read: {problem}; {remedy}")
 
 
 class TruncatedPictureError(PictureError):
-    """The picture begins well and stops early."""
+    """The picture ends early."""
 
     code = "truncated_picture"
 
@@ -27,7 +25,7 @@ class TruncatedPictureError(PictureError):
 
 
 class PictureTooLargeError(PictureError):
-    """The picture is over a limit."""
+    """The picture exceeds a limit."""
 
     code = "picture_too_large"
 

@@ -1,4 +1,4 @@
-"""Bytes for a picture process that lie in an open file of the process that sends them there."""
+"""Sends a picture process the location of data in an open file instead of the data."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ _OPEN_FILES = "/proc/{process}/fd/{descriptor}"
 
 
 class FilePart(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a file, read where it is needed: a large upload through a pipe is in memory three times."""
+    """A part of a file, read by the picture process: through a pipe, a file is in memory three times."""
 
     path: str
     offset: int
@@ -18,12 +18,12 @@ class FilePart(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def find(cls, descriptor: int, *, offset: int, size_bytes: int) -> Self | None:
-        """A part of an open file of this process; None where no other process can open it (no ``/proc``)."""
+        """A part of this process's open file; None if there is no ``/proc`` to open it through."""
         path = _OPEN_FILES.format(process=os.getpid(), descriptor=descriptor)
         return cls(path=path, offset=offset, size_bytes=size_bytes) if Path(path).exists() else None
 
     def read(self) -> bytes:
-        """The bytes; they must be there while this runs.
+        """The part's bytes.
 
         Raises:
             OSError: The file has been closed.

@@ -1,6 +1,6 @@
-"""What a picture says of itself in its first and last bytes, read without decoding.
+"""Reads a picture's format and size from its first and last bytes, without decoding it.
 
-The API calls this for every scene of a plan, so it takes nothing but the standard library.
+The API calls this for every scene of a plan, so it imports no picture library.
 """
 
 import re
@@ -17,19 +17,19 @@ IMAGE_EXTENSIONS: Final = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff")
 MAX_PIXELS: Final = 64_000_000
 MAX_BYTES: Final = 64 * 1024 * 1024
 HEAD_BYTES: Final = 256 * 1024
-"""How much of the front ``inspect_header`` wants; less is fine for a smaller file."""
+"""Size of the file's start that ``inspect_header`` reads."""
 TAIL_BYTES: Final = 64 * 1024
-"""How much of the end it wants."""
+"""Size of the file's end that it reads."""
 MAX_SCAN_PIXELS: Final = 20 * MAX_PIXELS
-"""Scans of a JPEG times its pixels: a scan takes 1.1 ms a megapixel however few bytes it has, so 1.4 s.
+"""Scans of a JPEG times its pixels: a scan takes 1.1 ms per megapixel, however few bytes it has, so 1.4 s.
 
-No encoder we know writes more than 18 scans, and a picture up to 12.8 megapixels may have 100.
+No known encoder writes more than 18 scans, and up to 12.8 megapixels 100 are allowed.
 """
 MAX_JPEG_SEGMENTS: Final = 16_384
 MAX_PNG_CHUNKS: Final = 65_536
 """Each takes Pillow 18 microseconds, so 1.2 s; 64 MiB in the usual chunks of 8 KiB are 8,192."""
 MAX_PNG_PROFILES: Final = 16
-"""One is right; each may be a thousand times larger than its chunk."""
+"""A valid PNG has one; each may be a thousand times larger uncompressed."""
 
 Format = Literal["PNG", "JPEG", "WEBP", "BMP", "TIFF"]
 MIME_TYPES: Final[dict[Format, str]] = {
@@ -46,7 +46,6 @@ EXTENSIONS: Final = {
     "image/bmp": "bmp",
     "image/tiff": "tif",
 }
-"""Of files that we write, by MIME type."""
 
 _FOREIGN: Final = (
     (b"GIF8", "it is a GIF"),
@@ -60,7 +59,7 @@ _JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_ALONE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _JPEG_SCAN: Final = 0xDA
 _JPEG_END: Final = 0xD9
-# Any marker that may end a scan's data; 0xFF bytes of the data itself and restarts are passed over.
+# Any marker that may end a scan's data; skips escaped 0xFF bytes and restart markers.
 _JPEG_NEXT: Final = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
 _JPEG_BLOCK_PX: Final = 16
 _TIFF_WIDTH: Final = 256
@@ -73,7 +72,7 @@ _BMP_CORE_HEADER: Final = 12
 
 
 class PictureHeader(msgspec.Struct, frozen=True):
-    """A picture's format and its size in pixels, as stored: before any EXIF rotation."""
+    """A picture's format and its size in pixels as stored, before any EXIF rotation."""
 
     format: Format
     mime_type: str
@@ -82,20 +81,20 @@ class PictureHeader(msgspec.Struct, frozen=True):
 
 
 class AcceptedPicture(msgspec.Struct, frozen=True, kw_only=True):
-    """A stranger's picture that may be kept."""
+    """An uploaded picture that may be stored."""
 
     header: PictureHeader
-    """Of what is kept."""
+    """Of the stored file."""
     sent: PictureHeader
-    """Of what was sent."""
+    """Of the uploaded file."""
     extension: str
-    """Of what is kept, without a dot."""
+    """Of the stored file, without a dot."""
     converted: bytes | None
-    """What is kept instead of the bytes that were sent; None keeps those."""
+    """The file to store; None if it is the uploaded one."""
 
 
 class _Bytes:
-    """The known parts of a file: its front, its end, nothing between."""
+    """The known parts of a file: its start and its end."""
 
     def __init__(self, head: bytes, tail: bytes, size_bytes: int, name: str) -> None:
         self.head = head
@@ -104,12 +103,7 @@ class _Bytes:
         self.name = name
 
     def read(self, layout: str, offset: int) -> tuple[int, ...]:
-        """Unpack numbers at an offset of the file.
-
-        Raises:
-            TruncatedPictureError: The file ends before them.
-            UnreadablePictureError: They lie between the known parts.
-        """
+        """Unpack numbers at an offset of the file; raises an error if they are not in a known part."""
         end = offset + struct.calcsize(layout)
         if end > self.size_bytes:
             raise TruncatedPictureError(self.name, f"its header ends at byte {self.size_bytes}")
@@ -118,28 +112,26 @@ class _Bytes:
         start_of_tail = self.size_bytes - len(self.tail)
         if offset >= start_of_tail:
             return struct.unpack_from(layout, self.tail, offset - start_of_tail)
-        raise UnreadablePictureError(self.name, "its size stands too deep inside the file")
+        raise UnreadablePictureError(self.name, "its header is too deep inside the file")
 
     def ends_with_marker(self, marker: bytes, *, after: int) -> bool:
-        """Whether ``marker`` occurs in the end of the file, at ``after`` or later."""
+        """Whether ``marker`` occurs in the file's end, at ``after`` or later."""
         start_of_tail = self.size_bytes - len(self.tail)
         return self.tail.find(marker, max(0, after - start_of_tail)) >= 0
 
 
 def has_image_extension(name: str) -> bool:
-    """Whether a file name ends like a picture, in any case."""
+    """Whether a file name has a picture's extension, in any case."""
     return PurePosixPath(name).suffix.lower().removeprefix(".") in IMAGE_EXTENSIONS
 
 
 def inspect_header(head: bytes, tail: bytes, size_bytes: int, *, name: str) -> PictureHeader:
     """Format and size of a picture, from up to its first 256 KiB and its last 64 KiB.
 
-    No picture is too small. What only decoding can find, ``kroma.imaging.codec.verify`` finds.
-
     Raises:
-        UnreadablePictureError: No picture, an unsupported format, or no pixels.
-        TruncatedPictureError: It stops before its end marker.
-        PictureTooLargeError: Over 64 MiB or 64 megapixels.
+        UnreadablePictureError: It is not a picture, in an unsupported format, or has no pixels.
+        TruncatedPictureError: Its end marker is missing.
+        PictureTooLargeError: It is over 64 MiB or 64 megapixels.
     """
     if size_bytes == 0:
         raise UnreadablePictureError(name, "the file is empty")
@@ -149,20 +141,19 @@ def inspect_header(head: bytes, tail: bytes, size_bytes: int, *, name: str) -> P
     found, size = _reader_of(data)
     width, height = size(data)
     if width <= 0 or height <= 0:
-        raise UnreadablePictureError(name, f"it says it is {width}x{height} pixels")
+        raise UnreadablePictureError(name, f"its header has a size of {width}x{height} pixels")
     if width * height > MAX_PIXELS:
         raise PictureTooLargeError(name, f"{width}x{height} pixels", "64 megapixels")
     return PictureHeader(found, MIME_TYPES[found], width, height)
 
 
 def inspect(data: bytes, *, name: str) -> PictureHeader:
-    """``inspect_header`` of a whole file in memory, whose parts are counted too.
+    """``inspect_header`` of a whole file; also refuses too many scans, segments or chunks.
 
-    A small file can be much work: each scan of a JPEG goes over all pixels, and a PNG is read chunk by chunk.
+    Even a small file can take long to decode: a JPEG scan visits all pixels, and each PNG chunk takes time.
 
     Raises:
         PictureError: As ``inspect_header``.
-        PictureTooLargeError: Also with too many scans for its pixels, or too many segments or chunks.
     """
     header = inspect_header(data, data, len(data), name=name)
     if header.format == "JPEG":
@@ -173,21 +164,20 @@ def inspect(data: bytes, *, name: str) -> PictureHeader:
 
 
 def _check_scans(data: bytes, header: PictureHeader, name: str) -> None:
-    """Refuse a JPEG whose scans are more than its size allows."""
+    """Refuse a JPEG with more scans than its size allows."""
     across, down = (-(-side // _JPEG_BLOCK_PX) * _JPEG_BLOCK_PX for side in (header.width, header.height))
     limit = MAX_SCAN_PIXELS // (across * down)
-    # What looks like a scan may be a part of a preview or a film: it is counted with care only if it matters.
+    # A quick upper bound, since embedded previews and videos contain scan markers, too.
     if data.count(bytes([0xFF, _JPEG_SCAN])) <= min(limit, MAX_JPEG_SEGMENTS):
         return
     scans = _jpeg_scans(data, name)
     if scans > limit:
-        raise PictureTooLargeError(
-            name, f"{scans} scans of {header.width}x{header.height} pixels", f"{limit} at this size"
-        )
+        size = f"{scans} scans of {header.width}x{header.height} pixels"
+        raise PictureTooLargeError(name, size, f"{limit} at this size")
 
 
 def _jpeg_scans(data: bytes, name: str) -> int:
-    """How many scans come before the end marker."""
+    """The number of scans before the end marker."""
     offset, scans = 2, 0
     for _ in range(MAX_JPEG_SEGMENTS):
         found = _JPEG_NEXT.search(data, offset)
@@ -195,11 +185,11 @@ def _jpeg_scans(data: bytes, name: str) -> int:
             return scans
         scans += found[1][0] == _JPEG_SCAN
         offset = found.end() + max(2, int.from_bytes(data[found.end() : found.end() + 2]))
-    raise PictureTooLargeError(name, "too many segments in its JPEG", f"{MAX_JPEG_SEGMENTS:,}")
+    raise PictureTooLargeError(name, "it has too many JPEG segments", f"{MAX_JPEG_SEGMENTS:,}")
 
 
 def _check_chunks(data: bytes, name: str) -> None:
-    """Refuse a PNG in too many pieces."""
+    """Refuse a PNG with too many chunks or profiles."""
     offset, profiles = 8, 0
     for _ in range(MAX_PNG_CHUNKS):
         kind = data[offset + 4 : offset + 8]
@@ -207,9 +197,9 @@ def _check_chunks(data: bytes, name: str) -> None:
             return
         profiles += kind == b"iCCP"
         if profiles > MAX_PNG_PROFILES:
-            raise PictureTooLargeError(name, "too many colour profiles in its PNG", f"{MAX_PNG_PROFILES}")
+            raise PictureTooLargeError(name, "it has too many color profiles", f"{MAX_PNG_PROFILES}")
         offset += 12 + int.from_bytes(data[offset : offset + 4])
-    raise PictureTooLargeError(name, "too many chunks in its PNG", f"{MAX_PNG_CHUNKS:,}")
+    raise PictureTooLargeError(name, "it has too many PNG chunks", f"{MAX_PNG_CHUNKS:,}")
 
 
 def _reader_of(data: _Bytes) -> tuple[Format, Callable[[_Bytes], tuple[int, int]]]:
@@ -224,13 +214,13 @@ def _reader_of(data: _Bytes) -> tuple[Format, Callable[[_Bytes], tuple[int, int]
         return "BMP", _bmp_size
     if head[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
         return "TIFF", _tiff_size
-    known = next((what for magic, what in _FOREIGN if head.startswith(magic)), "it is no picture")
-    raise UnreadablePictureError(data.name, known)
+    problem = next((text for magic, text in _FOREIGN if head.startswith(magic)), "it is not a picture")
+    raise UnreadablePictureError(data.name, problem)
 
 
 def _png_size(data: _Bytes) -> tuple[int, int]:
     if data.size_bytes >= 16 and data.head[12:16] != b"IHDR":  # noqa: PLR2004 - where the first chunk's name ends
-        raise UnreadablePictureError(data.name, "it is a PNG without its header")
+        raise UnreadablePictureError(data.name, "it is a PNG without a header")
     width, height = data.read(">II", 16)
     if not data.ends_with_marker(b"IEND", after=33):
         raise TruncatedPictureError(data.name, "the PNG's end is missing")
@@ -238,12 +228,12 @@ def _png_size(data: _Bytes) -> tuple[int, int]:
 
 
 def _jpeg_size(data: _Bytes) -> tuple[int, int]:
-    """Walk the segments to the frame header, then on to the scan, after which the end marker must come."""
+    """Read the frame header, then look for the end marker after the first scan."""
     size: tuple[int, int] | None = None
     offset = 2
     for _ in range(MAX_JPEG_SEGMENTS):
         lead, marker = data.read("BB", offset)
-        if lead != 0xFF:  # noqa: PLR2004 - every JPEG marker begins with it
+        if lead != 0xFF:  # noqa: PLR2004 - the first byte of every JPEG marker
             raise UnreadablePictureError(data.name, "its JPEG segments are damaged")
         if marker == 0xFF or marker in _JPEG_ALONE:  # noqa: PLR2004 - a fill byte
             offset += 1 if marker == 0xFF else 2  # noqa: PLR2004
@@ -256,7 +246,7 @@ def _jpeg_size(data: _Bytes) -> tuple[int, int]:
         if marker == _JPEG_SCAN:
             break
     else:
-        raise PictureTooLargeError(data.name, "too many segments in its JPEG", f"{MAX_JPEG_SEGMENTS:,}")
+        raise PictureTooLargeError(data.name, "it has too many JPEG segments", f"{MAX_JPEG_SEGMENTS:,}")
     if size is None:
         raise UnreadablePictureError(data.name, "it is a JPEG without a frame")
     if not data.ends_with_marker(b"\xff\xd9", after=offset):
@@ -310,9 +300,7 @@ def _tiff_size(data: _Bytes) -> tuple[int, int]:
         if tag in _TIFF_READ and kind in _TIFF_INTEGERS:
             (found[tag],) = data.read(order + _TIFF_INTEGERS[kind], at + value_at)
     if _TIFF_WIDTH not in found or _TIFF_HEIGHT not in found:
-        raise UnreadablePictureError(data.name, "its TIFF directory names no size")
-    if found.get(_TIFF_SAMPLES) == 2 and found.get(_TIFF_BITS) == 16:  # noqa: PLR2004 - what no reader of ours knows
-        raise UnreadablePictureError(
-            data.name, "it is a TIFF of gray with alpha in 16 bits, which we do not read"
-        )
+        raise UnreadablePictureError(data.name, "its TIFF directory has no size")
+    if found.get(_TIFF_SAMPLES) == 2 and found.get(_TIFF_BITS) == 16:  # noqa: PLR2004 - neither Pillow nor OpenCV reads it
+        raise UnreadablePictureError(data.name, "16-bit gray TIFFs with alpha are not supported")
     return found[_TIFF_WIDTH], found[_TIFF_HEIGHT]

@@ -1,19 +1,18 @@
-"""What a picture says of its own making: a record inside of it, and the same in a file beside it.
+"""The record of how a picture was made, stored inside the picture and in a sidecar file beside it.
 
-A PNG carries the record in a text chunk ``kroma``, a WebP in its XMP packet as ``kroma:record``; both
-are JSON. Nothing else of the file changes. Other formats have the file beside them only. Nothing here
-decodes a picture.
+The record is JSON, in a PNG's ``kroma`` text chunk or as ``kroma:record`` in a WebP's XMP packet; the rest
+of the file stays unchanged. Other formats only have the sidecar. Nothing here decodes a picture.
 
-Two checksums tell what was changed since: ``body_sha256`` is over the file without its text, so over
-its pixels, and ``record_sha256`` over the record, which holds the first. They find damage and editing;
-they are no signature, since whoever can write the file can write them.
+Two checksums detect changes: ``body_sha256`` covers the file without its texts, so its pixels, and
+``record_sha256`` covers the record, including the first. They detect damage and edits but are not a
+signature: anybody who can write the file can also write them.
 """
 
 import hashlib
 import struct
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 from uuid import UUID
 from xml.sax.saxutils import escape, unescape
 
@@ -28,14 +27,13 @@ KEYWORD: Final = "kroma"
 RECORD_VERSION: Final = 1
 MAX_RECORD_BYTES: Final = 1024 * 1024
 _PNG_TEXTS: Final = frozenset({b"tEXt", b"zTXt", b"iTXt"})
-_NAMESPACE: Final = "urn:kroma:record:1"
 _RECORD: Final = (b"<kroma:record>", b"</kroma:record>")
 _DESCRIPTION: Final = (
-    f'<rdf:Description rdf:about="" xmlns:kroma="{_NAMESPACE}">'.encode(),
+    b'<rdf:Description rdf:about="" xmlns:kroma="urn:kroma:record:1">',
     b"</rdf:Description>",
 )
 _MOST_PARTS: Final = MAX_PNG_CHUNKS
-"""Of a file; all that is behind them is one part more. A stranger's file may hold millions of empty ones."""
+"""Chunks to parse, since a file may have millions of empty ones; the rest counts as one more part."""
 _RDF_END: Final = b"</rdf:RDF>"
 _RIFF_HEAD: Final = 12
 _CHUNK_HEAD: Final = 8
@@ -45,9 +43,11 @@ _VP8_START: Final = b"\x9d\x01\x2a"
 _VP8L_SIGNATURE: Final = 0x2F
 _FOURTEEN_BITS: Final = 0x3FFF
 
+_Part: TypeAlias = tuple[bytes, memoryview]
+
 
 class RecordUnreadableError(InvalidRequestError):
-    """A picture has a record that nobody can read."""
+    """A picture's record is invalid."""
 
     code = "record_unreadable"
 
@@ -56,24 +56,24 @@ class RecordUnreadableError(InvalidRequestError):
 
 
 class ParentRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture that went in."""
+    """An input picture."""
 
     role: str
-    """``scene``, ``style``, ``reference`` or ``source``, the picture that a later step changed."""
+    """``scene``, ``style``, ``reference``, or ``source`` for the picture that a later step changed."""
     path: str
-    """Its key in the project, or the name of the file."""
+    """The key in the project, or the file's name."""
     sha256: str
     asset_id: UUID | None = None
 
 
 class PictureRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a picture was made; never a key or another secret. What does not apply is absent."""
+    """How a picture was made, without any secrets; fields that do not apply are absent."""
 
-    # No default is the value of today: what is a default is not written.
+    # Defaults are not written, so no default may be a current value.
     version: int = 0
     software: str = ""
     step: str = ""
-    """What made the file, like ``generate`` or ``upscale``."""
+    """The step that made the file, like ``generate`` or ``upscale``."""
     made_at: str = ""
     """ISO 8601, UTC."""
     project_id: UUID | None = None
@@ -102,7 +102,7 @@ class PictureRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
-    """The file beside a picture."""
+    """The JSON file beside a picture."""
 
     record: PictureRecord
     sha256: str
@@ -112,13 +112,14 @@ class Sidecar(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sealed(NamedTuple):
-    """A picture that tells how it was made."""
+    """A picture with its record."""
 
     data: bytes
     record: PictureRecord
     """With its checksums."""
 
     def sidecar(self, mime_type: str) -> bytes:
+        """The sidecar's content."""
         sidecar = Sidecar(
             record=self.record,
             sha256=hashlib.sha256(self.data).hexdigest(),
@@ -129,7 +130,7 @@ class Sealed(NamedTuple):
 
 
 class State(StrEnum):
-    """What was changed since a picture was written."""
+    """What has changed since a picture was written."""
 
     UNCHANGED = "unchanged"
     PICTURE_CHANGED = "picture_changed"
@@ -137,10 +138,9 @@ class State(StrEnum):
 
 
 def sealed(data: bytes, record: PictureRecord) -> Sealed:
-    """The picture with its record; the rest of the file stays as it is, byte for byte.
+    """The picture with this record instead of an earlier one; the rest stays the same byte for byte.
 
-    A record that it had is replaced. Formats without room for one come back unchanged, and so does a
-    file whose structure nobody can follow.
+    Formats that cannot contain a record and files with an invalid structure are returned unchanged.
     """
     complete = msgspec.structs.replace(
         record,
@@ -158,26 +158,17 @@ def sealed(data: bytes, record: PictureRecord) -> Sealed:
 
 
 def find_record(data: bytes, *, name: str) -> PictureRecord | None:
-    """The record inside of a picture; None when there is none.
+    """The record inside a picture.
 
     Raises:
-        RecordUnreadableError: It is too large, no record, or of a newer Kroma.
+        RecordUnreadableError: It is too large, invalid, or from a newer Kroma.
     """
     text = _text_of(data)
-    return None if text is None else decoded_record(text, name=name)
-
-
-def decoded_record(text: bytes, *, name: str) -> PictureRecord:
-    """A record out of its JSON.
-
-    Raises:
-        RecordUnreadableError: As ``find_record``.
-    """
-    return _decoded(text, PictureRecord, name=name)
+    return None if text is None else _decoded(text, PictureRecord, name=name)
 
 
 def decoded_sidecar(text: bytes, *, name: str) -> Sidecar:
-    """What lies beside a picture.
+    """Decode a sidecar.
 
     Raises:
         RecordUnreadableError: As ``find_record``.
@@ -187,29 +178,27 @@ def decoded_sidecar(text: bytes, *, name: str) -> Sidecar:
 
 def _decoded(text: bytes, shape: type[Any], *, name: str) -> Any:  # noqa: ANN401 - of ``shape``
     if len(text) > MAX_RECORD_BYTES:
-        raise RecordUnreadableError(name, f"it has {len(text)} bytes, and the limit is {MAX_RECORD_BYTES}")
+        raise RecordUnreadableError(name, f"it has {len(text)} bytes; the limit is {MAX_RECORD_BYTES}")
     try:
         read = msgspec.json.decode(text, type=shape)
     except (msgspec.DecodeError, ValueError, RecursionError) as exc:
         raise RecordUnreadableError(name, str(exc)) from exc
-    version = read.record.version if isinstance(read, Sidecar) else read.version
+    version = (read.record if isinstance(read, Sidecar) else read).version
     if version > RECORD_VERSION:
-        raise RecordUnreadableError(name, f"its version is {version}, and this Kroma knows {RECORD_VERSION}")
+        problem = f"its version is {version}, but this Kroma reads only up to {RECORD_VERSION}"
+        raise RecordUnreadableError(name, problem)
     return read
 
 
 def state_of(data: bytes, record: PictureRecord) -> State:
-    """Whether the picture and its record are as they were written."""
+    """Whether the picture or its record has changed."""
     if record.record_sha256 != _record_sha256(record):
         return State.RECORD_CHANGED
     return State.UNCHANGED if body_sha256(data) == record.body_sha256 else State.PICTURE_CHANGED
 
 
 def body_sha256(data: bytes) -> str:
-    """SHA-256 over what is neither text nor the note that there is text, in hex.
-
-    Of a format that carries no record it is over the whole file.
-    """
+    """SHA-256 of the file without texts and the flag for them, in hex; of other formats, the whole file."""
     digest = hashlib.sha256()
     if data.startswith(SIGNATURE):
         digest.update(SIGNATURE)
@@ -230,10 +219,10 @@ def _record_sha256(record: PictureRecord) -> str:
     return hashlib.sha256(msgspec.json.encode(bare, order="sorted")).hexdigest()
 
 
-def _followed(parts: Iterator[tuple[bytes, memoryview]]) -> list[tuple[bytes, memoryview]]:
+def _all_parts(parts: Iterator[_Part]) -> list[_Part]:
     found = list(parts)
     if len(found) > _MOST_PARTS:
-        raise IndexError  # what stands behind them is not known
+        raise IndexError  # the last part is unparsed
     return found
 
 
@@ -253,11 +242,11 @@ def _text_of(data: bytes) -> bytes | None:
     return None
 
 
-# PNG (specification, section 5.3): parts as they stand in the file, so that nothing is written anew.
+# PNG (specification, section 5.3): whole chunks, so that they can be copied unchanged.
 
 
-def _png_parts(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Every chunk whole, and whatever stands behind the last one as a part without a kind."""
+def _png_parts(data: bytes) -> Iterator[_Part]:
+    """Every whole chunk, then anything after the last one as a part without a kind."""
     view, offset = memoryview(data), len(SIGNATURE)
     for _ in range(_MOST_PARTS):
         if offset + 12 > len(data):
@@ -279,7 +268,7 @@ def _is_ours(kind: bytes, part: memoryview) -> bool:
 
 def _png_text(part: memoryview) -> bytes:
     body = bytes(part[8:-4])
-    # Keyword, compression flag and method, language and translated keyword: ours are empty.
+    # Skips the keyword, compression flag and method, language and translated keyword.
     return body[len(KEYWORD) + 3 :].split(b"\0", 2)[-1]
 
 
@@ -287,7 +276,7 @@ def _png_with(data: bytes, text: bytes) -> bytes:
     ours = chunk(b"iTXt", KEYWORD.encode() + b"\0\0\0\0\0" + text)
     kept: list[bytes | memoryview] = [SIGNATURE]
     is_placed = False
-    for kind, part in _followed(_png_parts(data)):
+    for kind, part in _all_parts(_png_parts(data)):
         if _is_ours(kind, part):
             continue
         if kind == b"IDAT" and not is_placed:
@@ -304,8 +293,8 @@ def _is_webp(data: bytes) -> bool:
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
 
 
-def _webp_parts(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """Every chunk whole with its padding; what stands behind the container has no kind."""
+def _webp_parts(data: bytes) -> Iterator[_Part]:
+    """Every whole chunk with its padding, then anything after the container as a part without a kind."""
     view, offset = memoryview(data), _RIFF_HEAD
     (size,) = struct.unpack_from("<I", data, 4)
     end_of_file = min(len(data), _CHUNK_HEAD + size + (size & 1))
@@ -321,26 +310,24 @@ def _webp_parts(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _webp_with(data: bytes, text: bytes) -> bytes:
-    parts = _followed(_webp_parts(data))
+    parts = _all_parts(_webp_parts(data))
     packet = next((bytes(part[_CHUNK_HEAD:]) for kind, part in parts if kind == b"XMP "), b"")
     inside = [(kind, part) for kind, part in parts if kind not in {b"XMP ", b"VP8X", b""}]
-    behind = [part for kind, part in parts if not kind]
-    extended = next((bytearray(part) for kind, part in parts if kind == b"VP8X"), None)
-    if extended is None:
-        extended = bytearray(_extended(inside))
-    extended[_CHUNK_HEAD] |= _XMP_FLAG
-    body = b"".join(
-        [bytes(extended), *(part for _, part in inside), _riff_chunk(b"XMP ", _xmp(packet, text))]
-    )
-    return b"".join([b"RIFF", struct.pack("<I", 4 + len(body)), b"WEBP", body, *behind])
+    after = [part for kind, part in parts if not kind]
+    head = next((bytearray(part) for kind, part in parts if kind == b"VP8X"), None)
+    if head is None:
+        head = bytearray(_extended_head(inside))
+    head[_CHUNK_HEAD] |= _XMP_FLAG
+    body = b"".join([head, *(part for _, part in inside), _riff_chunk(b"XMP ", _xmp(packet, text))])
+    return b"".join([b"RIFF", struct.pack("<I", 4 + len(body)), b"WEBP", body, *after])
 
 
 def _riff_chunk(kind: bytes, payload: bytes) -> bytes:
     return kind + struct.pack("<I", len(payload)) + payload + b"\0" * (len(payload) & 1)
 
 
-def _extended(parts: list[tuple[bytes, memoryview]]) -> bytes:
-    """The head of an extended file around the one image of a simple one."""
+def _extended_head(parts: list[_Part]) -> bytes:
+    """The VP8X chunk that a simple file's image needs in an extended file."""
     kind, part = parts[0]
     payload = part[_CHUNK_HEAD:]
     flags = 0
@@ -360,10 +347,8 @@ def _extended(parts: list[tuple[bytes, memoryview]]) -> bytes:
 
 
 def _xmp(packet: bytes, text: bytes) -> bytes:
-    description = (
-        f'<rdf:Description rdf:about="" xmlns:kroma="{_NAMESPACE}">'
-        f"<kroma:record>{escape(text.decode())}</kroma:record></rdf:Description>"
-    ).encode()
+    record = escape(text.decode()).encode()
+    description = _DESCRIPTION[0] + _RECORD[0] + record + _RECORD[1] + _DESCRIPTION[1]
     packet = _without(packet, _DESCRIPTION)
     head, end, tail = packet.rpartition(_RDF_END)
     if end:
@@ -376,12 +361,11 @@ def _xmp(packet: bytes, text: bytes) -> bytes:
     )
 
 
-# Searched for, and not by a pattern: of an opening that is never closed, a stranger may send millions, and a
-# pattern would look for the end of each.
+# Not by a regular expression, which would search for the end of each of a million unclosed tags.
 
 
 def _span(packet: bytes, tag: tuple[bytes, bytes], after: int = 0) -> tuple[int, int] | None:
-    """From where to where the first element with this tag goes."""
+    """Start and end of the first element with this tag."""
     start = packet.find(tag[0], after)
     end = -1 if start < 0 else packet.find(tag[1], start + len(tag[0]))
     return None if end < 0 else (start, end + len(tag[1]))

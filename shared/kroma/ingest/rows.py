@@ -1,4 +1,4 @@
-"""A log's entries as rows: no I/O, so that it can run beside the event loop."""
+"""Computes rows from a log's entries, without I/O."""
 
 from collections.abc import Iterator
 from decimal import Decimal
@@ -21,11 +21,10 @@ _DERIVED = {
 
 _encoder = msgspec.json.Encoder()
 _ZERO = Decimal(0)
-_EMPTY = "{}"
 
 
 class KnownRows(msgspec.Struct, frozen=True, kw_only=True):
-    """Ids of the rows a run has already."""
+    """Ids of a run's existing rows."""
 
     jobs: dict[str, UUID] = {}
     """By job key."""
@@ -45,7 +44,7 @@ class _Asset(msgspec.Struct, kw_only=True):
 
 
 class RunRows:
-    """Every row of one run, under the ids the database knows or will know."""
+    """All rows of one run, with the ids of existing rows where there are some."""
 
     def __init__(self, entry: RunEntry, *, project_id: UUID, run_id: UUID, known: KnownRows) -> None:
         self._entry = entry
@@ -64,12 +63,8 @@ class RunRows:
             for job, job_id in zip(entry.jobs, self._job_ids, strict=True)
         ]
 
-    @property
-    def candidate_count(self) -> int:
-        return sum(map(len, self._candidate_ids))
-
     def assets(self) -> list[Row]:
-        """One row per path: what a run made goes before what it read."""
+        """One row per path; an output replaces an input of the same path."""
         drafts: dict[str, _Asset] = {}
         for job in self._entry.jobs:
             for given in job.inputs:
@@ -77,27 +72,14 @@ class RunRows:
                 drafts.setdefault(given.picture.path, _Asset(kind=kind, picture=given.picture))
         for job, job_id, candidate_ids in self._jobs():
             for candidate, candidate_id in zip(job.candidates, candidate_ids, strict=True):
-                for kind, picture in (
-                    (AssetKind.CANDIDATE_OUTPUT, candidate.generated),
-                    (AssetKind.CANDIDATE_FINAL_OUTPUT, candidate.last),
-                ):
-                    if picture is not None:
-                        drafts[picture.path] = _Asset(
-                            kind=kind,
-                            picture=picture,
-                            run_id=self._run_id,
-                            job_id=job_id,
-                            candidate_id=candidate_id,
-                        )
-                for made in candidate.chain:
-                    if candidate.last is None or made.picture.path != candidate.last.path:
-                        drafts[made.picture.path] = _Asset(
-                            kind=_DERIVED[made.step],
-                            picture=made.picture,
-                            run_id=self._run_id,
-                            job_id=job_id,
-                            candidate_id=candidate_id,
-                        )
+                for kind, picture in _outputs(candidate):
+                    drafts[picture.path] = _Asset(
+                        kind=kind,
+                        picture=picture,
+                        run_id=self._run_id,
+                        job_id=job_id,
+                        candidate_id=candidate_id,
+                    )
             self._mark_final(drafts, job, job_id, candidate_ids)
         return [self._asset(draft) for draft in drafts.values()]
 
@@ -106,13 +88,10 @@ class RunRows:
     ) -> None:
         if job.final is None:
             return
-        by_index = {
-            candidate.index: candidate_id
-            for candidate, candidate_id in zip(job.candidates, candidate_ids, strict=True)
-        }
-        winner = None if job.selected_candidate is None else by_index.get(job.selected_candidate)
         draft = drafts.get(job.final.path)
         if draft is None or draft.job_id != job_id:
+            ids = zip(job.candidates, candidate_ids, strict=True)
+            winner = next((id_ for candidate, id_ in ids if candidate.index == job.selected_candidate), None)
             draft = _Asset(
                 kind=AssetKind.JOB_FINAL_OUTPUT,
                 picture=job.final,
@@ -121,18 +100,15 @@ class RunRows:
                 candidate_id=winner,
             )
             drafts[job.final.path] = draft
-        # The winner's picture stays its candidate's: the original lost that link here.
+        # The winner's picture keeps its candidate id, which the original lost here.
         draft.kind = AssetKind.JOB_FINAL_OUTPUT
         draft.selected_candidate = job.selected_candidate
 
     def _asset(self, draft: _Asset) -> Row:
         path, file = draft.picture.path, draft.picture.file
-        metadata = (
-            _EMPTY
-            if draft.selected_candidate is None
-            else _json({"selected_candidate": draft.selected_candidate})
-        )
-        origin = (draft.run_id, draft.job_id, draft.candidate_id, metadata)
+        selected = draft.selected_candidate
+        metadata = {} if selected is None else {"selected_candidate": selected}
+        origin = (draft.run_id, draft.job_id, draft.candidate_id, _json(metadata))
         if file is None:
             new_id = asset_id(self._project_id, path)
             unknown = (None, None, None, None, None)
@@ -196,7 +172,7 @@ class RunRows:
         ]
 
     def reports(self, assets: dict[str, UUID]) -> list[Row]:
-        """The run's own report last."""
+        """One report per candidate, then the run's."""
         rows: list[Row] = [
             (
                 stable_id(self._run_id, "report", job.key, candidate.index),
@@ -222,16 +198,15 @@ class RunRows:
             for job, job_id, candidate, candidate_id in self._candidates()
         ]
         if self._entry.output_guard is not None:
-            said = {"scope": "run", "output_guard": self._entry.output_guard}
+            summary = {"scope": "run", "output_guard": self._entry.output_guard}
             if self._entry.checks is not None:
-                said["quality"] = self._entry.checks
-            summary = _json(said)
-            own = (stable_id(self._run_id, "report"), self._project_id, self._run_id, None, None, None)
-            rows.append((*own, REPORT_TYPE, 0, 0, _ZERO, summary))
+                summary["quality"] = self._entry.checks
+            ids = (stable_id(self._run_id, "report"), self._project_id, self._run_id, None, None, None)
+            rows.append((*ids, REPORT_TYPE, 0, 0, _ZERO, _json(summary)))
         return rows
 
     def links(self, assets: dict[str, UUID]) -> list[Row]:
-        """From each input to what was made of it, and along the chain of each candidate."""
+        """From each input to the generated picture, and along each candidate's chain."""
         found: dict[tuple[UUID, UUID, LinkType], None] = {}
         for job in self._entry.jobs:
             for parent, child, kind in _descent(job):
@@ -275,6 +250,16 @@ class RunRows:
         for job, job_id, candidate_ids in self._jobs():
             for candidate, candidate_id in zip(job.candidates, candidate_ids, strict=True):
                 yield job, job_id, candidate, candidate_id
+
+
+def _outputs(candidate: CandidateEntry) -> Iterator[tuple[AssetKind, Picture]]:
+    if candidate.generated is not None:
+        yield AssetKind.CANDIDATE_OUTPUT, candidate.generated
+    if candidate.last is not None:
+        yield AssetKind.CANDIDATE_FINAL_OUTPUT, candidate.last
+    for made in candidate.chain:
+        if candidate.last is None or made.picture.path != candidate.last.path:
+            yield _DERIVED[made.step], made.picture
 
 
 def _descent(job: JobEntry) -> Iterator[tuple[Picture, Picture, LinkType]]:

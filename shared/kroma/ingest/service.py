@@ -1,4 +1,4 @@
-"""A run log becomes rows, in one transaction, as often as anyone likes."""
+"""Turns a run log into rows, idempotently, in one transaction."""
 
 import asyncio
 from pathlib import Path
@@ -28,7 +28,7 @@ from kroma.storage.base import ProjectStores
 
 
 class IngestResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What an ingest found in a log; a second one of the same log answers the same."""
+    """What a log contains; ingesting it again gives the same result."""
 
     ok: bool = True
     project_slug: str
@@ -37,11 +37,11 @@ class IngestResult(msgspec.Struct, frozen=True, kw_only=True):
     jobs: int
     candidates: int
     assets_upserted: int
-    """Different paths."""
+    """Distinct paths."""
     quality_reports_written: int
     cost_events_written: int
     status: str
-    """The run's, as the log has it or as its jobs make it."""
+    """The run's status from the log, or derived from its jobs."""
 
 
 async def ingest_file(
@@ -53,18 +53,18 @@ async def ingest_file(
     data_dir: Path,
     create_project: bool = True,
 ) -> IngestResult:
-    """Take in a log by hand, of ours or of the original.
+    """Ingest a log file, written by Kroma or the original.
 
     Args:
-        slug: The project, made for user ``local`` if there is none.
-        path: The log; a relative one counts from the current directory.
-        data_dir: A log below it is known by its path from here.
-        create_project: Whether a missing project may be made.
+        slug: The project; a missing one is created for user ``local``.
+        path: The log, absolute or relative to the current directory.
+        data_dir: A log below this directory is stored with its path relative to it.
+        create_project: Whether a missing project is created.
 
     Raises:
-        ProjectNotFoundError: There is no such project, and none may be made or the slug has no form.
-        RunLogInvalidError: The file is missing, unreadable or no run log.
-        RunLogConflictError: Its ids belong to something else.
+        ProjectNotFoundError: The project does not exist and may not be created, or the slug is invalid.
+        RunLogInvalidError: The file is missing, unreadable or not a run log.
+        RunLogConflictError: The log's ids belong to something else.
     """
     data = await asyncio.to_thread(_file_bytes, path)
     entry = await asyncio.to_thread(reader.read, data, source=str(path))
@@ -84,12 +84,13 @@ def _file_bytes(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if size > reader.MAX_LOG_BYTES:
-            raise RunLogInvalidError(str(path), f"has {size} bytes; the limit is {reader.MAX_LOG_BYTES}")
+            problem = f"the file has {size} bytes; the limit is {reader.MAX_LOG_BYTES}"
+            raise RunLogInvalidError(str(path), problem)
         return path.read_bytes()
     except OSError as error:
-        raise RunLogInvalidError(str(path), f"cannot be read: {error.strerror}") from error
-    except ValueError as error:  # a path with a NUL character
-        raise RunLogInvalidError(repr(str(path)), "has an impossible name") from error
+        raise RunLogInvalidError(str(path), f"the file cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise RunLogInvalidError(repr(str(path)), "a path must not contain NUL characters") from error
 
 
 def _known_path(path: Path, data_dir: Path) -> str:
@@ -98,12 +99,12 @@ def _known_path(path: Path, data_dir: Path) -> str:
 
 
 async def ingest_log(db: Database, *, project_id: UUID, log_path: str, data: bytes) -> IngestResult:
-    """Take in the log of a project.
+    """Ingest a project's log.
 
     Raises:
-        ProjectNotFoundError: The project is gone.
-        RunLogInvalidError: It is no run log, or a field has a value that cannot be kept.
-        RunLogConflictError: Its ids belong to something else.
+        ProjectNotFoundError: The project has been deleted.
+        RunLogInvalidError: The data is not a run log, or a value cannot be stored.
+        RunLogConflictError: The log's ids belong to something else.
     """
     entry = await asyncio.to_thread(reader.read, data, source=log_path)
     async with db.transaction() as session:
@@ -113,18 +114,18 @@ async def ingest_log(db: Database, *, project_id: UUID, log_path: str, data: byt
 async def ingest_entry(
     session: AsyncSession, entry: RunEntry, *, project_id: UUID, log_path: str
 ) -> IngestResult:
-    """Write what a log says, in the caller's transaction.
+    """Write a log's rows, in the caller's transaction.
 
-    A run of ours keeps its status and what its steps wrote; ingest adds what is missing. A run of
-    the original is its log: it follows every change of it, under the ids it got the first time.
+    For a run of Kroma, ingest only adds what its steps did not write. A run of the original follows every
+    change of its log and keeps the ids of the first ingest.
 
     Raises:
-        ProjectNotFoundError: The project is gone.
+        ProjectNotFoundError: The project has been deleted.
         RunLogInvalidError: A value does not fit in its column.
         RunLogConflictError: The log's ids belong to something else.
     """
-    # One ingest of a project at a time: runs share scenes and styles, and two logs that name
-    # them in another order would otherwise wait for each other for ever.
+    # One ingest per project at a time: runs share scenes and styles, and two logs that list them
+    # in a different order would deadlock.
     await session.execute(
         select(func.pg_advisory_xact_lock(func.hashtextextended(f"ingest {project_id}", 0)))
     )
@@ -135,12 +136,11 @@ async def ingest_entry(
     try:
         counts = (await write_rows(session, entry, run, is_new=is_new))._asdict()
     except IntegrityConstraintViolationError as error:
-        problem = f"ids in it belong to other rows ({_first_line(error)})"
+        problem = f"its ids belong to other rows ({_first_line(error)})"
         raise RunLogConflictError(log_path, problem) from error
     except DataError as error:
-        raise RunLogInvalidError(
-            log_path, f"has a value the database cannot keep: {_first_line(error)}"
-        ) from error
+        problem = f"the database cannot store a value: {_first_line(error)}"
+        raise RunLogInvalidError(log_path, problem) from error
     result = IngestResult(
         project_slug=project.slug,
         run_id=run.id,
@@ -159,7 +159,7 @@ async def ingest_entry(
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]  # the driver adds details and hints below
+    return str(error).partition("\n")[0]  # details and hints follow on other lines
 
 
 async def _run(
@@ -175,7 +175,7 @@ async def _run(
         if run is not None:
             return run, False
         if at_path is not None:
-            raise RunLogConflictError(log_path, "another run has its log at this path")
+            raise RunLogConflictError(log_path, "another run already has its log at this path")
     elif at_path is not None:
         if at_path.id != ids.run_id(project_id, log_path):
             raise RunLogConflictError(log_path, "a run of this installation has its log at this path")

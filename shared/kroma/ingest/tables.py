@@ -1,4 +1,4 @@
-"""Many rows at once, over asyncpg itself: SQLAlchemy has no COPY."""
+"""Bulk writes over asyncpg, since SQLAlchemy has no COPY."""
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
@@ -12,7 +12,7 @@ Row: TypeAlias = tuple[Any, ...]
 
 
 class BulkConnection(Protocol):
-    """The part of an asyncpg connection used here; the driver ships no types."""
+    """The used part of an asyncpg connection; the driver ships no types."""
 
     async def execute(self, query: str, *args: object) -> str: ...
 
@@ -38,6 +38,7 @@ class Table(msgspec.Struct, frozen=True):
         return f"unnest({arrays}) AS n({', '.join(self.columns)})"
 
     def incoming(self, column: str) -> str:
+        """SQL for the new value of ``column``, in its own type."""
         return f"n.{column}::jsonb" if self.columns[column] == "jsonb" else f"n.{column}"
 
 
@@ -145,7 +146,7 @@ COSTS = Table(
 
 
 async def insert_rows(connection: BulkConnection, table: Table, rows: Sequence[Row]) -> None:
-    """COPY new rows in, in their order."""
+    """COPY new rows in order."""
     if rows:
         await connection.copy_records_to_table(table.name, records=rows, columns=list(table.columns))
 
@@ -158,14 +159,14 @@ async def update_rows(
     replace: Sequence[str] = (),
     fill: Sequence[str] = (),
 ) -> None:
-    """Change existing rows, found by id; a row that would stay the same is not written.
+    """Update existing rows by id; unchanged rows are not written.
 
     Args:
-        connection: The caller's, in its transaction.
-        table: Where the rows are.
-        rows: What they should say.
-        replace: Columns that take the new value.
-        fill: Columns that take it only where they hold NULL.
+        connection: Inside the caller's transaction.
+        table: The table.
+        rows: New values, one row per id.
+        replace: Columns to overwrite.
+        fill: Columns to write only if they are NULL.
     """
     if not rows:
         return
@@ -180,8 +181,8 @@ async def update_rows(
     await connection.execute(sql, *zip(*rows, strict=True))
 
 
-# An input names no run. It never takes a picture away from the run that made it, only adds what is
-# known of it; a stored checksum is never lost, and `storage_uri` stays, since the file may have moved.
+# An input has no run id: it never takes a picture away from the run that made it, only adds what is missing.
+# A stored checksum is never lost, and `storage_uri` stays, since the file may have been moved.
 _MERGED_ASSETS = """
 INSERT INTO assets AS a ({columns})
 SELECT {values} FROM {rows}
@@ -210,16 +211,16 @@ _MERGED_LINKS = (
 
 
 class StoredAssets(NamedTuple):
-    """The assets of a run, by path."""
+    """The assets of a run."""
 
     ids: dict[str, UUID]
-    """The stored row's, where there was one before."""
+    """By path; an existing row keeps its id."""
     new: frozenset[UUID]
-    """Those that were not there before."""
+    """Ids of the inserted rows."""
 
 
 async def merge_assets(connection: BulkConnection, rows: Sequence[Row]) -> StoredAssets:
-    """Write assets, known by their path; paths must differ."""
+    """Insert or update assets by path; paths must be distinct."""
     if not rows:
         return StoredAssets({}, frozenset())
     stored = await connection.fetch(_MERGED_ASSETS, *zip(*rows, strict=True))
@@ -232,9 +233,9 @@ async def merge_assets(connection: BulkConnection, rows: Sequence[Row]) -> Store
 async def merge_links(
     connection: BulkConnection, rows: Sequence[Row], *, new_assets: AbstractSet[UUID]
 ) -> None:
-    """Write the links that are not there yet; a new child has none."""
+    """Insert missing links; those of a new child are certainly missing."""
     child = list(LINKS.columns).index("child_asset_id")
     await insert_rows(connection, LINKS, [row for row in rows if row[child] in new_assets])
-    doubtful = [row for row in rows if row[child] not in new_assets]
-    if doubtful:
-        await connection.execute(_MERGED_LINKS, *zip(*doubtful, strict=True))
+    possibly_stored = [row for row in rows if row[child] not in new_assets]
+    if possibly_stored:
+        await connection.execute(_MERGED_LINKS, *zip(*possibly_stored, strict=True))

@@ -1,4 +1,4 @@
-"""The rows of one run into the tables: new ones by COPY, existing ones as far as they differ."""
+"""Writes the rows of one run: inserts new ones with COPY, updates existing ones that differ."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from kroma.quality.models import QualityReport
 from kroma.runlog.entries import RunEntry
 from kroma.runs.models import Run, RunCandidate, RunJob
 
-# Steps wrote these rows with what they knew; a log adds its own words and what was still missing.
+# The steps of a run of Kroma wrote these rows already; its log adds its entries and what was missing.
 _REPLACED_IN_OURS = {"run_jobs": ["meta_json"], "run_candidates": ["meta_json"]}
 _FILLED_IN_OURS = {
     "run_jobs": ["selected_candidate_index", "final_asset_id", "final_output", "started_at", "finished_at"],
@@ -30,7 +30,7 @@ _ORDINAL_SHIFT = 2**30
 
 
 class RowCounts(NamedTuple):
-    """How many rows of each kind a log makes, new or not."""
+    """How many rows of each kind a log has, new or not."""
 
     jobs: int
     candidates: int
@@ -40,7 +40,7 @@ class RowCounts(NamedTuple):
 
 
 async def write_rows(session: AsyncSession, entry: RunEntry, run: Run, *, is_new: bool) -> RowCounts:
-    """Write everything that hangs on ``run``, in the caller's transaction.
+    """Write all rows of ``run`` in the caller's transaction.
 
     Raises:
         asyncpg.PostgresError: The database refuses a row.
@@ -50,21 +50,20 @@ async def write_rows(session: AsyncSession, entry: RunEntry, run: Run, *, is_new
     known = KnownRows() if is_new else await _read_known_rows(session, run.id)
     rows = await asyncio.to_thread(RunRows, entry, project_id=run.project_id, run_id=run.id, known=known)
     asset_rows = await asyncio.to_thread(rows.assets)
-    stored = await tables.merge_assets(connection, asset_rows)
-    assets = stored.ids
+    assets, new_assets = await tables.merge_assets(connection, asset_rows)
     jobs = await asyncio.to_thread(rows.jobs, assets)
     candidates = await asyncio.to_thread(rows.candidates, assets)
     reports = await asyncio.to_thread(rows.reports, assets)
     costs = await asyncio.to_thread(rows.costs)
-    if not is_new and not entry.is_ours:
-        await _forget_missing(session, run.id, jobs=jobs, candidates=candidates, reports=reports, costs=costs)
     ours = entry.is_ours
+    if not is_new and not ours:
+        await _delete_missing(session, run.id, jobs=jobs, candidates=candidates, reports=reports, costs=costs)
     await _merge(connection, tables.JOBS, jobs, known=set(known.jobs.values()), ours=ours)
     await _merge(connection, tables.CANDIDATES, candidates, known=set(known.candidates.values()), ours=ours)
     await _merge(connection, tables.REPORTS, reports, known=known.reports, ours=ours)
     await _merge(connection, tables.COSTS, costs, known=known.costs, ours=ours)
     links = await asyncio.to_thread(rows.links, assets)
-    await tables.merge_links(connection, links, new_assets=stored.new)
+    await tables.merge_links(connection, links, new_assets=new_assets)
     return RowCounts(len(jobs), len(candidates), len(asset_rows), len(reports), len(costs))
 
 
@@ -99,7 +98,7 @@ async def _merge(
     await tables.insert_rows(connection, table, [row for row in rows if row[0] not in known])
 
 
-async def _forget_missing(
+async def _delete_missing(
     session: AsyncSession,
     run_id: UUID,
     *,
@@ -108,7 +107,7 @@ async def _forget_missing(
     reports: Sequence[Row],
     costs: Sequence[Row],
 ) -> None:
-    """Remove what an edited log of the original no longer says; people's own reports stay."""
+    """Delete rows that an edited log of the original no longer has; reports of other types stay."""
     of_run = select(RunJob.id).where(RunJob.run_id == run_id).scalar_subquery()
     for statement in (
         delete(CostEvent).where(CostEvent.run_id == run_id, _is_none_of(CostEvent.id, costs)),
@@ -119,12 +118,12 @@ async def _forget_missing(
         ),
         delete(RunCandidate).where(RunCandidate.job_id.in_(of_run), _is_none_of(RunCandidate.id, candidates)),
         delete(RunJob).where(RunJob.run_id == run_id, _is_none_of(RunJob.id, jobs)),
-        # Out of each other's way, so that two jobs may swap places.
+        # Ordinals are unique: shift them all, so that two jobs may swap theirs.
         update(RunJob).where(RunJob.run_id == run_id).values(ordinal=RunJob.ordinal + _ORDINAL_SHIFT),
     ):
         await session.execute(statement, execution_options={"synchronize_session": False})
 
 
 def _is_none_of(column: InstrumentedAttribute[UUID], rows: Sequence[Row]) -> ColumnElement[bool]:
-    # One array, since a statement takes no more than 32,767 parameters.
+    # One array, since a statement takes at most 32,767 parameters.
     return column != all_(cast_sql([row[0] for row in rows], ARRAY(Uuid)))

@@ -56,7 +56,7 @@ async def create_instruction(
 async def confirm_instruction(
     db: Database, queue: TaskQueue, *, slug: str, instruction_id: str, message: str | None, actor: UUID | None
 ) -> ChangedInstruction:
-    """Release an instruction to the worker, from any state but ``canceled``, and ring for it.
+    """Release an instruction to the worker, from any state but ``canceled``, and notify the workers.
 
     One that is confirmed already stays as it is; one that has run starts anew, with no attempt counted.
 
@@ -124,5 +124,5 @@ async def _notify_workers(queue: TaskQueue, instruction_id: UUID) -> None:
     try:
         await queue.enqueue_many([DispatchInstruction(instruction_id=instruction_id)])
     except QueueUnavailableError:
-        # The row is there: the sweep rings again.
+        # The row is committed, so the sweep will find it.
         log.warning("confirm.bell_down", instruction_id=str(instruction_id))

@@ -1,4 +1,4 @@
-"""What the bell and lost workers left behind: due instructions, spent ones, overdue agents."""
+"""Finds what a lost message or worker left behind: due instructions, spent ones, overdue agents."""
 
 from typing import Final
 

@@ -141,7 +141,7 @@ class LeaseRenewer:
             url: ``postgresql://...``.
             renew_every: How often, at most, a claim is renewed.
             look_every: How often to look for what was lost, cancelled or paused.
-            heartbeat: Shown in ``workers`` while the keeper runs.
+            heartbeat: Shown in ``workers`` while the renewer runs.
         """
         self.lease = lease
         self._url = url.replace("postgresql+asyncpg://", "postgresql://", 1)
@@ -162,7 +162,7 @@ class LeaseRenewer:
         """Start the thread; the first claim would, too."""
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="lease-renewer", daemon=True)
                 self._thread.start()
 
     async def wait_until_shown(self, *, within_s: float) -> None:
@@ -247,7 +247,7 @@ class LeaseRenewer:
             self._url,
             timeout=_ANSWER_WITHIN_S,
             command_timeout=_ANSWER_WITHIN_S,
-            server_settings={"application_name": "kroma-keeper"},
+            server_settings={"application_name": "kroma-lease-renewer"},
         )
 
     async def _tick(self, connection: Any) -> None:  # noqa: ANN401 - asyncpg ships no types

@@ -92,7 +92,7 @@ class PaidCalls:
         """One candidate's picture: what an earlier claim was answered, else a new call.
 
         Returns:
-            What the shelf made of the answer.
+            What the answer store keeps of the response.
 
         Raises:
             CallLaterError: Not now; its ``not_before`` says when.

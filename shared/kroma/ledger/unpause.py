@@ -25,7 +25,7 @@ class Unpause:
         self._messages = [ExecuteJob(job_id=job) for job in await resume_provider(session, project_id, code)]
 
     async def notify(self) -> None:
-        """Have the jobs picked up at once; while the bell is down, the sweep finds them."""
+        """Notify workers of the jobs; while the queue is down, the sweep finds them."""
         if not self._messages:
             return
         try:

@@ -1,6 +1,6 @@
-"""What is done to a picture that passed: background, refine, upscale, color, and the check of the result.
+"""Post-processing: remove and refine the background, upscale, grade colors, and check the result.
 
-Start at ``toolbox.py``, which has every tool by its name. ``work.py`` is what picture processes run;
-``removers.py``, ``upscalers.py`` and ``services.py`` are the backends behind ``base.py``, ``compare.py`` is
-the final check. Every tool works on bytes and needs no project; the pipeline records what they make.
+Start at ``toolbox.py``, which has every tool by name. ``work.py`` runs in picture processes;
+``removers.py``, ``upscalers.py`` and ``services.py`` are the backends, ``compare.py`` is the final check.
+The tools need no project.
 """

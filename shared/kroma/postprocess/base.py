@@ -1,4 +1,4 @@
-"""The protocols of the tools; one conformance suite holds them all (tests/unit/postprocess)."""
+"""The protocols of the backends; tests/integration/postprocess has their conformance tests."""
 
 from typing import Protocol, runtime_checkable
 
@@ -12,17 +12,11 @@ class Upscaler(Protocol):
     @property
     def code(self) -> str: ...
 
-    def missing(self, spec: UpscaleSpec) -> str | None:
-        """What is to be installed or set before it can carry out this order; None when nothing is."""
-        ...
-
     async def upscale(self, data: bytes, spec: UpscaleSpec, *, name: str) -> Made:
-        """The picture ``spec.scale`` times as wide and high, in the order's format.
-
-        Alpha and colour space stay.
+        """The picture, ``spec.scale`` times as wide and high, with its alpha and color space.
 
         Raises:
-            PictureError: It does not decode, or would be too large; the message names it.
+            PictureError: It does not decode, or would be too large; the message contains ``name``.
             ToolError: The tool failed.
         """
         ...
@@ -30,18 +24,16 @@ class Upscaler(Protocol):
 
 @runtime_checkable
 class BackgroundRemover(Protocol):
-    """Leaves the subject of a picture on a transparent ground."""
+    """Makes a picture's background transparent."""
 
     @property
     def code(self) -> str: ...
 
-    def missing(self, spec: CutoutSpec) -> str | None: ...
-
     async def remove(self, data: bytes, spec: CutoutSpec, *, name: str) -> Made:
-        """The picture without its background, in the order's format; at its size but where it is cropped.
+        """The picture without its background, at the same size.
 
         Raises:
-            PictureError: It does not decode; the message names it.
-            ToolError: The tool failed, or is not sure.
+            PictureError: It does not decode; the message contains ``name``.
+            ToolError: The tool failed, or its result is unsure.
         """
         ...

@@ -1,9 +1,8 @@
-"""The colour chain of pipeline.md 7.3, in floats, clamped after each step and rounded once.
+"""The color chain of pipeline.md 7.3, in floats, clamped after each step and rounded once.
 
-Steps, each only where its value changes something: autocontrast, brightness, contrast about 128,
-saturation about the luma, sharpness, gamma, multipliers; then ours, temperature and look-up table.
-Values are levels of 0 to 255, whatever the depth of the picture. Alpha is left as it is, and what a
-transparent pixel hides does not bleed into its neighbours.
+Steps, unless their value changes nothing: autocontrast, brightness, contrast about 128, saturation about the
+luma, sharpness, gamma, multipliers; then the additions temperature and look-up table. Values are levels of
+0 to 255 at any bit depth. Alpha stays the same, and hidden colors do not bleed into visible neighbors.
 """
 
 from collections.abc import Iterator
@@ -24,22 +23,16 @@ Levels = NDArray[np.float32]
 
 _LUMA: Final = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _STRIP_PIXELS: Final = 1 << 16
-"""A strip and its copies stay in the processor's cache."""
+"""A strip and its copies fit in the CPU cache."""
 _KERNEL: Final = (7, 7)
 """Of the Gaussian: three sigmas to each side."""
 _HALO: Final = 3
 _LEAST_WEIGHT: Final = np.float32(1e-3)
-"""Of alpha around a pixel: with less, nothing near it is seen."""
+"""With less alpha around a pixel, nothing near it is visible."""
 
 
 def graded(picture: Picture16, profile: ColorProfile, lut: CubeLut | None = None) -> Picture16:
-    """The picture in the profile's colors; same size, depth, alpha and colour space.
-
-    Args:
-        picture: What to grade.
-        profile: How.
-        lut: The table that the profile names, read.
-    """
+    """The graded picture at the same size, depth, alpha and color space."""
     pixels = picture.pixels
     stretch = _stretch(picture, profile.autocontrast_cutoff)
     if not picture.is_16_bit and _is_pointwise(profile) and lut is None:
@@ -70,7 +63,7 @@ class _Chain:
         self._end = _end_table(profile) if self._white is None and lut is None else None
 
     def apply(self, strip: Pixels, inner: slice) -> Pixels:
-        """The rows of a strip that have all their neighbours, done."""
+        """The graded inner rows of a strip."""
         profile = self._profile
         v = self._levels(strip)
         if profile.saturation != 1:
@@ -109,7 +102,7 @@ def _is_pointwise(profile: ColorProfile) -> bool:
 
 
 def _by_table(pixels: Pixels, profile: ColorProfile, stretch: Levels | None) -> NDArray[np.uint8]:
-    """Where no step mixes pixels or channels, 256 values say it all."""
+    """Grade by a table of 256 values, if no step mixes pixels or channels."""
     steps = np.arange(256, dtype=np.float32)[:, None].repeat(3, axis=1)[None]
     values = _after_sharpness(_until_saturation(steps, profile, stretch), profile)
     table = np.rint(values).astype(np.uint8)
@@ -131,7 +124,7 @@ def _until_saturation(v: Levels, profile: ColorProfile, stretch: Levels | None) 
 
 
 def _after_sharpness(v: Levels, profile: ColorProfile) -> Levels:
-    """Gamma and multipliers; both leave 0 where it is, so one power and one product are enough."""
+    """Gamma and multipliers; 0 stays 0, so one power and one product are enough."""
     gains = np.array(profile.gains, dtype=np.float32)
     if profile.gamma != 1:
         exponent = 1 / profile.gamma
@@ -139,20 +132,20 @@ def _after_sharpness(v: Levels, profile: ColorProfile) -> Levels:
         gains *= np.float32(255 ** (1 - exponent))
     elif np.all(gains == 1):
         return v
-    # Gamma ends at 255 by itself: what exceeds it is the multiplier's.
-    # A product per channel, as a matrix: NumPy's broadcasting over three channels takes ten times as long.
+    # Only a multiplier can exceed 255, so one clamp is enough. The product per channel is a matrix product,
+    # since NumPy's broadcasting over three channels takes ten times as long.
     return _clamped(_as_levels(cv2.transform(v, np.diag(gains))))
 
 
 @lru_cache(maxsize=8)
 def _end_table(profile: ColorProfile) -> NDArray[np.uint8]:
-    """The last steps and the rounding for every 257th of a level: a power costs more than all before it."""
+    """The last steps, rounded, for every 257th of a level: the power takes longer than all other steps."""
     fine = (np.arange(65536, dtype=np.float32) / np.float32(257))[:, None].repeat(3, axis=1)[None]
     return np.rint(_after_sharpness(fine, profile)).astype(np.uint8)
 
 
 def _sharpened(v: Levels, soft: Levels, amount: float, *, fine: bool = False) -> Levels | NDArray[np.uint16]:
-    """Unsharp mask; ``fine`` gives 257ths of a level, clamped, in 16 bits."""
+    """Unsharp mask; ``fine`` returns clamped 257ths of a level in 16 bits."""
     if fine:
         parts = cv2.addWeighted(v, 257 * amount, soft, 257 * (1 - amount), 0, dtype=cv2.CV_16U)
         return np.asarray(parts, np.uint16)
@@ -169,21 +162,21 @@ def _blurred(v: Levels, strip: Pixels) -> Levels:
 
 
 def _linear(v: Levels) -> Levels:
-    """Levels of sRGB as light, 0 to 1."""
+    """Convert sRGB levels to linear light, 0 to 1."""
     x = v / np.float32(255)
     curve = cv2.pow((x + np.float32(0.055)) / np.float32(1.055), 2.4)
     return _as_levels(np.where(x <= 0.04045, x / np.float32(12.92), curve))  # noqa: PLR2004 - IEC 61966-2-1
 
 
 def _encoded(light: object) -> Levels:
-    """Light, 0 to 1, as sRGB levels."""
+    """Convert linear light, 0 to 1, to sRGB levels."""
     x = np.clip(_as_levels(light), 0, 1)
     curve = np.float32(1.055) * _as_levels(cv2.pow(x, 1 / 2.4)) - np.float32(0.055)
     return _as_levels(np.where(x <= 0.0031308, x * np.float32(12.92), curve) * np.float32(255))  # noqa: PLR2004 - as above
 
 
 def _stretch(picture: Picture16, cutoff: float) -> Levels | None:
-    """Per channel the level that becomes 0 and the factor to the whole range; None is no stretch."""
+    """Per channel, the level that becomes 0 and the factor to the full range; None without stretching."""
     if cutoff <= 0:
         return None
     color = picture.pixels[..., :3].reshape(-1, 3)
@@ -205,7 +198,7 @@ def _stretch(picture: Picture16, cutoff: float) -> Levels | None:
 
 
 def _strips(height: int, width: int, halo: int) -> Iterator[tuple[slice, slice]]:
-    """Rows to work on, with what a blur needs around them, and among them those that are done."""
+    """Rows of each strip including a blur's margin, and the inner rows relative to them."""
     step = max(16, _STRIP_PIXELS // max(1, width))
     for start in range(0, height, step):
         end = min(start + step, height)

@@ -1,8 +1,7 @@
-"""The final check: is a result still its source, as large and as whole as it should be?
+"""The final check: does the result still show its source, with the expected size and transparency?
 
-``structure`` is the correlation of the luma, 0 to 1, of both at the source's proportions and at most
-256 pixels high, over what the result shows; ``drift`` the mean absolute difference of its mean colors,
-as a share of white.
+``structure`` is the correlation of luma, 0 to 1, at the source's proportions and at most 256 pixels per side,
+over the pixels that the result shows. ``drift`` is the mean absolute difference of the mean colors, 0 to 1.
 """
 
 from typing import Final
@@ -13,21 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kroma.imaging.errors import PictureError
-from kroma.imaging.high_bit_depth import Picture16, decode16
+from kroma.imaging.high_bit_depth import Picture16, Pixels, decode16
 from kroma.postprocess.memory import within_memory
 from kroma.postprocess.specs import Comparison, Expected
 
 MIN_STRUCTURE: Final = 0.85
 MAX_DRIFT: Final = 0.06
-"""Of a chain that should not change colors."""
+"""Limit without color grading."""
 MAX_DRIFT_GRADED: Final = 0.30
 MIN_SHOWN: Final = 0.002
-"""Share of the picture that a cut-out must still show."""
+"""Share of the picture that a cutout must still show."""
 ALPHA_OFF: Final = 0.03
-"""Mean difference to the source's transparency where no backdrop was removed."""
+"""Largest mean difference from the source's transparency without background removal."""
 _SIDE_PX: Final = 256
 _FLAT: Final = 0.01
-"""Deviation of luma below which there is no structure to keep."""
+"""Deviation of luma below which a picture has no structure."""
 _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
 
 Plane = NDArray[np.float32]
@@ -35,7 +34,7 @@ Plane = NDArray[np.float32]
 
 @within_memory
 def compare(source: bytes, result: bytes, expected: Expected) -> Comparison:
-    """Decode both and compare; for a picture process.
+    """Decode both pictures and compare them.
 
     Raises:
         PictureError: The source does not decode.
@@ -47,10 +46,10 @@ def compare(source: bytes, result: bytes, expected: Expected) -> Comparison:
         return Comparison(is_good=False, reason=exc.message)
     found = _measured(before, after, expected)
     problem = _problem(before, after, expected, found)
-    said = problem or f"As its source: {found.width}x{found.height}"
+    reason = problem or f"As its source: {found.width}x{found.height}"
     if problem is None and found.structure is not None and found.drift is not None:
-        said += f", structure {found.structure:.3f}, colour drift {found.drift:.3f}"
-    return msgspec.structs.replace(found, is_good=problem is None, reason=said)
+        reason += f", structure {found.structure:.3f}, color drift {found.drift:.3f}"
+    return msgspec.structs.replace(found, is_good=problem is None, reason=reason)
 
 
 def _measured(before: Picture16, after: Picture16, expected: Expected) -> Comparison:
@@ -62,7 +61,7 @@ def _measured(before: Picture16, after: Picture16, expected: Expected) -> Compar
         new, new_alpha = _small(after, before.size)
         weight = np.minimum(old_alpha, new_alpha)
         if expected.is_cut_out and not expected.keeps_alpha:
-            # Flattened on white: only where both show the same is there anything to compare.
+            # Flattened on white, which hides the removed background.
             weight = weight * (np.abs(new - 1).max(axis=2) > 0.02)  # noqa: PLR2004 - not white
         if weight.sum() > 0:
             structure = _correlation(old @ _LUMA, new @ _LUMA, weight)
@@ -80,19 +79,17 @@ def _measured(before: Picture16, after: Picture16, expected: Expected) -> Compar
 
 
 def _problem(before: Picture16, after: Picture16, expected: Expected, found: Comparison) -> str | None:
-    """The first thing that is not as it should be."""
-    right = before.size[0] * expected.scale, before.size[1] * expected.scale
-    if not expected.is_cropped and after.size != right:
-        return f"It has {found.width}x{found.height} pixels, not {right[0]}x{right[1]}"
-    return _alpha_problem(before, after, expected, found) or _content_problem(expected, found)
-
-
-def _content_problem(expected: Expected, found: Comparison) -> str | None:
+    """The first difference from what is expected."""
+    size = before.size[0] * expected.scale, before.size[1] * expected.scale
+    if not expected.is_cropped and after.size != size:
+        return f"It has {found.width}x{found.height} pixels, not {size[0]}x{size[1]}"
+    if problem := _alpha_problem(before, after, expected, found):
+        return problem
     if found.structure is not None and found.structure < MIN_STRUCTURE:
-        return f"Its structure agrees with the source's by {found.structure:.2f}; it takes {MIN_STRUCTURE:g}"
+        return f"Its structure agrees with the source's by {found.structure:.2f}; it needs {MIN_STRUCTURE:g}"
     limit = MAX_DRIFT_GRADED if expected.is_graded else MAX_DRIFT
     if found.drift is not None and found.drift > limit:
-        return f"Its mean colour moved by {found.drift:.3f}; at most {limit:g} is meant"
+        return f"Its mean color changed by {found.drift:.3f}; the limit is {limit:g}"
     return None
 
 
@@ -113,21 +110,16 @@ def _alpha_problem(before: Picture16, after: Picture16, expected: Expected, foun
 
 
 def _small(picture: Picture16, size: tuple[int, int]) -> tuple[NDArray[np.float32], Plane]:
-    """Colors, 0 to 1, and alpha, at most 256 pixels long."""
+    """Colors, 0 to 1, and alpha, with sides of at most 256 pixels."""
     factor = min(1.0, _SIDE_PX / max(size))
     target = max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
-    top = np.float32(picture.top)
-    pixels = np.ascontiguousarray(picture.pixels)
-    alpha = np.ones((target[1], target[0]), np.float32)
-    if picture.alpha is not None:
-        alpha = np.asarray(
-            cv2.resize(np.ascontiguousarray(picture.alpha), target, interpolation=cv2.INTER_AREA)
-        )
-        alpha = alpha.astype(np.float32) / top
-    colors = np.asarray(
-        cv2.resize(np.ascontiguousarray(pixels[..., :3]), target, interpolation=cv2.INTER_AREA), np.float32
-    )
-    return colors / top, alpha
+
+    def reduced(pixels: Pixels) -> Plane:
+        small = cv2.resize(np.ascontiguousarray(pixels), target, interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.float32) / np.float32(picture.top)
+
+    alpha = np.ones((target[1], target[0]), np.float32) if picture.alpha is None else reduced(picture.alpha)
+    return reduced(picture.pixels[..., :3]), alpha
 
 
 def _correlation(old: Plane, new: Plane, weight: Plane) -> float | None:
@@ -135,7 +127,7 @@ def _correlation(old: Plane, new: Plane, weight: Plane) -> float | None:
     a, b = (v - float((v * weight).sum()) / total for v in (old, new))
     spread = [float((v * v * weight).sum()) / total for v in (a, b)]
     if max(spread) < _FLAT**2:
-        return None  # both are flat: nothing to keep
+        return None  # both are flat
     if min(spread) <= 0:
         return 0.0
     return round(float((a * b * weight).sum()) / total / (spread[0] * spread[1]) ** 0.5, 4)

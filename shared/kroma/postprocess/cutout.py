@@ -1,13 +1,13 @@
-"""Removing a flat or simple backdrop, without a model: what the border shows, and what differs from it.
+"""Removes a plain backdrop without a model.
 
-1. The border ring's most frequent colour begins a backdrop of smooth colour, fitted as a plane or a
-   paraboloid in Lab to those border pixels that agree with it.
-2. What is near that colour and connected to the border is backdrop; an enclosed patch of the same
-   colour stays, for it may be an eye as well as a hole.
-3. Along the outline a pixel is a mix of backdrop and subject: its share follows from what differs most
-   nearby, and the backdrop's part is taken out of its colour.
+1. Fit a smooth backdrop, a plane or a paraboloid in Lab, to the border pixels that agree with the border's
+   most frequent color.
+2. Pixels near that color and connected to the border are backdrop. Enclosed areas of the same color stay,
+   since they may belong to the subject.
+3. A pixel along the outline is a mix of backdrop and subject. Its share follows from the most different color
+   nearby, and the backdrop's part is removed from its color.
 
-Where any of this is doubtful it says so and cuts nothing.
+If a step is uncertain, it raises ``UnsureError``.
 """
 
 from typing import Final, NamedTuple
@@ -21,31 +21,31 @@ from kroma.postprocess.errors import UnsureError
 
 TOOL: Final = "local"
 WORK_PIXELS: Final = 4_000_000
-"""The outline of a larger picture is found on a smaller one."""
+"""Larger pictures are reduced to find the outline."""
 BORDER_SHARE: Final = 0.02
-"""Width of the border ring, of the shorter side."""
+"""Width of the border ring, as a share of the shorter side."""
 BIN: Final = 8.0
 NEAR: Final = 14.0
-"""CIE76 distance from the border's most frequent colour within which a pixel may belong to it."""
+"""Largest CIE76 distance from the border's most frequent color of a pixel that may belong to it."""
 MIN_PLAIN: Final = 0.6
 """Share of the border that must be one backdrop."""
 MAX_TEXTURE: Final = 5.0
-"""Median distance of the backdrop's pixels from its smooth colour."""
+"""Largest median distance of the backdrop's pixels from its fitted color."""
 MAX_CROSSINGS: Final = 8
-"""How often a walk round the border may enter or leave the backdrop: a subject leaves by a side or two."""
+"""How often the border may enter or leave the backdrop: a subject touches one or two sides."""
 MIN_SUBJECT: Final = 0.005
 MAX_SUBJECT: Final = 0.97
 MAX_FAINT: Final = 0.35
-"""Share of the outline along which subject and backdrop may hardly differ."""
+"""Largest share of the outline where subject and backdrop hardly differ."""
 BAND_PX: Final = 3
-"""How far from the outline a pixel may be a mix, outwards."""
+"""How far outside the outline a pixel may be a mix."""
 INNER_PX: Final = 2
 MIX_OFF: Final = 0.12
-"""How far, of white, a pixel's colour may be from a mix of two."""
+"""Largest distance of a pixel's color from a mix of two, as a share of white."""
 STRIP_PIXELS: Final = 1 << 22
 SPECK_SHARE: Final = 0.0002
 ALREADY_CLEAR: Final = 0.01
-"""Share of transparent pixels from which a picture counts as cut out already."""
+"""A picture with a larger share of transparent pixels is already cut out."""
 
 Plane = NDArray[np.float32]
 """(height, width) float32."""
@@ -54,7 +54,7 @@ Colors = NDArray[np.float32]
 
 
 class Cutout(NamedTuple):
-    """A picture without its backdrop, and how sure that is."""
+    """A picture without its backdrop."""
 
     picture: Picture16
     confidence: float
@@ -64,16 +64,16 @@ class Cutout(NamedTuple):
 
 class _Backdrop(NamedTuple):
     lab: Colors
-    """Its colour everywhere."""
+    """Its color at every pixel."""
     texture: float
     plain: float
     """Share of the border that agrees with it."""
     crossings: int
-    """How often a walk round the border enters or leaves it."""
+    """How often the border enters or leaves it."""
 
 
 def cut_out(picture: Picture16) -> Cutout:
-    """The subject on a transparent ground; same size, depth and colour space.
+    """The subject on a transparent background, at the same size, depth and color space.
 
     Raises:
         UnsureError: The backdrop is not plain, or the subject hardly differs from it.
@@ -82,7 +82,7 @@ def cut_out(picture: Picture16) -> Cutout:
     if alpha is not None:
         clear = float((alpha == 0).mean())
         if clear > ALREADY_CLEAR:
-            return Cutout(picture, 1.0, f"it was cut out already: {clear:.0%} is transparent")
+            return Cutout(picture, 1.0, f"it is already cut out: {clear:.0%} is transparent")
     width, height = picture.size
     factor = min(1.0, (WORK_PIXELS / max(1, width * height)) ** 0.5)
     side = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -93,17 +93,17 @@ def cut_out(picture: Picture16) -> Cutout:
 
 
 def _matte(rgb: Colors) -> tuple[Plane, Colors, float, str]:
-    """Each pixel's share of the subject, the backdrop's colour, and how sure that is."""
+    """Each pixel's share of the subject, the backdrop's color, the confidence and its reason."""
     lab = _floats(cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB))
     backdrop = _fitted(lab)
     if backdrop.plain < MIN_PLAIN:
-        raise UnsureError(
-            TOOL, f"only {backdrop.plain:.0%} of the border is one plain backdrop; it takes {MIN_PLAIN:.0%}"
-        )
+        problem = f"only {backdrop.plain:.0%} of the border is one plain backdrop; it needs {MIN_PLAIN:.0%}"
+        raise UnsureError(TOOL, problem)
     if backdrop.crossings > MAX_CROSSINGS:
-        raise UnsureError(TOOL, f"the border is no one backdrop: it changes {backdrop.crossings} times")
+        raise UnsureError(TOOL, f"the border is not one backdrop: it changes {backdrop.crossings} times")
     if backdrop.texture > MAX_TEXTURE:
-        raise UnsureError(TOOL, f"the backdrop is textured (by {backdrop.texture:.1f} of {MAX_TEXTURE:g})")
+        problem = f"the backdrop's texture is {backdrop.texture:.1f}; the limit is {MAX_TEXTURE:g}"
+        raise UnsureError(TOOL, problem)
     distance = _length(lab - backdrop.lab)
     low = max(3.0, 3 * backdrop.texture)
     high = low + max(5.0, 2 * backdrop.texture)
@@ -111,10 +111,11 @@ def _matte(rgb: Colors) -> tuple[Plane, Colors, float, str]:
     subject = _without_specks(~ground)
     size = float(subject.mean())
     if not MIN_SUBJECT <= size <= MAX_SUBJECT:
-        raise UnsureError(TOOL, f"what differs from the backdrop is {size:.1%} of the picture")
+        limits = f"from {MIN_SUBJECT:.1%} to {MAX_SUBJECT:.0%}"
+        raise UnsureError(TOOL, f"the subject is {size:.1%} of the picture; it must be {limits}")
     faint = _faint(distance, subject, high)
     if faint > MAX_FAINT:
-        raise UnsureError(TOOL, f"along {faint:.0%} of its outline the subject hardly differs")
+        raise UnsureError(TOOL, f"the subject hardly differs along {faint:.0%} of its outline")
     shown = _floats(cv2.cvtColor(backdrop.lab, cv2.COLOR_LAB2RGB))
     share = _shares(rgb, shown, distance, subject, (low, high))
     confidence = round(min(1.0, backdrop.plain, 1 - faint, 1 - backdrop.texture / (2 * MAX_TEXTURE)), 3)
@@ -150,12 +151,12 @@ def _fitted(lab: Colors) -> _Backdrop:
 
 
 def _crossings(near: NDArray[np.bool_]) -> int:
-    """Changes along the border, small ones smoothed away."""
+    """Changes along the border, after smoothing."""
     around = np.concatenate([near[0], near[:, -1], near[-1, ::-1], near[::-1, 0]]).astype(np.float32)
     reach = max(1, len(around) // 100)
     kernel = np.full(2 * reach + 1, 1 / (2 * reach + 1), np.float32)
     smooth = np.convolve(np.concatenate([around[-reach:], around, around[:reach]]), kernel, mode="valid")
-    inside = smooth > 0.5  # noqa: PLR2004 - most of what is near
+    inside = smooth > 0.5  # noqa: PLR2004 - the majority
     return int((inside != np.roll(inside, 1)).sum())
 
 
@@ -167,7 +168,7 @@ def _most_frequent(colors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _terms_known(x: NDArray[np.float32], y: NDArray[np.float32]) -> int:
-    """How bent a backdrop may be: constant, a plane, or a paraboloid, by the sides where it shows."""
+    """Terms of the fit: a constant, a plane, or a paraboloid, by the number of sides with backdrop."""
     sides = sum(bool(side.mean() > 0.02) for side in (x < -0.9, x > 0.9, y < -0.9, y > 0.9)) if len(x) else 0  # noqa: PLR2004 - near the border
     return {4: 6, 3: 3}.get(sides, 1)
 
@@ -196,7 +197,7 @@ def _without_specks(subject: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _faint(distance: Plane, subject: NDArray[np.bool_], high: float) -> float:
-    """The share of the outline just inside of which nothing tells the subject from the backdrop."""
+    """The share of the outline where the subject just inside hardly differs from the backdrop."""
     mask = subject.astype(np.uint8)
     inside = cv2.erode(mask, np.ones((3, 3), np.uint8), borderValue=1)
     outline = (mask > 0) & (inside == 0)
@@ -211,10 +212,10 @@ def _faint(distance: Plane, subject: NDArray[np.bool_], high: float) -> float:
 def _shares(
     rgb: Colors, ground: Colors, distance: Plane, subject: NDArray[np.bool_], limits: tuple[float, float]
 ) -> Plane:
-    """1 within the subject, 0 outside, and along the outline what the colors say.
+    """Each pixel's share of the subject: 1 inside, 0 outside, and between along the outline.
 
-    A pixel there is a mix of the backdrop and of what differs from it most nearby, its ink or its skin;
-    where it is no such mix it belongs to the subject as far as it differs from the backdrop.
+    There, a pixel is a mix of the backdrop and the most different color nearby. If it is not such a mix, its
+    share follows from its distance to the backdrop.
     """
     low, high = limits
     mask = subject.astype(np.uint8)
@@ -233,7 +234,7 @@ def _shares(
 
 
 def _strongest(rgb: Colors, distance: NDArray[np.float32], band: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(n, 3): per pixel of the band the colour near it that is furthest from the backdrop's."""
+    """(n, 3): for each pixel of the band, the nearby color furthest from the backdrop's."""
     height, width = band.shape
     ys, xs = np.nonzero(band)
     best = np.full(len(ys), -1, np.float32)
@@ -253,7 +254,7 @@ def _disc(radius: int) -> NDArray[np.uint8]:
 
 
 def _without_ground(picture: Picture16, share: Plane, ground: Colors) -> Picture16:
-    """The picture under its matte, in strips: the largest one in floats is over a process's limit."""
+    """Apply the matte in strips, since the largest picture in floats exceeds a process's memory."""
     top = np.float32(picture.top)
     width, height = picture.size
     scale = share.shape[1] / width, share.shape[0] / height
@@ -280,7 +281,7 @@ def _without_ground(picture: Picture16, share: Plane, ground: Colors) -> Picture
 def _stretched(
     values: NDArray[np.float32], scale: tuple[float, float], start: int, size: tuple[int, int]
 ) -> NDArray[np.float32]:
-    """Rows of a smaller picture at their full size, from row ``start`` of it on."""
+    """Rows of a reduced picture at full size, beginning with the full-size row ``start``."""
     if scale == (1, 1):
         return values[start : start + size[1]]
     across, down = scale

@@ -1,4 +1,4 @@
-"""Enlarging by a Lanczos filter, in floats, with straight alpha handled as light that is let through."""
+"""Enlarges with a Lanczos filter, in floats and with premultiplied alpha."""
 
 import cv2
 import numpy as np
@@ -12,20 +12,19 @@ _LEAST_ALPHA = 1e-4
 
 
 def check_enlarged(size: tuple[int, int], scale: int, *, name: str) -> None:
-    """Refuse what would be over the limit of pixels.
+    """Check the size of the enlarged picture.
 
     Raises:
-        PictureTooLargeError: It would.
+        PictureTooLargeError: It would exceed 64 megapixels.
     """
     width, height = size[0] * scale, size[1] * scale
     if width * height > MAX_PIXELS:
-        raise PictureTooLargeError(
-            name, f"{scale} times as large it has {width}x{height} pixels", "64 megapixels"
-        )
+        problem = f"{scale} times as large, it would have {width}x{height} pixels"
+        raise PictureTooLargeError(name, problem, "64 megapixels")
 
 
 def enlarged(picture: Picture16, scale: int, *, name: str) -> Picture16:
-    """The picture with every side ``scale`` times as long; same depth, alpha and colour space.
+    """The picture with sides ``scale`` times as long and the same depth, alpha and color space.
 
     Raises:
         PictureTooLargeError: It would have over 64 megapixels.
@@ -36,9 +35,9 @@ def enlarged(picture: Picture16, scale: int, *, name: str) -> Picture16:
 
 
 def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
-    """The pixels at another size (width, height): Lanczos upwards, the mean of areas downwards.
+    """The pixels at another size (width, height): Lanczos to enlarge, area means to reduce.
 
-    One channel at a time, so that the largest picture stays below a picture process's limit.
+    One channel at a time, so that the largest picture fits in a picture process's memory.
     """
     height, width = pixels.shape[:2]
     if (width, height) == size:
@@ -50,7 +49,7 @@ def resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     small_alpha: NDArray[np.float32] | None = None
     if pixels.shape[2] > 3:  # noqa: PLR2004 - RGB
         small_alpha = pixels[..., 3].astype(np.float32) / top
-        # It overshoots at edges as the colors do, so that their quotient does not.
+        # Not clipped yet: it overshoots at edges like the colors, so their quotient does not.
         through = _floats(cv2.resize(small_alpha, size, interpolation=way))
         out[..., 3] = np.rint(np.clip(through, 0, 1) * top).astype(pixels.dtype)
     for channel in range(3):

@@ -1,10 +1,8 @@
-"""How post-processing can fail; each message says which tool, why, and what to do."""
-
 from kroma.errors import ProviderError
 
 
 class ToolError(ProviderError):
-    """A tool did not do its work."""
+    """A tool failed."""
 
     code = "postprocess_failed"
 
@@ -13,26 +11,26 @@ class ToolError(ProviderError):
 
 
 class ToolMissingError(ToolError):
-    """A tool is not installed here, or has no key; the message says what to install or to set."""
+    """A tool is not installed or has no key; the message says what to do."""
 
     code = "tool_missing"
 
 
 class ToolTimedOutError(ToolError):
-    """A program took longer than it may."""
+    """A program exceeded its time limit."""
 
     code = "tool_timed_out"
     retryable = True
 
 
 class UnsureError(ToolError):
-    """The backdrop is not plain enough to tell it from the subject."""
+    """The backdrop is not plain enough to separate it from the subject."""
 
     code = "backdrop_unsure"
 
 
 class ResultRejectedError(ToolError):
-    """What a chain of tools made is not what its source should have become."""
+    """The result of post-processing did not pass the final check."""
 
     code = "postprocess_rejected"
 

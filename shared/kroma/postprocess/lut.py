@@ -1,4 +1,4 @@
-"""Colour look-up tables in the ``.cube`` format (Adobe's Cube LUT Specification 1.0)."""
+"""Color look-up tables in the ``.cube`` format (Adobe's Cube LUT Specification 1.0)."""
 
 import math
 from bisect import bisect_left
@@ -15,9 +15,9 @@ from kroma.postprocess.specs import MAX_CUBE_BYTES
 MAX_SIZE_1D: Final = 65536
 MAX_SIZE_3D: Final = 129
 MAX_LINE_CHARACTERS: Final = 1000
-"""The specification has 250; programs write titles and comments that are longer."""
+"""The specification has 250, but programs write longer titles and comments."""
 MAX_OTHER_LINES: Final = 1000
-"""Keywords, comments and blank lines: all that does not count against the size of the table."""
+"""Limit for keywords, comments and blank lines."""
 _ROWS_AT_ONCE: Final = 4096
 _MIN_SIZE: Final = 2
 _NUMBERS: Final = 3
@@ -26,27 +26,27 @@ _LONGEST_SIZE: Final = 12
 
 
 class CubeError(InvalidRequestError):
-    """A ``.cube`` file cannot be used; the message names the line."""
+    """A ``.cube`` file is invalid; the message has the line."""
 
     code = "invalid_lut"
 
     def __init__(self, name: str, problem: str, *, line: int | None = None) -> None:
-        position = f" line {line}:" if line is not None else ""
-        super().__init__(f"Look-up table '{name}'{position} {problem}")
+        position = f", line {line}" if line is not None else ""
+        super().__init__(f"Look-up table '{name}'{position}: {problem}")
 
 
 @dataclass(frozen=True, slots=True)
 class CubeLut:
-    """A table, read."""
+    """A look-up table."""
 
     table: NDArray[np.float32]
-    """1D: (n, 3); 3D: (n, n, n, 3) by blue, green, red, as the file lists them."""
+    """1D: (n, 3); 3D: (n, n, n, 3) by blue, green, red, as in the file."""
     low: tuple[float, float, float]
-    """The input, 0 to 1 being black to white, that the table begins with."""
+    """The input of the first entry, where 0 is black and 1 is white."""
     high: tuple[float, float, float]
 
     def applied(self, levels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Levels of 0 to 255, (height, width, 3), through the table; not clamped."""
+        """Look up (height, width, 3) levels of 0 to 255; the result is not clamped."""
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
         share: NDArray[np.float32] = np.clip((levels / np.float32(255) - low) / (high - low), 0, 1).astype(
             np.float32
@@ -64,7 +64,7 @@ class CubeLut:
         return np.asarray(below + (above - below) * part, np.float32)
 
     def _tetrahedral(self, share: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Between the four corners of the tetrahedron that a colour lies in, so that grays stay gray."""
+        """Interpolate between the four corners of a tetrahedron, which keeps grays gray."""
         size = self.table.shape[0]
         shape = share.shape
         position = (share * np.float32(size - 1)).reshape(-1, 3)
@@ -73,13 +73,13 @@ class CubeLut:
         strides = np.array([1, size, size * size], np.int64)  # of red, green, blue
         flat = self.table.reshape(-1, 3)
         corner = lower @ strides
-        # From the corner one step along each axis, the one with the largest part first.
-        spec = np.argsort(-part, axis=1, kind="stable")
-        sorted_part = np.take_along_axis(part, spec, axis=1)
+        # From the corner one step along each axis, beginning with the largest part.
+        order = np.argsort(-part, axis=1, kind="stable")
+        sorted_part = np.take_along_axis(part, order, axis=1)
         value = flat[corner]
         out = value.copy()
         for step in range(3):
-            corner = corner + strides[spec[:, step]]
+            corner = corner + strides[order[:, step]]
             following = flat[corner]
             out += (following - value) * sorted_part[:, step : step + 1]
             value = following
@@ -87,63 +87,52 @@ class CubeLut:
 
 
 def read_cube(data: bytes, *, name: str) -> CubeLut:
-    """Read a table of one or three dimensions.
-
-    Args:
-        data: The whole file.
+    """Read a table of one or three dimensions; ``name`` is for messages.
 
     Raises:
-        CubeError: It is no such table, with the line where it stops being one.
+        CubeError: It is invalid; the message has the line.
     """
     if len(data) > MAX_CUBE_BYTES:
-        raise CubeError(name, f"has {len(data)} bytes; the limit is {MAX_CUBE_BYTES}")
+        raise CubeError(name, f"the file has {len(data)} bytes; the limit is {MAX_CUBE_BYTES}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = data.count(b"\n", 0, exc.start) + 1
-        raise CubeError(name, "is no text; give a .cube file", line=line) from exc
+        raise CubeError(name, "this is not text; use a .cube file", line=line) from exc
     return _Reader(name).read(_lines(text, name))
 
 
 def check_cube(data: bytes, *, name: str) -> None:
-    """Read a look-up table and send nothing back.
-
-    Raises:
-        CubeError: It is none, with the line where it stops being one.
-    """
+    """As ``read_cube``, without sending the table back from the picture process."""
     read_cube(data, name=name)
 
 
 def _lines(text: str, name: str) -> list[str]:
-    """The lines of a file that may be looked at one by one: not too many, and none too long.
-
-    Both are told by counting, before anything is taken apart: whoever sends gigantic files of comments would
-    else keep a picture process busy with them.
-    """
+    """The lines of a file, after a quick check that they are neither too many nor too long."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     most = MAX_SIZE_3D**3 + MAX_OTHER_LINES
     if text.count("\n") > most:
-        raise CubeError(name, f"has more than {most} lines")
+        raise CubeError(name, f"the file has more than {most} lines")
     lines = text.split("\n")
     if max(map(len, lines)) > MAX_LINE_CHARACTERS:
         number = next(n for n, line in enumerate(lines, start=1) if len(line) > MAX_LINE_CHARACTERS)
-        raise CubeError(name, f"is longer than {MAX_LINE_CHARACTERS} characters", line=number)
+        raise CubeError(name, f"the line has more than {MAX_LINE_CHARACTERS} characters", line=number)
     return lines
 
 
 class _Reader:
-    """Reads in time that grows with the number of lines, and ends at the first that is wrong."""
+    """Reads in linear time, up to the first invalid line."""
 
     def __init__(self, name: str) -> None:
         self._name = name
         self._size: tuple[int, int] | None = None
-        """Dimensions, and entries of each."""
+        """Number of dimensions, and entries per dimension."""
         self._low = (0.0, 0.0, 0.0)
         self._high = (1.0, 1.0, 1.0)
         self._domain_line = 1
         self._blocks: list[NDArray[np.float32]] = []
         self._texts: list[str] = []
-        """Rows of values that are not read yet."""
+        """Rows of values that are not parsed yet."""
         self._numbers_of_texts: list[int] = []
         self._rows = 0
         self._others = 0
@@ -165,21 +154,21 @@ class _Reader:
                 last = number
         self._read_rows()
         if self._size is None:
-            raise self._wrong("names no LUT_1D_SIZE or LUT_3D_SIZE", last)
+            raise self._wrong("LUT_1D_SIZE or LUT_3D_SIZE is missing", last)
         dimensions, size = self._size
         if self._rows != size**dimensions:
-            raise self._wrong(f"has {self._rows} rows of values, not {size**dimensions}", last)
+            raise self._wrong(f"there are {self._rows} rows of values, not {size**dimensions}", last)
         if any(low >= high for low, high in zip(self._low, self._high, strict=True)):
-            raise self._wrong("the domain ends where it begins, or before", self._domain_line)
+            raise self._wrong("the domain must end above its start", self._domain_line)
         table = np.concatenate(self._blocks)
         if dimensions == _NUMBERS:
             table = table.reshape(size, size, size, 3)
         return CubeLut(table, self._low, self._high)
 
     def _take_keyword(self, line: str, number: int) -> None:
-        self._read_rows()  # what is wrong above is said first
+        self._read_rows()  # report errors in order
         if self._rows:
-            raise self._wrong("a keyword stands among the values", number)
+            raise self._wrong("keywords must come before the values", number)
         word, _, rest = " ".join(line.split()).partition(" ")
         if "SIZE" not in word.upper():
             self._domain_line = number
@@ -198,15 +187,15 @@ class _Reader:
                 low, high = self._range(rest, number)
                 self._low, self._high = (low, low, low), (high, high, high)
             case _:
-                raise self._wrong(f"'{word[:40]}' is no keyword of a .cube file", number)
+                raise self._wrong(f"'{word[:40]}' is not a keyword of .cube files", number)
 
     def _sized(self, dimensions: int, text: str, number: int, largest: int) -> tuple[int, int]:
         if self._size is not None:
-            raise self._wrong("a second size", number)
+            raise self._wrong("the size is set twice", number)
         words = text.split()
         if len(words) != 1 or not words[0].isascii() or not words[0].isdigit():
             raise self._wrong("the size must be one whole number", number)
-        # More digits than that are no size, and Python refuses to read thousands of them.
+        # Python refuses to convert thousands of digits.
         if len(words[0]) > _LONGEST_SIZE or not _MIN_SIZE <= int(words[0]) <= largest:
             shown = words[0][:_LONGEST_SIZE]
             raise self._wrong(f"the size must be from {_MIN_SIZE} to {largest}, not {shown}", number)
@@ -214,10 +203,10 @@ class _Reader:
 
     def _take_row(self, line: str, number: int) -> None:
         if self._size is None:
-            raise self._wrong("values stand before LUT_1D_SIZE or LUT_3D_SIZE", number)
+            raise self._wrong("LUT_1D_SIZE or LUT_3D_SIZE must come before the values", number)
         dimensions, size = self._size
         if self._rows + len(self._texts) == size**dimensions:
-            self._read_rows()  # what is wrong above is said first
+            self._read_rows()  # report errors in order
             raise self._wrong(f"there are more than {size**dimensions} rows of values", number)
         self._texts.append(line)
         self._numbers_of_texts.append(number)
@@ -258,9 +247,9 @@ class _Reader:
 
 
 def _three_each(lines: Sequence[str]) -> NDArray[np.float32] | None:
-    """Lines of three finite numbers, (n, 3); None when one of them is something else."""
+    """Parse lines of three finite numbers, (n, 3); None if any line is invalid."""
     try:
-        # In C: a large table has two million lines.
+        # NumPy's parser is fast: a large table has two million lines.
         values = np.loadtxt(lines, dtype=np.float64, comments=None, ndmin=2)
     except ValueError:
         return None

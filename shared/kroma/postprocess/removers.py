@@ -1,18 +1,16 @@
-"""Ways to remove a background that cost nothing: ours for plain backdrops, and the operator's rembg."""
+"""Free background removers: ``local`` for plain backdrops, and the operator's rembg."""
 
 import asyncio
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kroma.config import ToolOptions
 from kroma.cpu import CpuPool, remote
-from kroma.postprocess.command import run_program
+from kroma.postprocess.command import convert_file
 from kroma.postprocess.errors import ToolMissingError
 from kroma.postprocess.installed import LOCAL, REMBG, missing_remover
 from kroma.postprocess.specs import CutoutSpec, Made
-from kroma.postprocess.upscalers import read_answer
 
 if TYPE_CHECKING:
     from kroma.postprocess import work
@@ -21,51 +19,39 @@ else:
 
 
 class LocalRemover:
-    """For flat and simple backdrops; says when it is not sure."""
+    """Removes plain backdrops (``kroma.postprocess.cutout``); refuses others."""
+
+    code = LOCAL
 
     def __init__(self, cpu: CpuPool) -> None:
         self._cpu = cpu
-
-    @property
-    def code(self) -> str:
-        return LOCAL
-
-    def missing(self, spec: CutoutSpec) -> str | None:  # noqa: ARG002 - the protocol's
-        return None
 
     async def remove(self, data: bytes, spec: CutoutSpec, *, name: str) -> Made:
         return await self._cpu.run(work.remove_backdrop, data, spec.format, spec.quality, name=name)
 
 
 class RembgRemover:
-    """The ``rembg`` command line of the operator (pipeline.md 5.2)."""
+    """The operator's ``rembg`` command (pipeline.md 5.2)."""
+
+    code = REMBG
 
     def __init__(self, cpu: CpuPool, options: ToolOptions) -> None:
         self._cpu = cpu
         self._options = options
 
-    @property
-    def code(self) -> str:
-        return REMBG
-
-    def missing(self, spec: CutoutSpec) -> str | None:
-        return missing_remover(REMBG, spec, self._options)
-
     async def remove(self, data: bytes, spec: CutoutSpec, *, name: str) -> Made:
         program = await asyncio.to_thread(shutil.which, self._options.rembg)
-        missing = await asyncio.to_thread(self.missing, spec)
+        missing = await asyncio.to_thread(missing_remover, REMBG, spec, self._options)
         if missing is not None or program is None:
-            raise ToolMissingError(self.code, missing or "its program has gone")
-        given = await self._cpu.run(work.plain_png, data, name=name)
-        with tempfile.TemporaryDirectory(prefix="kroma-cutout-") as kept:
-            folder = Path(kept)
-            source, target = folder / "in.png", folder / "out.png"
-            await asyncio.to_thread(source.write_bytes, given)
-            arguments = [program, "i", "-m", spec.rembg_model, str(source), str(target)]
-            await run_program(self.code, arguments, timeout=self._options.command_timeout, folder=folder)
-            answer = await asyncio.to_thread(read_answer, target, self.code)
+            raise ToolMissingError(self.code, missing or "its program was just removed")
+        png = await self._cpu.run(work.plain_png, data, name=name)
+
+        def arguments(source: Path, target: Path) -> list[str]:
+            return [program, "i", "-m", spec.rembg_model, str(source), str(target)]
+
+        output = await convert_file(self.code, png, arguments, timeout=self._options.command_timeout)
         made = await self._cpu.run(
-            work.finish_cutout, data, answer, spec.format, spec.quality, crop=False, tool=self.code
+            work.finish_cutout, data, output, spec.format, spec.quality, crop=False, tool=self.code
         )
         made.details["model"] = spec.rembg_model
         return made

@@ -1,4 +1,4 @@
-"""What a tool is asked to do and what it answers; importing this loads no picture library."""
+"""Specs and results of the tools; imports no picture library."""
 
 from typing import Annotated, Any, Final, Literal
 
@@ -12,34 +12,35 @@ DEFAULT_SCALE: Final = 2
 DEFAULT_NCNN_MODEL: Final = "realesrgan-x4plus"
 DEFAULT_REMBG_MODEL: Final = "birefnet-general"
 BUILTIN: Final = "builtin"
-"""What a colour result names as its settings when no file was read."""
+"""The settings of a color result if no file was read."""
 
 Format = Literal["png", "jpg", "webp"]
 Quality = Annotated[int, msgspec.Meta(ge=1, le=100)]
 
 
 class ColorProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """One grade (pipeline.md 7.3); every default changes nothing."""
+    """One color grade (pipeline.md 7.3); the defaults change nothing."""
 
     brightness: Factor = 1.0
     contrast: Factor = 1.0
     """About level 128."""
     saturation: Factor = 1.0
     sharpness: Factor = 1.0
-    """Above 1 an unsharp mask of sigma 1.0; below 1 the same, towards soft."""
+    """Above 1 an unsharp mask of sigma 1.0; below 1 softens."""
     gamma: Annotated[float, msgspec.Meta(gt=0, le=10)] = 1.0
     autocontrast_cutoff: Annotated[float, msgspec.Meta(ge=0, lt=50)] = 0.0
-    """Above 0 each channel is stretched to the whole range; so many percent are cut off at both ends."""
+    """Percent to cut off at both ends when stretching each channel; 0 does not stretch."""
     red_multiplier: Factor = 1.0
     green_multiplier: Factor = 1.0
     blue_multiplier: Factor = 1.0
     temperature: Annotated[float, msgspec.Meta(ge=-100, le=100)] = 0.0
-    """Mired that the white point moves: above 0 warmer, below 0 cooler; grays keep their luminance."""
+    """Shift of the white point in mired: above 0 warmer, below 0 cooler; grays keep their luminance."""
     lut: str | None = None
-    """A ``.cube`` file inside the project."""
+    """A ``.cube`` file in the project."""
 
     @property
     def gains(self) -> tuple[float, float, float]:
+        """The multipliers of red, green and blue."""
         return self.red_multiplier, self.green_multiplier, self.blue_multiplier
 
 
@@ -75,49 +76,49 @@ class LutFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ColorSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A grade to apply; the result is always a PNG."""
+    """Color grading; the result is always a PNG."""
 
     profile: str = DEFAULT_PROFILE
     """The profile's name."""
     values: ColorProfile = BUILTIN_PROFILES[DEFAULT_PROFILE]
     settings: str = BUILTIN
-    """The file that the profile is from."""
+    """The file that has the profile."""
     lut: LutFile | None = None
 
 
 class UpscaleSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture to enlarge."""
+    """Upscaling."""
 
     backend: str = "lanczos"
     scale: Annotated[int, msgspec.Meta(ge=1, le=255)] = DEFAULT_SCALE
     format: Format = "png"
     quality: Quality = DEFAULT_QUALITY
-    """Of JPEG and WebP."""
+    """For JPEG and WebP."""
     model: str = DEFAULT_NCNN_MODEL
-    """Of ``realesrgan-ncnn``."""
+    """For ``realesrgan-ncnn``."""
     tile: Annotated[int, msgspec.Meta(ge=0)] = 0
-    """Of ``realesrgan-ncnn``: 0 is automatic."""
+    """For ``realesrgan-ncnn``; 0 is automatic."""
 
 
 class CutoutSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A background to remove."""
+    """Background removal."""
 
     backends: tuple[str, ...] = ("local",)
-    """Tried in this order; the first that succeeds wins."""
+    """Tried in this order until one succeeds."""
     format: Format = "png"
     """JPEG is flattened on white."""
     quality: Quality = DEFAULT_QUALITY
     size: str = "auto"
-    """Of the services."""
+    """For services."""
     crop: bool = False
-    """Of the services: cut to the subject."""
+    """For services: whether to crop to the subject."""
     rembg_model: str = DEFAULT_REMBG_MODEL
     prices_usd: dict[str, str] = {}
-    """What a service's call costs, decimal text by code; of one that is missing, nobody knows."""
+    """Price per call as decimal text, by service; a missing price is unknown."""
 
 
 class RefineSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A cut-out to be cleaned by a provider."""
+    """Cleaning a cutout by a provider."""
 
     prompt: str
     provider: str = "openai"
@@ -126,14 +127,14 @@ class RefineSpec(msgspec.Struct, frozen=True, kw_only=True):
     quality: str | None = None
     size: str | None = None
     is_required: bool = True
-    """Whether the job fails with it; else the unrefined cut-out goes on, with the reason."""
+    """Whether a failure fails the job; otherwise the unrefined cutout is used."""
 
 
 class PlannedTools(msgspec.Struct, frozen=True, kw_only=True):
-    """The post-processing of a run, in the order it is done; None is off."""
+    """A run's post-processing, in order; None is off."""
 
     scope: Literal["winner", "all"] = "winner"
-    """Of whom: the winner alone, or every candidate that passed."""
+    """Whether only the winner or every candidate that passed is processed."""
     cutout: CutoutSpec | None = None
     refine: RefineSpec | None = None
     upscale: UpscaleSpec | None = None
@@ -141,14 +142,14 @@ class PlannedTools(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture that a tool made."""
+    """A tool's result."""
 
     data: bytes
     mime_type: str
     width: int
     height: int
     details: dict[str, Any] = {}
-    """What the tool says of it, for the record."""
+    """The tool's own data, for the record."""
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -159,19 +160,19 @@ class Size(msgspec.Struct, frozen=True):
 
 
 class Expected(msgspec.Struct, frozen=True, kw_only=True):
-    """What a chain of tools should have done."""
+    """What a chain of tools should do to a picture."""
 
     scale: int = 1
     is_cut_out: bool = False
     is_graded: bool = False
     is_cropped: bool = False
-    """Cut to the subject: then neither size nor place can be compared."""
+    """Whether it is cropped to the subject, so that size and positions cannot be compared."""
     keeps_alpha: bool = True
-    """Whether every format of the chain holds transparency."""
+    """Whether every format of the chain supports transparency."""
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A result beside its source."""
+    """A result compared with its source."""
 
     is_good: bool
     reason: str
@@ -181,4 +182,4 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     structure: float | None = None
     drift: float | None = None
     shown: float | None = None
-    """Share of the result that is not transparent; None where it has no alpha."""
+    """Share of the result that is not transparent; None if it has no alpha."""

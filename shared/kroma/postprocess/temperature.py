@@ -1,4 +1,4 @@
-"""Warmer or cooler light: a chromatic adaptation between two points of the daylight locus."""
+"""Warmer or cooler light: chromatic adaptation between two points of the daylight locus."""
 
 from typing import Final
 
@@ -10,29 +10,25 @@ _TO_XYZ: Final = np.array(
 )
 """Linear sRGB to CIE XYZ under D65 (IEC 61966-2-1)."""
 _BRADFORD: Final = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-"""XYZ to the cone responses of Lam's Bradford transform."""
+"""XYZ to cone responses (Lam's Bradford transform)."""
 _D65_KELVIN: Final = 6504.0
 
 
 def temperature_matrix(mired: float) -> NDArray[np.float32] | None:
-    """(3, 3) over linear sRGB that moves the white point; None at 0.
-
-    Args:
-        mired: -100 to 100 millionths of an inverse kelvin; above 0 the light gets warmer.
-    """
+    """A (3, 3) matrix for linear sRGB that shifts the white point by -100 to 100 mired; None for 0."""
     if mired == 0:
         return None
     target = 1e6 / (1e6 / _D65_KELVIN + mired)
     cones_from, cones_to = _BRADFORD @ _white(_D65_KELVIN), _BRADFORD @ _white(target)
     adapt = np.linalg.inv(_BRADFORD) @ np.diag(cones_to / cones_from) @ _BRADFORD
     matrix = np.linalg.inv(_TO_XYZ) @ adapt @ _TO_XYZ
-    # Gray keeps its luminance: only the hue of the light changes.
+    # Keep the luminance of gray.
     luminance = float(_TO_XYZ[1] @ matrix @ np.ones(3))
     return (matrix / luminance).astype(np.float32)
 
 
 def _white(kelvin: float) -> NDArray[np.float64]:
-    """XYZ of daylight (CIE 15, 4,000 to 25,000 K), below 4,000 K of its tangent there."""
+    """XYZ of daylight (CIE 15, 4,000 to 25,000 K), clamped at 3,900 K."""
     t = max(kelvin, 3900.0)
     if t <= 7000:  # noqa: PLR2004 - where the CIE's two polynomials meet
         x = 0.244063 + 0.09911e3 / t + 2.9678e6 / t**2 - 4.6070e9 / t**3

@@ -1,4 +1,4 @@
-"""Every tool by its name, opened once per process; usable with and without a project."""
+"""Every tool by its name, opened once per process."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -9,10 +9,10 @@ from kroma.cpu import CpuPool, remote
 from kroma.errors import KromaError
 from kroma.postprocess.base import BackgroundRemover, Upscaler
 from kroma.postprocess.errors import ToolError, ToolMissingError
-from kroma.postprocess.installed import CUTOUT_BACKENDS, UPSCALE_ALIASES, UPSCALE_BACKENDS, missing_tools
+from kroma.postprocess.installed import CUTOUT_BACKENDS, UPSCALE_ALIASES, UPSCALE_BACKENDS
 from kroma.postprocess.removers import LocalRemover, RembgRemover
 from kroma.postprocess.services import KINDS, CutoutService, ServiceLine
-from kroma.postprocess.specs import ColorSpec, CutoutSpec, Made, PlannedTools, UpscaleSpec
+from kroma.postprocess.specs import ColorSpec, CutoutSpec, Made, UpscaleSpec
 from kroma.postprocess.upscalers import LanczosUpscaler, RealEsrganUpscaler
 from kroma.providers.base import EditRequest, ProviderAccess, ProviderPicture
 
@@ -28,10 +28,8 @@ class Toolbox:
     def __init__(
         self, cpu: CpuPool, options: ToolOptions | None = None, *, url_allow: AllowList | None = None
     ) -> None:
-        """Open them; nothing is started or called before it is used."""
         options = options or ToolOptions()
         self._cpu = cpu
-        self._options = options
         self._line = ServiceLine(options, url_allow or AllowList())
         lanczos, realesrgan = LanczosUpscaler(cpu), RealEsrganUpscaler(cpu, options)
         self.upscalers: Mapping[str, Upscaler] = {tool.code: tool for tool in (lanczos, realesrgan)}
@@ -42,22 +40,18 @@ class Toolbox:
         }
 
     def upscaler(self, backend: str) -> Upscaler:
-        """The tool of this name, the contract's names included.
+        """The backend of this name or alias.
 
         Raises:
-            ToolMissingError: There is none.
+            ToolMissingError: The name is unknown.
         """
         tool = self.upscalers.get(UPSCALE_ALIASES.get(backend, backend))
         if tool is None:
-            raise ToolMissingError(backend, f"choose from: {', '.join(UPSCALE_BACKENDS)}")
+            raise ToolMissingError(backend, f"the backend must be one of: {', '.join(UPSCALE_BACKENDS)}")
         return tool
 
-    def missing(self, tools: PlannedTools) -> list[str]:
-        """What these orders need and is not here: of tried backends only where none is left."""
-        return missing_tools(tools, self._options)
-
     async def upscale(self, data: bytes, spec: UpscaleSpec, *, name: str) -> Made:
-        """As ``Upscaler.upscale`` of the order's backend.
+        """As ``Upscaler.upscale`` of the spec's backend.
 
         Raises:
             ToolError: The backend is unknown, missing, or failed.
@@ -68,37 +62,37 @@ class Toolbox:
     async def grade(
         self, data: bytes, spec: ColorSpec, *, name: str, lut: tuple[str, bytes] | None = None
     ) -> Made:
-        """A PNG in the order's colors; ``lut`` is the name and the bytes of its ``.cube`` file.
+        """A graded PNG; ``lut`` is the name and content of a ``.cube`` file.
 
         Raises:
             PictureError: The picture does not decode.
-            CubeError: The table cannot be read.
+            CubeError: The look-up table cannot be read.
         """
         return await self._cpu.run(work.grade, data, spec.values, lut, name=name)
 
     def remover(self, backend: str) -> BackgroundRemover:
-        """The free tool of this name.
+        """The free backend of this name.
 
         Raises:
-            ToolMissingError: There is none.
+            ToolMissingError: The name is unknown.
         """
         tool = self.removers.get(backend)
         if tool is None:
-            raise ToolMissingError(backend, f"choose from: {', '.join(CUTOUT_BACKENDS)}")
+            raise ToolMissingError(backend, f"the backend must be one of: {', '.join(CUTOUT_BACKENDS)}")
         return tool
 
     async def finish_service(self, data: bytes, answer: bytes, spec: CutoutSpec, code: str) -> Made:
-        """What a service answered, at the source's size, in its depth and colour space.
+        """A service's response at the source's size, depth and color space.
 
         Raises:
-            ToolError: It is no cut-out of the source.
+            ToolError: It is not a cutout of the source.
         """
         return await self._cpu.run(
             work.finish_cutout, data, answer, spec.format, spec.quality, crop=spec.crop, tool=code
         )
 
     async def service_picture(self, data: bytes, *, name: str) -> ProviderPicture:
-        """A picture as the services take it.
+        """A picture in the form that services take.
 
         Raises:
             PictureError: It does not decode.
@@ -107,18 +101,19 @@ class Toolbox:
         return ProviderPicture(name="picture.png", data=png, mime_type="image/png")
 
     async def close(self) -> None:
+        """Close the services' connections; the pool belongs to the caller."""
         await self._line.close()
 
 
 def all_failed(failures: Mapping[str, KromaError]) -> ToolError:
-    """One error of every backend's (pipeline.md 5.2)."""
+    """One error with every backend's reason (pipeline.md 5.2)."""
     return ToolError("bg_remove", " | ".join(f"{code}: {error.message}" for code, error in failures.items()))
 
 
 def service_request(
     picture: ProviderPicture, *, candidate_index: int = 1, access: ProviderAccess | None = None
 ) -> EditRequest:
-    """One picture to cut out, as a provider's request."""
+    """The request that asks a service to cut out a picture."""
     return EditRequest(
         prompt="",
         scene=picture,

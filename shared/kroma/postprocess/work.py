@@ -1,4 +1,4 @@
-"""What picture processes do for the tools: bytes in, bytes out."""
+"""The tools' work in picture processes."""
 
 from typing import Any, Final
 
@@ -15,14 +15,14 @@ from kroma.postprocess.memory import within_memory
 from kroma.postprocess.specs import ColorProfile, Format, Made, Size
 
 SAME_SHAPE: Final = 0.01
-"""How much proportions may differ for a picture to count as the same framing."""
+"""Tolerance of proportions that count as the same framing."""
 _NOTHING: Final = 0.002
-"""Share below which a cut-out shows, or hides, nothing."""
+"""A cutout that shows a smaller share of the picture is empty."""
 
 
 @within_memory
 def grade(data: bytes, profile: ColorProfile, lut: tuple[str, bytes] | None, *, name: str) -> Made:
-    """A PNG in the profile's colors; ``lut`` is the name and the bytes of a ``.cube`` file.
+    """A graded PNG; ``lut`` is the name and content of a ``.cube`` file.
 
     Raises:
         PictureError: The picture does not decode.
@@ -45,7 +45,7 @@ def enlarge(data: bytes, scale: int, kind: Format, quality: int, *, name: str) -
 
 @within_memory
 def remove_backdrop(data: bytes, kind: Format, quality: int, *, name: str) -> Made:
-    """The subject of a picture with a plain backdrop, on a transparent ground; in JPEG on white.
+    """The subject on a transparent background, or on white in JPEG.
 
     Raises:
         PictureError: It does not decode.
@@ -57,33 +57,33 @@ def remove_backdrop(data: bytes, kind: Format, quality: int, *, name: str) -> Ma
 
 @within_memory
 def plain_png(data: bytes, *, name: str, limit_scale: int = 1) -> bytes:
-    """Any picture as an upright PNG of 8 bits with its alpha, as other programs take it.
+    """The picture as an upright 8-bit PNG with alpha, which all programs can read.
 
     Raises:
-        PictureError: It does not decode, or ``limit_scale`` times as large it would be too large.
+        PictureError: It does not decode, or would be too large after scaling by ``limit_scale``.
     """
     picture = decode16(data, name=name)
     check_enlarged(picture.size, limit_scale, name=name)
-    return encode16(_in_bytes(picture))
+    return encode16(picture.in_8_bits())
 
 
 @within_memory
 def finish_enlarged(
     source: bytes, answer: bytes, scale: int, kind: Format, quality: int, *, tool: str
 ) -> Made:
-    """What a program enlarged, with the source's colour space, and its alpha where the program lost it.
+    """A program's enlarged picture with the source's color space, and its alpha if the program lost it.
 
     Raises:
-        ToolError: It is no picture, or has not the right size.
+        ToolError: It is not a picture of the right size.
     """
     before = decode16(source, name="source")
     after = _decoded_answer(answer, tool)
-    right = before.size[0] * scale, before.size[1] * scale
-    if after.size != right:
-        raise ToolError(tool, f"it gave {_shown(after.size)} pixels, not {_shown(right)}")
+    expected = before.size[0] * scale, before.size[1] * scale
+    if after.size != expected:
+        raise ToolError(tool, f"it returned {_shown(after.size)} pixels, not {_shown(expected)}")
     pixels = after.pixels
     if before.alpha is not None and after.alpha is None:
-        alpha = resized(np.repeat(before.alpha[..., None], 3, axis=2), right)[..., :1]
+        alpha = resized(np.repeat(before.alpha[..., None], 3, axis=2), expected)[..., :1]
         share = alpha.astype(np.float32) / before.top
         pixels = np.concatenate([pixels, np.rint(share * after.top).astype(pixels.dtype)], axis=2)
     return _made(Picture16(pixels, before.icc_profile), kind, quality)
@@ -91,40 +91,38 @@ def finish_enlarged(
 
 @within_memory
 def finish_cutout(source: bytes, answer: bytes, kind: Format, quality: int, *, crop: bool, tool: str) -> Made:
-    """What a program or a service cut out, at the source's size, in its depth and colour space.
+    """A program's or service's cutout at the source's size, depth and color space.
 
     Raises:
-        ToolError: It is no picture, shows another framing, has no transparency, or hides all or nothing.
+        ToolError: It is not a picture, has another framing, has no transparency, or shows nothing.
     """
     before = decode16(source, name="source")
     after = _decoded_answer(answer, tool)
     if after.alpha is None:
-        raise ToolError(tool, "its answer has no transparency")
+        raise ToolError(tool, "its result has no transparency")
     share = float((after.alpha > after.top // 2).mean())
     if share < _NOTHING:
         raise ToolError(tool, "it removed the subject too: nothing is left")
     if crop:
         return _made(Picture16(after.pixels, before.icc_profile), kind, quality, cropped=True)
+    pixels = after.pixels
     if after.size != before.size:
         if not _same_shape(before.size, after.size):
-            raise ToolError(tool, f"it gave {_shown(after.size)} pixels for {_shown(before.size)}")
-        after = after.replaced(resized(after.pixels, before.size))
-        pixels = _with_matte(before, after)
+            raise ToolError(tool, f"it returned {_shown(after.size)} pixels for {_shown(before.size)}")
+        pixels = _with_matte(before, after.replaced(resized(after.pixels, before.size)))
     elif before.is_16_bit:
         pixels = _with_matte(before, after)
-    else:
-        pixels = after.pixels
     return _made(Picture16(pixels, before.icc_profile), kind, quality)
 
 
 @within_memory
 def framed(data: bytes, size: Size, *, name: str) -> bytes:
-    """A PNG of 8 bits with a transparent margin that brings it to the proportions of a size.
+    """An 8-bit PNG with a transparent margin that gives it the proportions of ``size``.
 
     Raises:
         PictureError: It does not decode.
     """
-    picture = _in_bytes(decode16(data, name=name))
+    picture = decode16(data, name=name).in_8_bits()
     pixels = _with_alpha(picture.pixels)
     left, top, width, height = _frame(picture.size, size)
     out = np.zeros((height, width, 4), np.uint8)
@@ -136,22 +134,22 @@ def framed(data: bytes, size: Size, *, name: str) -> bytes:
 def finish_refined(
     source: bytes, answer: bytes, size: Size, kind: Format, quality: int, *, tool: str
 ) -> Made:
-    """A refined cut-out, its margin cut off and at the source's size again; the reverse of ``framed``.
+    """A refined cutout at the source's size, without the margin that ``framed`` added.
 
     Raises:
-        ToolError: It is no picture, has another framing, or shows nothing.
+        ToolError: It is not a picture, has another framing, has no transparency, or shows nothing.
     """
     before = decode16(source, name="source")
     after = _decoded_answer(answer, tool)
     if not _same_shape((size.width, size.height), after.size):
-        raise ToolError(tool, f"it gave {_shown(after.size)} pixels for {size.width}x{size.height}")
+        raise ToolError(tool, f"it returned {_shown(after.size)} pixels for {size.width}x{size.height}")
     if after.alpha is None:
-        raise ToolError(tool, "its answer has no transparency")
+        raise ToolError(tool, "its result has no transparency")
     left, top, width, height = _frame(before.size, size)
     whole = resized(after.pixels, (width, height))
     pixels = np.ascontiguousarray(whole[top : top + before.size[1], left : left + before.size[0]])
     if float((pixels[..., 3] > after.top // 2).mean()) < _NOTHING:
-        raise ToolError(tool, "its answer shows nothing")
+        raise ToolError(tool, "its result shows nothing")
     return _made(Picture16(pixels, before.icc_profile), kind, quality)
 
 
@@ -167,14 +165,7 @@ def _decoded_answer(answer: bytes, tool: str) -> Picture16:
     try:
         return decode16(answer, name="answer")
     except PictureError as exc:
-        raise ToolError(tool, f"its answer is no usable picture ({exc.code})") from exc
-
-
-def _in_bytes(picture: Picture16) -> Picture16:
-    if not picture.is_16_bit:
-        return picture
-    words = picture.pixels.astype(np.uint32)
-    return picture.replaced(((words * 255 + 32767) // 65535).astype(np.uint8))
+        raise ToolError(tool, f"its result is not a usable picture ({exc.code})") from exc
 
 
 def _with_alpha(pixels: Pixels) -> Pixels:
@@ -185,7 +176,7 @@ def _with_alpha(pixels: Pixels) -> Pixels:
 
 
 def _with_matte(before: Picture16, after: Picture16) -> Pixels:
-    """The source's own pixels under the answer's transparency."""
+    """The source's pixels with the result's transparency."""
     alpha = after.pixels[..., 3].astype(np.float32) / after.top * before.top
     matte = np.rint(alpha).astype(before.pixels.dtype)[..., None]
     return np.concatenate([before.pixels[..., :3], matte], axis=2)
@@ -198,11 +189,11 @@ def _same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
 
 
 def _frame(picture: tuple[int, int], size: Size) -> tuple[int, int, int, int]:
-    """Left and top of a picture within the smallest frame of a size's proportions, and that frame."""
+    """The smallest frame of a size's proportions: the picture's left and top in it, its width and height."""
     width, height = picture
-    whole = max(width, round(height * size.width / size.height))
-    high = max(height, round(width * size.height / size.width))
-    return (whole - width) // 2, (high - height) // 2, whole, high
+    frame_width = max(width, round(height * size.width / size.height))
+    frame_height = max(height, round(width * size.height / size.width))
+    return (frame_width - width) // 2, (frame_height - height) // 2, frame_width, frame_height
 
 
 def _shown(size: tuple[int, int]) -> str:

@@ -191,7 +191,7 @@ class WakeWorker(Worker):
             job_timeout=TASK_LIMIT,
             keep_result=0,
             # What is cancelled because the worker stops is sent again by us. A failed one is not
-            # ARQ's to repeat: its row says when it is due, and the sweep rings.
+            # ARQ's to repeat: its row says when it is due, and the sweep finds it.
             retry_jobs=False,
             max_tries=MOST_TRIES,
             log_results=False,
@@ -247,7 +247,7 @@ async def _serve_for_ever(worker: WakeWorker) -> None:
             log.warning("queue.unavailable", queue="arq", error=type(exc).__name__)
             await asyncio.sleep(RECONNECT_AFTER_S)
         except Exception:
-            # Whatever ARQ stumbled over: a bell that fails must not end the worker.
+            # Whatever ARQ failed on: a broken queue must not end the worker.
             log.exception("queue.crashed", queue="arq")
             await asyncio.sleep(RECONNECT_AFTER_S)
 

@@ -1,4 +1,4 @@
-"""The queue protocol: a bell, not a store. The row is the truth; losing a message loses nothing."""
+"""The queue protocol. A message only wakes workers: the row is the truth, so a lost message loses nothing."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,7 +11,7 @@ Handler = Callable[[AnyMessage], Awaitable[None]]
 """Carries one message; it deals with its own errors, since no queue retries for it."""
 
 Take = Callable[[int], Awaitable[Sequence[AnyMessage]]]
-"""Waits for messages and hands over at most so many."""
+"""Waits for messages and returns at most so many."""
 
 
 @runtime_checkable
@@ -19,10 +19,10 @@ class TaskQueue(Protocol):
     """Delivers to one consumer, once unless something breaks, in no promised order."""
 
     async def enqueue_many(self, messages: Sequence[AnyMessage], *, delay: timedelta = timedelta()) -> None:
-        """Ring for each message, after ``delay``.
+        """Send messages to the workers, after ``delay``.
 
         Raises:
-            QueueUnavailableError: The bell is down; the caller's rows are safe and the sweep rings again.
+            QueueUnavailableError: The queue is down; the caller's rows are safe, and the sweep finds them.
         """
         ...
 
@@ -30,14 +30,14 @@ class TaskQueue(Protocol):
         """Messages not yet handed to a handler, delayed ones too.
 
         Raises:
-            QueueUnavailableError: The bell is down.
+            QueueUnavailableError: The queue is down.
         """
         ...
 
     async def consume(self, handler: Handler, *, concurrency: int) -> None:
         """Hand messages to ``handler``, at most ``concurrency`` at a time, until cancelled.
 
-        A bell that goes down is waited for. On cancellation no further message is taken,
+        Waits while the queue is down. On cancellation no further message is taken,
         and the handlers under way are cancelled and awaited.
         """
         ...

@@ -1,4 +1,4 @@
-"""What can go wrong with the bell."""
+"""Errors of the queue."""
 
 from kroma.errors import InfraError
 

@@ -58,7 +58,7 @@ def readable(data: bytes) -> AnyMessage | None:
     """The message in ``data``; None when it is none of ours, or a newer Kroma's.
 
     Such a one is ignored, with a line in the log: its row is the truth, and the sweep of a worker that
-    can do the work rings again.
+    can do the work is notified again.
     """
     try:
         message = _decoder.decode(data)

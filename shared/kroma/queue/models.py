@@ -1,4 +1,4 @@
-"""The table behind the PostgreSQL-only queue; empty while Redis rings."""
+"""The table of the PostgreSQL-only queue; empty while the queue is Redis."""
 
 from datetime import datetime
 

@@ -1,4 +1,4 @@
-"""A queue that needs PostgreSQL only: a table, and NOTIFY as the bell."""
+"""A queue that needs PostgreSQL only: a table, and NOTIFY to wake workers."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence

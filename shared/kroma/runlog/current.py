@@ -1,4 +1,4 @@
-"""Logs of version 2 told as entries."""
+"""Converts logs of version 2 to entries."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -30,15 +30,15 @@ T = TypeVar("T")
 
 
 def run_entry(log: RunLog, *, source: str) -> RunEntry:
-    """The whole log.
+    """Convert a log.
 
     Raises:
-        RunLogFieldError: A stamp cannot be read, or a key or index repeats.
+        RunLogFieldError: The mode or a timestamp is invalid, or a job key or candidate index is not unique.
     """
     rel_path = below(log.storage.project_root)
     _unique([job.id for job in log.jobs], source, "jobs[{}].id")
     if log.mode not in {"dry", "run"}:
-        raise RunLogFieldError(source, "mode", "must be one of: dry, run")
+        raise RunLogFieldError(source, "mode", "the value must be one of: dry, run")
     return RunEntry(
         id=log.run_id,
         project=log.project,
@@ -82,7 +82,7 @@ def _job(job: JobLog, rel_path: Callable[[str], str], *, dry: bool, source: str,
     final = rel_path(final_output) if final_output else ""
     candidates = tuple(_candidate(candidate, rel_path) for candidate in listed)
     if not candidates and job.status == "planned":
-        candidates = (_planned_candidate(job),)
+        candidates = (CandidateEntry(index=1, status=job.status),)
     return JobEntry(
         key=job.id,
         id=job.job_id,
@@ -105,22 +105,6 @@ def _job(job: JobLog, rel_path: Callable[[str], str], *, dry: bool, source: str,
         error_code=_given(job.error_code),
         started_at=_moment(job.started_at, source, path + ".started_at"),
         finished_at=_moment(job.finished_at, source, path + ".finished_at"),
-    )
-
-
-def _planned_candidate(job: JobLog) -> CandidateEntry:
-    """A dry run's stand-in for the candidates it would have made."""
-    return CandidateEntry(
-        id=None,
-        index=1,
-        status=job.status,
-        output=None,
-        final_output=None,
-        rank=RankEntry(),
-        report={},
-        generated=None,
-        last=None,
-        meta={},
     )
 
 
@@ -161,14 +145,14 @@ def _candidate(candidate: CandidateLog, rel_path: Callable[[str], str]) -> Candi
 
 
 def _report(candidate: CandidateLog) -> dict[str, Any]:
-    said = {"output_guard": candidate.output_guard, "quality": candidate.quality}
-    return {name: report for name, report in said.items() if report is not UNSET}
+    reports = {"output_guard": candidate.output_guard, "quality": candidate.quality}
+    return {name: report for name, report in reports.items() if report is not UNSET}
 
 
 def _cost(cost: CostLog) -> CostEntry:
     meta = msgspec.structs.asdict(cost)
     if cost.cost_usd is None:
-        meta["price"] = "unknown"  # the column holds 0, and this says that it was not for free
+        meta["price"] = "unknown"  # the column has 0, although the call was not free
     return CostEntry(
         id=cost.id,
         provider=cost.provider_code,
@@ -192,9 +176,9 @@ def _moment(text: str | None, source: str, field: str) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
-        raise RunLogFieldError(source, field, "must be an ISO 8601 time") from error
+        raise RunLogFieldError(source, field, "the value must be an ISO 8601 time") from error
     if moment.tzinfo is None:
-        raise RunLogFieldError(source, field, "must be an ISO 8601 time with its offset")
+        raise RunLogFieldError(source, field, "the value must be an ISO 8601 time with a UTC offset")
     return moment
 
 
@@ -202,5 +186,5 @@ def _unique(values: Sequence[int | str], source: str, field: str) -> None:
     seen: set[int | str] = set()
     for position, value in enumerate(values):
         if value in seen:
-            raise RunLogFieldError(source, field.format(position), f"repeats {value}")
+            raise RunLogFieldError(source, field.format(position), f"the value {value} is not unique")
         seen.add(value)

@@ -1,4 +1,4 @@
-"""What every run log says, whichever program wrote it: the shape that ingest reads.
+"""The content of a run log in the form that ingest reads, whichever program wrote it.
 
 ``gc=False`` as in ``kroma.runlog.schema``.
 """
@@ -14,23 +14,23 @@ from kroma.runlog.schema import FileLog
 
 
 class Picture(msgspec.Struct, gc=False, frozen=True, kw_only=True):
-    """A file a run read or made."""
+    """A file that a run read or made."""
 
     path: str
-    """Forward slashes; relative to the project root when it lies inside."""
+    """With forward slashes; relative to the project root if it is inside."""
     file: FileLog | None = None
-    """Checksum, size and shape; the original recorded none."""
+    """Not recorded by the original."""
 
 
 class InputEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
-    """A picture a job started from."""
+    """An input picture of a job."""
 
     role: Literal["scene", "style", "reference"]
     picture: Picture
 
 
 class RankEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
-    """What a candidate was ranked by; zero where the log says nothing."""
+    """What a candidate was ranked by; 0 if the log does not say."""
 
     hard_failures: int = 0
     soft_warnings: int = 0
@@ -38,7 +38,7 @@ class RankEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
 
 
 class Derivation(msgspec.Struct, gc=False, frozen=True, kw_only=True):
-    """One picture of a candidate's chain."""
+    """A picture made by post-processing."""
 
     step: str
     """``bg_remove``, ``bg_refine_openai``, ``upscale`` or ``color``."""
@@ -48,24 +48,24 @@ class Derivation(msgspec.Struct, gc=False, frozen=True, kw_only=True):
 class CandidateEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One candidate."""
 
-    id: UUID | None
-    """None: the log carries no ids."""
+    id: UUID | None = None
+    """None in logs of the original."""
     index: int
     status: str
-    output: str | None
-    """As the log has it."""
-    final_output: str | None
-    """As the log has it; None when it was rejected."""
-    rank: RankEntry
-    report: dict[str, Any]
-    """What the checks said: ``output_guard``, ``quality`` and ``qa``, each where the log has it."""
-    generated: Picture | None
-    """The generated picture where it lies now: in the archive when it was rejected as it was."""
-    last: Picture | None
-    """The last picture of the chain where it lies now, when post-processing made another one."""
+    output: str | None = None
+    """Verbatim."""
+    final_output: str | None = None
+    """Verbatim; None if rejected."""
+    rank: RankEntry = RankEntry()
+    report: dict[str, Any] = {}
+    """The log's ``output_guard``, ``quality`` and ``qa``."""
+    generated: Picture | None = None
+    """The generated picture at its current path, which is in the archive if it was rejected."""
+    last: Picture | None = None
+    """The last picture of the chain at its current path, if post-processing made another one."""
     chain: tuple[Derivation, ...] = ()
-    """What post-processing made of the generated one, in order; the original told only of the last."""
-    meta: Any
+    """Post-processed pictures in order; the original recorded only the last."""
+    meta: Any = {}
     """The whole entry."""
 
 
@@ -74,12 +74,12 @@ class JobEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
 
     key: str
     """Unique in its log."""
-    id: UUID | None
+    id: UUID | None = None
     status: str
     prompt: str
     selected_candidate: int | None
     final_output: str | None
-    """As the log has it."""
+    """Verbatim."""
     final: Picture | None
     candidates: tuple[CandidateEntry, ...]
     inputs: tuple[InputEntry, ...]
@@ -97,45 +97,45 @@ class JobEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
 class CostEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One charge."""
 
-    id: UUID | None
+    id: UUID | None = None
     provider: str
     operation: str
     units: Decimal
     total_usd: Decimal
     currency: str
     model: str | None
-    job_key: str | None
-    """Verbatim; nothing promises that such a job exists."""
+    job_key: str | None = None
+    """Verbatim; such a job may not exist."""
     meta: Any
 
 
 class RunEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
     """One run."""
 
-    id: UUID | None
-    """None: the original wrote the log, and its rows are known by the log's path."""
+    id: UUID | None = None
+    """None in logs of the original, whose runs are identified by the log's path."""
     project: str
-    """The slug the log names; blank when it names none."""
+    """The project's slug; blank if missing."""
     mode: Literal["dry", "run"]
     stage: str | None
     time: str | None
     weather: str | None
-    provider: str | None
+    provider: str | None = None
     model: str | None
     size: str | None
     quality: str | None
     status: str
     """``ok``, ``partial``, ``failed``, ``canceled`` or ``unknown``."""
     candidates: int
-    """Asked for per job, at least 1."""
+    """Requested per job, at least 1."""
     settings: dict[str, Any]
     output_guard: Any
-    """None: the log has no guard settings, and the run gets no report of its own."""
+    """None if the log has no guard settings; the run then gets no report."""
     jobs: tuple[JobEntry, ...]
     """In plan order."""
     costs: tuple[CostEntry, ...]
     checks: Any = None
-    """The checks over all candidates; None where the log has none."""
+    """Summary of the checks of all candidates, if the log has one."""
     error: str | None = None
     error_kind: str | None = None
     error_code: str | None = None
@@ -144,12 +144,12 @@ class RunEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True):
 
     @property
     def is_ours(self) -> bool:
-        """Whether Kroma wrote the log, so that its rows normally exist already."""
+        """Whether Kroma wrote the log; its rows normally exist already."""
         return self.id is not None
 
 
 def derived_status(statuses: list[str]) -> str:
-    """A run's status from its jobs' (pipeline.md 8.5)."""
+    """A run's status, derived from its jobs' (pipeline.md 8.5)."""
     if any(status.startswith("failed") for status in statuses):
         return "failed"
     if statuses and all(status in {"done", "planned"} for status in statuses):

@@ -1,17 +1,18 @@
-"""Careful reading of JSON that another program wrote: every refusal names its field."""
+"""Reads JSON that another program wrote; every error names its field."""
 
 import math
-from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, TypeVar, cast, get_origin
 
 from kroma.runlog.errors import RunLogFieldError
 
 _MAX_COUNT = 2**31 - 1
 
+T = TypeVar("T")
+
 
 class Fields:
-    """One JSON object of a log, and where it stands."""
+    """One JSON object of a log."""
 
     def __init__(self, value: dict[str, Any], *, source: str, path: str = "") -> None:
         self.value = value
@@ -19,30 +20,30 @@ class Fields:
         self._path = path
 
     def path(self, name: str) -> str:
-        """Where field ``name`` stands in the log, like ``jobs[0].status``."""
+        """The position of field ``name`` in the log, like ``jobs[0].status``."""
         return f"{self._path}.{name}" if self._path else name
 
     def refuse(self, name: str, problem: str) -> RunLogFieldError:
         return RunLogFieldError(self._source, self.path(name), problem)
 
     def text(self, *names: str) -> str | None:
-        """The first of ``names`` with a text that is not blank, as it stands.
+        """The first nonblank text among ``names``.
 
         Raises:
-            RunLogFieldError: It is neither text nor null.
+            RunLogFieldError: A value is neither text nor null.
         """
         for name in names:
             value = self.value.get(name)
             if value is None:
                 continue
             if not isinstance(value, str):
-                raise self.refuse(name, "must be a text")
+                raise self.refuse(name, "the value must be text")
             if value.strip():
                 return value
         return None
 
     def count(self, name: str) -> int | None:
-        """A whole JSON number; anything else counts as absent.
+        """A whole number; anything else counts as absent.
 
         Raises:
             RunLogFieldError: The number does not fit in 32 bits.
@@ -51,14 +52,14 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
             return None
         if abs(value) > _MAX_COUNT:
-            raise self.refuse(name, "is out of range")
+            raise self.refuse(name, f"the number must be from -{_MAX_COUNT} to {_MAX_COUNT}")
         return int(value)
 
     def number(self, *names: str, limit: int = 10**12) -> Decimal | None:
-        """The first of ``names`` with a JSON number or a numeric text; anything else counts as absent.
+        """The first number or numeric text among ``names``; anything else counts as absent.
 
         Raises:
-            RunLogFieldError: The number reaches ``limit``, above or below zero.
+            RunLogFieldError: The number's absolute value is not below ``limit``.
         """
         for name in names:
             value = self.value.get(name)
@@ -73,7 +74,7 @@ class Fields:
             if math.isnan(number):
                 continue
             if abs(number) >= limit:
-                raise self.refuse(name, "is out of range")
+                raise self.refuse(name, f"the number must be between -{limit} and {limit}")
             return Decimal(str(number))
         return None
 
@@ -88,34 +89,29 @@ class Fields:
         """An array of objects; absent and null are empty.
 
         Raises:
-            RunLogFieldError: It is no array, or one of its items is no object.
+            RunLogFieldError: The value is not an array of objects.
         """
-        found: list[Fields] = []
-        for item_name, item in self._items(name):
-            if not isinstance(item, dict):
-                raise self.refuse(item_name, "must be an object")
-            path = self.path(item_name)
-            found.append(Fields(cast("dict[str, Any]", item), source=self._source, path=path))
-        return found
+        return [
+            Fields(item, source=self._source, path=self.path(f"{name}[{position}]"))
+            for position, item in enumerate(self._items(name, dict[str, Any], "an object"))
+        ]
 
     def texts(self, name: str) -> list[str]:
         """An array of texts; absent and null are empty.
 
         Raises:
-            RunLogFieldError: It is no array, or one of its items is no text.
+            RunLogFieldError: The value is not an array of texts.
         """
-        found: list[str] = []
-        for item_name, item in self._items(name):
-            if not isinstance(item, str):
-                raise self.refuse(item_name, "must be a text")
-            found.append(item)
-        return found
+        return self._items(name, str, "text")
 
-    def _items(self, name: str) -> Iterator[tuple[str, Any]]:
+    def _items(self, name: str, kind: type[T], kind_name: str) -> list[T]:
         value = self.value.get(name)
         if value is None:
-            return
+            return []
         if not isinstance(value, list):
-            raise self.refuse(name, "must be an array")
-        for position, item in enumerate(cast("list[Any]", value)):
-            yield f"{name}[{position}]", item
+            raise self.refuse(name, "the value must be an array")
+        items = cast("list[T]", value)
+        for position, item in enumerate(items):
+            if not isinstance(item, get_origin(kind) or kind):
+                raise self.refuse(f"{name}[{position}]", f"the value must be {kind_name}")
+        return items

@@ -1,7 +1,7 @@
-"""Logs of the original, of both generations, told as entries (pipeline.md 8 and 9).
+"""Converts the original's logs, of both generations, to entries (pipeline.md 8 and 9).
 
-The generations differ in what ingest only passes on: the first has ISO stamps, whole guard entries
-and ``backend`` and ``storage`` extras, the second epoch stamps and ``planned_*`` in executed jobs.
+The generations differ only in values that ingest passes through: the first has ISO timestamps, whole guard
+entries, ``backend`` and ``storage``; the second has epoch timestamps and ``planned_*`` in executed jobs.
 """
 
 from collections.abc import Callable
@@ -29,10 +29,10 @@ _ZERO = Decimal(0)
 
 
 def run_entry(log: Fields) -> RunEntry:
-    """The whole log.
+    """Convert a log.
 
     Raises:
-        RunLogFieldError: A field has a value that cannot be kept.
+        RunLogFieldError: A field has an invalid value.
     """
     mode = _mode(log)
     storage = log.mapping("storage")
@@ -41,13 +41,11 @@ def run_entry(log: Fields) -> RunEntry:
     jobs = _jobs(log, rel_path, dry=mode == "dry") if listed else ()
     guard = log.mapping("output_guard")
     return RunEntry(
-        id=None,
         project=log.text("project") or "",
         mode=mode,
         stage=log.text("stage"),
         time=log.text("time"),
         weather=log.text("weather"),
-        provider=None,
         model=log.text("model"),
         size=log.text("size"),
         quality=log.text("quality"),
@@ -67,7 +65,7 @@ def _mode(log: Fields) -> Literal["dry", "run"]:
         case "run":
             return "run"
         case _:
-            raise log.refuse("mode", "must be one of: dry, run")
+            raise log.refuse("mode", "the value must be one of: dry, run")
 
 
 def _asked_for(log: Fields, jobs: tuple[JobEntry, ...]) -> int:
@@ -81,7 +79,7 @@ def _jobs(log: Fields, rel_path: Callable[[str], str], *, dry: bool) -> tuple[Jo
     jobs: list[JobEntry] = []
     for number, fields in enumerate(log.objects("jobs"), 1):
         key = fields.text("id") or f"job_{number}"
-        while key in taken:  # the original's jobs files were never checked for repeated ids
+        while key in taken:  # the original did not check that ids are unique
             key = f"{key}_{number}"
         taken.add(key)
         jobs.append(_job(fields, key, rel_path, dry=dry))
@@ -94,7 +92,6 @@ def _job(job: Fields, key: str, rel_path: Callable[[str], str], *, dry: bool) ->
     final = rel_path(final_output) if final_output else ""
     return JobEntry(
         key=key,
-        id=None,
         status=status,
         prompt=job.text("prompt", "prompt_text") or "",
         selected_candidate=job.count("selected_candidate"),
@@ -122,7 +119,7 @@ def _candidates(job: Fields, rel_path: Callable[[str], str]) -> tuple[CandidateE
         stated = fields.count("candidate_index")
         index = position if stated is None else stated
         if index in taken:
-            raise fields.refuse("candidate_index", f"repeats candidate {index} of its job")
+            raise fields.refuse("candidate_index", f"the value {index} is not unique in its job")
         taken.add(index)
         candidates.append(_candidate(fields, index, rel_path))
     return tuple(candidates)
@@ -139,7 +136,6 @@ def _candidate(candidate: Fields, index: int, rel_path: Callable[[str], str]) ->
         archived=guard.text("bad_archive") if guard else None,
     )
     return CandidateEntry(
-        id=None,
         index=index,
         status=candidate.text("status") or UNKNOWN,
         output=output,
@@ -153,20 +149,17 @@ def _candidate(candidate: Fields, index: int, rel_path: Callable[[str], str]) ->
 
 
 def _synthetic(job: Fields, status: str, rel_path: Callable[[str], str]) -> CandidateEntry:
-    """What stands in for the candidates of a job that lists none."""
+    """A placeholder for the candidates of a job that lists none."""
     output, final_output = job.text("output"), job.text("final_output")
     generated, last = candidate_pictures(rel_path, output=output, final_output=final_output)
     return CandidateEntry(
-        id=None,
         index=1,
         status=status,
         output=output,
         final_output=final_output,
-        rank=RankEntry(),
         report=_report(job),
         generated=generated,
         last=last,
-        meta={},
     )
 
 
@@ -206,14 +199,12 @@ def _costs(log: Fields) -> tuple[CostEntry, ...]:
     if total is not None and not costs:
         costs.append(
             CostEntry(
-                id=None,
                 provider=UNKNOWN,
                 operation="run_total",
                 units=Decimal(1),
                 total_usd=total,
                 currency=log.text("currency") or "USD",
                 model=model,
-                job_key=None,
                 meta={k: log.value[k] for k in ("cost_usd", "amount_cents", "currency") if k in log.value},
             )
         )
@@ -224,7 +215,6 @@ def _cost(
     event: Fields, run_model: str | None, *, provider: str, operation: str, units: tuple[str, ...]
 ) -> CostEntry:
     return CostEntry(
-        id=None,
         provider=event.text("provider_code", "provider") or provider,
         operation=event.text("operation_code", "operation", "event_type") or operation,
         units=event.number(*units) or _ZERO,
@@ -237,7 +227,7 @@ def _cost(
 
 
 def _total(event: Fields) -> Decimal | None:
-    """US dollars; None when the object names no amount."""
+    """US dollars; None if the object has no amount."""
     usd = event.number("cost_usd")
     if usd is not None:
         return usd

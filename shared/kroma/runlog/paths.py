@@ -1,23 +1,22 @@
-"""The names that pictures of a log have in their project."""
+"""Paths of a log's pictures in their project."""
 
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
 
 def normal_path(path: str) -> str:
-    r"""``path`` trimmed, ``\`` turned to ``/``, doubled and ``.`` parts dropped; blank stays blank."""
+    r"""``path`` trimmed, with ``\`` replaced by ``/`` and empty and ``.`` parts removed."""
     text = path.strip().replace("\\", "/")
     if "//" not in text and "./" not in text and not text.endswith(("/", ".")):
-        return text  # nearly always, and a large log has tens of thousands
+        return text  # the usual case, and a large log has tens of thousands of paths
     return str(PurePosixPath(text)) if text else ""
 
 
 def below(root: str) -> Callable[[str], str]:
-    """A function that names a path relative to ``root``, or as given when it lies elsewhere.
+    """A function that makes paths below ``root`` relative to it and leaves others as they are.
 
     Args:
-        root: The log's ``storage.project_root``, absolute or relative to wherever its paths are;
-            blank means nothing is known to lie inside.
+        root: The log's ``storage.project_root``, in the same form as its paths; may be blank.
     """
     base = normal_path(root)
     prefix = "" if base in {"", "."} else base.rstrip("/") + "/"

@@ -1,4 +1,4 @@
-"""Where a candidate's pictures lie, from what its entry says."""
+"""Finds where a candidate's pictures are."""
 
 from collections.abc import Callable
 
@@ -16,19 +16,19 @@ def candidate_pictures(
     file: FileLog | None = None,
     final_file: FileLog | None = None,
 ) -> tuple[Picture | None, Picture | None]:
-    """The generated picture and, when post-processing made another one, the last of the chain.
+    """The generated picture, and the last of the chain if post-processing made another one.
 
-    The original moved only the last file of a rejected candidate: the generated picture itself
-    when nothing followed, else the post-processed one.
+    The original moved only the last file of a rejected candidate: the generated picture, or the
+    post-processed one if there was one.
 
     Args:
-        rel_path: Names a path in its project.
+        rel_path: Makes a path relative to the project.
         output: The generated picture's path.
-        final_output: The last picture's path, absent on rejection.
-        checked: What the guard looked at, the last picture before any move.
+        final_output: The last picture's path; None if rejected.
+        checked: The path that the guard checked, before any move.
         archived: Where a rejected picture was moved to.
-        file: The generated picture where it lies now, if the log says.
-        final_file: The last picture where it lies now, if the log says.
+        file: The generated picture's file at its current path, if the log has it.
+        final_file: The same of the last picture.
     """
     generated = _picture(rel_path, output, file)
     last = _picture(rel_path, final_output, final_file)

@@ -1,4 +1,4 @@
-"""Run logs from bytes: version 2, and both generations of the original."""
+"""Reads run logs of version 2 and of both generations of the original."""
 
 import re
 from collections.abc import Iterator
@@ -27,14 +27,10 @@ class _Head(msgspec.Struct):
 
 
 def read(data: bytes, *, source: str) -> RunEntry:
-    """What the log says, whichever program wrote it.
-
-    Args:
-        data: The whole file.
-        source: The file's name, for messages.
+    """Read a log of any generation; ``source`` is its name for error messages.
 
     Raises:
-        RunLogInvalidError: It is too large, no JSON, or a field has a value that cannot be kept.
+        RunLogInvalidError: It is too large, not JSON, or a field has an invalid value.
     """
     data = data.removeprefix(_BOM)
     if _is_current(data, source):
@@ -43,24 +39,23 @@ def read(data: bytes, *, source: str) -> RunEntry:
 
 
 def read_log(data: bytes, *, source: str) -> RunLog:
-    """A log that Kroma wrote.
+    """Read a log that Kroma wrote.
 
     Raises:
-        RunLogInvalidError: It is too large, no JSON, of another version, or a field is wrong.
+        RunLogInvalidError: It is too large, not JSON, of another version, or a field is invalid.
     """
     if not _is_current(data, source):
-        raise RunLogFieldError(source, "log_version", f"must be {LOG_VERSION}")
+        raise RunLogFieldError(source, "log_version", f"the value must be {LOG_VERSION}")
     return _decoded(data, RunLog, source)
 
 
 def _is_current(data: bytes, source: str) -> bool:
     if len(data) > MAX_LOG_BYTES:
-        raise RunLogInvalidError(source, f"has {len(data)} bytes; the limit is {MAX_LOG_BYTES}")
+        raise RunLogInvalidError(source, f"the file has {len(data)} bytes; the limit is {MAX_LOG_BYTES}")
     version = _decoded(data, _Head, source).log_version
     if version is not None and version != LOG_VERSION:
-        raise RunLogFieldError(
-            source, "log_version", f"is {version}, and this Kroma reads up to {LOG_VERSION}"
-        )
+        problem = f"this Kroma reads version {LOG_VERSION}, not {version}"
+        raise RunLogFieldError(source, "log_version", problem)
     return version is not None
 
 
@@ -75,18 +70,17 @@ def _decoded(data: bytes, kind: type[T], source: str) -> T:
     except msgspec.ValidationError as error:
         position = _PATH.search(str(error))
         if position is None or not position.group(1):
-            raise RunLogInvalidError(source, f"is invalid: {_PATH.sub('', str(error))}") from error
-        problem = f"is wrong: {str(error)[: position.start()]}"
-        raise RunLogFieldError(source, position.group(1), problem) from error
+            raise RunLogInvalidError(source, _PATH.sub("", str(error))) from error
+        raise RunLogFieldError(source, position.group(1), str(error)[: position.start()]) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RunLogInvalidError(source, f"is not valid JSON: {error}") from error
+        raise RunLogInvalidError(source, f"the file is not valid JSON: {error}") from error
 
 
 def _refuse_nul(value: object, source: str) -> None:
-    """PostgreSQL keeps every character but this one."""
+    """Refuse NUL characters, which PostgreSQL cannot store."""
     for field, text in _texts(value, ""):
         if "\0" in text:
-            raise RunLogFieldError(source, field, "contains a NUL character")
+            raise RunLogFieldError(source, field, "NUL characters are not allowed")
 
 
 def _texts(value: object, path: str) -> Iterator[tuple[str, str]]:

@@ -1,11 +1,10 @@
-"""The run log, version 2: the original's fields (pipeline.md 8) and what they lacked.
+"""The run log, version 2: the original's fields (pipeline.md 8) and additions.
 
-Added over the original: ``log_version``, ids of every row, ISO stamps, ``provider``, ``seed``,
-``steps`` with times, reasons and checksums per candidate, errors, and ``cost_events``.
-A reader takes version 2 and both generations of the original, ``kroma.runlog.reader``.
+Added are ``log_version``, ids of every row, ISO timestamps, ``provider``, ``seed``, ``steps`` with times,
+reasons and checksums per candidate, errors, and ``cost_events``.
 
-``gc=False``: nothing here points back to its owner, and the collector would walk a large log again
-and again while it is being decoded.
+``gc=False`` is safe since there are no reference cycles; otherwise the garbage collector would walk a large
+log repeatedly while it is decoded.
 """
 
 from typing import Annotated, Any, Literal, TypeAlias
@@ -18,7 +17,7 @@ from kroma.imaging.measures.settings import QualitySettings
 
 LOG_VERSION = 2
 
-# What the columns hold, checked when a log is read, where the field still has a name.
+# The limits of the database columns, checked on reading, when an error can still name the field.
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 Bytes: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Excess: TypeAlias = Annotated[float, msgspec.Meta(ge=0, lt=10**6)]
@@ -26,14 +25,14 @@ Amount: TypeAlias = Annotated[float, msgspec.Meta(gt=-(10**12), lt=10**12)]
 
 
 class GenerationLog(msgspec.Struct, gc=False, kw_only=True):
-    """How many candidates were asked for, and the manifest's cap."""
+    """The requested number of candidates, and the manifest's limit."""
 
     candidates: Count
     max_candidates: int
 
 
 class GuardLog(msgspec.Struct, gc=False, kw_only=True):
-    """The colour guard's settings."""
+    """The color guard's settings."""
 
     enabled: bool
     enforce_grayscale: bool
@@ -56,7 +55,7 @@ class PostprocessLog(msgspec.Struct, gc=False, kw_only=True):
 
 
 class StorageLog(msgspec.Struct, gc=False, kw_only=True):
-    """Where the pictures are."""
+    """Where the project's files are."""
 
     project_root: str
     resolved_from_backend: bool = True
@@ -72,7 +71,7 @@ class StepLog(msgspec.Struct, gc=False, kw_only=True):
 
 
 class RankLog(msgspec.Struct, gc=False, kw_only=True):
-    """What the colour guard counted, as in the original; ``quality`` beside it has the other checks."""
+    """The color guard's counts, as in the original; ``quality`` has the other checks."""
 
     hard_failures: Count = 0
     soft_warnings: Count = 0
@@ -80,7 +79,7 @@ class RankLog(msgspec.Struct, gc=False, kw_only=True):
 
 
 class GuardFileLog(msgspec.Struct, gc=False, kw_only=True):
-    """The guard's word on one file (pipeline.md 6.2)."""
+    """The guard's report on one file (pipeline.md 6.2)."""
 
     file: str
     chroma_delta: float | None = None
@@ -108,7 +107,7 @@ class GuardReportLog(msgspec.Struct, gc=False, kw_only=True):
 
 
 class FileLog(msgspec.Struct, gc=False, kw_only=True):
-    """A file a candidate left behind."""
+    """A stored picture."""
 
     asset_id: UUID
     path: str
@@ -122,25 +121,25 @@ class FileLog(msgspec.Struct, gc=False, kw_only=True):
 
 
 class DerivedLog(msgspec.Struct, gc=False, kw_only=True):
-    """One picture that post-processing made of another."""
+    """One picture that post-processing made from another."""
 
     step: Literal["bg_remove", "bg_refine_openai", "upscale", "color"]
     source: str
-    """The picture that it was made of."""
+    """Path of the picture it was made from."""
     file: FileLog
     backend: str
     model: str = ""
     details: dict[str, Any] = {}
-    """What the tool said of it."""
+    """The tool's own data."""
     provider_call_id: UUID | msgspec.UnsetType = msgspec.UNSET
-    """In the ledger; absent where it cost nothing."""
+    """The call in the ledger; absent if it was free."""
     provider_request_id: str | None = None
     cost_usd: float | None = None
-    """None with a call: nobody knows."""
+    """None with a call means unknown."""
 
 
 class ResultLog(msgspec.Struct, gc=False, kw_only=True):
-    """The final check: the last picture of the chain beside the generated one."""
+    """The final check, which compares the last picture of the chain with the generated one."""
 
     is_good: bool
     reason: str
@@ -150,7 +149,7 @@ class ResultLog(msgspec.Struct, gc=False, kw_only=True):
 
 
 class CandidateLog(msgspec.Struct, gc=False, kw_only=True, omit_defaults=False):
-    """One candidate. ``final_output`` is absent when it was rejected, as in the original."""
+    """One candidate; as in the original, ``final_output`` is absent if it was rejected."""
 
     id: UUID
     candidate_index: Count
@@ -160,41 +159,41 @@ class CandidateLog(msgspec.Struct, gc=False, kw_only=True, omit_defaults=False):
     rank: RankLog = msgspec.field(default_factory=RankLog)
     output_guard: GuardReportLog | msgspec.UnsetType = msgspec.UNSET
     quality: QualityReport | msgspec.UnsetType = msgspec.UNSET
-    """All checks; absent where none was made."""
+    """All checks; absent if none was made."""
     file: FileLog | msgspec.UnsetType = msgspec.UNSET
-    """The generated picture, where it lies now (``archive/bad`` when rejected)."""
+    """The generated picture at its current path (``archive/bad`` if rejected)."""
     final_file: FileLog | msgspec.UnsetType = msgspec.UNSET
-    """The last picture of the chain, when post-processing made another one."""
+    """The last picture of the chain, if post-processing made another one."""
     bg_remove: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     """As in the original (pipeline.md 8.3), like the next two."""
     upscale: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     color: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     derived: list[DerivedLog] | msgspec.UnsetType = msgspec.UNSET
-    """Every picture of the chain, in the order they were made."""
+    """Every picture of the chain, in order."""
     result: ResultLog | msgspec.UnsetType = msgspec.UNSET
-    """What the final check said; absent where there was nothing to compare."""
+    """Absent if there was nothing to compare."""
     reason: str = ""
-    """Why it stands where it stands, one sentence."""
+    """Why it has its rank, in one sentence."""
     seed: int = 0
     provider: str = ""
     model: str = ""
     provider_request_id: str | None = None
     provider_call_id: UUID | msgspec.UnsetType = msgspec.UNSET
-    """In the ledger; absent where a call costs nothing."""
+    """The call in the ledger; absent if it was free."""
     parameters: dict[str, Any] = {}
     cost_usd: float | None = None
     duration_ms: float = 0.0
     error: str | msgspec.UnsetType = msgspec.UNSET
     error_code: str | msgspec.UnsetType = msgspec.UNSET
     reused_from: UUID | msgspec.UnsetType = msgspec.UNSET
-    """The candidate of an earlier run whose picture this is: no call was made, and nothing paid."""
+    """The earlier run's candidate whose picture was reused without a new call."""
 
 
 class InputLog(msgspec.Struct, gc=False, kw_only=True):
-    """One input picture and what it was when it was read."""
+    """One input picture, as it was when it was read."""
 
     ref: str
-    """As the caller gave it."""
+    """As given by the caller."""
     role: Literal["scene", "style", "reference"]
     file: FileLog
 
@@ -206,7 +205,7 @@ class NamedTextLog(msgspec.Struct, gc=False, kw_only=True):
     name: str
     text: str
     updated_at: str
-    """ISO 8601 UTC: which version of it."""
+    """ISO 8601 UTC."""
 
 
 class ReferenceLog(msgspec.Struct, gc=False, kw_only=True):
@@ -217,15 +216,15 @@ class ReferenceLog(msgspec.Struct, gc=False, kw_only=True):
     set_name: str
     label: str
     text: str
-    """Joins the prompt; may be empty."""
+    """Added to the prompt; may be empty."""
     path: str | None
-    """A picture inside the project; ``JobLog.inputs`` has its checksum."""
+    """A picture in the project; ``JobLog.inputs`` has its checksum."""
     weight: float = 1.0
     """Heavier ones come first."""
 
 
 class WordsLog(msgspec.Struct, gc=False, kw_only=True):
-    """What the prompts of a run were made of, beside the manifest's texts."""
+    """What the run's prompts were made of, besides the manifest's texts."""
 
     template: NamedTextLog | None = None
     style_guide: NamedTextLog | None = None
@@ -238,7 +237,7 @@ class JobLog(msgspec.Struct, gc=False, kw_only=True):
     """One job; the optional fields are absent in a dry run, as in the original."""
 
     id: str
-    """The job key; the original's name for it."""
+    """The job key, under the original's name."""
     job_id: UUID
     mode: str
     time: str
@@ -272,7 +271,7 @@ class JobLog(msgspec.Struct, gc=False, kw_only=True):
 
 
 class CostLog(msgspec.Struct, gc=False, kw_only=True):
-    """One charge; ``id`` is the cost event's."""
+    """One cost event."""
 
     id: UUID
     provider_code: str
@@ -280,7 +279,7 @@ class CostLog(msgspec.Struct, gc=False, kw_only=True):
     operation: str
     units: Amount
     cost_usd: Amount | None
-    """None: the price is not known, which is not the same as nothing."""
+    """None if unknown."""
     currency: str = "USD"
     job_id: str = ""
     """The job's key, as in the original's cost events."""
@@ -289,32 +288,32 @@ class CostLog(msgspec.Struct, gc=False, kw_only=True):
 
 
 class CheckRunLog(msgspec.Struct, gc=False, kw_only=True):
-    """One check over all candidates of a run."""
+    """One check, summarized over the run's candidates."""
 
     passed: Count = 0
     warnings: Count = 0
     failed: Count = 0
     unmeasured: Count = 0
     mean_score: float | None = None
-    """Of those that were measured."""
+    """Of the measured candidates."""
     lowest_score: float | None = None
 
 
 class QualityRunLog(msgspec.Struct, gc=False, kw_only=True):
-    """The checks over all candidates of a run."""
+    """All checks, summarized over the run's candidates."""
 
     settings: QualitySettings
     candidates: Count = 0
-    """That were checked."""
+    """Checked candidates."""
     failures: Count = 0
-    """Checks that rejected, over all candidates; the colour guard's not counted."""
+    """Failed hard checks, without the color guard's."""
     warnings: Count = 0
     mean_score: float | None = None
     checks: dict[str, CheckRunLog] = {}
 
 
 class RunLog(msgspec.Struct, gc=False, kw_only=True):
-    """The record of one run, written when its last job ended."""
+    """The record of one run, written after its last job."""
 
     timestamp: str
     """ISO 8601 UTC, when the run was triggered."""
@@ -346,8 +345,8 @@ class RunLog(msgspec.Struct, gc=False, kw_only=True):
     error_code: str | None = None
     cost_events: list[CostLog] = []
     checks: QualityRunLog | msgspec.UnsetType = msgspec.UNSET
-    """Absent in a dry run, which makes nothing to check."""
+    """Absent in a dry run."""
     words: WordsLog | msgspec.UnsetType = msgspec.UNSET
-    """Absent where the prompts are the manifest's alone."""
+    """Absent if the prompts came only from the manifest."""
     baseline_run_id: UUID | msgspec.UnsetType = msgspec.UNSET
-    """The run whose pictures were the scenes; absent where files were."""
+    """The run whose pictures were the scenes, if the scenes were not files."""

@@ -1,4 +1,4 @@
-"""Run logs as bytes, and the summary a run prints."""
+"""Encodes run logs, and formats the summary that a run prints."""
 
 import msgspec
 
@@ -10,22 +10,14 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(log: RunLog) -> bytes:
-    """The log as JSON, indented by two spaces, with a final newline; unset fields are absent."""
+    """The log as JSON with two-space indentation and a final newline, without unset fields."""
     return msgspec.json.format(_encoder.encode(log), indent=2) + b"\n"
 
 
 def summary_lines(
     *, run_log_path: str, project_slug: str, project_root: str, jobs: int, mode: str
 ) -> list[str]:
-    """What a finished run prints (pipeline.md 8.4): four lines for people, one for programs.
-
-    Args:
-        run_log_path: The log's key.
-        project_slug: The run's project.
-        project_root: The resolved root.
-        jobs: How many jobs the run has.
-        mode: ``dry`` or ``run``.
-    """
+    """The output of a finished run (pipeline.md 8.4): four lines for people, one for programs."""
     summary = {
         "run_log_path": run_log_path,
         "project_slug": project_slug,

@@ -29,7 +29,7 @@ class RunCanceledError(PolicyError):
 
 
 class UnexpectedFailureError(KromaError):
-    """A bug of ours ended a step; its text is in the worker's log, not in the caller's hands."""
+    """A bug ended a step; its text is in the worker's log and is not shown to the caller."""
 
     retryable = True
     text = "Internal error; the worker's log has the details"

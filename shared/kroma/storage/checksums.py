@@ -16,7 +16,9 @@ _MOST_REMEMBERED: Final = 4096
 class ChecksumMemory:
     """Checksums that were computed, each good for one version of one object; threads may share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, tick_s: float = 2.0) -> None:
+        """An empty memory; ``tick_s`` is the coarsest clock that a file system writes changes by."""
+        self.tick_s = tick_s
         self._known: dict[str, tuple[str, str]] = {}
 
     def get(self, root: str, version: str) -> str | None:

@@ -26,8 +26,6 @@ from kroma.storage.temp_files import mode_in, sync_folder
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CHUNK_BYTES: Final = 1024**2
-_TICK_S: Final = 2.0
-"""The coarsest clock that a file system writes changes by."""
 _NOT_THERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EISDIR})
 
 
@@ -65,7 +63,7 @@ def checksum_of(key: str, path: str, memory: ChecksumMemory) -> str:
             start += len(chunk)
         sha256 = digest.hexdigest()
         # A file may change again within one tick of its clock, and look as it did.
-        if time.time() - max(found.st_mtime, found.st_ctime) > _TICK_S:
+        if time.time() - max(found.st_mtime, found.st_ctime) > memory.tick_s:
             memory.put(path, version, sha256)
         return sha256
 

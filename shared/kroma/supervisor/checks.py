@@ -291,7 +291,7 @@ async def _living_workers(database_url: str) -> list[str]:
     try:
         async with db.transaction() as session:
             return [
-                f"process {worker.pid} on {worker.host}, version {worker.version}, {worker.jobs} jobs in hand"
+                f"process {worker.pid} on {worker.host}, version {worker.version}, {worker.jobs} jobs running"
                 for worker in await list_living(session)
             ]
     except DATABASE_TROUBLE:

@@ -1,6 +1,6 @@
 """Taking a sync to carry it: a row lock to decide, a lease to hold, a fence to write.
 
-As with jobs (``kroma.pipeline.execution.claim``), and kept alive by the same keeper. An index holds that a
+As with jobs (``kroma.pipeline.execution.claim``), and renewed by the same renewer. An index holds that a
 project has one at a time.
 """
 

@@ -34,6 +34,7 @@ async def mirror(
     result: SyncResult,
     dry_run: bool = False,
     delete_extra: bool = False,
+    deleted_at_once: int = DELETED_AT_ONCE,
 ) -> Mirrored:
     """Send what the bucket lacks or has with other bytes; take away what has no file, if that is asked.
 
@@ -44,6 +45,7 @@ async def mirror(
         result: Is told what was done, also of a sync that fails.
         dry_run: Only say what would be done.
         delete_extra: Remove objects whose file is gone.
+        deleted_at_once: Objects removed with one request.
 
     Raises:
         FilesLeftOutError: Some files cannot be read, make no key, or are refused; the others are in the
@@ -79,7 +81,9 @@ async def mirror(
         raise FilesLeftOutError.of(problems, total=total)
     deleted: list[str] = []
     if delete_extra and found.extra:
-        deleted = await _delete_extra(bucket, tree, prefix=prefix, progress=progress, result=result)
+        deleted = await _delete_extra(
+            bucket, tree, prefix=prefix, at_once=deleted_at_once, progress=progress, result=result
+        )
         gone = set(deleted)
         found.extra = [key for key in found.extra if key not in gone]
     _count_extra(result, found, delete_extra=False)
@@ -99,7 +103,7 @@ def _by_length(files: Sequence[LocalFile], prefix: str) -> tuple[list[LocalFile]
 
 
 async def _delete_extra(
-    bucket: Bucket, tree: LocalTree, *, prefix: str, progress: Progress, result: SyncResult
+    bucket: Bucket, tree: LocalTree, *, prefix: str, at_once: int, progress: Progress, result: SyncResult
 ) -> list[str]:
     """Delete what has no file now: the copying may have taken an hour, so both sides are asked anew.
 
@@ -114,8 +118,8 @@ async def _delete_extra(
     extra = sorted(key for key in objects if key not in scan.files)
     progress.enter("deleting", files=len(extra))
     deleted: list[str] = []
-    for start in range(0, len(extra), DELETED_AT_ONCE):
-        batch = await asyncio.to_thread(_without_file, tree, extra[start : start + DELETED_AT_ONCE])
+    for start in range(0, len(extra), at_once):
+        batch = await asyncio.to_thread(_without_file, tree, extra[start : start + at_once])
         await bucket.delete([prefix + key for key in batch])
         deleted += batch
         result.deleted += len(batch)

@@ -22,7 +22,7 @@ from kroma.leases.renewer import LeaseRenewer, WorkStoppedError
 from kroma.projects.models import Project
 from kroma.secrets.keyring import Keyring
 from kroma.storage.base import ProjectStores
-from kroma.storage.bucket import Bucket, open_bucket
+from kroma.storage.bucket import DELETED_AT_ONCE, Bucket, open_bucket
 from kroma.storage.keys import THUMBNAILS_FOLDER
 from kroma.sync import claim as claims
 from kroma.sync.access import bucket_access
@@ -53,12 +53,14 @@ class Synchronizer:
         keyring: Keyring,
         settings: Settings,
         write_every: timedelta = WRITE_EVERY,
+        deleted_at_once: int = DELETED_AT_ONCE,
     ) -> None:
         self._db = db
         self._stores = stores
         self._keyring = keyring
         self._settings = settings
         self._write_every = write_every
+        self._deleted_at_once = deleted_at_once
 
     async def carry(
         self, renewer: LeaseRenewer, claim: SyncClaim, *, progress: Progress | None = None
@@ -76,7 +78,7 @@ class Synchronizer:
         try:
             async with renewer.renewing(claim), work.showing(self._write_every):
                 moved = await self._carry(work)
-            # Not under the keeper: it would take the end of the lease for its loss.
+            # Not under the renewer: it would take the end of the lease for its loss.
             await claims.end_sync(self._db, claim, work.result, work.progress, moved=moved)
         except WorkStoppedError:
             await claims.end_canceled(self._db, claim, work.result)
@@ -143,6 +145,7 @@ class Synchronizer:
                     result=work.result,
                     dry_run=claim.dry_run,
                     delete_extra=claim.delete_extra,
+                    deleted_at_once=self._deleted_at_once,
                 )
                 if claim.dry_run:
                     return None

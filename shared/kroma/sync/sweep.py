@@ -1,4 +1,4 @@
-"""What the bell and lost workers left behind: due syncs, and those whose attempts are spent."""
+"""Finds what a lost message or worker left behind: due syncs, and those whose attempts are spent."""
 
 from sqlalchemy import and_, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession

@@ -1,4 +1,4 @@
-"""One-off work on pictures without a project: the same for the command line and ``POST /api/tools``.
+"""Picture tools that need no project, shared by the command line and ``POST /api/tools``.
 
-Start at ``runner.py``; ``options.py`` lists what may be asked of each tool.
+Start at ``runner.py``; ``options.py`` lists each tool's options.
 """

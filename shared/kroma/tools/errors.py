@@ -1,4 +1,4 @@
-"""Why a tool does nothing."""
+"""Errors of the picture tools."""
 
 from decimal import Decimal
 
@@ -6,7 +6,7 @@ from kroma.errors import ConflictError, InvalidRequestError, NotFoundError, Poli
 
 
 class InputMissingError(NotFoundError):
-    """A named file or folder is not there."""
+    """A named file or folder does not exist."""
 
     code = "input_not_found"
 
@@ -15,7 +15,7 @@ class InputMissingError(NotFoundError):
 
 
 class NoImagesFoundError(NotFoundError):
-    """A named folder holds no picture."""
+    """A named folder contains no pictures."""
 
     code = "no_images_found"
 
@@ -24,12 +24,12 @@ class NoImagesFoundError(NotFoundError):
 
 
 class OutputTakenError(ConflictError):
-    """A file is there already; nothing is overwritten unasked."""
+    """The output file exists and may not be overwritten."""
 
     code = "output_exists"
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"'{path}' is there already; --overwrite replaces it")
+        super().__init__(f"'{path}' already exists; use --overwrite to replace it")
 
 
 class OutputTwiceError(ConflictError):
@@ -38,7 +38,7 @@ class OutputTwiceError(ConflictError):
     code = "output_twice"
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"Another input is written to '{path}' too")
+        super().__init__(f"Two inputs would be written to '{path}'; rename one of them")
 
 
 class UnwritableError(ConflictError):
@@ -46,12 +46,14 @@ class UnwritableError(ConflictError):
 
     code = "file_error"
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(self, path: str, reason: OSError | str) -> None:
+        if isinstance(reason, OSError):
+            reason = reason.strerror or type(reason).__name__
         super().__init__(f"'{path}': {reason}")
 
 
 class NoRecordError(NotFoundError):
-    """A picture does not say how it was made."""
+    """A picture has no record, neither inside nor in a sidecar."""
 
     code = "no_record"
 
@@ -62,22 +64,22 @@ class NoRecordError(NotFoundError):
 
 
 class NotOfARunError(InvalidRequestError):
-    """A picture was not made by a run, so there is none to run again."""
+    """A picture was not made by a run, so there is nothing to rerun."""
 
     code = "not_of_a_run"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"'{name}' was not made by a run of a project, so there is nothing to run again")
+        super().__init__(f"'{name}' was not made by a project's run, so there is nothing to run again")
 
 
 class WrongOptionError(InvalidRequestError):
-    """An option of a tool has a value that it does not take."""
+    """A tool's option is unknown or has an invalid value."""
 
     code = "invalid_option"
 
 
 class SpendNotConfirmedError(PolicyError):
-    """Calls would cost money, and nobody confirmed it."""
+    """Calls would cost money, and the spend was not confirmed."""
 
     code = "spend_confirmation_required"
 
@@ -91,12 +93,12 @@ class SpendNotConfirmedError(PolicyError):
 
 
 class LedgerMissingError(PolicyError):
-    """Calls that cost money are only made where the ledger of calls can be written."""
+    """Calls that cost money need the ledger, and there is no database for it."""
 
     code = "ledger_unreachable"
 
     def __init__(self, provider: str) -> None:
         super().__init__(
-            f"Provider '{provider}' costs money, and every such call passes the ledger:"
+            f"Provider '{provider}' costs money, and its calls must be recorded in the ledger:"
             " start Kroma with `kroma up`, or set KROMA_DATABASE_URL"
         )

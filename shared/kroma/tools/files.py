@@ -1,4 +1,4 @@
-"""Which files a tool works on, and where it puts what it makes; nothing is overwritten unasked."""
+"""A tool's input and output files; nothing is overwritten without ``--overwrite``."""
 
 import contextlib
 import errno
@@ -25,19 +25,19 @@ class Item(NamedTuple):
 
     path: Path
     relative: PurePath
-    """Below the folder that was named, so that its tree is kept; of a named file its name."""
+    """Relative to the named folder, to keep its tree; just the name for a named file."""
 
 
 def collected(inputs: Sequence[Path], *, without: Path | None = None) -> list[Item]:
-    """The named files, whatever their names, and every picture in the named folders, in order.
+    """The named files, whatever their extensions, and every picture in the named folders, in order.
 
     Args:
         inputs: Files and folders.
-        without: A folder to leave out, like the one that is written to.
+        without: A folder to skip, such as the output folder.
 
     Raises:
-        InputMissingError: One is not there.
-        NoImagesFoundError: A folder holds no picture.
+        InputMissingError: An input does not exist.
+        NoImagesFoundError: A folder contains no pictures.
     """
     items: dict[Path, Item] = {}
     skipped = None if without is None else without.resolve()
@@ -63,24 +63,24 @@ def _pictures(folder: Path) -> Iterable[Path]:
 
 
 def read_picture(path: Path) -> bytes:
-    """The bytes of a file, at most 64 MiB.
+    """Read a file.
 
     Raises:
-        PictureTooLargeError: It is larger.
+        PictureTooLargeError: It is over 64 MiB.
         UnwritableError: It cannot be read.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as exc:
-        raise UnwritableError(str(path), exc.strerror or type(exc).__name__) from exc
+        raise UnwritableError(str(path), exc) from exc
     if len(data) > MAX_BYTES:
         raise PictureTooLargeError(str(path), f"{path.stat().st_size} bytes", "64 MiB")
     return data
 
 
 class Outputs:
-    """Where a tool's results go: each file once, none over another unless that was asked for."""
+    """Where a tool's results go; each file is written once, and replaced only with ``overwrite``."""
 
     def __init__(self, output: Path, items: Sequence[Item], *, overwrite: bool) -> None:
         is_file = len(items) == 1 and output.suffix.lower() in _SUFFIXES and not output.is_dir()
@@ -93,13 +93,13 @@ class Outputs:
         """The file for a result.
 
         Args:
-            item: What it was made of.
-            extension: Without a dot. A file that was named keeps its own.
-            mark: Goes behind the name, where one input has several results.
+            item: The input.
+            extension: Without a dot; ignored if the output was named as a file.
+            mark: Appended to the name if an input has several results.
 
         Raises:
-            OutputTwiceError: Another result goes there.
-            OutputTakenError: There is a file, and it may not be overwritten.
+            OutputTwiceError: Another result has this target.
+            OutputTakenError: The file exists and may not be overwritten.
         """
         if self._file is None:
             target = self._folder / item.relative.with_name(f"{item.relative.stem}{mark}.{extension}")
@@ -113,10 +113,10 @@ class Outputs:
         return target
 
     def write(self, target: Path, data: bytes) -> None:
-        """Write a result whole, or not at all.
+        """Write a result atomically.
 
         Raises:
-            OutputTakenError: Somebody wrote the file meanwhile.
+            OutputTakenError: The file has been created in the meantime.
             UnwritableError: It cannot be written.
         """
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
@@ -128,17 +128,14 @@ class Outputs:
             elif not _linked(partial, target):
                 raise OutputTakenError(str(target))
         except OSError as exc:
-            raise UnwritableError(str(target), exc.strerror or type(exc).__name__) from exc
+            raise UnwritableError(str(target), exc) from exc
         finally:
             with contextlib.suppress(OSError):
                 partial.unlink()
 
 
 def moved_to_archive(item: Item, archive: Path) -> Path:
-    """Move a picture, and what lies beside it, into an archive under a name that is free.
-
-    Returns:
-        Where it is now.
+    """Move a picture and its sidecar into an archive under a free name, and return that path.
 
     Raises:
         UnwritableError: It cannot be moved.
@@ -155,12 +152,12 @@ def moved_to_archive(item: Item, archive: Path) -> Path:
                     _renamed(beside, target.with_name(f"{target.name}.json"))
                 return target
     except OSError as exc:
-        raise UnwritableError(str(item.path), exc.strerror or type(exc).__name__) from exc
-    raise UnwritableError(str(item.path), "there are 10,000 of this name in the archive")
+        raise UnwritableError(str(item.path), exc) from exc
+    raise UnwritableError(str(item.path), "the archive already has 10,000 files of this name")
 
 
 def _renamed(source: Path, target: Path) -> bool:
-    """Rename to a name that is free; False when it is taken."""
+    """Rename to a free name; False if it is taken."""
     if not _linked(source, target):
         return False
     source.unlink()
@@ -168,7 +165,7 @@ def _renamed(source: Path, target: Path) -> bool:
 
 
 def _linked(source: Path, target: Path) -> bool:
-    """Give a file a second name, or a copy where the file system has no links; False when it is taken."""
+    """Link a file, or copy it if the file system has no links; False if the target name is taken."""
     try:
         target.hardlink_to(source)
     except FileExistsError:

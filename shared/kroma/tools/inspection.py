@@ -1,4 +1,4 @@
-"""What a picture says of its own making, and whether it was changed since."""
+"""Reads a picture's record and checks whether the picture has changed since."""
 
 import hashlib
 from pathlib import Path
@@ -21,11 +21,11 @@ from kroma.tools.files import read_picture
 
 
 class Inspection(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture's record, held against the picture."""
+    """A picture's record, compared with the picture."""
 
     file: str
     mime_type: str
-    """Empty when the file is no picture that can be read."""
+    """Empty if the file is not a readable picture."""
     width: int | None
     height: int | None
     size_bytes: int
@@ -34,24 +34,23 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     """Where the record was: ``picture`` or ``sidecar``."""
     state: State
     is_whole: bool | None
-    """Whether the file is to the byte what was written; None without a file beside it."""
+    """Whether the file is byte for byte as it was written; None without a sidecar."""
     record: PictureRecord
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether pixels and record are as they were written."""
         return self.state is State.UNCHANGED
 
 
 def inspected(data: bytes, *, name: str, beside: bytes | None = None) -> Inspection:
-    """Read and check a picture's record; nothing is decoded.
+    """Read and check a picture's record without decoding the picture.
 
     Args:
-        beside: The file beside it; used where the picture itself has no record.
+        beside: The sidecar; used if the picture itself has no record.
 
     Raises:
-        NoRecordError: There is none.
-        RecordUnreadableError: It cannot be read.
+        NoRecordError: There is no record.
+        RecordUnreadableError: The record cannot be read.
     """
     sidecar: Sidecar | None = None if beside is None else decoded_sidecar(beside, name=f"{name}.json")
     own = find_record(data, name=name)
@@ -78,23 +77,18 @@ def inspected(data: bytes, *, name: str, beside: bytes | None = None) -> Inspect
 
 
 def inspected_file(path: Path) -> Inspection:
-    """`inspected` of a file and the one beside it.
+    """As ``inspected``, of a file and the sidecar beside it.
 
     Raises:
-        NoRecordError: There is no record.
-        RecordUnreadableError: It cannot be read.
         PictureTooLargeError: The file is over 64 MiB.
-        UnwritableError: The file cannot be read.
+        UnwritableError: A file cannot be read.
     """
     data = read_picture(path)
-    return inspected(data, name=str(path), beside=_beside(path))
-
-
-def _beside(path: Path) -> bytes | None:
     try:
         with path.with_name(f"{path.name}.json").open("rb") as file:
-            return file.read(2 * MAX_RECORD_BYTES)
+            beside = file.read(2 * MAX_RECORD_BYTES)
     except FileNotFoundError:
-        return None
+        beside = None
     except OSError as exc:
-        raise UnwritableError(f"{path}.json", exc.strerror or type(exc).__name__) from exc
+        raise UnwritableError(f"{path}.json", exc) from exc
+    return inspected(data, name=str(path), beside=beside)

@@ -1,4 +1,4 @@
-"""What may be asked of each tool; the same names at the command line (with dashes) and over HTTP."""
+"""Each tool's options: the HTTP form fields, and with dashes the command line's options."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, TypeVar
@@ -17,12 +17,12 @@ STAGES: Final = (Stage.STYLE, Stage.TIME, Stage.WEATHER)
 
 
 class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Of ``generate``."""
+    """Options of ``generate``."""
 
     provider: str | None = None
     """None takes ``KROMA_PROVIDER``, else `local`."""
     prompt: str | None = None
-    """None takes the built-in one of the style stage."""
+    """None takes the style stage's built-in prompt."""
     model: str | None = None
     size: str | None = None
     """`<width>x<height>` in pixels; None keeps the scene's."""
@@ -36,11 +36,11 @@ class GenerateOptions(msgspec.Struct, frozen=True, kw_only=True):
     weather: str = Weather.CLEAR
     """`clear` or `rain`."""
     confirm_spend: bool = False
-    """Must be true where calls cost money."""
+    """Must be true if calls cost money."""
 
 
 class UpscaleOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Of ``upscale``."""
+    """Options of ``upscale``."""
 
     backend: str = "lanczos"
     """`lanczos`, or `realesrgan-ncnn`, which the operator installs."""
@@ -51,16 +51,16 @@ class UpscaleOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ColorOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Of ``color``."""
+    """Options of ``color``."""
 
     profile: str = "neutral"
     """`neutral`, `cinematic_warm` or `cold_rain`."""
     temperature: Annotated[float, Meta(ge=-100, le=100)] | None = None
-    """Mired that the white point moves: above 0 warmer, below 0 cooler; None keeps the profile's."""
+    """Shift of the white point in mired: above 0 warmer, below 0 cooler; None keeps the profile's."""
 
 
 class BgremoveOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Of ``bgremove``."""
+    """Options of ``bgremove``."""
 
     backends: tuple[str, ...] = ("local",)
     """Tried in this order: `local`, `rembg`, and the services `photoroom` and `removebg`."""
@@ -68,22 +68,22 @@ class BgremoveOptions(msgspec.Struct, frozen=True, kw_only=True):
     output_quality: Annotated[int, Meta(ge=1, le=100)] = 95
     """The quality of JPEG and WebP files."""
     confirm_spend: bool = False
-    """Must be true where a service costs money."""
+    """Must be true if a service costs money."""
 
 
 class QaOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Of ``qa``."""
+    """Options of ``qa``."""
 
     max_chroma_delta: Annotated[float, Meta(ge=0, le=255)] = 2.0
     """The limit of the color check, on a scale of 0 to 170."""
     enforce_grayscale: bool = False
-    """Whether more colour than that is a hard failure."""
+    """Whether exceeding it is the hard failure `not_grayscale_like`."""
     fail_on_chroma_exceed: bool = False
-    """The same, under its own name."""
+    """Whether exceeding it is the hard failure `chroma_exceeds_threshold` instead of a warning."""
     hard: tuple[str, ...] = ()
-    """Checks that fail a picture, which else only warn."""
+    """Checks that fail a picture instead of only warning."""
     min_score: Annotated[float, Meta(ge=0, le=1)] | None = None
-    """Fail pictures whose quality score is lower."""
+    """Fail pictures with a lower quality score."""
 
 
 OPTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
@@ -93,19 +93,18 @@ OPTIONS: Final[Mapping[str, type[msgspec.Struct]]] = {
     "bgremove": BgremoveOptions,
     "qa": QaOptions,
 }
-"""By tool."""
 
 
 def checked(shape: type[Options], given: dict[str, Any]) -> Options:
-    """The options, of texts or of values.
+    """The options, converted from texts or values.
 
     Raises:
-        WrongOptionError: There is no such option, or it does not take the value.
+        WrongOptionError: An option is unknown or has an invalid value.
     """
     names = {field.name for field in msgspec.structs.fields(shape)}
     unknown = sorted(set(given) - names)
     if unknown:
-        raise WrongOptionError(f"Unknown field '{unknown[0]}'; there are: {', '.join(sorted(names))}")
+        raise WrongOptionError(f"Unknown field '{unknown[0]}'; use any of: {', '.join(sorted(names))}")
     try:
         return _checked(msgspec.convert(given, shape, strict=False))
     except msgspec.ValidationError as exc:

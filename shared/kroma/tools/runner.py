@@ -1,14 +1,11 @@
-"""The tools themselves: one picture in, one picture or one report out; no project, no store.
-
-Every picture is decoded in a picture process, under its memory limit.
-"""
+"""The tools: one picture in, one picture or report out; no project, no store."""
 
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -25,6 +22,8 @@ from kroma.imaging.measures.report import QualityReport
 from kroma.imaging.measures.request import CheckRequest, FactsRequest
 from kroma.imaging.measures.settings import QualitySettings, Verdict
 from kroma.imaging.provenance import ParentRecord, PictureRecord, sealed
+from kroma.ledger.admission import OPERATION
+from kroma.ledger.outcomes import CUTOUT_OPERATION
 from kroma.ledger.tool_calls import ToolCalls
 from kroma.pipeline.planning.manifest import DEFAULT_PROMPTS
 from kroma.pipeline.planning.model_choice import ModelChoice, resolve_model
@@ -60,12 +59,9 @@ else:
     codec = remote("kroma.imaging.codec")
     measures = remote("kroma.imaging.measures.remote")
 
-IMAGE_EDIT: Final = "image_edit"
-BACKGROUND_REMOVAL: Final = "background_removal"
-
 
 class Source(NamedTuple):
-    """A picture that comes in."""
+    """An input picture."""
 
     name: str
     data: bytes
@@ -75,17 +71,13 @@ class Source(NamedTuple):
         """The name without folders."""
         return self.name.replace("\\", "/").rpartition("/")[2]
 
-    def parent(self) -> ParentRecord:
-        """As the record of what is made of it names it; hashes all of it, so off the event loop."""
-        return ParentRecord(
-            role="source",
-            path=self.path,
-            sha256=hashlib.sha256(self.data).hexdigest(),
-        )
+    def parent(self, role: str = "source") -> ParentRecord:
+        """Its entry in a result's record; hashes the whole picture, so call it off the event loop."""
+        return ParentRecord(role=role, path=self.path, sha256=hashlib.sha256(self.data).hexdigest())
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture that goes out, with the record of its making inside where the format can carry one."""
+    """An output picture; it contains its record if the format can carry one."""
 
     data: bytes
     mime_type: str
@@ -95,11 +87,12 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def extension(self) -> str:
+        """File extension without a dot."""
         return EXTENSIONS[self.mime_type]
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """What the checks say of a picture (pipeline.md 6.2, and docs/quality.md)."""
+    """The checks' findings about a picture (pipeline.md 6.2, docs/quality.md)."""
 
     has_hard_failures: bool
     hard_fail_reasons: list[str]
@@ -109,12 +102,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Price(NamedTuple):
-    """What an order would cost."""
+    """The estimated price of a request."""
 
     provider: str
     calls: int
     usd: Decimal | None
-    """None is unknown."""
+    """None if unknown."""
     is_free: bool
 
     @property
@@ -124,24 +117,24 @@ class Price(NamedTuple):
 
 @dataclass(frozen=True)
 class ToolRunner:
-    """What tools work with."""
+    """Runs the tools."""
 
     settings: Settings
     cpu: CpuPool
     toolbox: Toolbox
     db: Database | None = None
-    """Where the ledger is; without one nothing that costs money is called."""
+    """Holds the ledger; without it, no paid call is made."""
     providers: Mapping[str, Provider] | None = None
-    """Opened, by code; None opens what is asked for."""
+    """Open providers by code; others are opened when needed."""
     actor: UUID | None = None
 
     # generate
 
     def resolve_model(self, options: GenerateOptions, *, styles: int) -> ModelChoice:
-        """Who makes what is asked for, with what.
+        """The provider, model, size and quality to use.
 
         Raises:
-            InvalidRequestError: The provider does not offer it.
+            InvalidRequestError: The provider does not offer them.
         """
         spec = RunSpec(
             provider=options.provider,
@@ -153,7 +146,7 @@ class ToolRunner:
         choice = resolve_model(spec, self.settings)
         if choice.max_inputs is not None and 1 + styles > choice.max_inputs:
             raise WrongOptionError(
-                f"Provider '{choice.provider}' takes at most {choice.max_inputs} pictures a call:"
+                f"Provider '{choice.provider}' takes at most {choice.max_inputs} pictures per call:"
                 f" the scene and {choice.max_inputs - 1} style references, not {styles}"
             )
         return choice
@@ -165,7 +158,7 @@ class ToolRunner:
     def price(
         self, provider: Provider, options: GenerateOptions, choice: ModelChoice, *, styles: int, scenes: int
     ) -> Price:
-        """What the whole order would cost."""
+        """The price of all candidates of all scenes."""
         calls = scenes * options.candidates
         if provider.capabilities.free:
             return Price(provider.code, calls, Decimal(0), is_free=True)
@@ -175,10 +168,10 @@ class ToolRunner:
         return Price(provider.code, calls, None if each is None else each * calls, is_free=False)
 
     def check_spend(self, price: Price, *, is_confirmed: bool) -> None:
-        """Let nothing begin that costs money unless that was confirmed and the ledger is there.
+        """Allow paid calls only if the spend is confirmed and there is a ledger.
 
         Raises:
-            SpendNotConfirmedError: Nobody confirmed it; the message has the estimate.
+            SpendNotConfirmedError: The spend is not confirmed; the message has the estimate.
             LedgerMissingError: There is no ledger.
         """
         if not price.may_cost:
@@ -198,28 +191,25 @@ class ToolRunner:
         choice: ModelChoice,
         index: int,
     ) -> Result:
-        """One candidate of a scene; spending must have been checked before.
+        """One candidate of a scene; call ``check_spend`` first.
 
         Raises:
             PictureError: The scene or a style does not decode.
-            ProviderError: The provider refused, failed, or answered no picture.
+            ProviderError: The provider refused, failed, or returned no picture.
         """
         pictures = [await self._picture(source) for source in (scene, *styles)]
         request = _request(options, choice, pictures[0], tuple(pictures[1:]), index=index)
         if provider.capabilities.free:
             result, call_id = await provider.edit(request), None
         else:
-            result, call_id = await self._buy(provider, request, IMAGE_EDIT, [scene, *styles])
+            result, call_id = await self._buy(provider, request, OPERATION, [scene, *styles])
         try:
             header = await self.cpu.run(codec.verify, result.data, name="answer")
         except PictureError as exc:
-            raise AnswerUnusableError(provider.code, f"its answer is no usable picture ({exc.code})") from exc
-        parents = [
-            msgspec.structs.replace(
-                await asyncio.to_thread(source.parent), role="scene" if number == 0 else "style"
-            )
-            for number, source in enumerate((scene, *styles))
-        ]
+            reason = f"its response is not a usable picture ({exc.code})"
+            raise AnswerUnusableError(provider.code, reason) from exc
+        parents = [await asyncio.to_thread(scene.parent, "scene")]
+        parents += [await asyncio.to_thread(style.parent, "style") for style in styles]
         record = PictureRecord(
             step="generate",
             made_at=_now(),
@@ -270,18 +260,18 @@ class ToolRunner:
         return await calls.edit(request, call_key=call_key, operation=operation)
 
     def _access(self, provider: Provider) -> ProviderAccess:
-        """The environment's key, for the provider's own address: there is no project that has others."""
+        """The environment's key and the provider's own URL; only projects configure others."""
         if not provider.capabilities.takes_key:
             return ProviderAccess()
         key = environment_key(self.settings, provider.code)
         if key is None:
-            raise ProviderRefusedError(provider.code, "the environment has no key of it")
+            raise ProviderRefusedError(provider.code, "the environment has no API key for it")
         return ProviderAccess(api_key=key.strip())
 
     # upscale, color, bgremove
 
     async def upscale(self, source: Source, options: UpscaleOptions) -> Result:
-        """The picture, larger.
+        """The enlarged picture.
 
         Raises:
             ToolError: The backend is unknown, missing, or failed.
@@ -294,15 +284,15 @@ class ToolRunner:
             quality=options.output_quality,
         )
         made = await self.toolbox.upscale(source.data, spec, name=source.name)
-        told = {"backend": options.backend, "scale": options.scale}
-        return await asyncio.to_thread(_finished, made, source, "upscale", options.backend, told)
+        parameters = {"backend": options.backend, "scale": options.scale}
+        return await asyncio.to_thread(_finished, made, source, "upscale", options.backend, parameters)
 
     async def color(self, source: Source, options: ColorOptions, lut: Source | None = None) -> Result:
-        """The picture, graded.
+        """The graded picture.
 
         Raises:
-            PictureError: It does not decode.
-            CubeError: The table cannot be read.
+            PictureError: The picture does not decode.
+            CubeError: The look-up table cannot be read.
         """
         values = BUILTIN_PROFILES[options.profile]
         if options.temperature is not None:
@@ -310,13 +300,13 @@ class ToolRunner:
         spec = ColorSpec(profile=options.profile, values=values)
         table = None if lut is None else (lut.name, lut.data)
         made = await self.toolbox.grade(source.data, spec, name=source.name, lut=table)
-        told: dict[str, Any] = {"profile": options.profile, "temperature": values.temperature}
+        parameters: dict[str, Any] = {"profile": options.profile, "temperature": values.temperature}
         if lut is not None:
-            told["lut"] = lut.path
-        return await asyncio.to_thread(_finished, made, source, "color", options.profile, told)
+            parameters["lut"] = lut.path
+        return await asyncio.to_thread(_finished, made, source, "color", options.profile, parameters)
 
     def cutout_price(self, options: BgremoveOptions, *, pictures: int) -> Price:
-        """What the dearest of the asked services may cost; its prices are not known here.
+        """Free, or an unknown amount if a paid service may be called.
 
         Raises:
             WrongOptionError: A backend is unknown.
@@ -330,11 +320,11 @@ class ToolRunner:
         return Price(", ".join(paid), pictures * len(paid), None, is_free=False)
 
     async def bgremove(self, source: Source, options: BgremoveOptions) -> Result:
-        """The subject without its background; the first backend that succeeds. Spending was checked.
+        """Cut out the subject with the first backend that succeeds; call ``check_spend`` first.
 
         Raises:
             PictureError: The picture does not decode.
-            ToolError: Every backend failed; the message has each one's reason.
+            ToolError: Every backend failed; the message lists each reason.
         """
         spec = CutoutSpec(backends=options.backends, format=options.format, quality=options.output_quality)
         failures: list[str] = []
@@ -344,8 +334,10 @@ class ToolRunner:
             except (ToolError, ProviderRefusedError) as exc:
                 failures.append(f"{code}: {exc.message}")
                 continue
-            told = {"backend": code, "provider_call_id": None if call_id is None else str(call_id)}
-            return await asyncio.to_thread(_finished, made, source, "bg_remove", code, told, call_id=call_id)
+            parameters = {"backend": code, "provider_call_id": None if call_id is None else str(call_id)}
+            return await asyncio.to_thread(
+                _finished, made, source, "bg_remove", code, parameters, call_id=call_id
+            )
         raise ToolError("bgremove", " | ".join(failures))
 
     async def _cut_out(self, code: str, source: Source, spec: CutoutSpec) -> tuple[Made, UUID | None]:
@@ -359,18 +351,18 @@ class ToolRunner:
         request = service_request(
             await self.toolbox.service_picture(source.data, name=source.name), access=access
         )
-        result, call_id = await self._buy(service, request, BACKGROUND_REMOVAL, [source])
+        result, call_id = await self._buy(service, request, CUTOUT_OPERATION, [source])
         return await self.toolbox.finish_service(source.data, result.data, spec, code), call_id
 
     # qa
 
     async def facts(self, options: QaOptions, *, scene: Source | None, styles: Sequence[Source]) -> bytes:
-        """What pictures are compared with, measured once."""
+        """Measure scene and styles once, for ``check``."""
         spec = FactsRequest(settings=_checks(options), scene=scene, styles=tuple(styles))
         return await self.cpu.run(measures.gather_facts, spec)
 
     async def check(self, source: Source, options: QaOptions, facts: bytes) -> Report:
-        """What the checks say of a picture; one that cannot be read is a hard failure, not an error."""
+        """Check a picture; an unreadable one is a hard failure, not an error."""
         spec = CheckRequest(
             name=source.name,
             data=source.data,
@@ -386,8 +378,8 @@ class ToolRunner:
         soft = list(found.guard.soft_warnings)
         for check in found.report.checks:
             if check.name != "color" and check.outcome in {"failed", "warning"}:
-                said = f"{check.name}: {check.reason}" if check.reason else check.name
-                (hard if check.outcome == "failed" else soft).append(said)
+                reason = f"{check.name}: {check.reason}" if check.reason else check.name
+                (hard if check.outcome == "failed" else soft).append(reason)
         score = found.report.score
         if options.min_score is not None and score is not None and score < options.min_score:
             hard.append(f"score: {score:g} is below {options.min_score:g}")
@@ -401,7 +393,7 @@ class ToolRunner:
 
 
 def unreadable(name: str, error: InvalidRequestError) -> Report:
-    """The report on a file whose bytes nobody could read."""
+    """The report on a file that could not be read."""
     guard = GuardReport(file=name, hard_fail_reasons=(READ_FAILED,), error=error.message)
     return Report(
         has_hard_failures=True,
@@ -414,10 +406,10 @@ def unreadable(name: str, error: InvalidRequestError) -> Report:
 
 def _checks(options: QaOptions) -> QualitySettings:
     settings = QualitySettings()
-    made_hard = {
+    hard = {
         name: msgspec.structs.replace(getattr(settings, name), verdict=Verdict.HARD) for name in options.hard
     }
-    return msgspec.structs.replace(settings, **made_hard)
+    return msgspec.structs.replace(settings, **hard)
 
 
 def _request(
@@ -444,7 +436,7 @@ def _request(
 
 
 def _call_key(request: EditRequest, operation: str, inputs: Sequence[Source]) -> str:
-    """The same text for the same order: what an answer that was lost is known by."""
+    """The same key for the same request, to find a call with a lost response again."""
     parts = (
         operation,
         request.prompt,
@@ -462,13 +454,19 @@ def _call_key(request: EditRequest, operation: str, inputs: Sequence[Source]) ->
 
 
 def _finished(
-    made: Made, source: Source, step: str, maker: str, told: dict[str, Any], *, call_id: UUID | None = None
+    made: Made,
+    source: Source,
+    step: str,
+    provider: str,
+    parameters: dict[str, Any],
+    *,
+    call_id: UUID | None = None,
 ) -> Result:
-    parameters = told | made.details
+    parameters = parameters | made.details
     record = PictureRecord(
         step=step,
         made_at=_now(),
-        provider=maker,
+        provider=provider,
         parameters=parameters,
         provider_call_id=call_id,
         parents=(source.parent(),),

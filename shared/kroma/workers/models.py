@@ -1,4 +1,4 @@
-"""The living workers; a row is shown by the worker's own lease keeper."""
+"""The live workers; each worker's lease renewer keeps its row up to date."""
 
 from datetime import datetime
 
@@ -21,4 +21,4 @@ class WorkerRow(Base):
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime] = mapped_column(server_default=func.clock_timestamp())
     jobs: Mapped[int] = mapped_column(default=0, server_default=text("0"))
-    """Jobs in hand when it was last seen."""
+    """Jobs it held when it was last seen."""

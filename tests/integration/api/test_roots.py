@@ -338,4 +338,4 @@ async def test_the_installations_token_names_no_keys_as_settings(house: House) -
         answer = await house.owner.post(
             "/api/projects/mine/runs/validate-config", json={"manifest_path": path}
         )
-        assert "what Kroma keeps" in answer.json()["error"]
+        assert "belongs to Kroma itself" in answer.json()["error"]

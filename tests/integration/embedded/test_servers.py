@@ -16,7 +16,6 @@ import psutil
 import pytest
 import redis
 
-from kroma.embedded import postgres as postgres_module
 from kroma.embedded.account import server_account
 from kroma.embedded.binaries import postgres_install, reachable_postgres
 from kroma.embedded.errors import EmbeddedServerError
@@ -140,13 +139,10 @@ def test_a_server_that_cannot_start_names_its_log(folder: Path) -> None:
     assert "shared_buffers" in (folder / "logs" / "postgres.log").read_text()
 
 
-def test_the_database_lies_where_its_account_can_reach_it(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(postgres_module, "REACHABLE_PARENT", folder / "elsewhere")
+def test_the_database_lies_where_its_account_can_reach_it(folder: Path) -> None:
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
-    server = EmbeddedPostgres(closed / "data", settings=FAST)
+    server = EmbeddedPostgres(closed / "data", settings=FAST, reachable_parent=folder / "elsewhere")
     server.start()
     home = server.home
     assert home.is_relative_to(folder / "elsewhere" if os.geteuid() == 0 else closed / "data")

@@ -536,7 +536,7 @@ async def test_a_bad_row_in_the_middle_leaves_nothing(db: Database, project: Pro
 async def test_a_number_too_large_for_its_column_leaves_nothing(db: Database, project: Project) -> None:
     log = kept("g2_run_ok.json") | {"cost_events": [{"cost_usd": 10**9, "units": 10**-6}]}
 
-    with pytest.raises(RunLogInvalidError, match="has a value the database cannot keep"):
+    with pytest.raises(RunLogInvalidError, match="': the database cannot store a value: "):
         await ingested(db, project, log)
     assert all(not found for found in (await snapshot(db)).values())
 

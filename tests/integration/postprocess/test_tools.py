@@ -14,10 +14,10 @@ from kroma.config import ToolOptions
 from kroma.cpu import CpuPool
 from kroma.imaging.errors import PictureError
 from kroma.imaging.high_bit_depth import decode16
-from kroma.postprocess.base import BackgroundRemover, Made, Upscaler
+from kroma.postprocess.base import BackgroundRemover, Upscaler
 from kroma.postprocess.errors import ToolError, ToolMissingError, ToolTimedOutError
-from kroma.postprocess.installed import CUTOUT_BACKENDS
-from kroma.postprocess.specs import BUILTIN_PROFILES, ColorSpec, CutoutSpec, PlannedTools, UpscaleSpec
+from kroma.postprocess.installed import CUTOUT_BACKENDS, missing_tools
+from kroma.postprocess.specs import BUILTIN_PROFILES, ColorSpec, CutoutSpec, Made, PlannedTools, UpscaleSpec
 from kroma.postprocess.toolbox import Toolbox, service_request
 from kroma.providers.base import (
     AnswerLostError,
@@ -44,9 +44,9 @@ UPSCALED = [
     pytest.param("ncnn", "png", id="the contract's ncnn"),
 ]
 BAD_ANSWERS = [
-    pytest.param("leaves nothing", "left no picture", id="nothing"),
-    pytest.param("writes rubbish", r"no usable picture \(unreadable_picture\)", id="rubbish"),
-    pytest.param("writes a link", "left something else than a file", id="link"),
+    pytest.param("leaves nothing", "succeeded but wrote no picture", id="nothing"),
+    pytest.param("writes rubbish", r"not a usable picture \(unreadable_picture\)", id="rubbish"),
+    pytest.param("writes a link", "its output is not a regular file", id="link"),
     pytest.param("wrong size", "pixels", id="another size"),
     pytest.param("fails", "ended with code 255: vkCreateInstance failed -9", id="its own failure"),
 ]
@@ -74,6 +74,18 @@ def access(double: CutoutDouble, key: str = "good-key") -> dict[str, ProviderAcc
         code: ProviderAccess(api_key=key, base_url=f"{double.url}/{code}")
         for code in ("photoroom", "removebg")
     }
+
+
+async def cut_out(
+    tools: Toolbox, data: bytes, spec: CutoutSpec, access: dict[str, ProviderAccess], *, name: str = "a"
+) -> Made:
+    """By the one backend of the spec, as the pipeline calls it, without the ledger."""
+    (backend,) = spec.backends
+    if backend in tools.removers:
+        return await tools.remover(backend).remove(data, spec, name=name)
+    request = service_request(await tools.service_picture(data, name=name), access=access[backend])
+    result = await tools.services[backend].of_spec(spec).edit(request)
+    return await tools.finish_service(data, result.data, spec, backend)
 
 
 def subject() -> bytes:
@@ -142,7 +154,9 @@ async def test_a_transparent_border_does_not_darken_what_is_enlarged(tools: Tool
 
 
 async def test_what_would_be_too_large_is_refused_before_it_is_made(tools: Toolbox) -> None:
-    with pytest.raises(PictureError, match="255 times as large it has 12240x8160 pixels; the limit is 64"):
+    with pytest.raises(
+        PictureError, match="255 times as large, it would have 12240x8160 pixels; the limit is 64"
+    ):
         await tools.upscale(corpus.sample("png").data, UpscaleSpec(scale=255), name="a")
 
 
@@ -196,24 +210,13 @@ async def test_a_program_is_told_no_secret(
 # Backgrounds.
 
 
-async def cut_out(
-    tools: Toolbox, data: bytes, spec: CutoutSpec, *, name: str, access: dict[str, ProviderAccess]
-) -> Made:
-    (backend,) = spec.backends
-    if backend in tools.removers:
-        return await tools.remover(backend).remove(data, spec, name=name)
-    request = service_request(await tools.service_picture(data, name=name), access=access[backend])
-    answer = await tools.services[backend].of_spec(spec).edit(request)
-    return await tools.finish_service(data, answer.data, spec, backend)
-
-
 @pytest.mark.parametrize("backend", CUTOUT_BACKENDS)
 async def test_every_remover_keeps_the_subject_its_size_and_its_colour_space(
     tools: Toolbox, double: CutoutDouble, backend: str
 ) -> None:
     spec = CutoutSpec(backends=(backend,))
 
-    made = await cut_out(tools, subject(), spec, name="a", access=access(double))
+    made = await cut_out(tools, subject(), spec, access(double))
 
     after = decode16(made.data, name="made")
     assert after.size == (40, 60)
@@ -234,7 +237,7 @@ async def test_every_remover_refuses_every_bad_file_by_its_name(
     spec = CutoutSpec(backends=(backend,))
 
     with pytest.raises(PictureError, match=f"'{name}'"):
-        await cut_out(tools, corpus.sample(name).data, spec, name=name, access=access(double))
+        await cut_out(tools, corpus.sample(name).data, spec, access(double), name=name)
     assert double.billed == 0
 
 
@@ -247,7 +250,7 @@ async def test_a_service_is_sent_what_it_can_read_and_the_source_keeps_its_bits(
     sample = corpus.sample(name)
 
     spec = CutoutSpec(backends=("photoroom",))
-    made = await cut_out(tools, sample.data, spec, name=name, access=access(double))
+    made = await cut_out(tools, sample.data, spec, access(double), name=name)
 
     assert double.calls[0].file[2].startswith(b"\x89PNG")
     after = decode16(made.data, name="made")
@@ -261,7 +264,7 @@ async def test_a_service_gets_the_form_that_it_documents(
 ) -> None:
     spec = CutoutSpec(backends=(backend,), size="preview", crop=True)
 
-    await cut_out(tools, subject(), spec, name="a", access=access(double))
+    await cut_out(tools, subject(), spec, access(double))
 
     call = double.calls[0]
     assert call.path == f"/{backend}"
@@ -273,7 +276,7 @@ async def test_a_service_gets_the_form_that_it_documents(
 async def test_the_size_auto_and_no_crop_are_not_sent(tools: Toolbox, double: CutoutDouble) -> None:
     spec = CutoutSpec(backends=("removebg",))
 
-    await cut_out(tools, subject(), spec, name="a", access=access(double))
+    await cut_out(tools, subject(), spec, access(double))
 
     assert double.calls[0].fields == {"format": "png"}
 
@@ -284,7 +287,7 @@ async def test_a_smaller_cut_out_of_the_same_framing_lends_its_matte_to_the_sour
     double.script(Fault(shape="half"))
 
     spec = CutoutSpec(backends=("removebg",))
-    made = await cut_out(tools, subject(), spec, name="a", access=access(double))
+    made = await cut_out(tools, subject(), spec, access(double))
 
     after = decode16(made.data, name="made").pixels
     assert after.shape == (60, 40, 4)
@@ -331,7 +334,7 @@ async def test_what_a_service_answers_is_told_apart_by_what_it_means_for_the_mon
     spec = CutoutSpec(backends=(backend,))
 
     with pytest.raises((ToolError, ProviderFailedError)) as caught:
-        await cut_out(tools, subject(), spec, name="a", access=access(double))
+        await cut_out(tools, subject(), spec, access(double))
 
     if error is not ToolError:
         assert type(caught.value) is error
@@ -343,13 +346,7 @@ async def test_what_a_service_answers_is_told_apart_by_what_it_means_for_the_mon
 
 async def test_a_refused_key_is_said_without_the_key(tools: Toolbox, double: CutoutDouble) -> None:
     with pytest.raises(ProviderKeyRefusedError) as caught:
-        await cut_out(
-            tools,
-            subject(),
-            CutoutSpec(backends=("removebg",)),
-            name="a",
-            access=access(double, "bad-secret-key"),
-        )
+        await cut_out(tools, subject(), CutoutSpec(backends=("removebg",)), access(double, "bad-secret-key"))
 
     assert "bad-secret" not in caught.value.message
 
@@ -358,7 +355,7 @@ async def test_an_address_that_is_not_public_is_not_called(cpu: CpuPool, double:
     strict = Toolbox(cpu)
 
     with pytest.raises(ProviderRefusedError, match="The address is refused"):
-        await cut_out(strict, subject(), CutoutSpec(backends=("removebg",)), name="a", access=access(double))
+        await cut_out(strict, subject(), CutoutSpec(backends=("removebg",)), access(double))
     await strict.close()
     assert double.calls == []
 
@@ -393,39 +390,36 @@ async def test_colour_refuses_every_bad_file_by_its_name(tools: Toolbox, name: s
 
 
 async def test_what_is_missing_is_said_with_what_to_install(cpu: CpuPool, tmp_path: Path) -> None:
-    bare = Toolbox(
-        cpu,
-        ToolOptions(
-            realesrgan=tmp_path / "ncnn", realesrgan_models=tmp_path / "models", rembg=str(tmp_path / "rembg")
-        ),
+    bare = ToolOptions(
+        realesrgan=tmp_path / "ncnn", realesrgan_models=tmp_path / "models", rembg=str(tmp_path / "rembg")
     )
     tools = PlannedTools(cutout=CutoutSpec(backends=("rembg",)), upscale=UpscaleSpec(backend="ncnn"))
 
-    cutout, upscale = bare.missing(tools)
+    cutout, upscale = missing_tools(tools, bare)
 
     assert "pip install 'rembg[cpu,cli]'" in cutout
     assert "KROMA_REMBG_BIN" in cutout
     assert f"put the program at {tmp_path}/ncnn, or set KROMA_REALESRGAN_BIN" in upscale
     with pytest.raises(ToolMissingError, match="KROMA_REALESRGAN_BIN"):
-        await bare.upscale(corpus.sample("png").data, UpscaleSpec(backend="ncnn"), name="a")
+        await Toolbox(cpu, bare).upscale(corpus.sample("png").data, UpscaleSpec(backend="ncnn"), name="a")
 
 
-def test_nothing_is_missing_where_another_backend_can_be_tried(cpu: CpuPool, tmp_path: Path) -> None:
-    bare = Toolbox(cpu, ToolOptions(rembg=str(tmp_path / "rembg")))
+def test_nothing_is_missing_where_another_backend_can_be_tried(tmp_path: Path) -> None:
+    bare = ToolOptions(rembg=str(tmp_path / "rembg"))
 
-    assert bare.missing(PlannedTools(cutout=CutoutSpec(backends=("rembg", "local")))) == []
+    assert missing_tools(PlannedTools(cutout=CutoutSpec(backends=("rembg", "local"))), bare) == []
 
 
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
-        pytest.param(UpscaleSpec(backend="ncnn", scale=5), "upscale.scale 2, 3 or 4, not 5", id="scale"),
-        pytest.param(UpscaleSpec(backend="ncnn", model="other"), "there is realesrgan-x4plus", id="model"),
+        pytest.param(UpscaleSpec(backend="ncnn", scale=5), "upscale.scale to 2, 3 or 4, not 5", id="scale"),
+        pytest.param(UpscaleSpec(backend="ncnn", model="other"), "installed: realesrgan-x4plus", id="model"),
         pytest.param(UpscaleSpec(backend="ncnn", model="../x"), "put the model '../x'", id="path"),
     ],
 )
-def test_what_the_program_cannot_do_is_missing(tools: Toolbox, spec: UpscaleSpec, problem: str) -> None:
-    (missing,) = tools.missing(PlannedTools(upscale=spec))
+def test_what_the_program_cannot_do_is_missing(tmp_path: Path, spec: UpscaleSpec, problem: str) -> None:
+    (missing,) = missing_tools(PlannedTools(upscale=spec), options(tmp_path))
 
     assert problem in missing
 
@@ -434,7 +428,9 @@ async def test_a_picture_that_needs_more_memory_than_a_process_has_is_said_to_be
     narrow = CpuPool(1, memory_limit_bytes=900 * 1024**2)
     large = corpus.png_of(3900, 4000, bytes((1 + 3900 * 3) * 4000))
     try:
-        with pytest.raises(PictureError, match=r"'large' is too large: .*needs more memory than there is"):
+        with pytest.raises(
+            PictureError, match=r"'large' is too large: .*needs more memory than is available"
+        ):
             await Toolbox(narrow).upscale(large, UpscaleSpec(scale=2), name="large")
         made = await Toolbox(narrow).upscale(corpus.sample("png").data, UpscaleSpec(), name="small")
     finally:

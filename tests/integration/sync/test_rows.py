@@ -12,7 +12,6 @@ from kroma.db.engine import Database
 from kroma.leases.claim import ClaimLostError
 from kroma.leases.sweep import end_spent
 from kroma.storage.errors import RootNotAllowedError
-from kroma.sync import mirror
 from kroma.sync.claim import claim_sync, fail_sync, give_back
 from kroma.sync.errors import (
     AlreadyInBucketError,
@@ -68,15 +67,13 @@ async def test_an_asset_whose_object_went_is_on_the_disk_again(office: Office) -
     assert (await office.asset("scenes/b.png")).storage_backend == "s3"
 
 
-async def losing_two(
-    office: Office, double: S3Double, monkeypatch: pytest.MonkeyPatch, status: int, code: str
-) -> None:
+async def losing_two(office: Office, double: S3Double, status: int, code: str) -> None:
     """Two of three files go; of their objects, which are deleted one by one, the service keeps the second."""
     (office.root / "scenes" / "c.png").write_bytes(b"three")
     await office.synced()
     for name in ("a", "b"):
         (office.root / "scenes" / f"{name}.png").unlink()
-    monkeypatch.setattr(mirror, "DELETED_AT_ONCE", 1)
+    office.syncs = office.synchronizer(deleted_at_once=1)
 
     async def second_fails(asked: Asked, _: web.Request) -> Verdict:
         is_second = asked.method == "DELETE" and asked.path.endswith("b.png")
@@ -86,9 +83,9 @@ async def losing_two(
 
 
 async def test_a_deletion_that_ends_early_is_told_and_its_assets_come_back(
-    office: Office, double: S3Double, monkeypatch: pytest.MonkeyPatch
+    office: Office, double: S3Double
 ) -> None:
-    await losing_two(office, double, monkeypatch, 500, "InternalError")
+    await losing_two(office, double, 500, "InternalError")
     row = await office.ask(delete_extra=True)
     assert await office.carry(row) is not None
     told = (await office.row(row)).result_json
@@ -109,10 +106,8 @@ async def test_a_deletion_that_ends_early_is_told_and_its_assets_come_back(
         )
 
 
-async def test_a_deletion_that_fails_for_good_stands_in_the_trail(
-    office: Office, double: S3Double, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await losing_two(office, double, monkeypatch, 403, "AccessDenied")
+async def test_a_deletion_that_fails_for_good_stands_in_the_trail(office: Office, double: S3Double) -> None:
+    await losing_two(office, double, 403, "AccessDenied")
     failed = await office.synced(delete_extra=True)
     assert (failed.status, failed.result_json["deleted"]) == ("failed", 1)
     assert (await office.trail())[-1][1]["deleted"] == 1

@@ -77,7 +77,7 @@ def test_archive_bad_moves_what_fails(folder: Path) -> None:
         pytest.param(
             ["generate", "in/a.png", "--provider", "openai", "--confirm-spend"],
             1,
-            "passes the ledger",
+            "must be recorded in the ledger",
             id="no ledger",
         ),
         pytest.param(

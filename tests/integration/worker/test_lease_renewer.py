@@ -33,7 +33,7 @@ SHORT = timedelta(seconds=2)
 CUT = """
     SELECT count(*) FROM (
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE application_name = 'kroma-keeper' AND datname = current_database()
+        WHERE application_name = 'kroma-lease-renewer' AND datname = current_database()
     ) AS cut
 """
 HOLDER = """

@@ -276,8 +276,8 @@ async def test_what_is_missing_is_a_planning_error_with_what_to_install(shop: To
         await shop.trigger(SCENE, postprocess=switches)
 
     text = caught.value.message
-    assert "Background removal by 'rembg' cannot be done: install rembg" in text
-    assert "Upscaling by 'ncnn' cannot be done: put the program at" in text
+    assert "Background removal with 'rembg' is not possible: install rembg" in text
+    assert "Upscaling with 'ncnn' is not possible: put the program at" in text
     assert "Refining cut-outs has no key: store it as the project's secret openai/api_key" in text
     assert caught.value.code == "planning_preflight_failed"
 
@@ -331,7 +331,7 @@ async def test_a_look_up_table_of_the_project_is_read_and_held_to_its_hash(shop:
 
     (shop.root / "invert.cube").write_text("LUT_1D_SIZE 2\n1 1 1\n0 0\n")
     with pytest.raises(
-        PlanningPreflightError, match=r"'negative': .*'invert.cube' line 3: there must be three"
+        PlanningPreflightError, match=r"'negative': .*'invert.cube', line 3: there must be three"
     ):
         await shop.trigger(SCENE, postprocess=switches)
 

@@ -96,16 +96,14 @@ async def test_what_is_held_when_every_call_failed_is_written(studio: Studio) ->
 
 @pytest.mark.parametrize("ending", [asyncio.CancelledError(), ConnectionError("gone"), ValueError("a bug")])
 async def test_what_is_held_when_the_next_step_ends_early_is_not_done_again(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch, ending: BaseException
+    studio: Studio, ending: BaseException
 ) -> None:
     async def interrupted(_job: ImageJob, _tools: StepTools) -> ImageJob:
         raise ending
 
     steps = tuple(Step("rank", interrupted, at_once=True) if one.name == "rank" else one for one in STEPS)
     run, claim = await one_job(studio)
-    with monkeypatch.context() as patched:
-        patched.setattr("kroma.pipeline.execution.execute.STEPS", steps)
-        await asyncio.gather(run_claimed_job(studio.context, claim), return_exceptions=True)
+    await asyncio.gather(run_claimed_job(studio.context, claim, steps=steps), return_exceptions=True)
     first = await recorded(studio, claim.job_id)
     await studio.db_value("UPDATE run_jobs SET available_at = NULL RETURNING 1")
     again = await claim_job(studio.db, claim.job_id, worker="b")

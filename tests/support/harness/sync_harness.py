@@ -39,12 +39,16 @@ class Office:
         self.stores = DirectoryStores(settings.data_dir, allow_any_root=False)
         self.keyring = Keyring(settings.master_key)
         self.renewer = LeaseRenewer(url_of(db), look_every=timedelta(milliseconds=50))
-        self.syncs = Synchronizer(
-            db=db,
+        self.syncs = self.synchronizer()
+
+    def synchronizer(self, **options: Any) -> Synchronizer:
+        return Synchronizer(
+            db=self.db,
             stores=self.stores,
             keyring=self.keyring,
-            settings=settings,
+            settings=self.settings,
             write_every=timedelta(milliseconds=20),
+            **options,
         )
 
     async def ask(self, **options: Any) -> SyncJob:

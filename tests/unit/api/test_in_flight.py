@@ -1,4 +1,4 @@
-"""What becomes of requests in hand when the server stops."""
+"""What becomes of requests in flight when the server stops."""
 
 import asyncio
 from collections.abc import Iterator

@@ -60,7 +60,7 @@ class Served:
     async def held(
         self, count: int, share: str, method: str, path: str, *pieces: bytes, is_whole: bool = True
     ) -> AsyncIterator[None]:
-        """So many requests in hand for the block."""
+        """So many requests in flight for the block."""
         asking = [
             asyncio.create_task(self.ask(share, method, path, *pieces, is_whole=is_whole))
             for _ in range(count)

@@ -6,14 +6,13 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
-from kroma.imaging.codec import Picture, decode, encode_png, verify
+from kroma.imaging.codec import decode, encode_png, verify
 from kroma.imaging.errors import (
     PictureError,
     PictureTooLargeError,
     TruncatedPictureError,
     UnreadablePictureError,
 )
-from kroma.imaging.png_text import with_metadata
 
 
 def saved(image: Image.Image, fmt: str = "PNG", **options: object) -> bytes:
@@ -148,7 +147,7 @@ def test_texts_that_unpack_to_too_much_are_named(texts: int, mib: int) -> None:
     for number in range(texts):
         info.add_text(f"bomb {number}", "x" * (mib * 1024**2), zip=True)
 
-    with pytest.raises(PictureTooLargeError, match="a text or profile inside it"):
+    with pytest.raises(PictureTooLargeError, match="its texts or profiles take too much memory"):
         verify(saved(Image.effect_noise((16, 16), 60), pnginfo=info), name="a")
 
 
@@ -157,24 +156,3 @@ def test_picture_errors_cross_process_borders_as_they_are() -> None:
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert type(copy) is TruncatedPictureError
     assert copy.message == error.message
-
-
-def test_metadata_travels_in_text_chunks() -> None:
-    metadata = {"run": "1234", "prompt": "noir ink — ünïcode"}
-    picture = Picture(np.zeros((2, 2, 3), dtype=np.uint8))
-    assert texts(encode_png(picture, metadata)) == metadata
-
-
-def test_metadata_is_added_and_replaced_without_touching_pixels() -> None:
-    before = saved(Image.effect_noise((16, 16), 60), icc_profile=srgb_profile())
-    once = with_metadata(before, {"run": "1", "model": "m"})
-    twice = with_metadata(once, {"run": "2"})
-    assert texts(twice) == {"run": "2", "model": "m"}
-    assert np.array_equal(decode(twice, name="a").pixels, decode(before, name="a").pixels)
-    assert verify(twice, name="a").width == 16
-
-
-def texts(png: bytes) -> dict[str, str]:
-    with Image.open(io.BytesIO(png)) as image:
-        image.load()
-        return image.text

@@ -39,13 +39,11 @@ def test_a_png_keeps_everything(dtype: type, *, alpha: bool) -> None:
     pixels = random.integers(0, np.iinfo(dtype).max + 1, (9, 7, 4 if alpha else 3), dtype)
     profile = corpus.display_profile()
 
-    data = encode16(Picture16(pixels, profile), metadata={"kroma:run": "r1"})
+    data = encode16(Picture16(pixels, profile))
 
     again = decode16(data, name="again")
     assert np.array_equal(again.pixels, pixels)
     assert again.icc_profile == profile
-    with Image.open(io.BytesIO(data)) as image:
-        assert image.text["kroma:run"] == "r1"
 
 
 def test_a_webp_keeps_alpha_and_profile() -> None:
@@ -149,10 +147,10 @@ def test_a_fourth_sample_that_means_nothing_is_no_alpha() -> None:
 
 
 def test_deep_grey_with_alpha_is_refused_with_its_reason() -> None:
-    with pytest.raises(PictureError, match="a TIFF of gray with alpha in 16 bits, which we do not read"):
+    with pytest.raises(PictureError, match="16-bit gray TIFFs with alpha are not supported"):
         decode16(corpus.sample("deep_grey_alpha_tiff").data, name="a")
 
 
 def test_a_side_that_the_format_cannot_hold_is_said() -> None:
-    with pytest.raises(PictureError, match="a webp file has at most 16383 pixels a side, not 16384"):
+    with pytest.raises(PictureError, match="a webp file may have at most 16383 pixels per side, not 16384"):
         encode16(Picture16(np.zeros((1, 16384, 3), np.uint8)), "webp")

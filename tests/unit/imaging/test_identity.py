@@ -107,9 +107,11 @@ def test_without_characters_there_is_no_identity_to_keep(model: FaceModel) -> No
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        pytest.param({"sha256": "0" * 64}, "is not the file with the configured checksum", id="another file"),
-        pytest.param({"path": "nowhere.onnx"}, "cannot be read", id="missing"),
-        pytest.param({"input_px": 24}, "gave no embedding", id="another size"),
+        pytest.param(
+            {"sha256": "0" * 64}, "'s file does not have the configured checksum", id="another file"
+        ),
+        pytest.param({"path": "nowhere.onnx"}, "'s file cannot be read", id="missing"),
+        pytest.param({"input_px": 24}, " returned no embedding", id="another size"),
     ],
 )
 def test_a_model_that_cannot_be_used_is_said_and_nothing_pretended(
@@ -118,7 +120,7 @@ def test_a_model_that_cannot_be_used_is_said_and_nothing_pretended(
     parts = {"path": model.path, "sha256": model.sha256, "input_px": 112} | change
     said = identity_of(page_with(face(1)), FaceModel(**parts), face(1))
     assert (said.outcome, said.score) == ("not_applicable", None)
-    assert said.reason == f"The face model {says}"
+    assert said.reason == f"The face model{says}"
 
 
 def test_a_file_that_is_no_network_is_said(tmp_path: Path) -> None:
@@ -126,7 +128,7 @@ def test_a_file_that_is_no_network_is_said(tmp_path: Path) -> None:
     path.write_bytes(b"no network")
     broken = FaceModel(path=str(path), sha256=hashlib.sha256(b"no network").hexdigest())
     said = identity_of(page_with(face(1)), broken, face(1))
-    assert said.reason == "The face model is no ONNX network that OpenCV reads"
+    assert said.reason == "The face model is not an ONNX network that OpenCV can read"
 
 
 def test_the_model_is_named_by_path_and_checksum() -> None:

@@ -286,6 +286,9 @@ def test_what_is_no_picture_is_rejected_without_an_error(data: bytes) -> None:
         CheckRequest(name="c", data=data, guard=GuardSettings(), settings=SETTINGS), facts()
     )
     assert found.guard.hard_fail_reasons == ("image_read_failed",)
+    assert (found.guard.chroma_delta, found.guard.grayscale_like) == (None, None)
+    assert found.guard.error is not None
+    assert "'c'" in found.guard.error
     assert found.report == QualityReport()
 
 

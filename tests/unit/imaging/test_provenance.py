@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kroma.imaging import provenance
-from kroma.imaging.png_text import SIGNATURE, chunk, with_metadata
+from kroma.imaging.png_text import SIGNATURE, chunk
 from kroma.imaging.provenance import ParentRecord, PictureRecord, RecordUnreadableError, State
 from support.builders.factories import encoded, jpeg, png, scene_png
 
@@ -47,6 +47,11 @@ CARRIERS = [
 ]
 
 
+def commented(png_data: bytes) -> bytes:
+    start = png_data.index(b"IDAT") - 4
+    return png_data[:start] + chunk(b"tEXt", b"Comment\0of the camera") + png_data[start:]
+
+
 def pixels(data: bytes) -> bytes:
     with Image.open(io.BytesIO(data)) as image:
         return image.mode.encode() + image.convert("RGBA").tobytes()
@@ -78,7 +83,7 @@ def test_sealing_again_replaces_the_record(data: bytes) -> None:
 
 
 def test_a_png_is_the_same_to_the_byte_but_for_the_one_chunk() -> None:
-    data = with_metadata(scene_png(), {"Comment": "of the camera"}) + b"behind the end"
+    data = commented(scene_png()) + b"behind the end"
     sealed = provenance.sealed(data, record()).data
     text = msgspec.json.encode(provenance.find_record(sealed, name="a"))
     ours = chunk(b"iTXt", b"kroma\0\0\0\0\0" + text)
@@ -130,7 +135,7 @@ def test_an_edited_record_is_found() -> None:
 
 def test_text_of_other_programs_is_no_change() -> None:
     sealed = provenance.sealed(png(), record())
-    data = with_metadata(sealed.data, {"Comment": "seen"})
+    data = commented(sealed.data)
 
     assert provenance.state_of(data, sealed.record) is State.UNCHANGED
 

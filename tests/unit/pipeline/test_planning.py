@@ -283,7 +283,7 @@ async def test_a_picture_that_is_too_much_work_makes_no_plan_once_it_was_read_wh
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        pytest.param(b"just some text, no pixels", "it is no picture", id="a text file"),
+        pytest.param(b"just some text, no pixels", "it is not a picture", id="a text file"),
         pytest.param(b"", "the file is empty", id="zero bytes"),
         pytest.param(png(200, 200)[:-20], "is truncated", id="a truncated PNG"),
         pytest.param(png(200, 200)[:20], "is truncated", id="half a PNG header"),

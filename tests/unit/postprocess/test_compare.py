@@ -48,7 +48,7 @@ def test_an_upscaled_and_graded_picture_is_as_its_source(profile: str) -> None:
             id="lost",
         ),
         pytest.param(
-            encoded(Image.fromarray(PICTURE.pixels // 2 + 110)), Expected(), "mean colour moved", id="drift"
+            encoded(Image.fromarray(PICTURE.pixels // 2 + 110)), Expected(), "mean color changed", id="drift"
         ),
         pytest.param(
             encode16(cut(keep=slice(0, 0))), Expected(is_cut_out=True), "subject is lost", id="empty"

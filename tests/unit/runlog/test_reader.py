@@ -226,59 +226,73 @@ def changed(name: str, old: str, new: str) -> bytes:
         pytest.param(b'{"jobs": [', "is not valid JSON", id="cut off"),
         pytest.param(b'{"project": "\xff"}', "is not valid JSON", id="not UTF-8"),
         pytest.param(b"[" * 100_000, "is", id="too deep"),
-        pytest.param(b"[]", "is invalid", id="an array"),
-        pytest.param(b'"log"', "is invalid", id="a text"),
-        pytest.param(b'{"jobs": [1]}', "field 'jobs[0]' must be an object", id="job"),
-        pytest.param(b'{"jobs": [{"id": 7}]}', "field 'jobs[0].id' must be a text", id="job id"),
+        pytest.param(b"[]", ": Expected `object`", id="an array"),
+        pytest.param(b'"log"', ": Expected `object`", id="a text"),
+        pytest.param(b'{"jobs": [1]}', "field 'jobs[0]': the value must be an object", id="job"),
+        pytest.param(b'{"jobs": [{"id": 7}]}', "field 'jobs[0].id': the value must be text", id="job id"),
         pytest.param(
-            b'{"jobs": [{"candidates": {}}]}', "'jobs[0].candidates' must be an array", id="candidates"
+            b'{"jobs": [{"candidates": {}}]}',
+            "'jobs[0].candidates': the value must be an array",
+            id="candidates",
         ),
         pytest.param(
-            b'{"jobs": [{"candidates": [0]}]}', "'jobs[0].candidates[0]' must be an", id="candidate"
+            b'{"jobs": [{"candidates": [0]}]}',
+            "'jobs[0].candidates[0]': the value must be an",
+            id="candidate",
         ),
         pytest.param(
             b'{"jobs": [{"candidates": [{"candidate_index": 1}, {"candidate_index": 1}]}]}',
-            "'jobs[0].candidates[1].candidate_index' repeats candidate 1",
+            "'jobs[0].candidates[1].candidate_index': the value 1 is not unique",
             id="index twice",
         ),
         pytest.param(
             b'{"jobs": [{"candidates": [{"rank": {"soft_warnings": 99999999999}}]}]}',
-            "'jobs[0].candidates[0].rank.soft_warnings' is out of range",
+            "'jobs[0].candidates[0].rank.soft_warnings': the number must be from -2147483647 to 2147483647",
             id="large count",
         ),
-        pytest.param(b'{"cost_usd": 1e30}', "'cost_usd' is out of range", id="large amount"),
-        pytest.param(b'{"mode": "wet"}', "'mode' must be one of: dry, run", id="mode"),
-        pytest.param(b'{"log_version": 3}', "'log_version' is 3", id="newer version"),
+        pytest.param(
+            b'{"cost_usd": 1e30}',
+            "'cost_usd': the number must be between -1000000000000 and 1000000000000",
+            id="large amount",
+        ),
+        pytest.param(b'{"mode": "wet"}', "'mode': the value must be one of: dry, run", id="mode"),
+        pytest.param(
+            b'{"log_version": 3}', "'log_version': this Kroma reads version 2, not 3", id="newer version"
+        ),
         pytest.param(b'{"log_version": 2}', "missing required field", id="version 2, empty"),
-        pytest.param(b'{"jobs": [{"prompt": "a\\u0000b"}]}', "'jobs[0].prompt' contains a NUL", id="NUL"),
-        pytest.param(b'{"x": {"a\\u0000": 1}}', "'x.a\\0' contains a NUL", id="NUL in a key"),
+        pytest.param(
+            b'{"jobs": [{"prompt": "a\\u0000b"}]}', "'jobs[0].prompt': NUL characters are not", id="NUL"
+        ),
+        pytest.param(b'{"x": {"a\\u0000": 1}}', "'x.a\\0': NUL characters are not", id="NUL in a key"),
         pytest.param(
             changed("v2_run.json", '"candidate_index": 1', '"candidate_index": "1"'),
-            "'jobs[0].candidates[0].candidate_index' is wrong: Expected `int`",
+            "'jobs[0].candidates[0].candidate_index': Expected `int`",
             id="version 2, wrong type",
         ),
         pytest.param(
             changed("v2_run.json", '"hard_failures": 1', '"hard_failures": 1099511627776'),
-            "'jobs[0].candidates[0].rank.hard_failures' is wrong: Expected `int` <= 2147483647",
+            "'jobs[0].candidates[0].rank.hard_failures': Expected `int` <= 2147483647",
             id="version 2, large count",
         ),
         pytest.param(
             changed("v2_run.json", '"id": "style_2_bridge"', '"id": "style_1_quarry"'),
-            "'jobs[1].id' repeats style_1_quarry",
+            "'jobs[1].id': the value style_1_quarry is not unique",
             id="version 2, key twice",
         ),
         pytest.param(
             changed("v2_run.json", '"candidate_index": 2', '"candidate_index": 1'),
-            "'jobs[0].candidates[1].candidate_index' repeats 1",
+            "'jobs[0].candidates[1].candidate_index': the value 1 is not unique",
             id="version 2, index twice",
         ),
         pytest.param(
             changed("v2_run.json", "2026-02-01T10:00:00.250Z", "yesterday"),
-            "'started_at' must be an ISO 8601 time",
+            "'started_at': the value must be an ISO 8601 time",
             id="version 2, stamp",
         ),
         pytest.param(
-            changed("v2_run.json", '"mode": "run"', '"mode": "wet"'), "'mode' must be", id="version 2, mode"
+            changed("v2_run.json", '"mode": "run"', '"mode": "wet"'),
+            "'mode': the value must be",
+            id="version 2, mode",
         ),
     ],
 )
@@ -287,7 +301,7 @@ def test_a_bad_log_is_refused_in_one_line_that_names_file_and_field(data: bytes,
         reader.read(data, source="runs/bad.json")
 
     message = refusal.value.message
-    assert message.startswith("Run log 'runs/bad.json' ")
+    assert message.startswith("Run log 'runs/bad.json': ")
     assert words in message
     assert "\n" not in message
 

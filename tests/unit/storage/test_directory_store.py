@@ -67,8 +67,8 @@ def entries_below(root: Path) -> list[str]:
 class Noting(ChecksumMemory):
     """Tells what had to be computed."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, tick_s: float = 2.0) -> None:
+        super().__init__(tick_s=tick_s)
         self.computed: list[str] = []
 
     def put(self, key: str, version: str, sha256: str) -> None:
@@ -138,11 +138,8 @@ async def test_a_full_disk_keeps_the_object_that_was_there(store: DirectoryStore
     assert await store.get("a.png", limit_bytes=100) == b"before"
 
 
-async def test_a_checksum_is_computed_once_and_after_each_change(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kroma.storage.files._TICK_S", -1.0)
-    memory = Noting()
+async def test_a_checksum_is_computed_once_and_after_each_change(root: Path) -> None:
+    memory = Noting(tick_s=-1.0)
     store = DirectoryStore(root, memory=memory)
     await store.put("a.png", b"first")
     known = [await store.checksum("a.png") for _ in range(3)]

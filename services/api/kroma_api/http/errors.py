@@ -84,7 +84,7 @@ class CrossSiteRequestError(PolicyError):
 
 
 class ServerBusyError(InfraError):
-    """As many requests are in hand as this process works on at a time."""
+    """As many requests are in flight as this process works on at a time."""
 
     code = "server_busy"
     retry_after_s = 1
@@ -94,7 +94,7 @@ class ServerBusyError(InfraError):
 class ServerStoppedError(InfraError):
     """The server was told to stop before the answer was ready."""
 
-    text = "the server stopped with this request in hand"
+    text = "The server stopped before it answered this request"
 
 
 class ErrorAnswer(NamedTuple):

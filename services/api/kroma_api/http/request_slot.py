@@ -1,4 +1,4 @@
-"""How many requests one process has in hand, shared between its callers: docs/decisions/0032.
+"""How many requests one process works on, shared between its callers: docs/decisions/0032.
 
 A request is always counted in exactly one of several limits, and what it does decides in which: its body is
 still coming, it is worked on, or it sits still and waits for a run. No header moves it.
@@ -11,7 +11,7 @@ from litestar.types import Scope
 from kroma.shares import ANONYMOUS, SharedLimit
 from kroma_api.http.errors import ServerBusyError
 
-REQUEST_SLOT: Final = "kroma.place"
+REQUEST_SLOT: Final = "kroma.slot"
 """Where a request's scope has its ``RequestSlot``."""
 
 MAX_IN_FLIGHT: Final = 1024

@@ -53,7 +53,7 @@ class InFlightRequests:
             call()
 
     def stop(self) -> None:
-        """End every request in hand with an error."""
+        """End every request in flight with an error."""
         self._is_stopping = True
         for task in self._tasks:
             task.cancel()

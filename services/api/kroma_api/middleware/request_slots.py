@@ -19,7 +19,7 @@ class RequestSlots:
         self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count an HTTP request while it is in hand; anything else passes.
+        """Count an HTTP request while it is in flight; anything else passes.
 
         Raises:
             ServerBusyError: There is no room for it, or none any more now that its body has come.

@@ -64,7 +64,7 @@ _ERROR_TEXTS: Final[Mapping[HTTPStatus, str]] = {
     HTTPStatus.UNPROCESSABLE_ENTITY: "The body is JSON of another shape; `error` names the field",
     HTTPStatus.MISDIRECTED_REQUEST: "The server listens on a loopback address, and `Host` names another host",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The fault is ours; the log has the details under `X-Request-Id`",
-    HTTPStatus.SERVICE_UNAVAILABLE: "Too many requests are in hand, of all callers or of this one; "
+    HTTPStatus.SERVICE_UNAVAILABLE: "Too many requests are in flight, of all callers or of this one; "
     "`Retry-After` says when to try again",
 }
 _PARAMETERS: Final[Mapping[str, str]] = {

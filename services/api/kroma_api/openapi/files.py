@@ -49,7 +49,7 @@ _FORM: Final[Mapping[str, Any]] = {
     },
 }
 _STORE: Final[Mapping[HTTPStatus, str]] = {
-    HTTPStatus.SERVICE_UNAVAILABLE: "The store of files does not answer, or too many requests are in hand; "
+    HTTPStatus.SERVICE_UNAVAILABLE: "The store of files does not answer, or too many requests are in flight; "
     "`error` says which",
 }
 _UPLOAD: Final[Mapping[HTTPStatus, str]] = {

@@ -1,4 +1,4 @@
-"""The sweep: what the bell missed is found in the table, and carried or rung for."""
+"""The sweep: finds work in the tables that no message announced, and carries it or notifies workers."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ from kroma_worker.registry import TaskDeps, dispatch
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY: Final = timedelta(seconds=1)
-"""A worker with free places looks into the table so often, whatever became of the bell: due work waits
+"""How often a worker with free slots looks into the tables, whatever the queue delivers: due work waits
 no longer than two of these."""
 SWEEP_EVERY: Final = timedelta(seconds=5)
-"""For what nobody could carry: it is ended, or rung for."""
+"""For work that this worker cannot carry: it is ended, or workers are notified of it."""
 AGAIN: Final = timedelta(minutes=1)
 """A message is taken for lost when its row has been due for so long."""
 
@@ -79,7 +79,7 @@ async def _due(deps: TaskDeps) -> list[AnyMessage]:
 
 
 class RecentNotifications:
-    """What this worker has rung for and when, so that a long queue is not made longer every sweep.
+    """What this worker sent notifications for, and when, so that no sweep repeats them in a long queue.
 
     Not asked of the queue: it counts the messages of a killed worker too, long after it.
     """
@@ -88,10 +88,10 @@ class RecentNotifications:
         self._at: dict[AnyMessage, float] = {}
 
     async def notify(self, queue: TaskQueue, due: Sequence[AnyMessage]) -> bool:
-        """Ring for what was not due at the last sweep, and again for what has been for long.
+        """Notify workers of what was not due at the last sweep, and again of what has been due for long.
 
         Returns:
-            Whether the bell works.
+            Whether the queue works.
         """
         now = monotonic()
         # What was taken in between is forgotten: if it is due again, its worker was lost.

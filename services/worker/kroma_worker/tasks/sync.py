@@ -10,7 +10,7 @@ from kroma_worker.wakeups import notify
 
 @task(SyncProject, limit=timedelta(hours=24))
 async def sync_project(deps: TaskDeps, message: SyncProject) -> None:
-    """Carry one sync to its end; what may work later rings again when it is due."""
+    """Carry one sync to its end; what may work later is queued again when it is due."""
     if deps.syncs is None:
         return
     context = deps.context

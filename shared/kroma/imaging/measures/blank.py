@@ -1,7 +1,6 @@
-"""Is there anything to see: the standard deviation of lightness.
+"""Does a picture show anything: the standard deviation of lightness as a measure of contrast.
 
-Gonzalez and Woods, Digital Image Processing, 4th ed., section 3.3: the deviation of a histogram as
-the measure of contrast.
+Gonzalez and Woods, Digital Image Processing, 4th ed., section 3.3.
 """
 
 from typing import Final
@@ -11,11 +10,11 @@ import numpy as np
 from kroma.imaging.measures.gray import WORK_PX, Gray, at_most
 
 FULL_CONTRAST: Final = 16.0
-"""Deviation, in levels of 255, from which a picture is not blank at all; a misty night has twice that."""
+"""Deviation, in levels of 255, of a picture that is not blank at all; a misty night has twice that."""
 
 
 def contrast(gray: Gray) -> float:
-    """Standard deviation of lightness, in levels of 255, over areas: fine noise on a blank is no content."""
+    """Standard deviation of lightness, in levels of 255, after averaging small areas to ignore noise."""
     return float(np.std(at_most(gray, WORK_PX)))
 
 

@@ -1,5 +1,6 @@
-"""All checks of one candidate, on one decoding of it; runs in a picture process."""
+"""Decodes a candidate once and runs all checks on it, in a picture process."""
 
+from functools import cached_property
 from typing import Final
 
 import cv2
@@ -24,18 +25,18 @@ from kroma.imaging.measures.structure import structure_kept
 from kroma.imaging.measures.style import Look, colors_kept, look_of, style_kept
 
 HIDDEN: Final = 0.4
-"""Of a threshold that is left where night or rain hide a part of the scene."""
+"""Factor of a threshold if night or rain hide a part of the scene."""
 _CHROMA_RANGE: Final = 170.0
 _NO_SCENE: Final = "the scene could not be read"
 _EMPTY_SCENE: Final = "the scene is empty too"
 
 
 def check_candidate(request: CheckRequest, facts: JobFacts) -> Checked:
-    """Decode a candidate and make every check that needs no other candidate.
+    """Decode a candidate and run every check that needs no other candidate.
 
-    A picture that does not decode is a guard report with ``image_read_failed``, not an error.
+    A picture that does not decode gets the hard reason ``image_read_failed``, not an error.
     """
-    cv2.setNumThreads(1)  # the pool has a process per core already
+    cv2.setNumThreads(1)  # the pool has a process per core
     try:
         picture = decode(request.data, name=request.name)
     except PictureError as exc:
@@ -45,7 +46,7 @@ def check_candidate(request: CheckRequest, facts: JobFacts) -> Checked:
 
 
 def check_picture(picture: Picture, request: CheckRequest, facts: JobFacts) -> Checked:
-    """Every check of a candidate that is decoded already; the order's ``data`` is not looked at."""
+    """As ``check_candidate`` of a decoded picture, without the request's ``data``."""
     delta = seen_delta(picture, ignore_transparent=request.settings.ignore_transparent)
     judged = guard.judge(delta, request.guard, name=request.name)
     rgb = over_white(picture.pixels)
@@ -55,7 +56,7 @@ def check_picture(picture: Picture, request: CheckRequest, facts: JobFacts) -> C
 
 
 def seen_delta(picture: Picture, *, ignore_transparent: bool) -> float:
-    """The chroma delta of pipeline.md 6.1; as an option over the pixels that are not fully transparent."""
+    """The chroma delta of pipeline.md 6.1, optionally without fully transparent pixels."""
     alpha = picture.alpha
     if not ignore_transparent or alpha is None:
         return chroma_delta(picture.pixels[..., :3])
@@ -63,7 +64,7 @@ def seen_delta(picture: Picture, *, ignore_transparent: bool) -> float:
 
 
 def color_result(report: GuardReport, settings: GuardSettings, checks: QualitySettings) -> CheckResult:
-    """The guard's word as a check: ``1 - excess / (170 - threshold)``."""
+    """The guard's report as a check with the score ``1 - excess / (170 - threshold)``."""
     threshold = max(0.0, settings.max_chroma_delta)
     room = max(_CHROMA_RANGE - threshold, 1e-6)
     outcome = Outcome.PASSED
@@ -84,7 +85,7 @@ def color_result(report: GuardReport, settings: GuardSettings, checks: QualitySe
 
 
 class _Checks:
-    """The checks of one candidate, each a method that gives a result."""
+    """The checks of one candidate, one method each."""
 
     def __init__(self, request: CheckRequest, facts: JobFacts, rgb: Rgb, *, is_gray: bool) -> None:
         self._request = request
@@ -94,9 +95,9 @@ class _Checks:
         self._rgb = rgb
         self._gray: Gray = gray_of(rgb)
         self._size = (rgb.shape[1], rgb.shape[0])
-        self._measured_look: Look | None = None
 
     def made(self) -> list[CheckResult]:
+        """Results in the order of a report, without checks that are off."""
         every = {
             "blank": self._blank,
             "sharpness": self._sharpness,
@@ -148,7 +149,7 @@ class _Checks:
         return graded("style", kept, settings, f"{kept:.0%} like the references")
 
     def _style_of_scene(self, settings: CheckSettings) -> CheckResult:
-        """Without references a picture may be gray, but colors of its own it cannot have."""
+        """Without references, a picture must be gray or have the scene's colors."""
         scene = self._facts.scene
         if scene is None or self._request.is_relit or self._is_gray:
             return unmeasured("style", settings, "there are no style references")
@@ -176,7 +177,7 @@ class _Checks:
         return graded("drift", kept, settings, reason, threshold=self._eased(settings))
 
     def _kept_of(self, baseline: PictureFacts) -> float:
-        """The geometric mean of structure and style kept, the light left out."""
+        """The geometric mean of the structure and style scores, ignoring tone."""
         structure = structure_kept(baseline.gray, self._gray)
         style = style_kept(self._look, (baseline.look,), with_tone=False)
         return style if structure is None else float(np.sqrt(structure * style))
@@ -197,28 +198,26 @@ class _Checks:
             return unmeasured("identity", settings, exc.message)
         return graded("identity", kept, settings, f"likeness of {kept:.2f} to the characters")
 
-    @property
+    @cached_property
     def _look(self) -> Look:
-        if self._measured_look is None:
-            self._measured_look = look_of(self._rgb)
-        return self._measured_look
+        return look_of(self._rgb)
 
 
 def with_duplicates(
     reports: list[QualityReport], thumbnails: list[bytes], indices: list[int], settings: QualitySettings
 ) -> list[QualityReport]:
-    """The reports with the check for near-duplicates, which is held against the worse of two.
+    """The reports with the duplicate check, which compares each candidate with the better ones.
 
     Args:
         reports: Best candidate first.
-        thumbnails: Of each.
-        indices: Of each, as people know it.
+        thumbnails: Of the same candidates.
+        indices: Candidate indices, for the reasons.
     """
     check = settings.duplicate
     found: list[QualityReport] = []
     for report, close in zip(reports, nearest(thumbnails), strict=True):
         if close is None:
-            result = unmeasured("duplicate", check, "no better candidate to be like")
+            result = unmeasured("duplicate", check, "there is no better candidate to compare with")
         else:
             apart, position = close
             reason = f"{apart:.0%} apart from candidate {indices[position]}"

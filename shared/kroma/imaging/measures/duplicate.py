@@ -1,8 +1,7 @@
-"""Is a candidate the same picture as another one: the root mean square of their thumbnails.
+"""Is a candidate the same picture as another one: the root mean square difference of their thumbnails.
 
-The thumbnail is a block mean in three colors, as in Yang, Gu and Niu, Block mean value based image
-perceptual hashing (2006), kept in full instead of one bit per block: two drawings of one scene share
-those bits, and only the full values tell a second drawing from a copy.
+A thumbnail has block means in three colors, as in Yang, Gu and Niu, Block mean value based image perceptual
+hashing (2006), but with full values: one bit per block cannot tell a copy from another drawing of the scene.
 """
 
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from kroma.imaging.measures.gray import Rgb
 
 SIDE: Final = 24
 APART: Final = 8.0
-"""Levels of 255 from which two candidates are different pictures; a copy saved again is under 1."""
+"""Difference, in levels of 255, of clearly different pictures; a copy that was saved again is under 1."""
 
 
 def thumbnail(rgb: Rgb) -> bytes:
@@ -24,10 +23,10 @@ def thumbnail(rgb: Rgb) -> bytes:
 
 
 def nearest(thumbnails: Sequence[bytes]) -> list[tuple[float, int] | None]:
-    """For each of the candidates, best first: how different from the nearest better one, and which.
+    """Compare each candidate, best first, with the most similar better one.
 
     Returns:
-        ``min(1, root mean square / 8)`` and the position of the better one; None for the first.
+        Per candidate ``min(1, root mean square / 8)`` and the better one's position; None for the first.
     """
     values = np.stack([np.frombuffer(data, dtype=np.uint8) for data in thumbnails]).astype(np.float32)
     found: list[tuple[float, int] | None] = [None]

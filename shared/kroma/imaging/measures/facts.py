@@ -1,4 +1,4 @@
-"""What is measured of a job's inputs, once for all its candidates."""
+"""Measures a job's inputs once for all its candidates."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -23,18 +23,17 @@ from kroma.imaging.measures.style import STYLE_PX, Look, look_of
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """An input picture, as far as candidates are compared with it."""
+    """What candidates are compared with in an input picture."""
 
     size: tuple[int, int]
-    """Width and height of the picture itself, upright."""
+    """Width and height of the upright picture."""
     gray: Gray
-    """Its longer side at most 1024 pixels."""
+    """With a longer side of at most 1024 pixels."""
     small: Rgb
-    """Its longer side 384 pixels."""
+    """With a longer side of 384 pixels."""
 
     @cached_property
     def look(self) -> Look:
-        """Measured when the first check asks for it, which most do not."""
         return look_of(self.small)
 
 
@@ -43,18 +42,18 @@ class JobFacts:
     """Everything a candidate is compared with."""
 
     scene: PictureFacts | None
-    """None: it could not be read any more."""
+    """None if it cannot be read."""
     baseline: PictureFacts | None
     styles: tuple[Look, ...]
     faces: tuple[NDArray[np.float32], ...]
     """Embeddings of the character references."""
     face_problem: str | None = None
-    """Why there are none although a model is configured."""
+    """Why there are no faces although a model is configured."""
 
 
 def gather_facts(request: FactsRequest) -> JobFacts:
-    """Decode and measure each input once; one that does not decode is left out."""
-    cv2.setNumThreads(1)  # the pool has a process per core already
+    """Decode and measure each input; skip any that does not decode."""
+    cv2.setNumThreads(1)  # the pool has a process per core
     faces, problem = _faces(request)
     checks = request.settings
     with_style = checks.style.verdict is not Verdict.OFF
@@ -74,14 +73,14 @@ def _facts(picture: NamedPicture | None) -> PictureFacts | None:
     try:
         return _measured(*picture)
     except PictureError:
-        return None  # who makes candidates of it has said so already
+        return None  # the generate step has already reported it
 
 
 def _content(_: str, data: bytes) -> bytes:
     return sha256(data).digest()
 
 
-# Scenes and references come back with every job of a run; less than 2 MiB each.
+# The jobs of a run share scenes and references; their facts take less than 2 MiB each.
 @cached(LRUCache[bytes, PictureFacts](16), key=_content)
 def _measured(name: str, data: bytes) -> PictureFacts:
     rgb = _seen(name, data)

@@ -1,9 +1,8 @@
-"""Are the faces of a candidate those of the character references: cosine of face embeddings.
+"""Do a candidate's faces match the character references: cosine similarity of face embeddings.
 
-Only with a model that the operator supplies (an ONNX file by path and checksum); Deng, Guo, Xue,
-Zafeiriou: ArcFace (CVPR 2019) is the usual training, whose embeddings are compared by their cosine.
-The model takes ``1 x 3 x s x s``, RGB, scaled to -1..1. There is no face detector: windows of three
-sizes slide over the candidate, and the one most like the reference counts.
+The operator supplies the model, an ONNX file given by path and checksum, usually trained with ArcFace (Deng,
+Guo, Xue, Zafeiriou, CVPR 2019). It takes ``1 x 3 x s x s``, RGB, scaled to -1..1. There is no face detector:
+windows of three sizes slide over the candidate, and the most similar one counts.
 """
 
 import hashlib
@@ -21,9 +20,9 @@ from kroma.imaging.errors import PictureError
 from kroma.imaging.measures.gray import Rgb
 
 _PARTS: Final = (1, 2, 3)
-"""Windows have the shorter side over these."""
+"""The shorter side is divided by these for the windows' sizes."""
 _LEAST_NUMBERS: Final = 16
-"""Of an embedding: fewer are a class or a colour, and most things are alike in them."""
+"""A shorter output is not an embedding but, for example, a class."""
 
 
 class FaceModelError(PictureError):
@@ -31,15 +30,12 @@ class FaceModelError(PictureError):
 
     code = "face_model_unusable"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"The face model {reason}")
-
 
 def embedding(rgb: Rgb, model: FaceModel) -> NDArray[np.float32]:
     """The unit vector of one face.
 
     Raises:
-        FaceModelError: The file is missing, another one, or takes no such picture.
+        FaceModelError: The file is missing, has another checksum, or takes other input.
     """
     net = _loaded(model.path, model.sha256)
     blob = cv2.dnn.blobFromImage(
@@ -49,15 +45,16 @@ def embedding(rgb: Rgb, model: FaceModel) -> NDArray[np.float32]:
         net.setInput(blob)
         found = np.asarray(net.forward(), dtype=np.float32).reshape(-1)
     except cv2.error as exc:
-        raise FaceModelError(f"does not take 1x3x{model.input_px}x{model.input_px}") from exc
+        shape = f"1x3x{model.input_px}x{model.input_px}"
+        raise FaceModelError(f"The face model does not take {shape} as input") from exc
     length = float(np.linalg.norm(found))
     if found.size < _LEAST_NUMBERS or not np.isfinite(length) or length == 0:
-        raise FaceModelError("gave no embedding")
+        raise FaceModelError("The face model returned no embedding")
     return found / np.float32(length)
 
 
 def likeness(candidate: Rgb, references: Sequence[NDArray[np.float32]], model: FaceModel) -> float:
-    """Mean over the references of the greatest cosine of any window, 0 at least.
+    """Mean over the references of the highest cosine of any window, at least 0.
 
     Raises:
         FaceModelError: As ``embedding``.
@@ -67,7 +64,7 @@ def likeness(candidate: Rgb, references: Sequence[NDArray[np.float32]], model: F
 
 
 def windows(rgb: Rgb) -> Iterator[Rgb]:
-    """Squares of three sizes, each half over the next."""
+    """Squares of three sizes; neighbors overlap by half."""
     height, width = rgb.shape[:2]
     for part in _PARTS:
         side = max(1, min(height, width) // part)
@@ -77,7 +74,7 @@ def windows(rgb: Rgb) -> Iterator[Rgb]:
 
 
 def face_of(rgb: Rgb) -> Rgb:
-    """The square in the middle of a reference, where a portrait has its face."""
+    """The center square of a reference, where a portrait's face is."""
     height, width = rgb.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -95,10 +92,10 @@ def _loaded(path: str, sha256: str) -> Any:  # noqa: ANN401 - OpenCV's net has n
     try:
         data = Path(path).read_bytes()
     except OSError as exc:
-        raise FaceModelError("cannot be read") from exc
+        raise FaceModelError("The face model's file cannot be read") from exc
     if hashlib.sha256(data).hexdigest() != sha256.lower():
-        raise FaceModelError("is not the file with the configured checksum")
+        raise FaceModelError("The face model's file does not have the configured checksum")
     try:
         return cv2.dnn.readNetFromONNX(np.frombuffer(data, dtype=np.uint8))
     except cv2.error as exc:
-        raise FaceModelError("is no ONNX network that OpenCV reads") from exc
+        raise FaceModelError("The face model is not an ONNX network that OpenCV can read") from exc

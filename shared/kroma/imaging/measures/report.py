@@ -1,5 +1,3 @@
-"""What the checks say of one candidate."""
-
 from enum import StrEnum
 
 import msgspec
@@ -23,39 +21,33 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     outcome: Outcome
     score: float | None = None
-    """0 to 1, rounded to 4 decimals; None when nothing was measured."""
+    """0 to 1, rounded to 4 decimals; None if nothing was measured."""
     threshold: float | None = None
     verdict: str = Verdict.SOFT
     weight: float = 0.0
     reason: str = ""
-    """A part of a sentence."""
 
 
 class QualityReport(msgspec.Struct, frozen=True, kw_only=True):
     """All checks of one candidate."""
 
     score: float | None = None
-    """The weighted mean of the scores, 0 to 1, rounded to 4 decimals; None when nothing was measured."""
+    """The weighted mean of the scores, 0 to 1, rounded to 4 decimals; None if nothing was measured."""
     failures: int = 0
-    """Checks with a hard verdict that it did not pass, the colour guard not counted."""
+    """Failed checks with a hard verdict, without the color guard."""
     warnings: int = 0
     """The same with a soft verdict."""
     checks: list[CheckResult] = []
 
     def find(self, name: str) -> CheckResult | None:
+        """The result of a check, if it was made."""
         return next((check for check in self.checks if check.name == name), None)
 
 
 def graded(
     name: str, score: float, settings: CheckSettings, reason: str, *, threshold: float | None = None
 ) -> CheckResult:
-    """The result of a check that measured something.
-
-    Args:
-        score: 0 to 1; what lies beyond, by rounding, is clipped.
-        reason: What was measured, as a part of a sentence.
-        threshold: Where it is not the settings' own.
-    """
+    """The result of a check with a score, which is clipped to 0..1; ``threshold`` overrides the settings'."""
     rounded = round(min(1.0, max(0.0, score)), 4)
     least = settings.threshold if threshold is None else threshold
     outcome = Outcome.PASSED
@@ -75,14 +67,14 @@ def graded(
 def unmeasured(
     name: str, settings: CheckSettings, reason: str, *, outcome: Outcome = Outcome.NOT_APPLICABLE
 ) -> CheckResult:
-    """The result of a check that had nothing to measure by."""
+    """The result of a check that could not be made."""
     return CheckResult(
         name=name, outcome=outcome, threshold=settings.threshold, verdict=settings.verdict, reason=reason
     )
 
 
 def summed(checks: list[CheckResult]) -> QualityReport:
-    """The report over all checks; the colour guard's counters are its own and not counted again."""
+    """The report over all checks; the color guard has its own counters."""
     own = [check for check in checks if check.name != "color"]
     weighed = [(check.score, check.weight) for check in checks if check.score is not None and check.weight]
     total = sum(weight for _, weight in weighed)

@@ -1,4 +1,4 @@
-"""What picture processes are asked to check; light enough for every process to import."""
+"""Requests to check pictures; imports no picture library."""
 
 from typing import TypeAlias
 
@@ -21,7 +21,7 @@ class FactsRequest(msgspec.Struct, frozen=True, kw_only=True):
     styles: tuple[NamedPicture, ...] = ()
     baseline: NamedPicture | None = None
     references: tuple[NamedPicture, ...] = ()
-    """Of characters."""
+    """Character references."""
     face_model: FaceModel | None = None
 
 
@@ -36,9 +36,9 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     time_of_day: str = "day"
     weather: str = "clear"
     size: str | None = None
-    """As asked for; None, or a word like ``auto``, takes the scene's proportions."""
+    """The requested size; None or a word like ``auto`` means the scene's proportions."""
     with_references: bool = False
-    """Whether the job has references of characters at all."""
+    """Whether the job has character references."""
     face_model: FaceModel | None = None
 
     @property
@@ -54,9 +54,9 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found of one candidate."""
+    """The results for one candidate."""
 
     guard: GuardReport
     report: QualityReport
     thumbnail: bytes = b""
-    """Empty when the picture could not be read."""
+    """Empty if the picture could not be read."""

@@ -1,4 +1,4 @@
-"""How candidates are checked: the manifest's ``quality`` (docs/quality.md)."""
+"""Settings of the checks: the manifest's ``quality`` (docs/quality.md)."""
 
 from enum import StrEnum
 from typing import Annotated, Final
@@ -10,35 +10,34 @@ Weight = Annotated[float, msgspec.Meta(ge=0, le=1000)]
 
 
 class Verdict(StrEnum):
-    """What it means to fall below a check's threshold."""
+    """The effect of a score below a check's threshold."""
 
     HARD = "hard"
-    """The candidate is out."""
+    """The candidate is rejected."""
     SOFT = "soft"
-    """It ranks behind candidates with fewer warnings."""
+    """The candidate ranks behind those with fewer warnings."""
     OFF = "off"
     """The check is not made."""
 
 
 class CheckSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """One check."""
+    """Settings of one check."""
 
     threshold: Share
-    """The least score that passes."""
+    """The lowest score that passes."""
     verdict: Verdict = Verdict.SOFT
     weight: Weight = 1.0
-    """In the mean that is the quality score; 0 leaves it out."""
+    """Weight in the quality score; 0 leaves it out."""
 
 
 class QualitySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """All checks but the colour guard's own rules, which are the manifest's ``output_guard``.
+    """All checks except the color guard, whose settings are the manifest's ``output_guard``.
 
-    Nothing is hard unless a manifest says so: a wrong rejection costs a paid picture, while a warning
-    only costs it its rank.
+    Nothing is hard by default: a wrong rejection wastes a paid picture, a wrong warning only lowers its rank.
     """
 
     ignore_transparent: bool = False
-    """Whether colour that cannot be seen, under full transparency, is left out of the chroma delta."""
+    """Whether the chroma delta leaves out fully transparent pixels."""
     color_weight: Weight = 1.0
     blank: CheckSettings = CheckSettings(threshold=0.25)
     sharpness: CheckSettings = CheckSettings(threshold=0.75, weight=2.0)
@@ -51,4 +50,4 @@ class QualitySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 CHECKS: Final = ("blank", "sharpness", "structure", "style", "size", "duplicate", "drift", "identity")
-"""Names of the fields of ``QualitySettings`` that are checks, in the order of a report."""
+"""Fields of ``QualitySettings`` that are checks, in the order of a report."""

@@ -1,10 +1,9 @@
 """Is a candidate as sharp as its scene: the perceptual blur of both, at the same size.
 
 Crété, Dolmiere, Ladret, Nicolas: The blur effect: perception and estimation with a new no-reference
-perceptual blur metric, SPIE 6492 (2007). It compares a picture with itself blurred again, which
-changes a sharp one much and a blurred one little; contrast cancels out, so that a night is not
-called blurred for being dark. Differences are squared before they are added up, which the paper does
-not do: the grain of paper and of sensors would otherwise pass for detail.
+perceptual blur metric, SPIE 6492 (2007). Blurring a picture again changes a sharp one much and a blurred
+one little; contrast cancels out, so that a dark night does not count as blurred. Unlike in the paper,
+differences are squared before they are summed, so that grain does not count as detail.
 """
 
 from typing import Final
@@ -16,14 +15,14 @@ from numpy.typing import NDArray
 from kroma.imaging.measures.gray import DETAIL_PX, Gray, cut_to, resized
 
 _SPAN: Final = 9
-"""Pixels of the paper's averaging filter."""
+"""Length of the paper's averaging filter, in pixels."""
 
 
 def blur_effect(gray: Gray) -> float:
     """0 for a crisp picture to 1 for one without detail; the worse of the two directions.
 
-    Over neighbours, ``D`` are absolute differences of the picture and ``B`` of its average over nine
-    pixels: ``sum min(D, B)^2 / sum D^2``. 0 when there are no differences at all.
+    ``sum min(D, B)^2 / sum D^2``, where ``D`` are absolute differences between neighboring pixels and ``B``
+    the same after averaging over nine pixels; 0 for a uniform picture.
     """
     values = gray.astype(np.float32)
     return max(_along(values, axis=0), _along(values, axis=1))
@@ -43,9 +42,9 @@ def _along(values: NDArray[np.float32], *, axis: int) -> float:
 
 
 def detail_kept(scene: Gray, candidate: Gray) -> float | None:
-    """``min(1, (1 - blur of the candidate) / (1 - blur of the scene))``; None when the scene shows nothing.
+    """``min(1, (1 - candidate's blur) / (1 - scene's blur))``; None if the scene is uniform.
 
-    Both at the size of the smaller, so that nothing is asked for that the scene does not hold.
+    Both are compared at the smaller one's size, so that detail the scene does not have is not required.
     """
     height, width = candidate.shape
     cut = cut_to(scene, (width, height))

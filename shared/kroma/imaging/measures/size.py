@@ -1,4 +1,4 @@
-"""Does a candidate have the size that was asked for, or else the scene's proportions."""
+"""Does a candidate have the requested size, or else the scene's proportions."""
 
 
 def _ratio(one: float, other: float) -> float:
@@ -6,12 +6,12 @@ def _ratio(one: float, other: float) -> float:
 
 
 def size_kept(size: tuple[int, int], wanted: tuple[int, int]) -> float:
-    """``min(w, W) / max(w, W) * min(h, H) / max(h, H)``: 1 only for the very size."""
+    """``min(w, W) / max(w, W) * min(h, H) / max(h, H)``."""
     return _ratio(size[0], wanted[0]) * _ratio(size[1], wanted[1])
 
 
 def aspect_kept(size: tuple[int, int], scene: tuple[int, int]) -> float:
-    """The smaller of the two proportions over the larger one."""
+    """The smaller aspect ratio divided by the larger one."""
     return _ratio(size[0] / size[1], scene[0] / scene[1])
 
 

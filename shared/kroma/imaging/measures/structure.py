@@ -1,11 +1,10 @@
-"""Are the scene's edges still where they were.
+"""Are the scene's edges still in place.
 
-Edges of both pictures as the strongest of the locally normalized gradients; the share of the scene's
-edges that lie within a small distance of an edge of the candidate, as Martin, Fowlkes and Malik count
-the recall of boundaries (Learning to detect natural image boundaries using local brightness, color,
-and texture cues, PAMI 26, 2004); corrected for what chance alone would hit, as Cohen's kappa is (A
-coefficient of agreement for nominal scales, 1960), since a hatched drawing has edges everywhere. Only
-the scene's edges are looked for: lines that ink adds cost nothing.
+Edges are the strongest locally normalized gradients. The measure is the share of the scene's edges close to
+an edge of the candidate, the boundary recall of Martin, Fowlkes and Malik (Learning to detect natural image
+boundaries using local brightness, color, and texture cues, PAMI 26, 2004). Since a hatched drawing has edges
+everywhere, it is corrected for chance like Cohen's kappa (A coefficient of agreement for nominal scales,
+1960). Lines that ink adds do not count against the candidate.
 """
 
 from typing import Final
@@ -17,18 +16,18 @@ from numpy.typing import NDArray
 from kroma.imaging.measures.gray import WORK_PX, Gray, framings, resized, size_at
 
 EDGE_SHARE: Final = 0.12
-"""Of the pixels, at most, that count as edges: the strongest."""
+"""Largest share of pixels that count as edges."""
 REACH_PX: Final = 3
-"""How far a line may lie off, at a longer side of 256: about 1 %."""
+"""Tolerated distance of a line, about 1 % of the longer side of 256 pixels."""
 _SMOOTH: Final = 1.5
 _AROUND: Final = 12.0
 _NOISE: Final = 2.0
-"""Levels per pixel, of 255, below which a gradient is no edge."""
+"""Weaker gradients, in levels of 255 per pixel, are not edges."""
 _LEAST_EDGES: Final = 0.005
 
 
 def edges(gray: Gray) -> NDArray[np.bool_]:
-    """Where the edges are, at the size of ``gray``."""
+    """Mask of the edges, at the size of ``gray``."""
     smooth = np.asarray(cv2.GaussianBlur(gray.astype(np.float32), (0, 0), _SMOOTH), dtype=np.float32)
     across = cv2.Scharr(smooth, cv2.CV_32F, 1, 0, scale=1 / 32)
     down = cv2.Scharr(smooth, cv2.CV_32F, 0, 1, scale=1 / 32)
@@ -40,7 +39,7 @@ def edges(gray: Gray) -> NDArray[np.bool_]:
 
 
 def reach(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Every place within ``REACH_PX`` of one that was found."""
+    """Every pixel within ``REACH_PX`` of an edge."""
     side = 2 * REACH_PX + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     return np.asarray(cv2.dilate(found.astype(np.uint8), disc), dtype=np.bool_)
@@ -49,8 +48,8 @@ def reach(found: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def agreement(scene: NDArray[np.bool_], near_candidate: NDArray[np.bool_]) -> float:
     """``max(0, (recall - cover) / (1 - cover))``.
 
-    ``recall`` is the share of the scene's edges near one of the candidate's; ``cover`` is the share of
-    the whole picture near one of the candidate's, which edges in any other place would reach too.
+    ``recall`` is the share of the scene's edges near the candidate's edges, ``cover`` the share of the whole
+    picture near them, which is the recall by chance.
     """
     cover = float(near_candidate.mean())
     if cover >= 1.0:
@@ -60,9 +59,9 @@ def agreement(scene: NDArray[np.bool_], near_candidate: NDArray[np.bool_]) -> fl
 
 
 def structure_kept(scene: Gray, candidate: Gray) -> float | None:
-    """The agreement, 0 to 1, of the framing that agrees best; None when the scene has no edges."""
+    """The agreement, 0 to 1, of the best framing; None if the scene has no edges."""
     size = size_at(candidate.shape, WORK_PX)
     near = reach(edges(resized(candidate, size)))
     found = [edges(framed) for framed in framings(scene, size)]
-    told = [agreement(of_scene, near) for of_scene in found if of_scene.mean() >= _LEAST_EDGES]
-    return max(told) if told else None
+    agreements = [agreement(of_scene, near) for of_scene in found if of_scene.mean() >= _LEAST_EDGES]
+    return max(agreements, default=None)

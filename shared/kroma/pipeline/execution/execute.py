@@ -1,6 +1,7 @@
 """Carry a claimed job through its steps to its end."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from itertools import zip_longest
 from typing import Final
@@ -19,7 +20,7 @@ from kroma.pipeline.execution.image_job import ImageJob, planned_job, so_far
 from kroma.pipeline.execution.instrumentation import job_context, measured_step
 from kroma.pipeline.execution.job_rows import end_job, requeue_job
 from kroma.pipeline.execution.step_recorder import TableRecorder
-from kroma.pipeline.execution.steps import STEPS
+from kroma.pipeline.execution.steps import STEPS, Step
 from kroma.pipeline.execution.steps.errors import NoUsableCandidateError
 from kroma.pipeline.execution.wiring import WorkerContext, open_step_tools
 from kroma.retries import retry
@@ -33,7 +34,9 @@ _ask_database: Final = retry(
 )
 
 
-async def run_claimed_job(context: WorkerContext, claim: JobClaim) -> timedelta | None:
+async def run_claimed_job(
+    context: WorkerContext, claim: JobClaim, *, steps: Sequence[Step] = STEPS
+) -> timedelta | None:
     """Apply the steps that are not recorded yet, and write how the job ended.
 
     Returns:
@@ -43,10 +46,12 @@ async def run_claimed_job(context: WorkerContext, claim: JobClaim) -> timedelta 
         ClaimLostError: A newer claim took over; nothing that this one did later was written.
     """
     with job_context(claim):
-        return await _run_claimed_job(context, claim)
+        return await _run_claimed_job(context, claim, steps)
 
 
-async def _run_claimed_job(context: WorkerContext, claim: JobClaim) -> timedelta | None:
+async def _run_claimed_job(
+    context: WorkerContext, claim: JobClaim, steps: Sequence[Step]
+) -> timedelta | None:
     recorder = TableRecorder(context.db, claim)
     job = planned_job(
         claim.plan,
@@ -57,7 +62,7 @@ async def _run_claimed_job(context: WorkerContext, claim: JobClaim) -> timedelta
     )
     try:
         async with context.renewer.renewing(claim):
-            job = await _apply_steps(context, claim, recorder, job)
+            job = await _apply_steps(context, claim, recorder, job, steps)
     except ClaimLostError:
         raise
     except WorkStoppedError as exc:
@@ -89,12 +94,12 @@ async def _give_back_later(db: Database, claim: JobClaim, error: Exception) -> t
 
 
 async def _apply_steps(
-    context: WorkerContext, claim: JobClaim, recorder: TableRecorder, job: ImageJob
+    context: WorkerContext, claim: JobClaim, recorder: TableRecorder, job: ImageJob, steps: Sequence[Step]
 ) -> ImageJob:
     tools = await open_step_tools(context, claim, recorder)
-    steps = [step for step in STEPS if step.is_needed(job)]
+    needed = [step for step in steps if step.is_needed(job)]
     try:
-        for step, following in zip_longest(steps, steps[1:]):
+        for step, following in zip_longest(needed, needed[1:]):
             after = await recorder.find(step.name, ImageJob)
             if after is None:
                 started_at = utc_now()

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 
 def _mine(*statuses: JobStatus) -> tuple[ColumnElement[bool], ...]:
-    """The job in the hands of the claim of ``job_id``, ``claimed_fence`` and ``worker``."""
+    """The job held by the claim with ``job_id``, ``claimed_fence`` and ``worker``."""
     return (
         *held_by(
             RunJob,

@@ -1,4 +1,4 @@
-"""What the bell missed: due jobs nobody holds, runs nobody finished, work whose attempts are spent."""
+"""Finds due jobs without a lease, runs that were not finished, and work whose attempts are spent."""
 
 from typing import Final
 

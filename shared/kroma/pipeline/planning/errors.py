@@ -74,12 +74,10 @@ class PlanChangedError(PolicyError):
     """The plan or its price differs from the quote."""
 
     code = "plan_changed"
-
-    def __init__(self) -> None:
-        super().__init__(
-            "The plan differs from the quoted one, because the request, settings, pictures or prices"
-            " have changed; request a new quote"
-        )
+    text = (
+        "The plan differs from the quoted one, because the request, settings, pictures or prices"
+        " have changed; request a new quote"
+    )
 
 
 class RunNotAgainError(ConflictError):

@@ -22,8 +22,6 @@ async def find_named_assets(
     """The paths of the project's assets, by id.
 
     Args:
-        session: Of the caller.
-        project_id: The assets' project.
         given: The field or thing that names each id, for errors, by id.
 
     Raises:
