@@ -53,6 +53,15 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _log_settings_are_kept() -> Iterator[None]:
+    before = structlog.get_config()
+    yield
+    if structlog.get_config() != before:
+        configure_logs()  # for the lines of libraries
+        structlog.configure(**before)
+
+
+@pytest.fixture(autouse=True)
 def _no_sockets_in_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
     if _TESTS / "unit" not in request.path.parents:
         yield

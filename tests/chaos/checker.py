@@ -115,7 +115,7 @@ def no_step_was_applied_with_a_stale_fence(history: History) -> Iterator[str]:
 def every_end_follows_from_the_jobs(history: History) -> Iterator[str]:
     """A run's end is the one that its jobs' ends make (design section 3)."""
     jobs = _grouped(history.jobs, lambda job: job.run_id)
-    asked = {UUID(cancelled.run_id) for cancelled in history.told.cancelled}
+    asked = {UUID(canceled.run_id) for canceled in history.told.canceled}
     for run in history.runs:
         if run.status in OPEN_RUN_STATUSES:
             continue
@@ -278,14 +278,14 @@ def nothing_was_sent_after_a_cancel(history: History) -> Iterator[str]:
     """Once a cancel is answered no call leaves, and the run ends canceled."""
     calls = _grouped(history.calls, lambda call: call.run_id)
     runs = _by_id(history.runs)
-    for cancelled in history.told.cancelled:
-        if cancelled.status not in {"canceling", "canceled"}:
+    for canceled in history.told.canceled:
+        if canceled.status not in {"canceling", "canceled"}:
             continue
-        run_id = UUID(cancelled.run_id)
+        run_id = UUID(canceled.run_id)
         if runs[run_id].status not in {"canceling", "canceled"}:
-            yield f"run {run_id} was {cancelled.status} and is {runs[run_id].status}"
+            yield f"run {run_id} was {canceled.status} and is {runs[run_id].status}"
         for call in calls.get(run_id, []):
-            if call.sent_at is not None and call.sent_at > cancelled.answered_at:
+            if call.sent_at is not None and call.sent_at > canceled.answered_at:
                 yield f"call {call.id} left after the cancel of run {run_id} was answered"
 
 

@@ -61,7 +61,7 @@ class Told(msgspec.Struct, kw_only=True):
     """Everything the customers were told."""
 
     accepted: list[Accepted] = []
-    cancelled: list[Canceled] = []
+    canceled: list[Canceled] = []
     turned_away: dict[str, int] = {}
     """Refusals that are right, by code."""
     wrong: dict[str, int] = {}
@@ -176,7 +176,7 @@ class Customers:
                 await self._send("POST", path, {"resolution": resolution})
 
     async def keep_deciding(self, bills: Path) -> None:
-        """Decide every few seconds until cancelled."""
+        """Decide every few seconds until canceled."""
         while True:
             await self.decide_lost_answers(bills, older_than=LEFT_ALONE)
             await asyncio.sleep(DECIDE_EVERY_S)
@@ -243,7 +243,7 @@ class Customers:
             return
         status = reply.json()["run"]["status"]
         answered_at = datetime.now(UTC)
-        self.told.cancelled.append(
+        self.told.canceled.append(
             Canceled(run_id=run_id, asked_at=asked_at, answered_at=answered_at, status=status)
         )
 

@@ -50,7 +50,7 @@ def test_a_run_redraws_its_scenes_and_all_of_it_can_be_read_back(make_project: M
     for job in jobs:
         first, second = (project.root / candidate["output_path"] for candidate in job["candidates"])
         assert first.read_bytes() != second.read_bytes()
-        # Redrawn after a gray reference: no colour of the scene is left.
+        # Redrawn after a gray reference: no color of the scene is left.
         assert chroma(first) < 2 < chroma(project.root / job["meta_json"]["input_images"][0])
     assets = project.get("/assets")["assets"]
     for asset in assets:

@@ -232,7 +232,7 @@ def test_the_doctor_says_what_a_database_has_against_its_address(
     assert doctor.ended() == 1
     found = {check["part"]: check["found"] for check in json.loads(doctor.output)["checks"]}
     assert found["database"].startswith("KROMA_DATABASE_URL ")
-    assert found["worker"] == "none was seen in the last 30 s"
+    assert found["worker"] == "no worker was seen in the last 30 s"
 
 
 @pytest.mark.parametrize("program", MIGRATORS)

@@ -39,7 +39,7 @@ def marked(picture: bytes, text: str) -> bytes:
 
 
 def cube_of_comments(mib: int) -> bytes:
-    """A colour table that says nothing for a long time."""
+    """A color table that says nothing for a long time."""
     line = b"# " + b"c" * 61 + b"\n"
     rows = "\n".join(f"{r} {g} {b}" for b in (0, 1) for g in (0, 1) for r in (0, 1))
     return line * (mib * MIB // len(line)) + f"LUT_3D_SIZE 2\n{rows}\n".encode()

@@ -133,13 +133,13 @@ async def test_who_no_longer_waits_lets_the_next_pass() -> None:
 async def test_a_place_given_to_a_caller_that_is_cancelled_just_then_goes_to_the_next() -> None:
     queue = TurnQueue(1)
     first = await queue.take("a")
-    cancelled = asyncio.create_task(queue.take("b"))
+    canceled = asyncio.create_task(queue.take("b"))
     following = asyncio.create_task(queue.take("c"))
     await settled()
     first.end()  # gives it to b, whose task has not run yet
-    cancelled.cancel()
+    canceled.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await cancelled
+        await canceled
     (await following).end()
     assert queue.held() == queue.waiting() == 0
 
@@ -147,14 +147,14 @@ async def test_a_place_given_to_a_caller_that_is_cancelled_just_then_goes_to_the
 async def test_a_place_is_not_given_to_a_caller_that_was_cancelled_just_before() -> None:
     queue = TurnQueue(1)
     first = await queue.take("a")
-    cancelled = asyncio.create_task(queue.take("b"))
+    canceled = asyncio.create_task(queue.take("b"))
     following = asyncio.create_task(queue.take("c"))
     await settled()
-    cancelled.cancel()
+    canceled.cancel()
     first.end()  # b's task has not run yet
     (await following).end()
     with pytest.raises(asyncio.CancelledError):
-        await cancelled
+        await canceled
     assert queue.held() == queue.waiting() == 0
 
 

@@ -92,9 +92,9 @@ async def serve(settings: Settings) -> None:
         gc.collect()
         gc.freeze()
         serving = asyncio.create_task(server.serve())
-        signalled = asyncio.create_task(stopping.wait())
+        signaled = asyncio.create_task(stopping.wait())
         log.info("serving", address=settings.bind.address)
-        await _first_end(serving, signalled, awaiting)
+        await _first_end(serving, signaled, awaiting)
         server.stop()
         in_hand.announce_stop()
         # The server would wait for its requests without an end.
@@ -110,10 +110,10 @@ async def serve(settings: Settings) -> None:
 
 
 async def _first_end(
-    serving: "asyncio.Task[None]", signalled: "asyncio.Task[bool]", awaiting: "asyncio.Task[None]"
+    serving: "asyncio.Task[None]", signaled: "asyncio.Task[bool]", awaiting: "asyncio.Task[None]"
 ) -> None:
     """Wait for the end of one of them; that the database answers is none."""
-    ends: set[asyncio.Task[Any]] = {serving, signalled, awaiting}
+    ends: set[asyncio.Task[Any]] = {serving, signaled, awaiting}
     while True:
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if done != {awaiting} or awaiting.exception() is not None:

@@ -33,7 +33,7 @@ class Liveness:
                 raise NotWellError(f"has not looked for work for {now - self._beat_at:.0f} s")
             if renewer.answered_at is not None and now - renewer.answered_at > SILENT_AFTER_S:
                 raise NotWellError(f"has not renewed its leases for {now - renewer.answered_at:.0f} s")
-            return f"looks for work, {slots.busy} of {slots.slots} places busy"
+            return f"looks for work, {slots.busy} of {slots.slots} slots busy"
 
         async def ask() -> AsyncIterator[Check]:
             yield await look_at(WORKER, look())

@@ -139,7 +139,7 @@ async def work(settings: Settings) -> None:
 async def drain(slots: WorkerSlots, serving: Sequence["asyncio.Future[None]"], *, grace: timedelta) -> None:
     """Take nothing more, let what is nearly done end, give back the rest.
 
-    Whatever is cancelled gives its lease back; a paid call in flight is awaited and settled first.
+    Whatever is canceled gives its lease back; a paid call in flight is awaited and settled first.
     """
     await slots.close(grace_s=grace.total_seconds())
     for task in serving:

@@ -45,7 +45,7 @@ class WorkerSlots:
         try:
             async with self._free_slots:
                 if self._is_closed:
-                    await asyncio.Event().wait()  # until it is cancelled, and goes back to the queue
+                    await asyncio.Event().wait()  # until it is canceled, and goes back to the queue
                 yield
         finally:
             self._in_hand.discard(message)

@@ -47,7 +47,7 @@ class BlankAnswerError(InvalidRequestError):
 class NoJsonFoundError(InvalidRequestError):
     """The pasted answer holds no JSON."""
 
-    text = "Field 'ai_response_text' holds no JSON object that can be parsed"
+    text = "Field 'ai_response_text' contains no JSON object that can be parsed"
 
 
 class AnswerNotSettingsError(InvalidRequestError):

@@ -267,7 +267,7 @@ def _stamped(settings: Settings, touched: list[str]) -> dict[str, Any]:
 
 
 def stamps(settings: Settings, section: str) -> list[str]:
-    """By what a section is recognised as unchanged: every change of a row moves its stamp."""
+    """By what a section is recognized as unchanged: every change of a row moves its stamp."""
     rows: list[Any] = list(getattr(settings, section))
     if section == "reference_sets":
         rows += [item for row in rows for item in row.content.items]

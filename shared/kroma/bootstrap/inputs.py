@@ -26,11 +26,11 @@ class ProviderAccountInput(msgspec.Struct, frozen=True, kw_only=True):
     """A provider account; what is absent goes to its default."""
 
     provider_code: RequiredText = UNSET
-    """Normalised like a slug."""
+    """Normalized like a slug."""
     display_name: str | None = None
     """The code when absent."""
     account_ref: str | None = None
-    """The account or organisation there; free text."""
+    """The account or organization there; free text."""
     base_url: str | None = None
     """Another address than the provider's own."""
     enabled: bool | None = None
@@ -93,7 +93,7 @@ class SecretInput(msgspec.Struct, frozen=True, kw_only=True):
     """The name of a secret; a value is never read."""
 
     provider_code: RequiredText = UNSET
-    """Normalised like a slug."""
+    """Normalized like a slug."""
     secret_name: RequiredText = UNSET
     """Its case is kept."""
 

@@ -21,5 +21,5 @@ class BootstrapImport(Identified, Created, Base):
     before_json: Mapped[dict[str, Any]]
     """The rows of every touched section as they were; of secrets the names that the import added."""
     after_json: Mapped[dict[str, Any]]
-    """How to recognise that a touched section is still as the import left it."""
+    """How to recognize that a touched section is still as the import left it."""
     undone_at: Mapped[datetime | None]

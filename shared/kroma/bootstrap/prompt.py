@@ -25,7 +25,7 @@ _SAMPLES: Final[dict[str, Any]] = {
         {
             "provider_code": "openai",
             "display_name": "OpenAI",
-            "account_ref": "[optional account or organisation]",
+            "account_ref": "[optional account or organization]",
             "base_url": "[optional address]",
             "enabled": True,
             "config_json": {},

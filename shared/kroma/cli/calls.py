@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 def resolve_call(
-    call: Annotated[str, typer.Argument(metavar="CALL", help="The id that the tool's error named.")],
+    call: Annotated[str, typer.Argument(metavar="CALL", help="The call id from the tool's error message.")],
     resolution: Annotated[str, typer.Argument(help="charged or not_charged.")],
-    cost_usd: Annotated[float | None, typer.Option(min=0, help="Of a charged one; else its price.")] = None,
+    cost_usd: Annotated[
+        float | None, typer.Option(min=0, help="Cost of a charged call; defaults to its estimated price.")
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Say what became of a tool's paid call whose answer was lost, so that it may be made again."""
+    """Mark a tool's paid call with a lost response as charged or not charged, so it can be repeated."""
     settings = Settings.from_environment(data_dir=data_dir)
     resolved = asyncio.run(_resolve(settings, call, resolution, cost_usd))
     say(f"Provider call {resolved.call.id} is {resolved.call.status} ({resolved.call.resolution})")

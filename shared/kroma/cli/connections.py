@@ -17,7 +17,7 @@ class NotRunningError(InfraError):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(
-            f"Kroma does not run on {settings.data_dir}; start it with `kroma up`, or set KROMA_DATABASE_URL"
+            f"Kroma is not running on {settings.data_dir}; start it with `kroma up` or set KROMA_DATABASE_URL"
         )
 
 

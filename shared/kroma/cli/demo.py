@@ -27,7 +27,7 @@ VARIATIONS: Final = (
     ("time: night", {"stage": "time", "time": "night"}, "cinematic_warm"),
     ("weather: rain", {"stage": "weather", "time": "day", "weather": "rain"}, "cold_rain"),
 )
-"""Name, fields of the order, and the colour profile its winners are graded with."""
+"""Name, fields of the order, and the color profile its winners are graded with."""
 STYLES: Final = ("styles/noir-ink.png", "styles/ink-wash.png")
 POLL_S: Final = 0.2
 
@@ -56,10 +56,10 @@ class MadeStage(msgspec.Struct, frozen=True, kw_only=True):
 def demo(
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data-dir", metavar="DIR", help="Where it works.", show_default="var/demo"),
+        typer.Option("--data-dir", metavar="DIR", help="Working folder.", show_default="var/demo"),
     ] = None,
 ) -> None:
-    """Redraw four photographs in the style of two references, by day, by night and in the rain; show all."""
+    """Redraw four photographs by day, by night and in the rain, and write a contact sheet."""
     settings = Settings.from_environment(data_dir=data_dir or Path("var") / "demo")
     # Servers, a port and a folder of its own, whatever else runs here.
     own = msgspec.structs.replace(

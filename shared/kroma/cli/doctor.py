@@ -16,7 +16,7 @@ _STYLES = {"ok": "green", "failed": "bold red", "not running": "yellow"}
 
 
 def doctor(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Check each part and say what to do about each that fails."""
+    """Check every part of the installation, and say how to fix what fails."""
     from kroma.supervisor.checks import Verdict, examine
 
     settings = Settings.from_environment(data_dir=data_dir)

@@ -13,12 +13,14 @@ from kroma.config import Settings
 
 
 def ingest(
-    file: Annotated[Path, typer.Argument(help="A run log, of Kroma or of the original.")],
-    project: Annotated[str, typer.Option("--project", metavar="SLUG", help="The project; made if missing.")],
+    file: Annotated[Path, typer.Argument(help="A run log written by Kroma or by the original tool.")],
+    project: Annotated[
+        str, typer.Option("--project", metavar="SLUG", help="The project; created if it does not exist.")
+    ],
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Turn a run log into rows; doing it again changes nothing."""
+    """Import a run log; importing it again changes nothing."""
     settings = Settings.from_environment(data_dir=data_dir)
     asyncio.run(_ingest(settings, file, project, as_json=as_json))
 

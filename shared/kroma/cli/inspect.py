@@ -24,9 +24,9 @@ def inspect(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show how a picture was made, as it says itself, and whether it was changed since.
+    """Show how a picture was made, and whether it was changed since.
 
-    Ends with 0 when all are unchanged, 1 when one was changed or cannot be read, 3 when one says nothing.
+    Exit codes: 0 all unchanged, 1 one was changed or cannot be read, 3 one has no record.
     """
     from kroma.tools.inspection import inspected_file
 

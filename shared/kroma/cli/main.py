@@ -24,7 +24,7 @@ from kroma.errors import KromaError
 
 app = typer.Typer(
     name="kroma",
-    help="Make the pictures of a comic, in one style, each traceable to the call that made it.",
+    help="Generate the pictures of a comic in one consistent style.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong use, 3 not found, 4 already running, 130 interrupted.",
     cls=Commands,
     no_args_is_help=True,

@@ -20,10 +20,10 @@ def migrate(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring the database to the schema of this version.
+    """Migrate the database to the schema of this version.
 
-    It is KROMA_DATABASE_URL's, else the running stack's. Of two migrators one waits for the other.
-    KROMA_ADMIN_DATABASE_URL, a superuser's address of the same database, makes the role of the first before.
+    Uses KROMA_DATABASE_URL, or the database of the running stack. Concurrent migrations wait for each other.
+    With KROMA_ADMIN_DATABASE_URL, a superuser's URL of the same database, it first creates Kroma's role.
     """
     from kroma.db.schema import needed_revision
     from kroma.logs import configure_logs

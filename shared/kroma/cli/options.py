@@ -10,7 +10,7 @@ DataDir = Annotated[
     typer.Option(
         "--data-dir",
         metavar="DIR",
-        help="Where database, pictures, token and logs are.",
+        help="Folder of the database, pictures, token and logs.",
         show_default="KROMA_DATA_DIR, else /var/lib/kroma as root and ~/.local/share/kroma otherwise",
     ),
 ]

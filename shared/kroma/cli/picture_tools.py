@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from kroma.tools.options import QaOptions
     from kroma.tools.runner import Result, Source, ToolRunner
 
-Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures, and folders of pictures.")]
+Inputs = Annotated[list[Path], typer.Argument(metavar="INPUT...", help="Pictures or folders of pictures.")]
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="PLACE", help="A folder, whose tree follows the input's; or a file."
+        "--output", "-o", metavar="PLACE", help="Output file, or a folder that mirrors the input folders."
     ),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")]
-ConfirmSpend = Annotated[bool, typer.Option("--confirm-spend", help="Pay for calls that cost money.")]
-OutputQuality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG and WebP.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
+ConfirmSpend = Annotated[bool, typer.Option("--confirm-spend", help="Confirm that calls may cost money.")]
+OutputQuality = Annotated[int, typer.Option(min=1, max=100, help="Quality of JPEG and WebP files.")]
 FormatOption = Annotated[str, typer.Option("--format", help="png, jpg or webp.")]
 Styles = Annotated[
-    list[Path] | None, typer.Option("--style", metavar="FILE", help="A picture of the style; again for more.")
+    list[Path] | None, typer.Option("--style", metavar="FILE", help="A style reference; repeatable.")
 ]
 
 
@@ -38,15 +38,17 @@ def generate(
     *,
     inputs: Inputs,
     style: Styles = None,
-    prompt: Annotated[str | None, typer.Option(help="Else the built-in one.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Defaults to the built-in prompt.")] = None,
     provider: Annotated[
-        str | None, typer.Option(help="local, openai; else KROMA_PROVIDER, else local.")
+        str | None, typer.Option(help="local or openai; defaults to KROMA_PROVIDER, then local.")
     ] = None,
-    model: Annotated[str | None, typer.Option(help="One of the provider's.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="In pixels; else the scene's.")] = None,
-    quality: Annotated[str | None, typer.Option(help="For providers that take one.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same one gives the same picture.")] = 0,
-    candidates: Annotated[int, typer.Option(min=1, max=6, help="Pictures to make of each scene.")] = 1,
+    model: Annotated[str | None, typer.Option(help="A model of the provider.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Size in pixels; defaults to the size of the scene.")
+    ] = None,
+    quality: Annotated[str | None, typer.Option(help="Quality level, for providers that have one.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same picture.")] = 0,
+    candidates: Annotated[int, typer.Option(min=1, max=6, help="Pictures to make per scene.")] = 1,
     stage: Annotated[str, typer.Option(help="style, time or weather.")] = "style",
     time: Annotated[str, typer.Option(help="day or night.")] = "day",
     weather: Annotated[str, typer.Option(help="clear or rain.")] = "clear",
@@ -55,7 +57,7 @@ def generate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Redraw scenes; written to the folder `outputs` unless a place is given."""
+    """Redraw scenes into the folder `outputs`."""
     from kroma.tools.files import Outputs, collected
     from kroma.tools.options import GenerateOptions, checked
 
@@ -117,15 +119,15 @@ def generate(
 def upscale(
     *,
     inputs: Inputs,
-    scale: Annotated[int, typer.Option(min=1, max=8, help="Times as wide and as high.")] = 2,
-    backend: Annotated[str, typer.Option(help="lanczos, or realesrgan-ncnn.")] = "lanczos",
+    scale: Annotated[int, typer.Option(min=1, max=8, help="Scale factor for width and height.")] = 2,
+    backend: Annotated[str, typer.Option(help="lanczos or realesrgan-ncnn.")] = "lanczos",
     format_name: FormatOption = "png",
     output_quality: OutputQuality = 95,
     output: Output = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Enlarge pictures; written to the folder `upscaled` unless a place is given."""
+    """Enlarge pictures into the folder `upscaled`."""
     from kroma.tools.options import UpscaleOptions, checked
 
     given = {"scale": scale, "backend": backend, "format": format_name, "output_quality": output_quality}
@@ -150,14 +152,16 @@ def color(
     inputs: Inputs,
     profile: Annotated[str, typer.Option(help="neutral, cinematic_warm or cold_rain.")] = "neutral",
     temperature: Annotated[
-        float | None, typer.Option(min=-100, max=100, help="Mired; above 0 warmer.")
+        float | None, typer.Option(min=-100, max=100, help="Shift in mired; positive is warmer.")
     ] = None,
-    lut: Annotated[Path | None, typer.Option(metavar="FILE", help="A .cube table, applied last.")] = None,
+    lut: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A .cube look-up table, applied last.")
+    ] = None,
     output: Output = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Grade pictures to PNG; written to the folder `color_corrected` unless a place is given."""
+    """Color-grade pictures to PNG into the folder `color_corrected`."""
     from kroma.tools.options import ColorOptions, checked
 
     options = checked(ColorOptions, {"profile": profile, "temperature": temperature})
@@ -181,7 +185,8 @@ def bgremove(
     *,
     inputs: Inputs,
     backends: Annotated[
-        str, typer.Option(metavar="A,B", help="Tried in this order: local, rembg, photoroom, removebg.")
+        str,
+        typer.Option(metavar="A,B", help="Backends, tried in this order: local, rembg, photoroom, removebg."),
     ] = "local",
     format_name: FormatOption = "png",
     output_quality: OutputQuality = 95,
@@ -190,7 +195,7 @@ def bgremove(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Cut subjects out; written to the folder `background_removed` unless a place is given."""
+    """Remove backgrounds into the folder `background_removed`."""
     from kroma.tools.files import collected
     from kroma.tools.options import BgremoveOptions, checked
 
@@ -228,30 +233,31 @@ def qa(
     *,
     inputs: Inputs,
     max_chroma_delta: Annotated[
-        float, typer.Option(min=0, max=255, help="Threshold of the colour guard, on a scale of 0 to 170.")
+        float, typer.Option(min=0, max=255, help="Chroma limit of the color check, on a scale of 0 to 170.")
     ] = 2.0,
     enforce_grayscale: Annotated[
-        bool, typer.Option("--enforce-grayscale", help="More colour than that fails a picture.")
+        bool, typer.Option("--enforce-grayscale", help="Fail pictures that exceed the chroma limit.")
     ] = False,
     fail_on_chroma_exceed: Annotated[
-        bool, typer.Option("--fail-on-chroma-exceed", help="The same, under its own name.")
+        bool, typer.Option("--fail-on-chroma-exceed", help="Same as --enforce-grayscale.")
     ] = False,
     hard: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="CHECK", help="A check that fails a picture and not only warns; again for more."
-        ),
+        typer.Option(metavar="CHECK", help="A check that fails pictures instead of warning; repeatable."),
     ] = None,
     min_score: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Fail pictures with a lower quality score.")
+        float | None, typer.Option(min=0, max=1, help="Fail pictures whose quality score is lower.")
     ] = None,
     scene: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="What they were drawn after: sharpness, edges, size.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The scene they were drawn from, to compare sharpness, edges and size."
+        ),
     ] = None,
     style: Styles = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check pictures for colour and content, and for likeness to a scene and styles; 1 if one fails."""
+    """Check pictures against the quality rules, a scene and styles; exit code 1 if one fails."""
     from kroma.tools.files import collected
     from kroma.tools.options import QaOptions, checked
 
@@ -280,13 +286,15 @@ def qa(
 def archive_bad(
     *,
     inputs: Inputs,
-    archive_dir: Annotated[Path, typer.Option(metavar="DIR", help="Where they go.")] = Path("archive/bad"),
+    archive_dir: Annotated[Path, typer.Option(metavar="DIR", help="Destination folder.")] = Path(
+        "archive/bad"
+    ),
     failing: Annotated[
-        bool, typer.Option("--failing", help="Only those that fail `kroma qa` with gray enforced.")
+        bool, typer.Option("--failing", help="Only pictures that fail `kroma qa --enforce-grayscale`.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Move pictures, and the records beside them, out of the way; nothing is deleted or overwritten."""
+    """Move pictures and their records to an archive; nothing is deleted or overwritten."""
     from kroma.tools.files import collected, moved_to_archive
     from kroma.tools.options import QaOptions
 

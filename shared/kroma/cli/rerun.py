@@ -33,16 +33,16 @@ class _Changes(msgspec.Struct, frozen=True, kw_only=True):
 
 def rerun(
     *,
-    file: Annotated[Path, typer.Argument(help="A picture that a run of a project made.")],
-    candidates: Annotated[int | None, typer.Option(min=1, max=6, help="Make so many.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Draw with another seed.")] = None,
+    file: Annotated[Path, typer.Argument(help="A picture made by a run.")],
+    candidates: Annotated[int | None, typer.Option(min=1, max=6, help="Number of candidates.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Use another seed.")] = None,
     confirm_spend: Annotated[
-        bool, typer.Option("--confirm-spend", help="Pay for calls that cost money.")
+        bool, typer.Option("--confirm-spend", help="Confirm that calls may cost money.")
     ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Queue the job again that made a picture; what the project still has of it costs nothing."""
+    """Run the job that made a picture again; candidates that still exist cost nothing."""
     from kroma.tools.inspection import inspected_file
 
     record = inspected_file(file).record

@@ -13,14 +13,16 @@ from kroma.config import Settings
 if TYPE_CHECKING:
     from kroma.secrets.service import EncryptionStatus, Rotation
 
-app = typer.Typer(no_args_is_help=True, help="How a project's secrets are encrypted; never their values.")
+app = typer.Typer(
+    no_args_is_help=True, help="Show and change how secrets are encrypted; never prints a value."
+)
 
 ProjectSlug = Annotated[str, typer.Option("--project", metavar="SLUG", help="The project.")]
 
 
 @app.command()
 def status(project: ProjectSlug, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Count the secrets by how they are stored, and those that no key at hand opens."""
+    """Count secrets by storage form, and those that cannot be decrypted."""
     found = asyncio.run(_status(Settings.from_environment(data_dir=data_dir), project))
     if as_json:
         say_json(found)
@@ -38,10 +40,10 @@ def rotate(
     project: ProjectSlug,
     from_key_ref: Annotated[
         str | None,
-        typer.Option("--from-key-ref", metavar="REF", help="Only secrets that this key encrypted."),
+        typer.Option("--from-key-ref", metavar="REF", help="Only secrets encrypted with this key."),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Also those that name the current key already.")
+        bool, typer.Option("--force", help="Include secrets that already use the current key.")
     ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,

@@ -17,14 +17,16 @@ from kroma.config import Settings
 def sheet(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Ids of finished runs; later ones go on in the same rows."),
+        typer.Argument(
+            metavar="RUN...", help="IDs of finished runs; runs that continue earlier ones share their rows."
+        ),
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Write it here as well, and print this path.")
+        Path | None, typer.Option("--out", help="Also write the sheet to this file, and print its path.")
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Draw the contact sheet of runs: each scene, its candidates, their scores, the winner and its end."""
+    """Draw a contact sheet of runs: scenes, candidates, scores and winners."""
     settings = Settings.from_environment(data_dir=data_dir)
     say(asyncio.run(draw(settings, runs, out=out)))
 

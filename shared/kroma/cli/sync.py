@@ -30,21 +30,23 @@ _DIFFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
 """What must be nothing for a good end."""
 
 Slug = Annotated[str, typer.Argument(metavar="PROJECT", help="The project's slug.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done without doing it.")]
 
 
 def sync(
     *,
     project: Slug,
     dry_run: DryRun = False,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove objects whose file is gone.")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete objects whose local file no longer exists.")
+    ] = False,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Skip a project that has no folder.")
+        bool, typer.Option("--allow-missing", help="Succeed if the project has no folder.")
     ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a project's files to its bucket: what is missing there, or different."""
+    """Upload a project's new and changed files to its bucket."""
     from kroma.sync.models import SyncKind
     from kroma.sync.service import SyncRequest
 
@@ -60,12 +62,12 @@ def restore(
     project: Slug,
     dry_run: DryRun = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace files that differ from their copy.")
+        bool, typer.Option("--overwrite", help="Replace local files that differ from the copy.")
     ] = False,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Bring a project's files back from its bucket; nothing is deleted, and a different file is kept."""
+    """Download a project's missing files from its bucket; nothing is deleted."""
     from kroma.sync.models import SyncKind
     from kroma.sync.service import SyncRequest
 
@@ -75,7 +77,7 @@ def restore(
 
 
 def verify(project: Slug, data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Compare a project's files with their copies by checksum; exit code 1 when they differ."""
+    """Compare a project's files with the bucket by checksum; exit code 1 if they differ."""
     from kroma.sync.models import SyncKind
     from kroma.sync.service import SyncRequest
 

@@ -16,7 +16,7 @@ from kroma.supervisor.token_file import find_token, token_path
 if TYPE_CHECKING:
     from kroma.auth.service import CreatedToken, TokenState
 
-app = typer.Typer(no_args_is_help=True, help="The tokens that calls to the API carry.")
+app = typer.Typer(no_args_is_help=True, help="Manage API tokens.")
 
 
 class TokenMissingError(NotFoundError):
@@ -28,7 +28,7 @@ class TokenMissingError(NotFoundError):
 
 @app.command()
 def show(data_dir: DataDir = None, as_json: AsJson = False) -> None:
-    """Print the token that `kroma up` made."""
+    """Print the token that `kroma up` created."""
     folder = Settings.from_environment(data_dir=data_dir).data_dir
     secret = find_token(folder)
     if secret is None:
@@ -45,26 +45,30 @@ def create(
     label: Annotated[str, typer.Option("--label", metavar="TEXT", help="What the token is for.")] = "",
     project: Annotated[
         str | None,
-        typer.Option("--project", metavar="SLUG", help="The only project it may touch; all if absent."),
+        typer.Option(
+            "--project", metavar="SLUG", help="Limit the token to this project; default: all projects."
+        ),
     ] = None,
     scopes: Annotated[
         list[str] | None,
         typer.Option(
             "--scope",
             metavar="SCOPE",
-            help=f"What it may do there: {', '.join(Scope)}. Repeat for more; everything if absent.",
+            help=f"What the token may do: {', '.join(Scope)}. Repeatable; default: everything.",
         ),
     ] = None,
     expires_at: Annotated[
         str | None,
         typer.Option(
-            "--expires-at", metavar="WHEN", help="2027-01-31 (to its last second, UTC) or an RFC 3339 stamp."
+            "--expires-at",
+            metavar="WHEN",
+            help="A date such as 2027-01-31 (valid to the end of that day, UTC) or an RFC 3339 timestamp.",
         ),
     ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token and print it, once."""
+    """Create a token and print it once."""
     settings = Settings.from_environment(data_dir=data_dir)
     created = asyncio.run(
         _create(settings, label=label, project=project, scopes=scopes, expires_at=expires_at)
@@ -101,7 +105,7 @@ def revoke(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token unusable for good; revoking again changes nothing."""
+    """Revoke a token permanently; revoking it again changes nothing."""
     asyncio.run(_revoke(Settings.from_environment(data_dir=data_dir), token_id))
     if as_json:
         say_json({"revoked": token_id})

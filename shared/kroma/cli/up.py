@@ -17,12 +17,12 @@ def up(
     data_dir: DataDir = None,
     no_token: Annotated[
         bool,
-        typer.Option("--no-token", help="Make no token: the first call of POST /auth/token makes it."),
+        typer.Option("--no-token", help="Do not create a token; the first POST /auth/token creates it."),
     ] = False,
 ) -> None:
     """Start everything: database, queue, API and worker. Ctrl-C stops it.
 
-    Uses KROMA_DATABASE_URL and KROMA_REDIS_URL instead of private servers where they are set;
+    Uses KROMA_DATABASE_URL and KROMA_REDIS_URL if set, instead of private servers;
     KROMA_BACKEND_BIND is the API's address.
     """
     settings = Settings.from_environment(data_dir=data_dir)

@@ -26,7 +26,7 @@ class OrphanedServerError(EmbeddedServerError):
 
     def __init__(self, server: str, pid: int) -> None:
         super().__init__(
-            server, f"process {pid} of an earlier start still uses its files; stop that process first"
+            server, f"process {pid} of an earlier start is still using its files; stop that process first"
         )
 
 

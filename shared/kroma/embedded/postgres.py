@@ -192,7 +192,8 @@ class EmbeddedPostgres:
                 # An empty database in its place would look like a loss of everything.
                 raise EmbeddedServerError(
                     self.name,
-                    f"its files are missing from {noted}; bring them back, or remove {note} to start anew",
+                    f"its files are missing from {noted}; restore them, "
+                    f"or remove {note} to start with an empty database",
                 )
             return noted
         if self._account is None or others_can_reach(self._data_dir):

@@ -87,7 +87,7 @@ async def _schema(db: Database) -> str:
 async def _workers(db: Database) -> str:
     living = await count_living(db)
     if not living.count:
-        raise NotWellError("none was seen in the last 30 s")
+        raise NotWellError("no worker was seen in the last 30 s")
     return f"{living.count} living, the last seen {living.seen_s:.0f} s ago"
 
 

@@ -1,4 +1,4 @@
-"""Making, confirming and cancelling instructions: the moves that people make (contract 3.18)."""
+"""Making, confirming and canceling instructions: the moves that people make (contract 3.18)."""
 
 from typing import Final, NamedTuple
 from uuid import UUID

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 RENEW_EVERY: Final = timedelta(seconds=10)
 LOOK_EVERY: Final = timedelta(seconds=1)
-"""A cancelled run is noticed within two of these."""
+"""A canceled run is noticed within two of these."""
 PRESENT_EVERY: Final = timedelta(seconds=10)
 _ANSWER_WITHIN_S: Final = 8.0
 """For a connection or a statement; after it a new connection is tried, while the leases still hold."""
@@ -80,7 +80,7 @@ class Stop(StrEnum):
 
 
 class WorkStoppedError(Exception):
-    """What is under way is not wanted now: it is being cancelled, or its project is paused."""
+    """What is under way is not wanted now: it is being canceled, or its project is paused."""
 
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop)
@@ -140,7 +140,7 @@ class LeaseRenewer:
         Args:
             url: ``postgresql://...``.
             renew_every: How often, at most, a claim is renewed.
-            look_every: How often to look for what was lost, cancelled or paused.
+            look_every: How often to look for what was lost, canceled or paused.
             heartbeat: Shown in ``workers`` while the renewer runs.
         """
         self.lease = lease
@@ -187,7 +187,7 @@ class LeaseRenewer:
 
         Raises:
             ClaimLostError: A newer claim exists.
-            WorkStoppedError: The job's run, or the sync, is being cancelled, or the job's project is paused.
+            WorkStoppedError: The job's run, or the sync, is being canceled, or the job's project is paused.
         """
         task = asyncio.current_task()
         if task is None:

@@ -39,7 +39,7 @@ OPERATION: Final = "image_edit"
 MAX_WAIT: Final = timedelta(seconds=10)
 """A job waits so long in its place; for more it is given back, since others may go on meanwhile."""
 LOOK_EVERY: Final = timedelta(seconds=1)
-"""A waiting call notices that its run was cancelled within this."""
+"""A waiting call notices that its run was canceled within this."""
 FIRST_PAUSE: Final = timedelta(milliseconds=30)
 LONGEST_PAUSE: Final = timedelta(milliseconds=200)
 _HELD: Final = (
@@ -160,7 +160,7 @@ class Admission:
 
         Raises:
             CallLaterError: It takes longer than a job waits in its place.
-            RunCanceledError: The run is being cancelled.
+            RunCanceledError: The run is being canceled.
             ClaimGoneError: A newer claim holds the job.
         """
         until = max(monotonic(), not_before) + MAX_WAIT.total_seconds()
@@ -208,7 +208,7 @@ class Admission:
         """What is in a call's way now.
 
         Raises:
-            RunCanceledError: The run is being cancelled.
+            RunCanceledError: The run is being canceled.
             ClaimGoneError: A newer claim holds the job.
         """
         async with self._db.reading() as reader:

@@ -99,7 +99,7 @@ class Answers:
         self._admission = admission
 
     async def wait_for(self, call: AdmittedCall, answers: AnswerStore[Kept]) -> Kept:
-        """Send a call, and keep and settle its answer; a cancelled caller leaves it to go on by itself.
+        """Send a call, and keep and settle its answer; a canceled caller leaves it to go on by itself.
 
         Raises:
             AnswerUnknownError: The answer was lost.
@@ -119,7 +119,7 @@ class Answers:
     async def _grace(self, call: AdmittedCall) -> timedelta | None:
         """How long a job that must stop waits for an answer that is being paid for.
 
-        None is not at all: a cancelled run's call, or a lost claim's, ends on its own.
+        None is not at all: a canceled run's call, or a lost claim's, ends on its own.
         """
         try:
             hindrance = await self._admission.blocking_reason(call.request)
@@ -253,7 +253,7 @@ class Answers:
 
     async def _say_open(self, cause: BaseException) -> None:
         reason = named(cause)
-        text = f"Provider '{self._provider.code}' does not answer and is left alone for a while: {reason}"
+        text = f"Provider '{self._provider.code}' does not respond and is not called for a while: {reason}"
         await self._say("provider_circuit_open", text)
 
     async def _say(self, code: str, text: str) -> None:
@@ -303,16 +303,16 @@ async def _wait_for_end(task: asyncio.Task[Any], grace: timedelta | None) -> Non
 
 
 async def to_the_end(work: Coroutine[Any, Any, T]) -> T:
-    """Carry a piece of work to its end, and only then be cancelled."""
+    """Carry a piece of work to its end, and only then be canceled."""
     task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
+    canceled: asyncio.CancelledError | None = None
     while not task.done():
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError as exc:
-            cancelled = exc
-    if cancelled is not None:
+            canceled = exc
+    if canceled is not None:
         if not task.cancelled():
             task.exception()
-        raise cancelled
+        raise canceled
     return task.result()

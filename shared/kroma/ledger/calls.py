@@ -96,7 +96,7 @@ class PaidCalls:
 
         Raises:
             CallLaterError: Not now; its ``not_before`` says when.
-            RunCanceledError: The run is being cancelled; no call was made.
+            RunCanceledError: The run is being canceled; no call was made.
             ClaimGoneError: A newer claim holds the job; no call was made.
             AnswerUnknownError: An answer was lost. It is not asked for again.
             AnswerUnusableError: Charged, and no picture.

@@ -34,7 +34,7 @@ class ProviderPausedError(CallLaterError):
 
     def __init__(self, provider: str, reason: str | None) -> None:
         super().__init__(
-            f"Provider '{provider}' is paused for this project: {reason or 'no reason was given'}",
+            f"Provider '{provider}' is paused for this project: {reason or 'no reason given'}",
             wait=timedelta(),
         )
 
@@ -57,7 +57,7 @@ class CircuitOpenError(CallLaterError):
 
     def __init__(self, provider: str, *, failures: int, wait: timedelta) -> None:
         super().__init__(
-            f"Provider '{provider}' did not answer {failures} times in a row; tried again in"
+            f"Provider '{provider}' did not respond {failures} times in a row; it is tried again in"
             f" {max(1, round(wait.total_seconds()))} s",
             wait=wait,
         )
@@ -81,7 +81,7 @@ class ProviderBusyError(CallLaterError):
 
     def __init__(self, provider: str, *, limit: int) -> None:
         super().__init__(
-            f"Provider '{provider}' has {limit} calls under way, as many as allowed", wait=timedelta()
+            f"Provider '{provider}' has {limit} calls in flight, which is the limit", wait=timedelta()
         )
 
 
@@ -101,8 +101,8 @@ class AnswerUnknownError(ProviderError):
 
     def __init__(self, provider: str, call_id: UUID) -> None:
         super().__init__(
-            f"The answer of provider '{provider}' was lost and it may have charged for it, so it is not asked"
-            f" again; resolve provider call {call_id} as charged or not_charged"
+            f"The response of provider '{provider}' was lost, and you may have been charged, so the call is "
+            f"not repeated; resolve provider call {call_id} as charged or not_charged"
         )
 
 

@@ -201,7 +201,7 @@ async def _move(
 
 
 async def _tell_watchers(session: AsyncSession, run_id: UUID, call_id: UUID, resolution: str) -> None:
-    text = f"A paid call whose answer was lost is resolved: {resolution}"
+    text = f"A paid call with a lost response was resolved: {resolution}"
     notice = {"code": "provider_call_resolved", "message": text, "call_id": str(call_id)}
     await write_event(session, run_id, "notice", notice | {"resolution": resolution})
 

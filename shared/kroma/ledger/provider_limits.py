@@ -120,7 +120,7 @@ def _under_way(*conditions: ColumnElement[bool]) -> ColumnElement[int]:
                 ),
                 # A lost worker's call holds no place; the reaper will say what became of it.
                 and_(holder.status == JobStatus.RUNNING, holder.lease_expires_at > func.clock_timestamp()),
-                # A cancelled job's calls come to their end without it.
+                # A canceled job's calls come to their end without it.
                 and_(
                     holder.status == JobStatus.CANCELED,
                     ProviderCall.sent_at > func.clock_timestamp() - LONGEST_CALL,
@@ -208,7 +208,7 @@ def blocking_reason(
             say nothing of the provider of all others.
 
     Raises:
-        RunCanceledError: The run is being cancelled, or has ended.
+        RunCanceledError: The run is being canceled, or has ended.
     """
     if state.run_status not in {RunStatus.QUEUED, RunStatus.RUNNING}:
         raise RunCanceledError

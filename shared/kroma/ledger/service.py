@@ -71,7 +71,7 @@ async def resolve_call(
     said = _resolution(required_text("resolution", resolution))
     cost = _cost(cost_usd)
     if cost is not None and said is Resolution.NOT_CHARGED:
-        raise WrongCostError("Field 'cost_usd' belongs to resolution 'charged'")
+        raise WrongCostError("Field 'cost_usd' is only allowed with resolution 'charged'")
     async with db.transaction() as session:
         call = await _lock(session, slug, call_id)
         if call.resolution == said and (cost is None or cost == call.cost_usd):

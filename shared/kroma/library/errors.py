@@ -19,7 +19,7 @@ class NoPictureError(InvalidRequestError):
     """A thumbnail is asked of what is no picture."""
 
     def __init__(self, rel_path: str) -> None:
-        super().__init__(f"'{rel_path}' is no picture, so there is no thumbnail of it")
+        super().__init__(f"'{rel_path}' is not a picture, so it has no thumbnail")
 
 
 class AssetInUseError(ConflictError):

@@ -39,7 +39,7 @@ class Spool:
         self._folder = folder
         self._descriptor: int | None = None
         self._is_closed = False
-        # A cancelled request leaves its thread at work, and another file may have the number by then.
+        # A canceled request leaves its thread at work, and another file may have the number by then.
         self._using = threading.Lock()
         self._end = 0
 

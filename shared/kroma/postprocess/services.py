@@ -194,7 +194,7 @@ class CutoutService:
         """The error for a status other than 200, without the body, which may contain the key."""
         status, code = reply.status, self.code
         if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            return ProviderKeyRefusedError(code, f"it refused the API key ({status})")
+            return ProviderKeyRefusedError(code, f"the service refused the API key ({status})")
         if status == HTTPStatus.PAYMENT_REQUIRED:
             return ProviderRefusedError(code, f"the account has no credit left ({status})")
         if status == HTTPStatus.TOO_MANY_REQUESTS:

@@ -29,8 +29,8 @@ class RootRefusedError(InvalidRequestError):
 
     def __init__(self, field: str) -> None:
         super().__init__(
-            f"Field '{field}' must lead to a folder of the project's own: apart from the folders of other "
-            "projects, and from what Kroma keeps; inside the data directory where KROMA_ALLOW_ANY_ROOT is off"
+            f"Field '{field}' must be a folder that only this project uses: outside the folders of other "
+            "projects and Kroma's own files, and inside the data directory unless KROMA_ALLOW_ANY_ROOT is on"
         )
 
 
@@ -41,8 +41,8 @@ class RootOutsideProjectError(InvalidRequestError):
 
     def __init__(self, field: str) -> None:
         super().__init__(
-            f"Field '{field}' must lead to a folder inside the project; a token of the installation may "
-            "set another"
+            f"Field '{field}' must be a folder inside the project; only a token of the installation may set "
+            "another"
         )
 
 
@@ -51,8 +51,8 @@ class ProfileNotForProjectError(InvalidRequestError):
 
     code = "s3_profile_not_allowed"
     text = (
-        "Field 'profile' names credentials of the installation, which only its own token may do; store "
-        "the project's as its secrets s3/access_key_id and s3/secret_access_key"
+        "Field 'profile' names credentials of the installation, so only a token of the installation may set "
+        "it; store the project's own key as its secrets s3/access_key_id and s3/secret_access_key"
     )
 
 
@@ -60,4 +60,4 @@ class NoLocalStorageError(InvalidRequestError):
     """A project's place on a disk is to change where no project is on a disk."""
 
     code = "no_local_storage"
-    text = "Projects are kept in a bucket here (KROMA_STORE=s3), not in local storage"
+    text = "This installation keeps projects in a bucket (KROMA_STORE=s3), not in local storage"

@@ -63,7 +63,7 @@ class ProjectDraft(msgspec.Struct, frozen=True, kw_only=True):
         username: str | None = None,
         display_name: str | None = None,
     ) -> Self:
-        """Trim, normalise and default.
+        """Trim, normalize and default.
 
         Raises:
             FieldRequiredError: ``name`` is missing or blank.

@@ -27,7 +27,7 @@ def usable_key(code: str, access: ProviderAccess) -> str:
     if not access.api_key:
         raise ProviderKeyRefusedError(code, "there is no API key")
     if _KEY.fullmatch(access.api_key) is None:
-        raise ProviderKeyRefusedError(code, "the API key holds characters that no key has")
+        raise ProviderKeyRefusedError(code, "the API key contains characters that no key has")
     return access.api_key
 
 

@@ -287,7 +287,7 @@ class FakeProvider:
 
 
 def flat_png(width: int, height: int, rgb: tuple[int, int, int]) -> bytes:
-    """An RGB picture of one colour, made without any picture library."""
+    """An RGB picture of one color, made without any picture library."""
     row = b"\0" + bytes(rgb) * width  # filter byte, then pixels
     packer = zlib.compressobj(1)
     body = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()

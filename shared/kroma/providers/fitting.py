@@ -16,7 +16,7 @@ _SHRINK: Final = 0.9
 def fitted(data: bytes, name: str, limits: InputLimits) -> FittedPicture | None:
     """The picture as PNG of the right side up, within the limits; None when it is so already.
 
-    Alpha and colour profile are kept.
+    Alpha and color profile are kept.
 
     Raises:
         PictureError: It does not decode.

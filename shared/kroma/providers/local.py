@@ -1,8 +1,8 @@
 """The free provider: redraws the scene on this machine, after the style references.
 
-Honest about what it is: line, tone, colour statistics, light and rain by plain image processing
+Honest about what it is: line, tone, color statistics, light and rain by plain image processing
 (``kroma.imaging.restyle``), no diffusion model. It does not read the prompt, and it does not know a
-face: character references lend a little colour, and it says so in its parameters.
+face: character references lend a little color, and it says so in its parameters.
 """
 
 from decimal import Decimal

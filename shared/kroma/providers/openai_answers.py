@@ -101,22 +101,26 @@ def failure(answer: RawAnswer) -> ProviderFailedError:
     """What a status other than 200 means."""
     status, error = answer.status, _error_of(answer)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return ProviderKeyRefusedError(CODE, f"it refused the API key ({_named(status, error)})")
+        return ProviderKeyRefusedError(CODE, f"the service refused the API key ({_named(status, error)})")
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return _too_many(answer, error)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return ProviderRefusedError(CODE, f"it answered with a redirect ({status}), which is not followed")
+        return ProviderRefusedError(
+            CODE, f"the service answered with a redirect ({status}), which is not followed"
+        )
     if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
         return ProviderRefusedError(CODE, _refusal(status, error), retryable=status in TRANSIENT)
     if status in _OWN_FAILURES and error is not None:
         return ProviderRefusedError(
             CODE,
-            f"it could not do it now ({_named(status, error)})",
+            f"the service is not available now ({_named(status, error)})",
             retryable=True,
             retry_after=retry_after(answer.headers),
             is_down=True,
         )
-    return AnswerLostError(CODE, f"it or a gateway answered with {status}, which may come after the work")
+    return AnswerLostError(
+        CODE, f"the service or a gateway answered with {status}, and the work may have been done"
+    )
 
 
 def _too_many(answer: RawAnswer, error: _Error | None) -> ProviderRefusedError:

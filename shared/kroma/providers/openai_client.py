@@ -194,5 +194,5 @@ def _unsent(exc: Exception) -> Exception:
     if isinstance(exc, OutboundError):
         return ProviderRefusedError(CODE, exc.message, retryable=True, is_down=True)
     if isinstance(exc, TimeoutError | openai.APIConnectionError | httpx2.TransportError):
-        return ProviderRefusedError(CODE, "no connection came about", retryable=True, is_down=True)
+        return ProviderRefusedError(CODE, "no connection could be made", retryable=True, is_down=True)
     return exc

@@ -11,7 +11,7 @@ from kroma.db.base import Base, Created, Identified
 
 
 class QualityReport(Identified, Created, Base):
-    """One judgement: of a candidate, or of a whole run when no asset is named."""
+    """One judgment: of a candidate, or of a whole run when no asset is named."""
 
     __tablename__ = "quality_reports"
     __table_args__ = (

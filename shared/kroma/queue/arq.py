@@ -190,7 +190,7 @@ class WakeWorker(Worker):
             max_jobs=concurrency,
             job_timeout=TASK_LIMIT,
             keep_result=0,
-            # What is cancelled because the worker stops is sent again by us. A failed one is not
+            # What is canceled because the worker stops is sent again by us. A failed one is not
             # ARQ's to repeat: its row says when it is due, and the sweep finds it.
             retry_jobs=False,
             max_tries=MOST_TRIES,

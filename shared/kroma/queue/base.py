@@ -35,10 +35,10 @@ class TaskQueue(Protocol):
         ...
 
     async def consume(self, handler: Handler, *, concurrency: int) -> None:
-        """Hand messages to ``handler``, at most ``concurrency`` at a time, until cancelled.
+        """Hand messages to ``handler``, at most ``concurrency`` at a time, until canceled.
 
         Waits while the queue is down. On cancellation no further message is taken,
-        and the handlers under way are cancelled and awaited.
+        and the handlers under way are canceled and awaited.
         """
         ...
 

@@ -29,13 +29,13 @@ class RunNotFinishedError(InvalidRequestError):
     code = "run_not_finished"
 
     def __init__(self, run_id: UUID) -> None:
-        super().__init__(f"Run {run_id} has not finished; its sheet can be drawn when it has")
+        super().__init__(f"Run {run_id} has not finished; draw its sheet afterwards")
 
 
 class OtherProjectError(InvalidRequestError):
     """One sheet shows runs of one project."""
 
-    text = "The runs of a sheet must be of one project"
+    text = "The runs of a sheet must belong to one project"
 
 
 class DrawnSheet(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ class RunLogNotFoundError(NotFoundError):
 
 
 class RunCanceledError(PolicyError):
-    """The run is being cancelled; a job stops before its next call."""
+    """The run is being canceled; a job stops before its next call."""
 
     code = "run_canceled"
     text = "The run was canceled"

@@ -45,7 +45,7 @@ class TooManyWatchersError(PolicyError):
     """This process serves as many readers of events as it takes, or as it takes of one caller."""
 
     code = "too_many_watchers"
-    text = "Too many readers wait for events here; read the list, or try again"
+    text = "Too many event streams are open; poll the list or retry later"
 
 
 async def write_event(session: AsyncSession, run_id: UUID, kind: str, data: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ class SecretUnreadableError(InfraError):
 
     def __init__(self, provider_code: str, secret_name: str) -> None:
         super().__init__(
-            f"Secret {provider_code}/{secret_name} does not open with the keys of "
+            f"Secret {provider_code}/{secret_name} cannot be decrypted with the keys of "
             "KROMA_MASTER_KEY, its file and KROMA_MASTER_KEY_PREVIOUS; store it again"
         )
 

@@ -51,9 +51,9 @@ class BudgetExceededError(PolicyError):
     ) -> None:
         of_what = "in all" if period == "total" else f"a {period}"
         super().__init__(
-            f"The project's budget is {shown_usd(limit_usd)} {of_what}: {shown_usd(spent_usd)} are spent,"
-            f" {shown_usd(held_usd)} are held for runs and calls under way, and this needs"
-            f" {shown_usd(needed_usd)}"
+            f"The project's budget is {shown_usd(limit_usd)} {of_what}: {shown_usd(spent_usd)} is spent, "
+            f"{shown_usd(held_usd)} is held for runs and calls in progress, and this needs "
+            f"{shown_usd(needed_usd)}"
         )
 
 
@@ -65,6 +65,6 @@ class UnknownPriceError(PolicyError):
     def __init__(self, provider: str, model: str) -> None:
         of_model = f", model '{model}'," if model else ""
         super().__init__(
-            f"The project has a budget, and the price of provider '{provider}'{of_model} is not known;"
-            " choose a model, size and quality that the price table has, or remove the budget"
+            f"The project has a budget, and the price of provider '{provider}'{of_model} is unknown; "
+            "choose a model, size and quality in the price table, or remove the budget"
         )

@@ -114,7 +114,7 @@ def _of_connection(exc: Exception, name: str) -> KromaError:
     if isinstance(exc, (ConnectTimeoutError, ReadTimeoutError, TimeoutError)):
         return StoreUnavailableError(name, "the service did not answer in time")
     if isinstance(exc, EndpointConnectionError):
-        return StoreUnavailableError(name, "no connection to the service came about")
+        return StoreUnavailableError(name, "no connection to the service could be made")
     return StoreUnavailableError(name, "the connection to the service broke")
 
 

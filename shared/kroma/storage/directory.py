@@ -409,7 +409,7 @@ async def _chunks(file: OpenFile, start: int, end: int) -> AsyncGenerator[bytes]
     while start < end:
         chunk = await asyncio.to_thread(file.read, start, min(_CHUNK_BYTES, end - start))
         if not chunk:
-            raise StoreUnavailableError(file.key, "it became shorter while it was read")
+            raise StoreUnavailableError(file.key, "it was shortened during the read")
         start += len(chunk)
         yield chunk
 

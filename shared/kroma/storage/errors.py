@@ -32,7 +32,7 @@ class RootNotAllowedError(InvalidRequestError):
 
     def __init__(self, root: str) -> None:
         super().__init__(
-            f"Project root '{root}' is outside the data directory, or among what Kroma itself keeps there; "
+            f"Project root '{root}' is outside the data directory or inside Kroma's own files there; "
             "move it or set KROMA_ALLOW_ANY_ROOT=1"
         )
 
@@ -44,7 +44,7 @@ class RootMovedError(InvalidRequestError):
 
     def __init__(self, root: str) -> None:
         super().__init__(
-            f"Project root '{root}' leads elsewhere than when it was set; take the symlink away, "
+            f"Project root '{root}' points elsewhere than when it was set; remove the symlink, "
             "or set the root again with PUT storage/local"
         )
 
@@ -56,9 +56,9 @@ class RootNotRegisteredError(InvalidRequestError):
 
     def __init__(self, root: str) -> None:
         super().__init__(
-            f"Nothing is written to project root '{root}', which overlaps that of another project, or is "
-            "where no project may be: give the project a root of its own with PUT storage/local and a token "
-            "of the installation; `kroma doctor` lists the projects concerned"
+            f"Project root '{root}' is not written to, because it overlaps the root of another project or "
+            "lies where no project may be; set another root with PUT storage/local and a token of the "
+            "installation; `kroma doctor` lists the affected projects"
         )
 
 
@@ -69,7 +69,7 @@ class StoredElsewhereError(InvalidRequestError):
 
     def __init__(self, location: str) -> None:
         super().__init__(
-            f"The files are at '{location}', which this installation does not keep; see KROMA_STORE"
+            f"The files are at '{location}', where this installation keeps no files; see KROMA_STORE"
         )
 
 
@@ -100,7 +100,7 @@ class StoreFullError(StoreError):
     retryable = False
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"No space left to write '{key}'; nothing of it was kept")
+        super().__init__(f"No space left to write '{key}'; no part of it was kept")
 
 
 class StoreUnavailableError(StoreError):
@@ -128,7 +128,7 @@ class StoreForbiddenError(StoreError):
     def __init__(self, bucket: str, right: str, answer: str) -> None:
         super().__init__(
             f"Bucket '{bucket}' refused a request ({answer}); "
-            f"its user needs the right {right} (docs/storage.md)"
+            f"its user needs the permission {right} (docs/storage.md)"
         )
         self.bucket = bucket
 
@@ -161,7 +161,7 @@ class ChecksumMismatchError(StoreError):
     code = "checksum_mismatch"
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"File '{key}' is damaged: its bytes do not have the SHA-256 they should have")
+        super().__init__(f"File '{key}' is damaged: its SHA-256 does not match")
         self.key = key
 
 

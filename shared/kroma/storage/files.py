@@ -106,7 +106,7 @@ def opened(key: str, path: str) -> Generator[tuple[int, int], None, None]:
 
 
 class OpenFile:
-    """A regular file that threads read; it is not closed under a reader whose await was cancelled."""
+    """A regular file that threads read; it is not closed under a reader whose await was canceled."""
 
     def __init__(self, key: str, path: str) -> None:
         self.key = key

@@ -95,7 +95,7 @@ class S3Store:
                 await upload.send(piece)
             return await upload.complete(sha256)
         except BaseException:
-            # Shielded: a cancelled upload's parts must not stay, nobody sees and somebody pays for them.
+            # Shielded: a canceled upload's parts must not stay, nobody sees and somebody pays for them.
             with suppress(KromaError):
                 await asyncio.shield(upload.abort())
             raise

@@ -23,7 +23,7 @@ class UnfinishedFile:
     """A file that gets its name when it is whole and on the disk; every method blocks.
 
     It is locked while its writer lives, so that whoever can lock it knows that nobody writes to it. Its
-    methods exclude each other: after a cancelled await, the thread that wrote may still be at it.
+    methods exclude each other: after a canceled await, the thread that wrote may still be at it.
     """
 
     def __init__(self, folder: str, *, is_shared: bool = False) -> None:

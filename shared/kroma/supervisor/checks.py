@@ -277,7 +277,7 @@ async def _worker(installation: Installation) -> Check:
     living = await _living_workers(installation.database_url)
     if not living:
         advice = "see that one runs; its log says why it does not reach the database"
-        return Check("worker", Verdict.FAILED, "none was seen in the last 30 s", advice)
+        return Check("worker", Verdict.FAILED, "no worker was seen in the last 30 s", advice)
     return Check("worker", Verdict.OK, "; ".join(living))
 
 

@@ -68,7 +68,7 @@ class Child:
             try:
                 await asyncio.to_thread(self._prepare)
             except OSError as exc:
-                raise PartFailedError(self.name, f"cannot be prepared: {exc}") from exc
+                raise PartFailedError(f"{self.name} cannot be prepared: {exc}") from exc
         for attempt in range(1, self._attempts + 1):
             try:
                 return await self._start_once()
@@ -78,7 +78,7 @@ class Child:
         return None
 
     async def keep(self, report: Report, changed: Callable[[], None]) -> None:
-        """Start it again whenever it dies, until cancelled.
+        """Start it again whenever it dies, until canceled.
 
         Args:
             report: Gets one line for each death and each return.
@@ -144,23 +144,25 @@ class Child:
         try:
             await asyncio.wait({ready, ended}, return_when=asyncio.FIRST_COMPLETED)
             if not ready.done():
-                raise PartFailedError(self.name, await self._last_words(), log=self._log.path)
+                raise PartFailedError(await self._last_words(), log=self._log.path)
             try:
                 ready.result()
             except (KromaError, TimeoutError) as exc:
                 # What it was waited on for may end before the process does.
                 await asyncio.wait({ended}, timeout=_ENDING_S)
-                problem = await self._last_words() if ended.done() else "did not become ready in time"
-                raise PartFailedError(self.name, problem, log=self._log.path) from exc
+                late = f"{self.name} did not become ready in time"
+                message = await self._last_words() if ended.done() else late
+                raise PartFailedError(message, log=self._log.path) from exc
         finally:
             ready.cancel()
             ended.cancel()
             await asyncio.gather(ready, ended, return_exceptions=True)
 
     async def _last_words(self) -> str:
-        """How it ended, and why, if it is one of ours that said so."""
+        """How the part ended, and the reason that a service of Kroma logged last."""
         line = await self._log.last_line()
-        return f"{self._how_it_ended()}: {line}" if line.startswith("kroma_") else self._how_it_ended()
+        ending = f"{self.name} {self._how_it_ended()}"
+        return f"{ending}: {line}" if line.startswith("kroma_") else ending
 
     def _how_it_ended(self) -> str:
         status = None if self._process is None else self._process.returncode

@@ -19,7 +19,7 @@ class PortTakenError(ConflictError):
 
     def __init__(self, address: str) -> None:
         super().__init__(
-            f"{address} is taken by another program; set KROMA_BACKEND_BIND to another ip:port "
+            f"{address} is in use by another program; set KROMA_BACKEND_BIND to another ip:port "
             "(port 0 takes a free one)"
         )
 
@@ -44,8 +44,8 @@ class DataDirError(InfraError):
 class PartFailedError(InfraError):
     """A part of the stack did not start."""
 
-    def __init__(self, part: str, problem: str, *, log: Path | None = None) -> None:
-        super().__init__(f"{part} {problem}" if log is None else f"{part} {problem}; see {log}")
+    def __init__(self, message: str, *, log: Path | None = None) -> None:
+        super().__init__(message if log is None else f"{message}; see {log}")
 
 
 class DatabaseUnreachableError(InfraError):
@@ -53,5 +53,5 @@ class DatabaseUnreachableError(InfraError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"The database does not answer ({reason}); see that it runs and KROMA_DATABASE_URL is right"
+            f"The database does not answer ({reason}); check that it runs and KROMA_DATABASE_URL is correct"
         )

@@ -55,7 +55,7 @@ class AlreadyInBucketError(InvalidRequestError):
     """All files of this installation are in a bucket anyway."""
 
     code = "project_lives_in_s3"
-    text = "The project's files live in S3 already (KROMA_STORE=s3), so there is no copy to make"
+    text = "The project's files are already in S3 (KROMA_STORE=s3), so there is nothing to copy"
 
 
 class WrongPrefixError(InvalidRequestError):
@@ -71,7 +71,7 @@ class SyncRunningError(ConflictError):
     code = "sync_in_progress"
 
     def __init__(self, sync_id: str) -> None:
-        super().__init__(f"Sync {sync_id} of this project is under way; wait for it or cancel it")
+        super().__init__(f"Sync {sync_id} of this project is still running; wait for it or cancel it")
 
 
 class SyncNotAgainError(ConflictError):
@@ -89,7 +89,7 @@ class KeyIncompleteError(InvalidRequestError):
     code = "s3_credentials_incomplete"
 
     def __init__(self, missing: str) -> None:
-        super().__init__(f"The project's secret s3/{missing} is missing; a key is two secrets, or none")
+        super().__init__(f"The project's secret s3/{missing} is missing; an S3 key needs both secrets")
 
 
 class OperatorsKeyError(PolicyError):
@@ -97,9 +97,9 @@ class OperatorsKeyError(PolicyError):
 
     code = "s3_credentials_not_for_project"
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, where: str) -> None:
         super().__init__(
-            f"The operator's S3 credentials are not used {reason}; store the project's own as its secrets "
+            f"The operator's S3 credentials may not be used {where}; store the project's own as its secrets "
             "s3/access_key_id and s3/secret_access_key"
         )
 
@@ -111,8 +111,8 @@ class WouldDeleteAllError(PolicyError):
 
     def __init__(self, objects: int) -> None:
         super().__init__(
-            f"The project root holds no file, so 'delete' would remove all {objects} objects of the copy; "
-            "look whether its disk is there, or empty the bucket by hand"
+            f"The project root is empty, so 'delete' would remove all {objects} objects of the copy; "
+            "check that its disk is mounted, or empty the bucket yourself"
         )
 
 
@@ -122,7 +122,7 @@ class FileChangedError(InfraError):
     code = "file_changed"
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"File '{key}' changes while it is read")
+        super().__init__(f"File '{key}' changed during the read")
 
 
 class FileGoneError(NotFoundError):
@@ -138,7 +138,7 @@ class UploadGoneError(InfraError):
     code = "upload_gone"
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"The upload of '{key}' was ended by somebody else; it is begun anew")
+        super().__init__(f"The upload of '{key}' was aborted by another client; it starts again")
 
 
 class FileUnreadableError(InfraError):
@@ -165,7 +165,7 @@ class UnusableKeyError(InvalidRequestError):
     code = "key_unusable"
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"Object '{key}' has a name that no file of a project can have")
+        super().__init__(f"Object '{key}' has a name that is not allowed for project files")
 
 
 class PathTakenError(ConflictError):
@@ -174,7 +174,7 @@ class PathTakenError(ConflictError):
     code = "path_taken"
 
     def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"File '{key}' cannot come back: {reason}")
+        super().__init__(f"File '{key}' cannot be restored: {reason}")
 
 
 class FilesLeftOutError(InfraError):

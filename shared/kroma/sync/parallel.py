@@ -70,6 +70,6 @@ class ByteBudget:
     def _let_in(self) -> None:
         while self._waiting and self._used + self._waiting[0][0] <= self._limit:
             wanted, turn = self._waiting.popleft()
-            if not turn.done():  # else its task was cancelled a moment ago
+            if not turn.done():  # else its task was canceled a moment ago
                 self._used += wanted
                 turn.set_result(None)

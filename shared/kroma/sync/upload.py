@@ -24,7 +24,7 @@ IN_MEMORY_BYTES: Final = 96 * 1024**2
 """Of files and parts that are being sent; the connections hold about as much again."""
 PARTS_AT_ONCE: Final = 4
 _TRIES: Final = 3
-"""For a file that changes while it is read."""
+"""For a file that changed during the read."""
 
 
 Result = TypeVar("Result")
@@ -180,7 +180,7 @@ class Uploader:
         return asyncio.get_running_loop().run_in_executor(self._large, work, *arguments)
 
     async def _digests(self, file: LocalFile, lengths: Sequence[int]) -> Digests:
-        """Piece by piece, so that a cancelled sync ends soon."""
+        """Piece by piece, so that a canceled sync ends soon."""
         whole = hashlib.sha256()
         md5s: list[bytes] = []
         start = 0

@@ -234,9 +234,7 @@ async def test_a_quote_carries_words_references_and_sources(
             id="a time in stage character",
         ),
         pytest.param({"input": "scenes", "character_ids": "x"}, 422, "Field 'character_ids'", id="no list"),
-        pytest.param(
-            {"input": "scenes", "postprocess": {"colour": True}}, 422, "colour", id="an unknown switch"
-        ),
+        pytest.param({"input": "scenes", "postprocess": {"tint": True}}, 422, "tint", id="an unknown switch"),
     ],
 )
 async def test_what_a_trigger_cannot_have_is_named(

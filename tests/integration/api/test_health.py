@@ -105,7 +105,7 @@ async def test_without_a_worker_it_is_not_ready_unless_the_asker_does_without_on
     status, body, failed = await readiness(auth_client)
     status_without, body_without, _ = await readiness(auth_client, "?without=worker,%20queue")
 
-    assert (status, failed) == (503, {"worker": "none was seen in the last 30 s"})
+    assert (status, failed) == (503, {"worker": "no worker was seen in the last 30 s"})
     assert (body["ok"], body["error"]) == (False, "Not ready: worker")
     assert (body["error_kind"], body["error_code"], body["status"]) == ("infra", "not_ready", "not_ready")
     assert status_without == 200

@@ -153,7 +153,7 @@ async def test_the_watchers_of_its_run_are_told_once(
             "notice",
             {
                 "code": "provider_call_resolved",
-                "message": f"A paid call whose answer was lost is resolved: {resolution}",
+                "message": f"A paid call with a lost response was resolved: {resolution}",
                 "call_id": str(call_id),
                 "resolution": resolution,
             },
@@ -223,7 +223,7 @@ async def test_only_an_unknown_call_can_be_resolved(
         ),
         pytest.param(
             {"resolution": "not_charged", "cost_usd": 1},
-            "Field 'cost_usd' belongs to resolution 'charged'",
+            "Field 'cost_usd' is only allowed with resolution 'charged'",
             id="cost of nothing",
         ),
     ],

@@ -243,7 +243,7 @@ async def test_roots_that_overlap_from_before_are_refused_for_writing_until_one_
     for slug in ("mine", "theirs"):
         for answer in await written(house, slug):
             assert answer.status_code == 400
-            assert "overlaps that of another project" in answer.json()["error"], answer.json()
+            assert "overlaps the root of another project" in answer.json()["error"], answer.json()
     assert [p.name for p in (house.data_dir / "var/projects/theirs").rglob("*.png")] == ["a.png"]
     third = {"project_root": "var/projects/theirs/scenes/deep"}
     await house.owner.post("/api/projects", json={"name": "Third"})

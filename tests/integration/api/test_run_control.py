@@ -1,4 +1,4 @@
-"""Cancelling, repeating and pausing over HTTP; what it does to work is tested beside the worker."""
+"""Canceling, repeating and pausing over HTTP; what it does to work is tested beside the worker."""
 
 from typing import Any
 from uuid import uuid4

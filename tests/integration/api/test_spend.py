@@ -300,8 +300,8 @@ async def test_a_run_over_the_budget_is_refused_and_says_why(
     assert response.status_code == 400
     assert (response.json()["error_code"], response.json()["error_kind"]) == ("budget_exceeded", "policy")
     assert response.json()["error"] == (
-        "The project's budget is 0.30 USD a day: 0.00 USD are spent, 0.24 USD are held for runs and calls"
-        " under way, and this needs 0.24 USD"
+        "The project's budget is 0.30 USD a day: 0.00 USD is spent, 0.24 USD is held for runs and calls"
+        " in progress, and this needs 0.24 USD"
     )
     assert await count_runs(db) == 1
     assert (await paid.get(f"/api/projects/{slug}/budget")).json()["budget"]["warnings"] == [0.5, 0.8]

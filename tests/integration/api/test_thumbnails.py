@@ -185,7 +185,7 @@ async def test_a_store_without_room_for_it_still_shows_it(
 @pytest.mark.parametrize(
     ("data", "mime_type", "expected"),
     [
-        pytest.param(b"<svg/>", "image/svg+xml", "is no picture", id="no picture by its row"),
+        pytest.param(b"<svg/>", "image/svg+xml", "is not a picture", id="no picture by its row"),
         pytest.param(b"<svg/>", "image/png", "cannot be read: it is an SVG", id="no picture by its bytes"),
         pytest.param(corpus.sample("truncated_inside_png").data, "image/png", "is truncated", id="broken"),
         pytest.param(corpus.sample("huge_png").data, "image/png", "is too large", id="bomb"),

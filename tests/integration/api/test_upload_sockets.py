@@ -47,7 +47,7 @@ def test_every_way_to_send_a_form(client: httpx.Client, data_dir: Path) -> None:
 
     # It says that it is shorter than it is: the form breaks off.
     status, reply = sent(client, body, length=f"Content-Length: {len(body) // 2}")
-    assert (status, b"no whole form" in reply) == (400, True)
+    assert (status, b"not a complete form" in reply) == (400, True)
     assert (client.get(ASSETS).json()["count"], files_in(location)) == (0, [])
 
     # It is far too long by its own words.

@@ -314,7 +314,7 @@ async def test_an_unknown_set_keeps_nothing(client: AsyncClient, slug: str, loca
         pytest.param({"kind": "scene"}, "Field 'kind' must be one of: input, reference", id="kind"),
         pytest.param({"metadata_json": "[]"}, "Field 'metadata_json' must be a JSON object", id="a list"),
         pytest.param({"metadata_json": "{"}, "Field 'metadata_json' must be a JSON object", id="no JSON"),
-        pytest.param({"colour": "red"}, "Unknown field 'colour'", id="unknown"),
+        pytest.param({"hue": "red"}, "Unknown field 'hue'", id="unknown"),
     ],
 )
 async def test_a_wrong_field_is_named(
@@ -342,18 +342,18 @@ async def test_a_wrong_field_is_named(
             form(part("kind", bytes(MAX_FIELD_BYTES + 1))), "Field 'kind' must be at most", id="long"
         ),
         pytest.param(
-            form(part("file", png(), filename="a.png"))[:-8], "The request body is no whole", id="cut"
+            form(part("file", png(), filename="a.png"))[:-8], "The request body is not a complete", id="cut"
         ),
-        pytest.param(b"", "The request body is no whole form", id="empty"),
-        pytest.param(b"file=x", "The request body is no whole form", id="no form"),
+        pytest.param(b"", "The request body is not a complete form", id="empty"),
+        pytest.param(b"file=x", "The request body is not a complete form", id="no form"),
         pytest.param(
             form(part("file", png(), filename="a.png", more="X-Long: " + "x" * 9000 + "\r\n")),
-            "The request body is no whole form",
+            "The request body is not a complete form",
             id="long header",
         ),
         pytest.param(
             form(part("file", png(), filename="a.png", more="X: y\r\n" * 20)),
-            "The request body is no whole form",
+            "The request body is not a complete form",
             id="many headers",
         ),
     ],

@@ -211,7 +211,7 @@ def test_valkey_asks_for_its_password_and_comes_back_empty_after_a_kill(folder: 
 
 def test_a_database_whose_files_are_gone_is_not_silently_replaced(folder: Path) -> None:
     (folder / "postgres.location").write_text(f"{folder}/gone/postgres\n")
-    with pytest.raises(EmbeddedServerError, match="gone/postgres; bring them back"):
+    with pytest.raises(EmbeddedServerError, match="gone/postgres; restore them"):
         EmbeddedPostgres(folder).prepare()
 
 

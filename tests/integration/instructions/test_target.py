@@ -127,7 +127,7 @@ async def test_an_address_that_does_not_open_is_looked_at_later(
     row = await harness.send(instruction_id)
 
     assert (row.status, row.attempt) == ("confirmed", 0)
-    assert (row.last_error or "").startswith("Secret agent_api/url does not open")
+    assert (row.last_error or "").startswith("Secret agent_api/url cannot be decrypted")
     assert row.available_at is not None
     await harness.store("url", agent.url)
     await harness.let_pass(instruction_id, "available_at")

@@ -360,7 +360,7 @@ async def test_an_address_that_is_not_public_is_not_called(cpu: CpuPool, double:
     assert double.calls == []
 
 
-# Colour.
+# Color.
 
 
 @pytest.mark.parametrize("profile", BUILTIN_PROFILES)

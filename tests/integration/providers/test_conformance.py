@@ -274,13 +274,13 @@ async def test_calls_run_beside_each_other_and_can_be_cancelled(
     subject: Subject, requested: Requested
 ) -> None:
     calls = [asyncio.create_task(subject.provider.edit(requested(candidate_index=n))) for n in range(1, 5)]
-    cancelled = asyncio.create_task(subject.provider.edit(requested()))
+    canceled = asyncio.create_task(subject.provider.edit(requested()))
     await asyncio.sleep(0)
-    cancelled.cancel()
+    canceled.cancel()
     made = await asyncio.gather(*calls)
     assert len({result.data for result in made}) == 4
     with pytest.raises(asyncio.CancelledError):
-        await cancelled
+        await canceled
 
 
 async def test_it_knows_of_no_call_that_it_never_got_and_closes_twice(subject: Subject) -> None:

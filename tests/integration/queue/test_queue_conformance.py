@@ -40,7 +40,7 @@ class Received:
         self.messages: list[AnyMessage] = []
         self.running = 0
         self.most_running = 0
-        self.cancelled = 0
+        self.canceled = 0
         self.may_end = asyncio.Event()
         self.may_end.set()
         self._arrived = asyncio.Condition()
@@ -54,7 +54,7 @@ class Received:
         try:
             await self.may_end.wait()
         except asyncio.CancelledError:
-            self.cancelled += 1
+            self.canceled += 1
             raise
         finally:
             self.running -= 1
@@ -168,7 +168,7 @@ async def test_cancelling_the_consumer_cancels_what_is_in_hand(queue: TaskQueue)
     await queue.enqueue_many(jobs(2))
     async with consuming(queue, received):
         await received.wait_for(2)
-    assert (received.cancelled, received.running) == (2, 0)
+    assert (received.canceled, received.running) == (2, 0)
 
 
 async def test_a_handler_that_fails_does_not_end_the_consumer(queue: TaskQueue) -> None:

@@ -76,7 +76,7 @@ async def dawdling(_: Asked, __: web.Request) -> None:
         pytest.param(
             refusing(403, "AccessDenied"),
             StoreForbiddenError,
-            "the right s3:PutObject",
+            "the permission s3:PutObject",
             False,
             id="403",
         ),
@@ -458,5 +458,5 @@ async def test_a_name_that_may_be_called_leads_where_the_guard_said(double: S3Do
 async def test_a_run_of_another_bucket_is_refused_by_every_operation(stores: S3Stores) -> None:
     for location in ("/data/var/projects/comic", "s3://another/iat-projects/1"):
         elsewhere = stores.open(location)
-        with pytest.raises(Exception, match="does not keep; see KROMA_STORE"):
+        with pytest.raises(Exception, match="keeps no files; see KROMA_STORE"):
             await elsewhere.size("a.png")

@@ -199,7 +199,7 @@ async def test_a_file_that_is_always_changing_is_reported_and_the_others_are_sen
 
     ends.double.rule = changes
     with pytest.raises(
-        FilesLeftOutError, match=r"1 of 2 files could not be copied.*'busy' changes"
+        FilesLeftOutError, match=r"1 of 2 files could not be copied.*'busy' changed"
     ) as caught:
         await ends.sync(delete_extra=True)
 

@@ -95,7 +95,7 @@ async def test_nothing_is_written_through_a_symlink(ends: Ends, direct: str, *, 
     assert files_below(ends.root) == ["characters/a", "latest", "other", "scene"]
     assert [(ends.root / name).read_text() for name in ("scene", "characters/a")] == ["mine", "mine"]
     assert (ends.root / "latest").is_symlink()
-    assert "File 'latest' cannot come back" in " ".join(ends.result.problems)
+    assert "File 'latest' cannot be restored" in " ".join(ends.result.problems)
 
 
 async def test_a_path_that_is_taken_keeps_no_other_file_back(ends: Ends, direct: str) -> None:
@@ -112,8 +112,8 @@ async def test_a_path_that_is_taken_keeps_no_other_file_back(ends: Ends, direct:
     assert set(files_below(ends.root)) == {"folder/mine", "file", "good", *restored}
     assert len(restored) == 1
     told = " ".join(ends.result.problems)
-    assert "File 'folder' cannot come back: a folder is where it should be" in told
-    assert "File 'file/below' cannot come back: another file is where its folder should be" in told
+    assert "File 'folder' cannot be restored: a folder is where it should be" in told
+    assert "File 'file/below' cannot be restored: another file is where its folder should be" in told
 
 
 async def test_what_only_marks_a_folder_is_no_file(ends: Ends, direct: str) -> None:

@@ -330,7 +330,7 @@ async def test_where_all_files_are_in_a_bucket_there_is_nothing_to_copy(office: 
         def __getattr__(self, name: str) -> object:
             return getattr(office.stores, name)
 
-    with pytest.raises(AlreadyInBucketError, match="live in S3 already"):
+    with pytest.raises(AlreadyInBucketError, match="are already in S3"):
         await prepare_sync(office.db, Hosted(), slug="comic", request=SyncRequest())  # pyright: ignore[reportArgumentType]
 
 

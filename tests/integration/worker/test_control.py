@@ -1,4 +1,4 @@
-"""Cancelling, pausing, retrying and running again, with a worker in the test's own process."""
+"""Canceling, pausing, retrying and running again, with a worker in the test's own process."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -506,9 +506,7 @@ async def test_what_a_canceled_run_did_not_spend_is_free_again(studio: Studio) -
     studio.script(cost_usd=PRICE)
     await budget(studio, float(2 * PRICE))
     run = await studio.trigger(["harbor.png"], candidates=2)
-    with pytest.raises(
-        BudgetExceededError, match=r"0\.08 USD in all.*0\.00 USD are spent, 0\.08 USD are held"
-    ):
+    with pytest.raises(BudgetExceededError, match=r"0\.08 USD in all.*0\.00 USD is spent, 0\.08 USD is held"):
         await studio.trigger(["tower.png"], candidates=1)
 
     await cancel(studio, run)

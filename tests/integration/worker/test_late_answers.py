@@ -1,4 +1,4 @@
-"""Paid calls that were in flight when their run was cancelled: paid for, so kept, logged and ingested."""
+"""Paid calls that were in flight when their run was canceled: paid for, so kept, logged and ingested."""
 
 import asyncio
 import json

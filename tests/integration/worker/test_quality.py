@@ -1,4 +1,4 @@
-"""A run's candidates are checked beside their colour: what its rows, reports and log say of it."""
+"""A run's candidates are checked beside their color: what its rows, reports and log say of it."""
 
 import io
 import json
@@ -40,7 +40,7 @@ def said_of(rows: RowMapper, index: int) -> dict[str, Any]:
     (candidate,) = [c for c in rows.candidates[rows.jobs[0].job_key] if c.candidate_index == index]
     (report,) = [r for r in rows.reports if r.candidate_id == candidate.id]
     assert report.report_type == "output_guard"
-    # The columns stay the colour guard's, as the original counted them.
+    # The columns stay the color guard's, as the original counted them.
     assert report.hard_failures == 0
     return report.summary_json
 

@@ -42,7 +42,7 @@ class Sample(NamedTuple):
 
 
 def pixels() -> np.ndarray:
-    """(32, 48, 3) uint8: what every good colour file shows."""
+    """(32, 48, 3) uint8: what every good color file shows."""
     shown = np.empty((HEIGHT, WIDTH, 3), np.uint8)
     shown[:, : WIDTH // 2] = LEFT
     shown[:, WIDTH // 2 :] = RIGHT

@@ -45,12 +45,12 @@ def encoded(image: Image.Image, format_name: str = "PNG", **options: object) -> 
 
 
 def png(width: int = 64, height: int = 48, color: Color = (128, 128, 128)) -> bytes:
-    """A PNG of one colour; four numbers give it an alpha channel."""
+    """A PNG of one color; four numbers give it an alpha channel."""
     return encoded(Image.new("RGB" if len(color) == 3 else "RGBA", (width, height), color))
 
 
 def jpeg(width: int = 64, height: int = 48, color: tuple[int, int, int] = (128, 128, 128)) -> bytes:
-    """A JPEG of one colour."""
+    """A JPEG of one color."""
     return encoded(Image.new("RGB", (width, height), color), "JPEG", quality=92)
 
 

@@ -38,7 +38,7 @@ def _node(operator: str, given: str, made: str, *attributes: bytes) -> bytes:
 
 
 def mean_colors(side: int = 112, cell: int = 28) -> bytes:
-    """A model that takes ``1x3xsxs`` and gives the mean of each cell in each colour."""
+    """A model that takes ``1x3xsxs`` and gives the mean of each cell in each color."""
     cells = side // cell
     graph = _bytes(
         1,

@@ -107,7 +107,7 @@ def _accept(history: History, key: str, run: UUID) -> None:
 
 
 def _canceled(history: History, answered_at: datetime) -> None:
-    history.told.cancelled = [
+    history.told.canceled = [
         Canceled(run_id=str(RUN), asked_at=NOON, answered_at=answered_at, status="canceling")
     ]
 

@@ -34,7 +34,7 @@ def chroma(data: bytes) -> float:
 
 @cache
 def scene(width: int = 192, height: int = 144) -> bytes:
-    """A colourful still life: bright sky, dark ground, a house and a sun."""
+    """A colorful still life: bright sky, dark ground, a house and a sun."""
     image = Image.new("RGB", (width, height), (150, 190, 235))
     draw = ImageDraw.Draw(image)
     draw.rectangle((0, height * 0.65, width, height), fill=(90, 110, 60))

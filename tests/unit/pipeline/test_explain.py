@@ -45,9 +45,9 @@ def test_what_passed_is_named_and_what_failed_too() -> None:
 
 
 def test_a_check_of_an_earlier_version_is_named_too() -> None:
-    color = check("colour", 1.0, "colour 0.5 against a threshold of 2")
+    color = check("color", 1.0, "color 0.5 against a threshold of 2")
 
-    assert checked_sentence(candidate(1, color)) == "Passed: colour 0.5 against a threshold of 2."
+    assert checked_sentence(candidate(1, color)) == "Passed: color 0.5 against a threshold of 2."
 
 
 def test_the_winner_says_by_what_it_won() -> None:
@@ -62,11 +62,11 @@ def test_the_winner_says_by_what_it_won() -> None:
     )
 
 
-def test_less_colour_then_quality_then_the_index_decides() -> None:
+def test_less_color_then_quality_then_the_index_decides() -> None:
     tinted = candidate(1, SHARP, excess=3.5)
     gray = candidate(2, SHARP)
     assert placed_sentence(gray, [gray, tinted]).startswith(
-        "Chosen: least colour above the threshold (0 against 3.5);"
+        "Chosen: least color above the threshold (0 against 3.5);"
     )
     softer = candidate(1, check("sharpness", 0.8, "80% as sharp as the scene"))
     assert placed_sentence(gray, [gray, softer]).startswith("Chosen: highest quality (0.97 against 0.80);")

@@ -191,7 +191,7 @@ def test_a_blank_slot_that_is_not_needed_is_not_missed() -> None:
     assert compose_prompt(manifest, setting(Stage.TIME, TimeOfDay.DAY, Weather.RAIN))
 
 
-@pytest.mark.parametrize("color", ["color", "colour"])
+@pytest.mark.parametrize("color", ["color", "colour"])  # codespell:ignore colour
 async def test_checks_take_thresholds_verdicts_and_weights(project: ConfigProject, color: str) -> None:
     quality = {
         color: {"weight": 0, "ignore_transparent": True},
@@ -234,8 +234,8 @@ async def test_checks_take_thresholds_verdicts_and_weights(project: ConfigProjec
             id="word",
         ),
         pytest.param(
-            {"colour": {"ignore_transparent": 1}},
-            "'quality.colour.ignore_transparent' must be true or false",
+            {"colour": {"ignore_transparent": 1}},  # codespell:ignore colour
+            "'quality.colour.ignore_transparent' must be true or false",  # codespell:ignore colour
             id="no flag",
         ),
     ],

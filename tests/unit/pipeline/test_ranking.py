@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 def first_survivor(job: ImageJob) -> int:
-    """Pipeline.md 6.3: what the original chose by, the colour guard alone."""
+    """Pipeline.md 6.3: what the original chose by, the color guard alone."""
     passed = [c for c in job.candidates if c.status is CandidateStatus.DONE]
     best = min(
         passed,

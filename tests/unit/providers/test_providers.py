@@ -154,9 +154,7 @@ async def test_a_script_file_drives_a_fake_in_another_process(tmp_path: Path) ->
     assert [json.loads(line)["scene"] for line in lines] == ["scene.png"]
 
 
-@pytest.mark.parametrize(
-    "text", ["{", '{"outcomes": [{"colour": 3}]}', '{"outcomes": [{"rgb": [1, 2, 999]}]}']
-)
+@pytest.mark.parametrize("text", ["{", '{"outcomes": [{"hue": 3}]}', '{"outcomes": [{"rgb": [1, 2, 999]}]}'])
 def test_a_bad_script_names_its_variable(tmp_path: Path, text: str) -> None:
     path = tmp_path / "script.json"
     path.write_text(text)

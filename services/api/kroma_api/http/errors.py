@@ -80,7 +80,7 @@ class CrossSiteRequestError(PolicyError):
     """A page of another site would change something."""
 
     code = "cross_site_request"
-    text = "A page of another origin may change nothing here; KROMA_CORS_ORIGINS lists the origins that may"
+    text = "Pages of other origins may not change anything; add the origin to KROMA_CORS_ORIGINS to allow it"
 
 
 class ServerBusyError(InfraError):
@@ -88,7 +88,7 @@ class ServerBusyError(InfraError):
 
     code = "server_busy"
     retry_after_s = 1
-    text = "The server has too much to do at the moment; try again in a second"
+    text = "The server is busy; try again in a second"
 
 
 class ServerStoppedError(InfraError):

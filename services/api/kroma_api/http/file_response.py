@@ -52,7 +52,7 @@ def wanted_part(range_header: str | None, size_bytes: int) -> Part | None:
     if start >= end:
         raise HttpRuleError(
             HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-            f"The file has {size_bytes} bytes; there are none in '{range_header}'",
+            f"The file has {size_bytes} bytes; the range '{range_header}' is outside it",
             headers={"Content-Range": f"bytes */{size_bytes}"},
         )
     return Part(start, end - start)

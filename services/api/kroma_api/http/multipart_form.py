@@ -62,7 +62,9 @@ class MultipartForm:
             # Names in another charset than UTF-8 are no reason to refuse a picture.
             self._parser = PushMultipartParser(options.get("boundary", ""), header_charset="latin-1")
         except MultipartError as exc:
-            raise HttpRuleError(HTTPStatus.BAD_REQUEST, "The Content-Type has no boundary of a form") from exc
+            raise HttpRuleError(
+                HTTPStatus.BAD_REQUEST, "The Content-Type lacks the boundary of a multipart form"
+            ) from exc
 
     async def parts(self) -> AsyncGenerator[FormField | FormFile]:
         """The fields and files in the order they come.
@@ -99,7 +101,9 @@ class MultipartForm:
                         yield event
             self._parser.close()
         except MultipartError as exc:
-            raise HttpRuleError(HTTPStatus.BAD_REQUEST, f"The request body is no whole form: {exc}") from exc
+            raise HttpRuleError(
+                HTTPStatus.BAD_REQUEST, f"The request body is not a complete form: {exc}"
+            ) from exc
         except ClientException as exc:
             if exc.status_code != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 raise

@@ -21,7 +21,7 @@ class BodyCutOffError(HttpRuleError):
     def __init__(self) -> None:
         super().__init__(
             HTTPStatus.BAD_REQUEST,
-            "The connection ended before the whole request body had come; send it again",
+            "The connection ended before the request body was complete; send it again",
         )
 
 
@@ -106,8 +106,8 @@ class _TimedBody:
         except TimeoutError as exc:
             if self._left_s < self._stall_s:
                 raise BodyTooSlowError(
-                    f"The request body came at less than {SLOWEST_BYTES_S} bytes a second"
+                    f"The request body arrived at less than {SLOWEST_BYTES_S} bytes a second"
                 ) from exc
-            raise BodyTooSlowError(f"Nothing of the request body came for {self._stall_s:g} s") from exc
+            raise BodyTooSlowError(f"No part of the request body arrived for {self._stall_s:g} s") from exc
         self._left_s -= loop.time() - began
         return message

@@ -12,7 +12,7 @@ from kroma_api.http.scope import ON_STOP
 
 
 class InFlightRequests:
-    """Knows the task of each request; one that is cancelled here still gets an answer."""
+    """Knows the task of each request; one that is canceled here still gets an answer."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -129,7 +129,7 @@ _ERRORS: Final[Mapping[HTTPStatus, tuple[str, str, str]]] = {
     HTTPStatus.FORBIDDEN: ("Token is not authorized for this project", "validation", "forbidden"),
     HTTPStatus.NOT_FOUND: ("Project not found", "validation", "not_found"),
     HTTPStatus.TOO_MANY_REQUESTS: (
-        "Too many readers wait for events here; read the list, or try again",
+        "Too many event streams are open; poll the list or retry later",
         "policy",
         "too_many_watchers",
     ),
@@ -139,7 +139,7 @@ _ERRORS: Final[Mapping[HTTPStatus, tuple[str, str, str]]] = {
         "request_in_flight",
     ),
     HTTPStatus.REQUEST_TIMEOUT: (
-        "Nothing of the request body came for 20 s; send it again",
+        "No part of the request body arrived for 20 s; send it again",
         "validation",
         "request_timeout",
     ),
@@ -154,12 +154,12 @@ _ERRORS: Final[Mapping[HTTPStatus, tuple[str, str, str]]] = {
         "validation_error",
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: (
-        "The server has too much to do at the moment; try again in a second",
+        "The server is busy; try again in a second",
         "infra",
         "server_busy",
     ),
     HTTPStatus.INSUFFICIENT_STORAGE: (
-        "No space left to write 'references/quay-9f86d081884c.png'; nothing of it was kept",
+        "No space left to write 'references/quay-9f86d081884c.png'; no part of it was kept",
         "infra",
         "store_full",
     ),

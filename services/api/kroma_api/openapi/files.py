@@ -36,7 +36,7 @@ _FORM: Final[Mapping[str, Any]] = {
                     },
                     "reference_set_id": {
                         "type": "string",
-                        "description": "Each picture becomes an item of this set, labelled by its file name",
+                        "description": "Each picture becomes an item of this set, labeled by its file name",
                     },
                     "metadata_json": {
                         "type": "string",

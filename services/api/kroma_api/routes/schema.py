@@ -21,7 +21,7 @@ class DocumentNotMadeError(InfraError):
     """The process that makes the document failed."""
 
     code = "schema_not_made"
-    text = "The OpenAPI document could not be made; the log of the API says why"
+    text = "The OpenAPI document could not be built; the API's log has the reason"
 
 
 class _Document(NamedTuple):

@@ -22,11 +22,11 @@ class UpsertProviderAccountRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects/{slug}/provider-accounts``; what is absent goes to its default."""
 
     provider_code: RequiredText = UNSET
-    """Normalised like a slug."""
+    """Normalized like a slug."""
     display_name: str | None = None
     """The code when absent."""
     account_ref: str | None = None
-    """The account or organisation there; free text."""
+    """The account or organization there; free text."""
     base_url: str | None = None
     """Another address than the provider's own; never called from here."""
     enabled: bool | None = None
@@ -57,7 +57,7 @@ class ProviderAccountView(RowView, frozen=True, kw_only=True):
     provider_code: str
     display_name: str
     account_ref: str
-    """The account or organisation there."""
+    """The account or organization there."""
     base_url: str
     enabled: bool
     config_json: Any

@@ -14,7 +14,7 @@ class UpsertSecretRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Body of ``POST /api/projects/{slug}/secrets``."""
 
     provider_code: RequiredText = UNSET
-    """Normalised like a slug."""
+    """Normalized like a slug."""
     secret_name: RequiredText = UNSET
     """Its case is kept."""
     secret_value: RequiredText = UNSET

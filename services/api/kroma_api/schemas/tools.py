@@ -44,7 +44,7 @@ class ToolReportView(msgspec.Struct, frozen=True, kw_only=True):
     hard_fail_reasons: list[str]
     soft_warnings: list[str]
     output_guard: Any
-    """The colour guard's measures."""
+    """The color guard's measures."""
     quality: Any
     """Every check with its score, threshold and reason."""
 

@@ -15,7 +15,7 @@ SWEEP_EVERY: Final = timedelta(hours=1)
 
 
 async def sweep_answers_for_ever(stores: ProjectStores) -> None:
-    """Sweep now and every hour, until cancelled; a store that is away is asked again later."""
+    """Sweep now and every hour, until canceled; a store that is away is asked again later."""
     while True:
         try:
             if count := await sweep_files(answer_files(stores)):

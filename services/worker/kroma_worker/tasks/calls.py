@@ -18,7 +18,7 @@ LOOK_EVERY: Final = timedelta(seconds=5)
 
 
 async def look_after_calls(context: WorkerContext) -> None:
-    """End what nobody will end, and ask about what is unknown, until cancelled."""
+    """End what nobody will end, and ask about what is unknown, until canceled."""
     reconciler = Reconciler(
         context.db,
         context.providers,

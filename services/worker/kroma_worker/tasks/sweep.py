@@ -33,7 +33,7 @@ AGAIN: Final = timedelta(minutes=1)
 
 
 async def sweep_for_ever(deps: TaskDeps) -> None:
-    """Look and sweep until cancelled; no failure of a server ends it."""
+    """Look and sweep until canceled; no failure of a server ends it."""
     carried: set[asyncio.Task[None]] = set()
     notified = RecentNotifications()
     swept_at = -inf

@@ -13,7 +13,7 @@ def colored(
 ) -> NDArray[np.uint8]:
     """The drawing in the references' colors: (height, width, 3) uint8.
 
-    Each tone takes the colour the references have at that tone; the scene's own hues come through
+    Each tone takes the color the references have at that tone; the scene's own hues come through
     as far as the references vary (Reinhard's mean and deviation transfer in LAB). Gray references
     give three equal channels, at night too; colored ones turn cooler there.
     """

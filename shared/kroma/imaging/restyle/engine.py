@@ -19,7 +19,7 @@ from kroma.imaging.restyle.recipe import Variation, described, recipe_of, suited
 from kroma.imaging.restyle.spec import RedrawnPicture, RedrawSpec
 
 _LENT: Final = 0.15
-"""Share of their colour that character references lend."""
+"""Share of their color that character references lend."""
 FINE_PIXELS: Final = 600_000
 """Smaller scenes are drawn at twice their size and reduced, which smooths the lines."""
 _NIGHT_INK: Final = 0.06

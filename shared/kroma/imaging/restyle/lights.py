@@ -69,7 +69,7 @@ NIGHT_LIGHTS: Final = (
     ),
     NightLight(name="lone lamp, left", x=0.06, y=0.2, reach=0.27, key=1.5, ambient=0.06, rim=0.9, haze=0.36),
 )
-"""A ring, as the recipes: neighbours come from other sides."""
+"""A ring, as the recipes: neighbors come from other sides."""
 
 DAY_LIGHTS: Final = (
     DayLight(name="morning, left", x=-0.2, y=0.1, reach=0.55, shade=0.5),

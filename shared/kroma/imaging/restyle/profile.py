@@ -167,7 +167,7 @@ def _colors(rgb: NDArray[np.uint8]) -> tuple[tuple[tuple[float, float], ...], tu
         return ((0.0, 0.0),) * LEVELS, (0.0, 0.0)
     level = np.clip(np.rint(lab[:, 0] / 100.0 * (LEVELS - 1)), 0, LEVELS - 1).astype(np.intp)
     counts = np.bincount(level, minlength=LEVELS).astype(np.float64)
-    # Levels the reference hardly has take their neighbours' colour.
+    # Levels the reference hardly has take their neighbors' color.
     reach = np.exp(-0.5 * ((np.arange(LEVELS)[:, None] - np.arange(LEVELS)[None, :]) / 1.5) ** 2) + 1e-6
     weight = reach @ counts
     channels = [reach @ np.bincount(level, lab[:, c], LEVELS) / weight for c in (1, 2)]
@@ -217,7 +217,7 @@ def _hatching(tone: Tone) -> tuple[float, float, float]:
     frequency = np.hypot(down, across)
     wanted = (frequency > 1.0 / _STROKE_PX[1]) & (frequency < 1.0 / _STROKE_PX[0])
     count, _, width = power.shape
-    # With its neighbours: the window spreads a wave over them.
+    # With its neighbors: the window spreads a wave over them.
     turns = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)]
     near = sum((np.roll(power, turn, axis=(1, 2)) for turn in turns), start=np.zeros_like(power))
     peak = np.where(wanted, power, 0.0).reshape(count, -1).argmax(axis=1)

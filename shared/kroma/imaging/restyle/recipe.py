@@ -115,7 +115,7 @@ RECIPES: Final = (
         dry=0.1,
     ),
 )
-"""A ring: neighbours differ most, since two candidates are the usual order."""
+"""A ring: neighbors differ most, since two candidates are the usual order."""
 
 
 def recipe_of(seed: int, candidate_index: int) -> Recipe:

@@ -44,7 +44,7 @@ class RedrawSpec(msgspec.Struct, frozen=True, kw_only=True):
     styles: tuple[tuple[str, bytes], ...]
     """Name and bytes of each reference; empty draws in a plain noir ink."""
     references: tuple[tuple[str, bytes], ...] = ()
-    """Of characters: they lend a little of their colour where the style has colour at all."""
+    """Of characters: they lend a little of their color where the style has color at all."""
     stage: str
     """``style`` ignores time and weather, ``time`` ignores the weather, as the prompts do."""
     time_of_day: str

@@ -111,7 +111,7 @@ def rained_on(
     scale: float,
     rng: np.random.Generator,
 ) -> Tone:
-    """The drawing in rain: the distance greyed, the ground wet, streaks before it, splashes on it.
+    """The drawing in rain: the distance grayed, the ground wet, streaks before it, splashes on it.
 
     Args:
         drawing: 0 ink to 1 paper.

@@ -10,4 +10,4 @@ CANCELED_REASON: Final[dict[str, Any]] = {
     "error_kind": _canceled.kind,
     "error_code": _canceled.code,
 }
-"""Of a job that was cancelled."""
+"""Of a job that was canceled."""

@@ -248,7 +248,7 @@ async def claim_job(
 
     Returns:
         None when the job has ended, is not due, is held by a live lease, waits to be carried alone or for
-        a newer worker, when its run is being cancelled, or when its plan cannot be read: then it has
+        a newer worker, when its run is being canceled, or when its plan cannot be read: then it has
         failed now.
     """
     values = {"job_id": job_id, "worker": worker, "lease": lease, "is_alone": is_alone}

@@ -43,7 +43,7 @@ def _difference(one: Candidate, other: Candidate, *, lost: bool) -> str:
     if excess[0] != excess[1]:
         word = "more" if lost else "least"
         than = f" than {against}" if lost else ""
-        return f"{word} colour above the threshold{than} ({excess[0]:g} against {excess[1]:g})"
+        return f"{word} color above the threshold{than} ({excess[0]:g} against {excess[1]:g})"
     scores = [c.quality_score for c in (one, other)]
     if scores[0] != scores[1]:
         word = f"lower quality than {against}" if lost else "highest quality"

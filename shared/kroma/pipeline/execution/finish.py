@@ -133,7 +133,7 @@ async def finish_held_run(db: Database, stores: ProjectStores, claim: RunClaim) 
 
 
 def outcome_of(run: Run, jobs: Sequence[RunJob]) -> Outcome:
-    """How the run ends (design section 3): cancelled, else failed by any job, else ok, else partial."""
+    """How the run ends (design section 3): canceled, else failed by any job, else ok, else partial."""
     if run.status == RunStatus.CANCELING:
         return Outcome(
             status=RunStatus.CANCELED, error="The run was canceled", kind="policy", code="run_canceled"

@@ -77,12 +77,12 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failures(self) -> int:
-        """Hard failures of all checks, the colour guard's one among them."""
+        """Hard failures of all checks, the color guard's one among them."""
         return self.rank.hard_failures + (self.quality.failures if self.quality else 0)
 
     @property
     def warnings(self) -> int:
-        """Soft warnings of all checks, the colour guard's one among them."""
+        """Soft warnings of all checks, the color guard's one among them."""
         return self.rank.soft_warnings + (self.quality.warnings if self.quality else 0)
 
     @property

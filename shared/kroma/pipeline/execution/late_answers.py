@@ -1,6 +1,6 @@
 """Paid answers that came after their job had ended.
 
-A cancelled job does not wait for the call that is in flight: the cancellation takes effect within two
+A canceled job does not wait for the call that is in flight: the cancellation takes effect within two
 seconds, an answer may take minutes. The call goes on by itself, is settled, and its picture kept. Here it
 gets its place: a candidate of the job, in the run's log and, by another ingest of the log, in the tables.
 """
@@ -139,14 +139,14 @@ class LateAnswers:
         # Before the commit: if it fails, all of it is done again, with the same ids.
         await store.put(key, data)
         await ingest_entry(session, reader.read(data, source=key), project_id=run.project_id, log_path=key)
-        text = f"Answers came after the run was cancelled; kept and logged: {len(calls)}"
+        text = f"Answers came after the run was canceled; kept and logged: {len(calls)}"
         await write_event(session, run_id, "notice", {"code": "late_answer", "message": text})
         log.info("run.late_answers_logged", run_id=str(run_id), calls=len(calls))
         return len(calls)
 
 
 def _unlogged(run_id: UUID | None = None) -> Select[UUID]:
-    """Settled calls of cancelled jobs that have no such candidate: a run's, or all of late."""
+    """Settled calls of canceled jobs that have no such candidate: a run's, or all of late."""
     known = select(RunCandidate.id).where(
         RunCandidate.job_id == ProviderCall.job_id,
         RunCandidate.candidate_index == ProviderCall.candidate_index,

@@ -61,7 +61,7 @@ class StepTools(msgspec.Struct, frozen=True, kw_only=True):
     may_retry: bool
     """Whether a passing fault of the provider may be left to a later attempt."""
     is_canceled: Callable[[], Awaitable[bool]]
-    """Whether the run is being cancelled; asked before every call."""
+    """Whether the run is being canceled; asked before every call."""
     calls: PaidCalls | None = None
     """The only way to the provider where its calls cost money; None where none ever does."""
     former: FormerCandidates | None = None

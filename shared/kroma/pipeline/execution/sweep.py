@@ -76,7 +76,7 @@ async def fail_spent(session: AsyncSession) -> None:
 
 
 async def _cancel_jobs(session: AsyncSession) -> None:
-    """End the jobs of cancelled runs that nobody carries: given back just then, or their worker was lost."""
+    """End the jobs of canceled runs that nobody carries: given back just then, or their worker was lost."""
     left = (
         select(RunJob.id)
         .join(Run, Run.id == RunJob.run_id)

@@ -145,7 +145,7 @@ async def _compare(job: ImageJob, candidates: list[Candidate], tools: StepTools)
     """The candidates with the check for copies, each held against those that rank before it."""
     if job.checks.duplicate.verdict is Verdict.OFF:
         return candidates
-    # Not by rank, where the least trace of colour decides between a sharp picture and its blurred copy.
+    # Not by rank, where the least trace of color decides between a sharp picture and its blurred copy.
     best_first = sorted(candidates, key=lambda c: (c.failures, c.warnings, -c.quality_score, c.index))
     told = {c.index: c.quality for c in best_first if c.quality and c.thumbnail}
     if len(told) < 2:  # noqa: PLR2004 - one has nothing to be a copy of

@@ -34,7 +34,7 @@ async def generate(job: ImageJob, tools: StepTools) -> ImageJob:
     Raises:
         ProviderError: A call failed in passing and a later attempt may make it, or every call failed.
         StoreFullError: A picture could not be kept.
-        RunCanceledError: The run was cancelled before the next call.
+        RunCanceledError: The run was canceled before the next call.
     """
     inputs = await read_inputs(
         tools.store, job.planned.scene, job.styles, job.references, project_id=job.project_id

@@ -1,4 +1,4 @@
-"""Post-process what passed: background, refine, upscale, colour, in that order (pipeline.md 7).
+"""Post-process what passed: background, refine, upscale, color, in that order (pipeline.md 7).
 
 Each tool on each candidate is a recorded step of its own, so that a worker that takes over continues
 after the last finished one and pays for nothing twice.
@@ -76,7 +76,7 @@ async def postprocess(job: ImageJob, tools: StepTools) -> ImageJob:
     Raises:
         ToolError: A tool failed; what the others made is recorded.
         CallLaterError: A paid tool's turn has not come.
-        RunCanceledError: The run was cancelled before the next tool.
+        RunCanceledError: The run was canceled before the next tool.
     """
     if job.tools is None:
         return job
@@ -104,7 +104,7 @@ async def postprocess_candidate(job: ImageJob, candidate: Candidate, tools: Step
     Raises:
         ToolError: A tool failed.
         CallLaterError: A paid tool's turn has not come.
-        RunCanceledError: The run is being cancelled.
+        RunCanceledError: The run is being canceled.
     """
     for part in _parts(job, tools):
         name = f"postprocess/{candidate.index}/{part.name}"

@@ -12,7 +12,7 @@ from kroma.runs.models import CandidateStatus
 async def rank(job: ImageJob, _: StepTools) -> ImageJob:
     """Order the candidates best first.
 
-    Passed before rejected, then fewer hard failures, fewer soft warnings, less colour excess, the
+    Passed before rejected, then fewer hard failures, fewer soft warnings, less color excess, the
     higher quality score, the lower index: docs/quality.md says why in this order.
 
     Raises:

@@ -20,7 +20,7 @@ else:
 
 
 async def verify(job: ImageJob, tools: StepTools) -> ImageJob:
-    """Compare each result with its generated picture: size, transparency, structure, mean colour.
+    """Compare each result with its generated picture: size, transparency, structure, mean color.
 
     Raises:
         ResultRejectedError: The winner's result is not what its source should have become.
